@@ -1,0 +1,3 @@
+//! The finack command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! finack's sans-IO TCP and UDP engine.

@@ -1,0 +1,1 @@
+//! Carries the connections of an unmodified program in a private network.

@@ -1,0 +1,1 @@
+//! A deterministic network of finack stacks on a virtual clock.

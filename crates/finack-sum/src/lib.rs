@@ -1,0 +1,1 @@
+//! Internet checksums for finack, with SIMD chosen at run time.

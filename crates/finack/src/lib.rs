@@ -1,0 +1,1 @@
+//! TCP and UDP in user space: tokio-shaped sockets over TUN and AF_PACKET devices.

@@ -1,0 +1,3 @@
+//! Chores of the finack repository.
+
+fn main() {}
