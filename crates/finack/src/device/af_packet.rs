@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use bytes::Bytes;
-use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, Transmit};
+use finack_core::device::{Capabilities, ChecksumState, Packet, Transmit};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
@@ -235,8 +235,9 @@ fn is_ip(frame: &[u8]) -> bool {
 }
 
 fn copy(buffers: &mut BufferPool, bytes: &[u8]) -> Bytes {
-    let room = buffers.room(bytes.len());
-    room[..bytes.len()].write_copy_of_slice(bytes);
+    let room = &mut buffers.room(bytes.len())[..bytes.len()];
+    // SAFETY: both are `bytes.len()` long, and a buffer of ours is no part of the ring.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), room.as_mut_ptr().cast(), bytes.len()) };
     // SAFETY: just written.
     unsafe { buffers.take(bytes.len()) }
 }

@@ -37,14 +37,16 @@ impl BufferPool {
 
     /// Takes the oldest waiting buffer if its packets are gone, else a new one.
     fn rotate(&mut self) {
-        let fresh = match self.waiting.pop_front() {
-            Some(mut oldest) if oldest.try_reclaim(BUFFER) => oldest,
-            Some(oldest) if self.waiting.len() + 1 < MAX_WAITING => {
-                self.waiting.push_front(oldest);
-                BytesMut::with_capacity(BUFFER)
+        let reused = self.waiting.pop_front().and_then(|mut oldest| {
+            if oldest.try_reclaim(BUFFER) {
+                return Some(oldest);
             }
-            _ => BytesMut::with_capacity(BUFFER),
-        };
+            if self.waiting.len() + 1 < MAX_WAITING {
+                self.waiting.push_front(oldest);
+            }
+            None
+        });
+        let fresh = reused.unwrap_or_else(|| BytesMut::with_capacity(BUFFER));
         let full = std::mem::replace(&mut self.current, fresh);
         if full.capacity() > 0 {
             self.waiting.push_back(full);

@@ -112,10 +112,7 @@ const MAX_IOVECS: usize = finack_core::device::MAX_SLICES + 3;
 /// Whether an error concerns the one packet that was being sent rather than the device.
 fn refuses_packet(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
-    matches!(
-        error,
-        Errno::INVAL | Errno::NOBUFS | Errno::NOMEM | Errno::MSGSIZE | Errno::IO | Errno::NETDOWN
-    )
+    matches!(error, Errno::INVAL | Errno::NOBUFS | Errno::NOMEM | Errno::MSGSIZE | Errno::IO | Errno::NETDOWN)
 }
 
 /// Writes one packet as `front`, IP header and payload slices in a single call.
