@@ -10,14 +10,17 @@ mod wait;
 mod waiters;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use finack_core::device::{Packet, Transmit, TxChecksum};
+use finack_core::stack::{ConnId, ListenerId};
 use finack_core::tcp::State;
 use finack_core::trace::TraceEvent;
 use finack_core::{Error, Instant, Stack};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::coop;
 
@@ -157,6 +160,7 @@ struct After {
 pub(crate) struct Shard {
     inner: Mutex<Inner>,
     kick: Arc<Notify>,
+    runtime: Handle,
 }
 
 impl Drop for Shard {
@@ -169,11 +173,12 @@ impl Shard {
     /// A shard and the driver that must be polled on a tokio runtime for it to live.
     ///
     /// # Errors
-    /// The device's descriptor can't be duplicated or watched.
+    /// Not on a tokio runtime; the device's descriptor can't be duplicated or watched.
     pub(crate) fn new(
         device: Box<dyn Device>,
         stack: impl FnOnce(Instant) -> Stack,
     ) -> io::Result<(Arc<Self>, Driver)> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
         let fd = device.as_fd().try_clone_to_owned()?;
         let mut clock = Clock::new();
         let kick = Arc::new(Notify::new());
@@ -189,9 +194,14 @@ impl Shard {
             errors: DeviceErrors::default(),
             stopped: None,
         };
-        let shard = Arc::new(Self { inner: Mutex::new(inner), kick: Arc::clone(&kick) });
+        let shard = Arc::new(Self { inner: Mutex::new(inner), kick: Arc::clone(&kick), runtime });
         let driver = Driver::new(Arc::downgrade(&shard), fd, kick)?;
         Ok((shard, driver))
+    }
+
+    /// The runtime that polls the driver.
+    pub(crate) const fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// A panic inside the engine leaves it in no state to go on with: the shard stops then.
@@ -236,21 +246,22 @@ impl Shard {
     }
 
     /// A socket call that makes a new socket, whose waiters need room.
-    pub(crate) fn open<I: SocketId, R>(
+    pub(crate) fn open<I: SocketId>(
         &self,
-        call: impl FnOnce(&mut Stack, Instant) -> Result<(I, R), Error>,
-    ) -> io::Result<(I, R)> {
+        call: impl FnOnce(&mut Stack, Instant) -> Result<I, Error>,
+    ) -> io::Result<I> {
         let mut after = After::default();
-        let (result, left) = {
+        let result = {
             let mut inner = self.lock();
             inner.check_running()?;
             let now = inner.clock.now();
             let result = call(&mut inner.stack, now);
-            let left = result.as_ref().ok().and_then(|(id, _)| inner.waiters.open(*id));
+            if let Ok(id) = result {
+                inner.waiters.open(id);
+            }
             inner.settle(now, &mut after);
-            (result, left)
+            result
         };
-        drop(left);
         self.finish(after);
         result.map_err(to_io)
     }
@@ -288,7 +299,7 @@ impl Shard {
         cx: &mut Context<'_>,
         id: I,
         side: Side,
-        call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>,
+        call: impl FnOnce(&mut Inner, Instant) -> Result<R, Error>,
     ) -> Poll<io::Result<R>> {
         self.poll_with(cx, call, |waiters, waker| waiters.set(id, side, waker))
     }
@@ -296,7 +307,7 @@ impl Shard {
     fn poll_with<R>(
         &self,
         cx: &mut Context<'_>,
-        call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>,
+        call: impl FnOnce(&mut Inner, Instant) -> Result<R, Error>,
         remember: impl FnOnce(&mut Waiters, &Waker) -> Option<Waker>,
     ) -> Poll<io::Result<R>> {
         let coop = ready!(coop::poll_proceed(cx));
@@ -305,7 +316,7 @@ impl Shard {
             let mut inner = self.lock();
             inner.check_running()?;
             let now = inner.clock.now();
-            let result = call(&mut inner.stack, now);
+            let result = call(&mut inner, now);
             if matches!(result, Err(Error::WouldBlock)) {
                 after.bury = remember(&mut inner.waiters, cx.waker());
             }
@@ -387,6 +398,13 @@ impl Inner {
 
     pub(crate) fn now(&mut self) -> Instant {
         self.clock.now()
+    }
+
+    /// Accepts a connection and makes room for its waiters.
+    pub(crate) fn accept(&mut self, now: Instant, listener: ListenerId) -> Result<(ConnId, SocketAddr), Error> {
+        let (conn, peer) = self.stack.tcp_accept(now, listener)?;
+        self.waiters.open(conn);
+        Ok((conn, peer))
     }
 
     pub(crate) const fn errors(&self) -> DeviceErrors {

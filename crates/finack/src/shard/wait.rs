@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use finack_core::stack::Ready;
-use finack_core::{Error, Instant, Stack};
+use finack_core::{Error, Instant};
 
 use super::waiters::Key;
-use super::{Shard, SocketId};
+use super::{Inner, Shard, SocketId};
 
 /// Makes `call` again each time that the socket may have become ready, until it does not answer
 /// [`Error::WouldBlock`]. Dropping it leaves no trace, and nothing is consumed before it is ready.
@@ -32,7 +32,7 @@ impl<I: SocketId, F> Unpin for Wait<'_, I, F> {}
 impl<I, F, R> Future for Wait<'_, I, F>
 where
     I: SocketId,
-    F: FnMut(&mut Stack, Instant) -> Result<R, Error>,
+    F: FnMut(&mut Inner, Instant) -> Result<R, Error>,
 {
     type Output = io::Result<R>;
 

@@ -101,14 +101,14 @@ impl<I: SocketId> Table<I> {
         (slot.id == Some(id)).then_some(slot)
     }
 
-    /// Makes room for `id`'s waiters; what an earlier socket left in its place is returned.
-    fn open(&mut self, id: I) -> Option<Slot<I>> {
+    /// Makes room for `id`'s waiters. The place is vacant: sockets are closed before their index is used again.
+    fn open(&mut self, id: I) {
         while self.segments.len() <= id.place() / SEGMENT {
             self.segments.push((0..SEGMENT).map(|_| Slot::vacant()).collect());
         }
-        let slot = self.segments.get_mut(id.place() / SEGMENT)?.get_mut(id.place() % SEGMENT)?;
-        let fresh = Slot { id: Some(id), ..Slot::vacant() };
-        Some(std::mem::replace(slot, fresh))
+        if let Some(slot) = self.segments[id.place() / SEGMENT].get_mut(id.place() % SEGMENT) {
+            *slot = Slot { id: Some(id), ..Slot::vacant() };
+        }
     }
 
     fn close(&mut self, id: I) -> Option<Slot<I>> {
@@ -152,10 +152,9 @@ impl Waiters {
         }
     }
 
-    /// Makes room for the waiters of a new socket. The caller drops what it gets after unlocking.
-    #[must_use]
-    pub(crate) fn open<I: SocketId>(&mut self, id: I) -> Option<Slot<I>> {
-        I::table(self).open(id)
+    /// Makes room for the waiters of a new socket.
+    pub(crate) fn open<I: SocketId>(&mut self, id: I) {
+        I::table(self).open(id);
     }
 
     /// Forgets a socket. The caller drops what it gets after unlocking.
