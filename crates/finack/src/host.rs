@@ -16,8 +16,8 @@ use finack_core::tcp::{State, TcpInfo};
 use finack_core::trace::TraceEvent;
 use finack_core::{Instant, Stack};
 
-use crate::device::Device;
-use crate::shard::{DeviceErrors, Driver, Shard};
+use crate::device::{Device, DeviceCounters};
+use crate::shard::{Driver, Shard};
 
 /// One host's TCP and UDP over one device.
 ///
@@ -173,9 +173,9 @@ impl Net {
         self.shard.with(|inner| inner.stack.counters().clone())
     }
 
-    /// Packets that the device refused or failed to deliver.
-    pub fn device_errors(&self) -> DeviceErrors {
-        self.shard.with(|inner| inner.errors())
+    /// What the device has carried and lost.
+    pub fn device_counters(&self) -> DeviceCounters {
+        self.shard.with(|inner| inner.device_counters())
     }
 
     /// Connections by state (half-open ones and TIME-WAIT included), listeners under LISTEN.

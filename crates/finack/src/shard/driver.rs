@@ -108,8 +108,8 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
         }
         let drained = match read {
             false => true,
-            true => match inner.receive(&mut buffers.packets) {
-                Ok(drained) => drained,
+            true => match inner.device.recv_batch(&mut buffers.packets, BATCH) {
+                Ok(count) => count == 0,
                 Err(error) => {
                     drop(inner);
                     shard.stop(error.raw_os_error());

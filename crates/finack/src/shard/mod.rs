@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use finack_core::device::{Packet, Transmit, TxChecksum};
+use finack_core::device::{Transmit, TxChecksum};
 use finack_core::stack::{ConnId, ListenerId};
 use finack_core::tcp::State;
 use finack_core::trace::TraceEvent;
@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::coop;
 
-use crate::device::Device;
+use crate::device::{Device, DeviceCounters};
 use crate::error::{network_down, to_io};
 
 pub(crate) use driver::Driver;
@@ -34,18 +34,6 @@ use waiters::{Key, Slot, Waiters};
 
 /// Most packets that are received, and most that are sent, while the lock is held once.
 pub(crate) const BATCH: usize = 64;
-
-/// What happened at the device without any one socket to tell it to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeviceErrors {
-    /// Packets that the device refused and that were dropped for it; the protocols repair or report the loss.
-    pub send: u64,
-    /// Failed attempts to receive after which the device was tried again.
-    pub receive: u64,
-    /// The errno of the last of either.
-    pub last_errno: Option<i32>,
-}
 
 /// Tells the time to the engine: nanoseconds since the shard was made, never going back.
 struct Clock {
@@ -142,7 +130,6 @@ pub(crate) struct Inner {
     tracing: Tracing,
     /// Who waits for closing connections to be done.
     draining: Vec<Waker>,
-    errors: DeviceErrors,
     /// The network has stopped; the errno of the device where that is why.
     stopped: Option<Option<i32>>,
 }
@@ -191,7 +178,6 @@ impl Shard {
             armed: None,
             tracing: Tracing::default(),
             draining: Vec::new(),
-            errors: DeviceErrors::default(),
             stopped: None,
         };
         let shard = Arc::new(Self { inner: Mutex::new(inner), kick: Arc::clone(&kick), runtime });
@@ -346,14 +332,8 @@ impl Shard {
 
     /// Stops for good: every call fails from now on, every waiting task is woken to see it, the driver ends.
     pub(crate) fn stop(&self, errno: Option<i32>) {
-        let mut after = After { kick: true, ..After::default() };
-        {
-            let mut inner = self.lock();
-            inner.stopped.get_or_insert(errno);
-            inner.waiters.take_all(&mut after.wake);
-            after.wake.append(&mut inner.draining);
-            after.wake.extend(inner.tracing.reader.take());
-        }
+        let mut after = After::default();
+        self.lock().stop(errno, &mut after);
         self.finish(after);
     }
 
@@ -407,14 +387,17 @@ impl Inner {
         Ok((conn, peer))
     }
 
-    pub(crate) const fn errors(&self) -> DeviceErrors {
-        self.errors
+    pub(crate) fn device_counters(&mut self) -> DeviceCounters {
+        self.device.counters()
     }
 
     /// After any call on the engine: sends, collects whom to wake, and whether the driver must be told.
     fn settle(&mut self, now: Instant, after: &mut After) -> Sent {
         let was_full = self.stalled.waiting;
-        let sent = self.transmit(now);
+        let sent = self.transmit(now).unwrap_or_else(|error| {
+            self.stop(error.raw_os_error(), after);
+            Sent::All
+        });
         while let Some(event) = self.stack.poll_event() {
             self.waiters.fire(event, &mut after.wake);
         }
@@ -434,80 +417,50 @@ impl Inner {
         }
     }
 
+    /// Every call fails from now on, and everyone who waits is to see it.
+    fn stop(&mut self, errno: Option<i32>, after: &mut After) {
+        self.stopped.get_or_insert(errno);
+        self.waiters.take_all(&mut after.wake);
+        after.wake.append(&mut self.draining);
+        after.wake.extend(self.tracing.reader.take());
+        after.kick = true;
+    }
+
     /// Hands the device up to a batch of packets.
-    fn transmit(&mut self, now: Instant) -> Sent {
+    ///
+    /// # Errors
+    /// The device's end.
+    fn transmit(&mut self, now: Instant) -> io::Result<Sent> {
         if self.stalled.waiting {
-            return match self.resume() {
-                true => Sent::MoreLeft,
-                false => Sent::DeviceFull,
-            };
+            return Ok(if self.resume()? { Sent::MoreLeft } else { Sent::DeviceFull });
         }
         let mut count = 0;
         while count < BATCH {
             let Some(packet) = self.stack.poll_transmit(now) else { break };
             count += 1;
-            if let Err(error) = send(self.device.as_mut(), &packet) {
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    self.stalled.keep(&packet);
-                    return Sent::DeviceFull;
-                }
-                self.errors.send += 1;
-                self.errors.last_errno = error.raw_os_error();
+            if would_block(self.device.send(&packet))? {
+                self.stalled.keep(&packet);
+                return Ok(Sent::DeviceFull);
             }
         }
-        if count > 0 && !self.flush() {
-            return Sent::DeviceFull;
+        if count > 0 && would_block(self.device.flush())? {
+            self.stalled.waiting = true;
+            return Ok(Sent::DeviceFull);
         }
-        if count < BATCH { Sent::All } else { Sent::MoreLeft }
+        Ok(if count < BATCH { Sent::All } else { Sent::MoreLeft })
     }
 
     /// Tries again what a full device refused; whether it is through.
-    fn resume(&mut self) -> bool {
+    fn resume(&mut self) -> io::Result<bool> {
         if let Some(packet) = self.stalled.packet()
-            && let Err(error) = send(self.device.as_mut(), &packet)
+            && would_block(self.device.send(&packet))?
         {
-            if error.kind() == io::ErrorKind::WouldBlock {
-                return false;
-            }
-            self.errors.send += 1;
-            self.errors.last_errno = error.raw_os_error();
+            return Ok(false);
         }
         self.stalled.bytes.clear();
         self.stalled.header = 0;
-        self.stalled.waiting = false;
-        self.flush()
-    }
-
-    /// Whether the device took all that it held back.
-    fn flush(&mut self) -> bool {
-        match self.device.flush() {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.stalled.waiting = true;
-                false
-            }
-            Err(error) => {
-                self.errors.send += 1;
-                self.errors.last_errno = error.raw_os_error();
-                true
-            }
-        }
-    }
-
-    /// Reads up to a batch from the device into `batch`; whether the device had no more.
-    fn receive(&mut self, batch: &mut Vec<Packet<'static>>) -> io::Result<bool> {
-        match self.device.recv_batch(batch, BATCH) {
-            Ok(count) => Ok(count < BATCH),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-            // The interface is down or short of memory for now: what a cable that was pulled looks like.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENOBUFS | libc::ENOMEM)) => {
-                self.errors.receive += 1;
-                self.errors.last_errno = error.raw_os_error();
-                Ok(true)
-            }
-            Err(error) => Err(error),
-        }
+        self.stalled.waiting = would_block(self.device.flush())?;
+        Ok(!self.stalled.waiting)
     }
 
     /// Whether a trace event waits to be taken.
@@ -542,11 +495,11 @@ impl Inner {
     }
 }
 
-fn send(device: &mut dyn Device, packet: &Transmit<'_>) -> io::Result<()> {
-    loop {
-        match device.send(packet) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+/// Whether the device is full; any other error is its end.
+fn would_block(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
