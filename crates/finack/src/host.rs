@@ -7,7 +7,6 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
-use std::time::Duration;
 
 use finack_core::counters::Counters;
 use finack_core::settings::{SettingError, Settings};
@@ -351,15 +350,16 @@ pub(crate) fn build_on_thread(builder: NetBuilder, device: Box<dyn Device>) -> i
             Ok(runtime) => runtime,
             Err(error) => return drop(sender.send(Err(error))),
         };
-        let _entered = runtime.enter();
-        match builder.build_with_driver(device) {
-            Ok((net, driver)) => {
-                drop(sender.send(Ok(net)));
-                runtime.block_on(driver.run());
+        // The descriptor and the timers are registered with the runtime that is entered.
+        runtime.block_on(async {
+            match builder.build_with_driver(device) {
+                Ok((net, driver)) => {
+                    drop(sender.send(Ok(net)));
+                    driver.run().await;
+                }
+                Err(error) => drop(sender.send(Err(error))),
             }
-            Err(error) => drop(sender.send(Err(error))),
-        }
-        runtime.shutdown_timeout(Duration::ZERO);
+        });
     };
     std::thread::Builder::new().name("finack".into()).spawn(main)?;
     receiver.recv().map_err(|_| io::Error::other("the thread that brings the network up has panicked"))?

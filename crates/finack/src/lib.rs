@@ -1,5 +1,6 @@
 //! TCP and UDP in user space: tokio-shaped sockets over TUN and AF_PACKET devices.
 
+pub mod blocking;
 pub mod device;
 mod error;
 mod host;

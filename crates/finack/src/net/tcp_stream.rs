@@ -73,12 +73,7 @@ fn opened(stack: &mut Stack, conn: ConnId) -> Result<(), Error> {
 
 /// Writes as much of all slices as fits; what follows a slice is announced, so that no partial segment
 /// goes out between two of them.
-fn send_all(
-    stack: &mut Stack,
-    now: Instant,
-    conn: ConnId,
-    slices: &[IoSlice<'_>],
-) -> Result<usize, Error> {
+fn send_all(stack: &mut Stack, now: Instant, conn: ConnId, slices: &[IoSlice<'_>]) -> Result<usize, Error> {
     let mut sent = 0;
     let mut rest = slices.iter().filter(|slice| !slice.is_empty()).peekable();
     while let Some(slice) = rest.next() {
@@ -322,7 +317,8 @@ impl TcpStream {
         let conn = self.conn;
         Wait::new(&self.shard, conn, READ, |inner: &mut Inner, now| {
             inner.stack.tcp_recv(now, conn, buf, PEEK)
-        }).await
+        })
+        .await
     }
 
     /// Polls [`peek`](Self::peek).
@@ -356,11 +352,12 @@ impl TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.shard.poll(cx, self.conn, Side::Write, |inner, now| send_all(&mut inner.stack, now, self.conn, bufs))
+        self.shard
+            .poll(cx, self.conn, Side::Write, |inner, now| send_all(&mut inner.stack, now, self.conn, bufs))
     }
 
     /// Half-close: a FIN follows what was written, reading goes on (RFC 9293 3.6).
-    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         self.call(|stack, now| stack.tcp_shutdown(now, self.conn, Shutdown::Write))
     }
 
@@ -509,9 +506,7 @@ impl TcpStream {
     }
 
     fn has_unread(&self) -> bool {
-        let ready = self.shard.query(|stack, now| {
-            Ok(stack.tcp_info(now, self.conn)?.recv_queue > 0)
-        });
+        let ready = self.shard.query(|stack, now| Ok(stack.tcp_info(now, self.conn)?.recv_queue > 0));
         ready.unwrap_or(false)
     }
 

@@ -58,7 +58,10 @@ struct Buffers {
 
 impl Driver {
     pub(super) fn new(shard: Weak<Shard>, fd: OwnedFd, kick: Arc<Notify>) -> io::Result<Self> {
-        let device = AsyncFd::with_interest(fd, Interest::READABLE | Interest::WRITABLE)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // SAFETY: an `OwnedFd` is open, is the same descriptor for as long as it lives, and is owned by the
+        // `AsyncFd` from here on: nobody else can close it.
+        let device = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
         Ok(Self { shard, device, kick })
     }
 

@@ -70,13 +70,7 @@ struct Stalled {
 
 impl Stalled {
     const fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            header: 0,
-            segment_size: 0,
-            checksum: TxChecksum::Complete,
-            waiting: false,
-        }
+        Self { bytes: Vec::new(), header: 0, segment_size: 0, checksum: TxChecksum::Complete, waiting: false }
     }
 
     fn keep(&mut self, packet: &Transmit<'_>) {
@@ -209,7 +203,10 @@ impl Shard {
     }
 
     /// A socket call: runs it, sends what it caused, wakes whom it concerned.
-    pub(crate) fn call<R>(&self, call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>) -> io::Result<R> {
+    pub(crate) fn call<R>(
+        &self,
+        call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>,
+    ) -> io::Result<R> {
         let mut after = After::default();
         let result = {
             let mut inner = self.lock();
@@ -381,7 +378,11 @@ impl Inner {
     }
 
     /// Accepts a connection and makes room for its waiters.
-    pub(crate) fn accept(&mut self, now: Instant, listener: ListenerId) -> Result<(ConnId, SocketAddr), Error> {
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+    ) -> Result<(ConnId, SocketAddr), Error> {
         let (conn, peer) = self.stack.tcp_accept(now, listener)?;
         self.waiters.open(conn);
         Ok((conn, peer))

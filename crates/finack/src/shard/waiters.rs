@@ -73,7 +73,7 @@ impl<I> Slot<I> {
     }
 
     /// Takes out everyone whom `ready` concerns.
-    fn take(&mut self, ready: Ready, out: &mut Vec<Waker>) {
+    pub(super) fn take(&mut self, ready: Ready, out: &mut Vec<Waker>) {
         if ready.intersects(READ) {
             out.extend(self.reader.take());
         }
