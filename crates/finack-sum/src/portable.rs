@@ -1,0 +1,105 @@
+//! Summing without anything special to a processor, written so that the compiler can put the lanes
+//! in vector registers.
+
+/// Lanes of 64 bits summed side by side.
+const LANES: usize = 8;
+const BLOCK: usize = LANES * 8;
+
+/// Partial sums of a run of 64-bit words.
+///
+/// What is wanted is the sum of both 32-bit halves of every word, without losing carries.
+/// `words` wraps, but with `highs`, the sum of the upper halves, that of the lower halves can be had
+/// back from it: one operation per word fewer than masking out each lower half.
+struct Lanes {
+    words: [u64; LANES],
+    highs: [u64; LANES],
+}
+
+impl Lanes {
+    const fn new() -> Self {
+        Self { words: [0; LANES], highs: [0; LANES] }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, block: &[u8; BLOCK]) {
+        let (words, _) = block.as_chunks::<8>();
+        for (lane, word) in words.iter().enumerate().take(LANES) {
+            let word = u64::from_ne_bytes(*word);
+            self.words[lane] = self.words[lane].wrapping_add(word);
+            self.highs[lane] += word >> 32;
+        }
+    }
+
+    /// The sum of all 32-bit halves, folded once so that there is room for more to be added.
+    #[inline]
+    fn total(&self) -> u64 {
+        let mut total = 0;
+        for lane in 0..LANES {
+            total += halves(self.words[lane], self.highs[lane]);
+        }
+        total
+    }
+}
+
+/// The sum of the lower and the upper halves of words, from their wrapped sum and the sum of their
+/// upper halves, each folded to below 2^33.
+#[inline]
+pub(crate) const fn halves(words: u64, highs: u64) -> u64 {
+    let lows = words.wrapping_sub(highs << 32);
+    (lows & 0xffff_ffff) + (lows >> 32) + (highs & 0xffff_ffff) + (highs >> 32)
+}
+
+/// A sum of the native-endian words of `data`, not folded.
+#[inline]
+pub(crate) fn sum(data: &[u8]) -> u64 {
+    if data.len() < BLOCK {
+        return tail(data);
+    }
+    let (blocks, rest) = data.as_chunks::<BLOCK>();
+    let mut lanes = Lanes::new();
+    for block in blocks {
+        lanes.add(block);
+    }
+    lanes.total() + tail(rest)
+}
+
+/// Copies `src` to `dst`, which must be as long, and sums it like [`sum`].
+#[inline]
+pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u64 {
+    let (from, from_rest) = src.as_chunks::<BLOCK>();
+    let (to, to_rest) = dst.as_chunks_mut::<BLOCK>();
+    let mut lanes = Lanes::new();
+    for (to, from) in to.iter_mut().zip(from) {
+        let block = *from;
+        *to = block;
+        lanes.add(&block);
+    }
+    to_rest.copy_from_slice(from_rest);
+    lanes.total() + tail(from_rest)
+}
+
+/// [`sum`] for what is left after the blocks, and for slices too short for one.
+#[inline]
+pub(crate) fn tail(data: &[u8]) -> u64 {
+    let mut total = 0;
+    let (words, rest) = data.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        total += (word & 0xffff_ffff) + (word >> 32);
+    }
+    // What is left is under a word: as if zeros followed it, which add nothing.
+    let mut last = 0;
+    let mut at = 0;
+    let (fours, rest) = rest.as_chunks::<4>();
+    if let [four] = fours {
+        last = u64::from(u32::from_ne_bytes(*four));
+    }
+    let (twos, rest) = rest.as_chunks::<2>();
+    if let [two] = twos {
+        at = u64::from(u16::from_ne_bytes(*two));
+    }
+    if let [byte] = rest {
+        at += u64::from(u16::from_ne_bytes([*byte, 0]));
+    }
+    total + last + at
+}

@@ -1,0 +1,158 @@
+use crate::{Accumulator, add, copy_and_sum, fold, portable, sum, to_network, update, update_u32};
+use std::vec;
+use std::vec::Vec;
+
+/// RFC 1071 section 4.1, word by word.
+fn naive(data: &[u8]) -> u16 {
+    let mut total = 0u32;
+    for pair in data.chunks(2) {
+        let low = pair.get(1).copied().unwrap_or(0);
+        total += u32::from(u16::from_be_bytes([pair[0], low]));
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+/// Bytes that look random, the same on every run.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut out = Vec::with_capacity(len);
+    for _ in 0..len {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        out.push((state >> 56) as u8);
+    }
+    out
+}
+
+#[test]
+fn rfc_1071_section_3_example() {
+    let data = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+    assert_eq!(sum(&data), 0xddf2);
+}
+
+#[test]
+fn every_length_and_alignment_agrees_with_the_plain_loop() {
+    let data = noise(340, 7);
+    for start in 0..40 {
+        for len in 0..=300 {
+            let slice = &data[start..start + len];
+            let want = naive(slice);
+            assert_eq!(sum(slice), want, "start {start} len {len}");
+            assert_eq!(to_network(fold(portable::sum(slice))), want, "portable, start {start} len {len}");
+            let mut copy = vec![0xaa; len + 1];
+            assert_eq!(copy_and_sum(&mut copy[..len], slice), want, "copy, start {start} len {len}");
+            assert_eq!(&copy[..len], slice);
+            assert_eq!(copy[len], 0xaa, "wrote past the end at len {len}");
+            copy.fill(0xaa);
+            assert_eq!(to_network(fold(portable::copy_and_sum(&mut copy[..len], slice))), want);
+            assert_eq!(&copy[..len], slice);
+            assert_eq!(copy[len], 0xaa);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn simd_agrees_with_portable() {
+    if !crate::x86::available() {
+        return;
+    }
+    let data = noise(5000, 3);
+    for len in (0..600).chain([1499, 1500, 4095, 4096, 4999]) {
+        for start in [0, 1] {
+            let slice = &data[start..start + len];
+            assert_eq!(fold(crate::x86::sum(slice)), fold(portable::sum(slice)), "len {len}");
+            let mut copy = vec![0; len];
+            assert_eq!(fold(crate::x86::copy_and_sum(&mut copy, slice)), fold(portable::sum(slice)));
+            assert_eq!(copy, slice);
+        }
+    }
+}
+
+#[test]
+fn no_carry_is_lost_in_the_largest_sums() {
+    for len in [1, 2, 63, 64, 65, 127, 128, 65_535, 1 << 20] {
+        let ones = vec![0xff; len];
+        assert_eq!(sum(&ones), naive(&ones), "len {len}");
+        let mut copy = vec![0; len];
+        assert_eq!(copy_and_sum(&mut copy, &ones), naive(&ones), "len {len}");
+    }
+}
+
+#[test]
+fn zero_only_for_zeros() {
+    assert_eq!(sum(&[]), 0);
+    assert_eq!(sum(&[0; 200]), 0);
+    // A lone one's-complement zero of the other form stays in that form.
+    assert_eq!(sum(&[0xff, 0xff]), 0xffff);
+    assert_eq!(sum(&[0xff, 0xfe, 0x00, 0x01]), 0xffff);
+    assert_eq!(add(0xffff, 0xffff), 0xffff);
+    assert_eq!(add(0xffff, 1), 1);
+    assert_eq!(add(0, 0), 0);
+}
+
+#[test]
+fn copying_between_lengths_takes_the_shorter() {
+    let src = noise(400, 9);
+    let mut dst = vec![0; 250];
+    assert_eq!(copy_and_sum(&mut dst, &src), naive(&src[..250]));
+    assert_eq!(dst, &src[..250]);
+    let mut dst = vec![7; 500];
+    assert_eq!(copy_and_sum(&mut dst, &src), naive(&src));
+    assert_eq!(&dst[..400], &src);
+    assert_eq!(&dst[400..], &[7; 100]);
+}
+
+#[test]
+fn accumulator_over_odd_pieces() {
+    let data = noise(300, 5);
+    for first in 0..40 {
+        for second in 0..40 {
+            let mut acc = Accumulator::new();
+            acc.add(&data[..first]);
+            acc.add(&data[first..first + second]);
+            acc.add_sum(sum(&data[first + second..290]), 290 - first - second);
+            assert_eq!(acc.folded(), naive(&data[..290]), "{first} {second}");
+            assert_eq!(acc.finish(), !naive(&data[..290]));
+        }
+    }
+}
+
+#[test]
+fn accumulator_words_at_odd_offsets() {
+    let mut acc = Accumulator::new();
+    acc.add(&[0x12]);
+    acc.add_u16(0x3456);
+    acc.add_u32(0x789a_bcde);
+    acc.add(&[0xf0]);
+    assert_eq!(acc.folded(), naive(&[0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0]));
+    let mut even = Accumulator::default();
+    even.add_u32(0x0001_f203);
+    even.add_u32(0xf4f5_f6f7);
+    assert_eq!(even.folded(), 0xddf2);
+}
+
+/// RFC 1624 section 4: the case in which the older equation goes wrong.
+#[test]
+fn rfc_1624_example() {
+    assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+}
+
+#[test]
+fn update_agrees_with_summing_afresh() {
+    let mut data = noise(60, 11);
+    for round in 0..2000u32 {
+        let at = (round as usize * 2) % 56;
+        let before = !naive(&data);
+        let old = u16::from_be_bytes([data[at], data[at + 1]]);
+        let new = (round as u16).wrapping_mul(40_503);
+        data[at..at + 2].copy_from_slice(&new.to_be_bytes());
+        assert_eq!(update(before, old, new), !naive(&data));
+
+        let before = !naive(&data);
+        let old = u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+        let new = round.wrapping_mul(2_654_435_761);
+        data[at..at + 4].copy_from_slice(&new.to_be_bytes());
+        assert_eq!(update_u32(before, old, new), !naive(&data));
+    }
+}
