@@ -118,14 +118,10 @@ secrets! {
     timestamps,
     /// IP identifications.
     ident,
-    /// The table of fragmented datagrams.
-    fragments,
     /// The table of UDP sockets, and which socket of a SO_REUSEPORT group takes a datagram.
     udp,
-    /// The table of path MTUs.
-    path_mtu,
-    /// Rate limits of ICMP.
-    icmp,
+    /// Ports of UDP sockets.
+    udp_ports,
     /// The generator for everything else.
     random,
 }

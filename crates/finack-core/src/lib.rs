@@ -16,6 +16,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod counters;
+#[allow(dead_code)]
+mod demux;
 pub mod device;
 pub mod error;
 #[allow(dead_code)]
@@ -26,6 +28,8 @@ pub mod options;
 #[allow(dead_code)]
 mod ports;
 pub mod settings;
+#[allow(dead_code)]
+mod slab;
 pub mod stack;
 pub mod tcp;
 #[cfg(test)]
@@ -34,6 +38,8 @@ pub mod time;
 #[allow(dead_code)]
 mod timer;
 pub mod trace;
+#[allow(dead_code)]
+mod udp;
 
 pub use error::Error;
 pub use stack::{Config, Event, Stack};

@@ -88,6 +88,8 @@ impl Ip {
     /// into fragments where it does not fit the path (RFC 791 3.2, RFC 8200 4.5); DF is left out then, so that
     /// `dont_fragment` asks for path MTU discovery, not for an error.
     ///
+    /// Gives the bytes queued, headers included.
+    ///
     /// # Errors
     /// See [`OutputError`]; nothing is queued then.
     pub(crate) fn send(
@@ -96,7 +98,7 @@ impl Ip {
         mut header: IpEmit,
         owner: Option<UdpId>,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), OutputError> {
+    ) -> Result<usize, OutputError> {
         let mtu = self.mtu_towards(now, header.dst).ok_or(OutputError::NoRoute)? as usize;
         let head = header.header_len();
         let len = head + header.payload_len;
@@ -109,19 +111,26 @@ impl Ip {
         packet.resize(len, 0);
         fill(&mut packet[head..]);
         if !fits {
-            self.send_in_fragments(&header, mtu, &packet[head..], owner);
+            let queued = self.send_in_fragments(&header, mtu, &packet[head..], owner);
             self.out.recycle(packet);
-            return Ok(());
+            return Ok(queued);
         }
         if !header.dont_fragment && header.src.is_ipv4() {
             header.ident = self.ident.next(header.src, header.dst, header.protocol) as u16;
         }
         header.emit(&mut packet);
         self.out.push_owned(packet, owner);
-        Ok(())
+        Ok(len)
     }
 
-    fn send_in_fragments(&mut self, header: &IpEmit, mtu: usize, payload: &[u8], owner: Option<UdpId>) {
+    fn send_in_fragments(
+        &mut self,
+        header: &IpEmit,
+        mtu: usize,
+        payload: &[u8],
+        owner: Option<UdpId>,
+    ) -> usize {
+        let mut queued = 0;
         let id = self.ident.next(header.src, header.dst, header.protocol);
         for piece in header.fragments(mtu) {
             let fragment = Fragment { id, offset: piece.offset as u32, more: piece.more };
@@ -129,8 +138,10 @@ impl Ip {
             packet.resize(header.fragment_header_len(), 0);
             IpEmit { payload_len: piece.len, ..*header }.emit_fragment(&fragment, &mut packet);
             packet.extend_from_slice(&payload[piece.offset..piece.offset + piece.len]);
+            queued += packet.len();
             self.out.push_owned(packet, owner);
         }
+        queued
     }
 
     /// Bytes that all of it takes.
