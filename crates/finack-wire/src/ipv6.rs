@@ -228,7 +228,7 @@ impl Walk<'_> {
             offset: u32::from(bits & !7),
             more: bits & 1 != 0,
         };
-        let before = at - HEADER_LEN.min(at);
+        let before = at.saturating_sub(HEADER_LEN);
         let offset_pointer = self.pointer(2);
         self.advance(FRAGMENT_LEN);
         if fragment.offset == 0 && !fragment.more {
