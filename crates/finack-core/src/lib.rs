@@ -1,1 +1,38 @@
 //! finack's sans-IO TCP and UDP engine.
+//!
+//! A [`Stack`] is one host's transport: it is handed packets and times, and gives back packets,
+//! events and the next time at which it wants to be called. It does no I/O, reads no clock, draws
+//! no entropy of its own and starts no thread, so that the same code serves real sockets, a
+//! simulator and exhaustive exploration. Equal seeds and equal inputs give equal bytes.
+//!
+//! The three verbs are [`Stack::handle_packets`], [`Stack::handle_timeout`] and the socket
+//! commands (`tcp_*`, `udp_*`). After any of them drain [`Stack::poll_transmit`],
+//! [`Stack::poll_event`] and [`Stack::poll_timeout`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod counters;
+pub mod device;
+pub mod error;
+#[allow(dead_code)]
+mod hash;
+pub mod options;
+#[allow(dead_code)]
+mod ports;
+pub mod settings;
+pub mod stack;
+pub mod tcp;
+#[cfg(test)]
+mod testing;
+pub mod time;
+#[allow(dead_code)]
+mod timer;
+pub mod trace;
+
+pub use error::Error;
+pub use stack::{Config, Event, Stack};
+pub use time::Instant;

@@ -1,0 +1,141 @@
+//! MIB counters: what happened, counted always, whether someone listens or not.
+
+use crate::trace::{DropReason, ResetReason, RetransmitReason};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
+        /// Counters of one stack, from its creation on; they wrap at 2^64.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $field: u64,)+
+            dropped: [u64; DropReason::ALL.len()],
+            resets_sent: [u64; ResetReason::ALL.len()],
+            retransmits: [u64; RetransmitReason::ALL.len()],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($field: 0,)+
+                    dropped: [0; DropReason::ALL.len()],
+                    resets_sent: [0; ResetReason::ALL.len()],
+                    retransmits: [0; RetransmitReason::ALL.len()],
+                }
+            }
+        }
+
+        impl Counters {
+            /// Name and value of each plain counter.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// IP packets received.
+    ip_in_receives,
+    /// IP packets sent.
+    ip_out_requests,
+    /// TCP segments received, those of joined packets counted each.
+    tcp_in_segs,
+    /// TCP segments sent, retransmissions included.
+    tcp_out_segs,
+    /// Segments sent again.
+    tcp_retrans_segs,
+    /// Connections opened by us.
+    tcp_active_opens,
+    /// Connections accepted into SYN-RECEIVED.
+    tcp_passive_opens,
+    /// Handshakes that failed.
+    tcp_attempt_fails,
+    /// Connections that went from ESTABLISHED or CLOSE-WAIT straight to CLOSED.
+    tcp_estab_resets,
+    /// RSTs sent.
+    tcp_out_rsts,
+    /// RSTs that ended a connection.
+    tcp_in_rsts,
+    /// Retransmission time-outs.
+    tcp_timeouts,
+    /// Challenge ACKs sent.
+    tcp_challenge_acks,
+    /// Delayed ACKs whose timer ran out.
+    tcp_delayed_acks,
+    /// SYN cookies sent.
+    tcp_syn_cookies_sent,
+    /// SYN cookies that came back right.
+    tcp_syn_cookies_received,
+    /// SYN cookies that came back wrong.
+    tcp_syn_cookies_failed,
+    /// Listen queue overflows.
+    tcp_listen_overflows,
+    /// Connections that entered TIME-WAIT.
+    tcp_time_waits,
+    /// TIME-WAITs reopened by a newer SYN.
+    tcp_time_wait_reopened,
+    /// TIME-WAITs taken over by an outgoing connection.
+    tcp_time_wait_reused,
+    /// TIME-WAITs that gave way because the table was full.
+    tcp_time_wait_overflow,
+    /// Connections ended by keep-alive.
+    tcp_abort_on_keepalive,
+    /// Orphans dropped.
+    tcp_abort_on_orphan,
+    /// SACK blocks that made no sense.
+    tcp_sack_discarded,
+    /// Peers that threw SACKed data away.
+    tcp_sack_reneging,
+    /// Zero-window probes sent.
+    tcp_window_probes,
+    /// Out-of-order segments queued.
+    tcp_out_of_order,
+    /// UDP datagrams delivered.
+    udp_in_datagrams,
+    /// UDP datagrams sent.
+    udp_out_datagrams,
+    /// Datagrams for a port nobody has.
+    udp_no_ports,
+    /// Datagrams dropped because a socket's buffer was full.
+    udp_rcvbuf_errors,
+    /// Datagrams malformed or with a wrong checksum.
+    udp_in_errors,
+    /// ICMP messages received.
+    icmp_in_msgs,
+    /// ICMP messages sent.
+    icmp_out_msgs,
+    /// Packets reassembled from fragments.
+    ip_reasm_oks,
+    /// Reassemblies that failed.
+    ip_reasm_fails,
+}
+
+impl Counters {
+    /// How many packets were dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    /// How many RSTs were sent for `reason`.
+    pub fn resets_sent(&self, reason: ResetReason) -> u64 {
+        self.resets_sent[reason as usize]
+    }
+
+    /// How many segments were sent again for `reason`.
+    pub fn retransmits(&self, reason: RetransmitReason) -> u64 {
+        self.retransmits[reason as usize]
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    pub(crate) fn count_reset(&mut self, reason: ResetReason) {
+        self.resets_sent[reason as usize] += 1;
+        self.tcp_out_rsts += 1;
+    }
+
+    pub(crate) fn count_retransmit(&mut self, reason: RetransmitReason) {
+        self.retransmits[reason as usize] += 1;
+    }
+}

@@ -1,0 +1,154 @@
+//! What the engine and a device tell each other about packets.
+//!
+//! Everything here is an IP packet (no link-layer header). A *unit* is a packet of up to 64 KiB that
+//! stands for several wire segments of `segment_size` bytes each, as the kernel's TSO and GRO have it.
+
+use bytes::Bytes;
+
+/// Most slices a payload is lent in; a unit is cut where its payload would need more.
+pub const MAX_SLICES: usize = 18;
+
+/// What a device can do for the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Largest IP packet on the wire, in bytes (68 for IPv4, 1280 for IPv6, up to 65535).
+    pub mtu: usize,
+    /// Largest unit (IP header included) that the device takes and splits itself, in bytes;
+    /// equal to `mtu` for a device that splits nothing. At most 65535.
+    pub max_unit: usize,
+    /// The device finishes TCP and UDP checksums: the engine leaves the pseudo-header's sum there.
+    pub checksum_tx: bool,
+    /// The device takes UDP units too (USO).
+    pub udp_units: bool,
+}
+
+impl Capabilities {
+    /// A device that does nothing but carry packets of at most `mtu` bytes.
+    pub const fn plain(mtu: usize) -> Self {
+        Self { mtu, max_unit: mtu, checksum_tx: false, udp_units: false }
+    }
+}
+
+/// What is known of a received packet's transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ChecksumState {
+    /// Nothing: the engine verifies it.
+    #[default]
+    Unchecked,
+    /// The device vouches for it: verified, or never put on a wire (a partial checksum).
+    Valid,
+}
+
+/// What a device says about a packet that it received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketMeta {
+    /// Whether the transport checksum must still be verified.
+    pub checksum: ChecksumState,
+    /// Wire segments that were joined into this packet, at least 1.
+    pub segments: u16,
+    /// Payload bytes of each joined segment but the last; 0 where nothing was joined.
+    pub segment_size: u16,
+    /// How many of the joined segments were marked CE.
+    pub ce_marks: u16,
+}
+
+impl Default for PacketMeta {
+    fn default() -> Self {
+        Self { checksum: ChecksumState::Unchecked, segments: 1, segment_size: 0, ce_marks: 0 }
+    }
+}
+
+/// The bytes of a received packet: lent, or given away so that payload need not be copied.
+#[derive(Clone, Debug)]
+pub enum PacketBytes<'a> {
+    /// Valid for the call only; payload that must be kept is copied.
+    Borrowed(&'a [u8]),
+    /// The engine may keep slices of it until the application has read them.
+    Shared(Bytes),
+}
+
+impl PacketBytes<'_> {
+    /// The bytes, from the IP header on.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(b) => b,
+            Self::Shared(b) => b,
+        }
+    }
+}
+
+/// A received IP packet.
+#[derive(Clone, Debug)]
+pub struct Packet<'a> {
+    /// From the IP header on.
+    pub bytes: PacketBytes<'a>,
+    /// What the device knows of it.
+    pub meta: PacketMeta,
+}
+
+impl<'a> Packet<'a> {
+    /// A packet lent for the call, of which nothing is known.
+    pub fn borrowed(bytes: &'a [u8]) -> Self {
+        Self { bytes: PacketBytes::Borrowed(bytes), meta: PacketMeta::default() }
+    }
+
+    /// A packet given away, of which nothing is known.
+    pub fn shared(bytes: Bytes) -> Self {
+        Self { bytes: PacketBytes::Shared(bytes), meta: PacketMeta::default() }
+    }
+}
+
+/// What is left to do for an outgoing packet's transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxChecksum {
+    /// Nothing: it is finished (or the packet has none).
+    Complete,
+    /// The device sums from `start` (bytes from the packet's first) to its end and stores the
+    /// result `offset` bytes after `start`; the pseudo-header's sum already stands there.
+    Partial {
+        /// First byte summed.
+        start: u16,
+        /// Where the checksum goes, counted from `start`.
+        offset: u16,
+    },
+}
+
+/// An outgoing packet or unit, lent until the next call on the stack.
+#[derive(Clone, Debug)]
+pub struct Transmit<'a> {
+    /// IP header and transport header.
+    pub header: &'a [u8],
+    /// The payload, in order; only the first `slices` entries are meant.
+    pub payload: [&'a [u8]; MAX_SLICES],
+    /// How many entries of `payload` are used.
+    pub slices: usize,
+    /// Payload bytes of each wire segment; 0 where the packet is one segment.
+    pub segment_size: u16,
+    /// What the device must still do for the checksum.
+    pub checksum: TxChecksum,
+}
+
+impl Transmit<'_> {
+    /// The payload's slices.
+    pub fn payload(&self) -> &[&[u8]] {
+        &self.payload[..self.slices]
+    }
+
+    /// Bytes of the whole packet.
+    pub fn len(&self) -> usize {
+        self.header.len() + self.payload().iter().map(|s| s.len()).sum::<usize>()
+    }
+
+    /// Never: a packet has at least a header.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the whole packet to `out`.
+    pub fn write_to(&self, out: &mut alloc::vec::Vec<u8>) {
+        out.extend_from_slice(self.header);
+        for s in self.payload() {
+            out.extend_from_slice(s);
+        }
+    }
+}

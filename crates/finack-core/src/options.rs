@@ -1,0 +1,121 @@
+//! What an application sets on a socket.
+
+use core::time::Duration;
+
+/// Options of a TCP socket; a listener's are inherited by the connections it accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// TCP_NODELAY: small segments go out at once (switches Nagle's algorithm off, RFC 9293 SHLD-7).
+    pub nodelay: bool,
+    /// TCP_CORK: only full segments go out, at most 200 ms late.
+    pub cork: bool,
+    /// TCP_QUICKACK: ACKs are not delayed.
+    pub quickack: bool,
+    /// SO_LINGER: `None` closes in the background; `Some(0)` aborts with a RST.
+    pub linger: Option<Duration>,
+    /// TCP_LINGER2: how long an orphan stays in FIN-WAIT-2; `None` takes `tcp_fin_timeout`.
+    pub fin_wait2_timeout: Option<Duration>,
+    /// SO_KEEPALIVE (RFC 9293 3.8.4).
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE; `None` takes `tcp_keepalive_time`.
+    pub keepalive_idle: Option<Duration>,
+    /// TCP_KEEPINTVL; `None` takes `tcp_keepalive_intvl`.
+    pub keepalive_interval: Option<Duration>,
+    /// TCP_KEEPCNT; `None` takes `tcp_keepalive_probes`.
+    pub keepalive_count: Option<u32>,
+    /// TCP_USER_TIMEOUT: unacknowledged for this long ends the connection (RFC 5482, RFC 9293 3.8.3).
+    pub user_timeout: Option<Duration>,
+    /// TCP_SYNCNT; `None` takes `tcp_syn_retries`.
+    pub syn_retries: Option<u32>,
+    /// TCP_MAXSEG: upper bound of the MSS in both directions, in bytes.
+    pub max_segment: Option<u16>,
+    /// SO_SNDBUF: bytes of unacknowledged and unsent data kept; `None` takes `tcp_wmem`.
+    pub send_buffer: Option<usize>,
+    /// SO_RCVBUF: bytes of unread data kept, which bounds the window; `None` takes `tcp_rmem`.
+    pub recv_buffer: Option<usize>,
+    /// SO_RCVLOWAT: readable only from this many bytes on (at least 1).
+    pub recv_lowat: usize,
+    /// TCP_NOTSENT_LOWAT: writable only while fewer unsent bytes are queued.
+    pub notsent_lowat: Option<usize>,
+    /// SO_OOBINLINE: the urgent byte stays in the stream (RFC 9293 3.8.5, RFC 6093).
+    pub oob_inline: bool,
+    /// SO_REUSEADDR.
+    pub reuse_addr: bool,
+    /// SO_REUSEPORT.
+    pub reuse_port: bool,
+    /// IPV6_V6ONLY of a listener on `::`.
+    pub v6_only: bool,
+    /// IP_TOS / IPV6_TCLASS.
+    pub tos: u8,
+    /// IP_TTL / IPV6_UNICAST_HOPS; `None` takes `ip_default_ttl`.
+    pub hop_limit: Option<u8>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: false,
+            cork: false,
+            quickack: false,
+            linger: None,
+            fin_wait2_timeout: None,
+            keepalive: false,
+            keepalive_idle: None,
+            keepalive_interval: None,
+            keepalive_count: None,
+            user_timeout: None,
+            syn_retries: None,
+            max_segment: None,
+            send_buffer: None,
+            recv_buffer: None,
+            recv_lowat: 1,
+            notsent_lowat: None,
+            oob_inline: false,
+            reuse_addr: false,
+            reuse_port: false,
+            v6_only: false,
+            tos: 0,
+            hop_limit: None,
+        }
+    }
+}
+
+/// Options of a `bind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BindOptions {
+    /// SO_REUSEADDR: may stand beside TIME-WAIT and beside other sockets that set it, never beside a listener.
+    pub reuse_addr: bool,
+    /// SO_REUSEPORT: may stand beside other sockets that set it; incoming work is spread over them.
+    pub reuse_port: bool,
+    /// IPV6_V6ONLY: `::` does not take IPv4 too.
+    pub v6_only: bool,
+}
+
+/// Which direction a `shutdown` closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// Nothing more is read (SHUT_RD): purely local, as on Linux.
+    Read,
+    /// Nothing more is written (SHUT_WR): a FIN follows the data, the other direction stays open.
+    Write,
+    /// Both (SHUT_RDWR).
+    Both,
+}
+
+/// Flags of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SendFlags {
+    /// MSG_MORE: more follows soon, hold a partial segment back.
+    pub more: bool,
+    /// MSG_OOB: the last byte is urgent (RFC 9293 3.8.5).
+    pub oob: bool,
+}
+
+/// Flags of a receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RecvFlags {
+    /// MSG_PEEK: leave the data queued.
+    pub peek: bool,
+    /// MSG_OOB: read the urgent byte.
+    pub oob: bool,
+}

@@ -1,0 +1,297 @@
+//! Settings by Linux's sysctl names, with their meaning there.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Where Linux and the RFCs differ, whose side is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// As Linux does: what programs and their users expect.
+    #[default]
+    Linux,
+    /// As the RFC says, to the letter.
+    Rfc,
+}
+
+/// One setting as a person sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Linux's name (`net.ipv4.tcp_fin_timeout`), or `finack.…` for what Linux does not have.
+    pub name: &'static str,
+    /// Least value.
+    pub min: u64,
+    /// Greatest value.
+    pub max: u64,
+    /// Unit, empty where it has none.
+    pub unit: &'static str,
+    /// What it does, in one line.
+    pub meaning: &'static str,
+}
+
+/// Why a setting was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// There is no such setting; the nearest name is given where one is near.
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// A name that looks like it.
+        nearest: Option<&'static str>,
+    },
+    /// Not a number where one is needed, or the wrong count of numbers.
+    Malformed {
+        /// Which.
+        name: &'static str,
+        /// The value as given.
+        value: String,
+    },
+    /// Outside the range.
+    OutOfRange {
+        /// Which.
+        name: &'static str,
+        /// Least value.
+        min: u64,
+        /// Greatest value.
+        max: u64,
+    },
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { name, nearest: Some(near) } => {
+                write!(f, "unknown setting '{name}': did you mean '{near}'?")
+            }
+            Self::Unknown { name, nearest: None } => write!(f, "unknown setting '{name}'"),
+            Self::Malformed { name, value } => write!(f, "{name}: '{value}' is not a number that it takes"),
+            Self::OutOfRange { name, min, max } => write!(f, "{name}: must lie between {min} and {max}"),
+        }
+    }
+}
+
+impl core::error::Error for SettingError {}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $field:ident, $name:literal, $default:expr, $min:expr, $max:expr, $unit:literal;)+) => {
+        /// All settings of a stack. Fields are named after Linux's sysctls.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Settings {
+            /// Where Linux and the RFCs differ.
+            pub profile: Profile,
+            $($(#[doc = $doc])+ pub $field: u64,)+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { profile: Profile::Linux, $($field: $default,)+ }
+            }
+        }
+
+        impl Settings {
+            /// Every numeric setting.
+            pub const ALL: &'static [Setting] = &[
+                $(Setting { name: $name, min: $min, max: $max, unit: $unit, meaning: concat!($($doc),+).trim_ascii() },)+
+            ];
+
+            /// The value of the setting at `index` of [`ALL`](Self::ALL).
+            fn value_mut(&mut self, index: usize) -> Option<&mut u64> {
+                let fields = [$(&mut self.$field,)+];
+                fields.into_iter().nth(index)
+            }
+        }
+    };
+}
+
+settings! {
+    /// Times a SYN is sent again before connect fails with ETIMEDOUT.
+    tcp_syn_retries, "net.ipv4.tcp_syn_retries", 6, 1, 127, "";
+    /// Times a SYN,ACK is sent again before the half-open connection is dropped.
+    tcp_synack_retries, "net.ipv4.tcp_synack_retries", 5, 0, 255, "";
+    /// How many SYN time-outs are linear (1 s each) before they double.
+    tcp_syn_linear_timeouts, "net.ipv4.tcp_syn_linear_timeouts", 4, 0, 127, "";
+    /// Time-outs after which the path is suspected (RFC 9293 R1).
+    tcp_retries1, "net.ipv4.tcp_retries1", 3, 0, 255, "";
+    /// Time-outs after which an established connection is given up (RFC 9293 R2).
+    tcp_retries2, "net.ipv4.tcp_retries2", 15, 0, 255, "";
+    /// Time-outs after which a closed socket's connection is given up; 0 means 8.
+    tcp_orphan_retries, "net.ipv4.tcp_orphan_retries", 0, 0, 255, "";
+    /// How long an orphan waits in FIN-WAIT-2 for the peer's FIN.
+    tcp_fin_timeout, "net.ipv4.tcp_fin_timeout", 60, 1, 3600, "s";
+    /// Idle time before the first keep-alive probe.
+    tcp_keepalive_time, "net.ipv4.tcp_keepalive_time", 7200, 1, 32767, "s";
+    /// Time between keep-alive probes.
+    tcp_keepalive_intvl, "net.ipv4.tcp_keepalive_intvl", 75, 1, 32767, "s";
+    /// Unanswered keep-alive probes after which the connection is given up.
+    tcp_keepalive_probes, "net.ipv4.tcp_keepalive_probes", 9, 1, 127, "";
+    /// Most connections in TIME-WAIT; beyond it the oldest gives way.
+    tcp_max_tw_buckets, "net.ipv4.tcp_max_tw_buckets", 131_072, 0, 536_870_911, "";
+    /// Outgoing connections may take over a port in TIME-WAIT: 0 never, 1 always, 2 on loopback; needs timestamps.
+    tcp_tw_reuse, "net.ipv4.tcp_tw_reuse", 2, 0, 2, "";
+    /// Age that a TIME-WAIT needs before tcp_tw_reuse takes it.
+    tcp_tw_reuse_delay, "net.ipv4.tcp_tw_reuse_delay", 1000, 0, 60_000, "ms";
+    /// 1: a RST does not end TIME-WAIT (RFC 1337).
+    tcp_rfc1337, "net.ipv4.tcp_rfc1337", 0, 0, 1, "";
+    /// How long TIME-WAIT lasts (2 MSL).
+    tcp_timewait_len, "finack.tcp_timewait_len", 60, 1, 600, "s";
+    /// 1: offer and use timestamps (RFC 7323).
+    tcp_timestamps, "net.ipv4.tcp_timestamps", 1, 0, 2, "";
+    /// 1: offer and use selective acknowledgement (RFC 2018).
+    tcp_sack, "net.ipv4.tcp_sack", 1, 0, 1, "";
+    /// 1: report duplicates in SACK blocks (RFC 2883).
+    tcp_dsack, "net.ipv4.tcp_dsack", 1, 0, 1, "";
+    /// 1: offer and use window scaling (RFC 7323).
+    tcp_window_scaling, "net.ipv4.tcp_window_scaling", 1, 0, 1, "";
+    /// SYN cookies: 0 never, 1 when the SYN queue is full, 2 always.
+    tcp_syncookies, "net.ipv4.tcp_syncookies", 1, 0, 2, "";
+    /// Most half-open connections of one listener.
+    tcp_max_syn_backlog, "net.ipv4.tcp_max_syn_backlog", 4096, 1, 4_194_304, "";
+    /// Greatest backlog that listen takes.
+    somaxconn, "net.core.somaxconn", 4096, 1, 4_194_304, "";
+    /// 1: a full accept queue answers with a RST instead of silence.
+    tcp_abort_on_overflow, "net.ipv4.tcp_abort_on_overflow", 0, 0, 1, "";
+    /// Least receive buffer.
+    tcp_rmem_min, "net.ipv4.tcp_rmem[0]", 4096, 4096, 1 << 30, "bytes";
+    /// Receive buffer of a new socket.
+    tcp_rmem_default, "net.ipv4.tcp_rmem[1]", 131_072, 4096, 1 << 30, "bytes";
+    /// Greatest receive buffer; the window scale is chosen from it.
+    tcp_rmem_max, "net.ipv4.tcp_rmem[2]", 6_291_456, 4096, 1 << 30, "bytes";
+    /// Least send buffer.
+    tcp_wmem_min, "net.ipv4.tcp_wmem[0]", 4096, 4096, 1 << 30, "bytes";
+    /// Send buffer of a new socket.
+    tcp_wmem_default, "net.ipv4.tcp_wmem[1]", 16_384, 4096, 1 << 30, "bytes";
+    /// Greatest send buffer.
+    tcp_wmem_max, "net.ipv4.tcp_wmem[2]", 4_194_304, 4096, 1 << 30, "bytes";
+    /// Memory budget of all connections together: data queued and windows advertised.
+    tcp_mem, "net.ipv4.tcp_mem[2]", 1 << 30, 1 << 16, 1 << 40, "bytes";
+    /// Least time between two answers to unacceptable segments on one connection.
+    tcp_invalid_ratelimit, "net.ipv4.tcp_invalid_ratelimit", 500, 0, 60_000, "ms";
+    /// Path MTU probing (RFC 4821): 0 never, 1 when a black hole is suspected, 2 always.
+    tcp_mtu_probing, "net.ipv4.tcp_mtu_probing", 0, 0, 2, "";
+    /// Segment size to start from when a black hole is suspected.
+    tcp_base_mss, "net.ipv4.tcp_base_mss", 1024, 48, 65_495, "bytes";
+    /// Least segment size that a peer or ICMP can talk us into.
+    tcp_min_snd_mss, "net.ipv4.tcp_min_snd_mss", 48, 40, 65_495, "bytes";
+    /// Least retransmission time-out.
+    tcp_rto_min_us, "net.ipv4.tcp_rto_min_us", 200_000, 1, 120_000_000, "us";
+    /// Greatest retransmission time-out.
+    tcp_rto_max_ms, "net.ipv4.tcp_rto_max_ms", 120_000, 1000, 120_000, "ms";
+    /// Segments that arrive before a gap is taken for a loss.
+    tcp_reordering, "net.ipv4.tcp_reordering", 3, 1, 300, "segments";
+    /// 1: the congestion window falls back to its initial size after idleness (RFC 5681 4.1).
+    tcp_slow_start_after_idle, "net.ipv4.tcp_slow_start_after_idle", 1, 0, 1, "";
+    /// Initial congestion window (RFC 6928).
+    tcp_initial_cwnd, "finack.tcp_initial_cwnd", 10, 1, 65_535, "segments";
+    /// 1: the receive window is tuned to what the application reads.
+    tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
+    /// Unsent bytes below which a socket is writable.
+    tcp_notsent_lowat, "net.ipv4.tcp_notsent_lowat", 4_294_967_295, 0, 4_294_967_295, "bytes";
+    /// 1: the urgent pointer names the last urgent byte (RFC 9293 MUST-62), 0: the one after it (RFC 6093, Linux).
+    tcp_stdurg, "net.ipv4.tcp_stdurg", 0, 0, 1, "";
+    /// First local port that is chosen.
+    ip_local_port_min, "net.ipv4.ip_local_port_range[0]", 32_768, 1, 65_535, "";
+    /// Last local port that is chosen.
+    ip_local_port_max, "net.ipv4.ip_local_port_range[1]", 60_999, 1, 65_535, "";
+    /// Hop limit of what is sent.
+    ip_default_ttl, "net.ipv4.ip_default_ttl", 64, 1, 255, "";
+    /// 1: no path MTU discovery: packets may be fragmented on their way.
+    ip_no_pmtu_disc, "net.ipv4.ip_no_pmtu_disc", 0, 0, 1, "";
+    /// Least path MTU that ICMP can talk us into.
+    min_pmtu, "net.ipv4.route.min_pmtu", 552, 68, 65_535, "bytes";
+    /// How long a learned path MTU is believed.
+    mtu_expires, "net.ipv4.route.mtu_expires", 600, 1, 86_400, "s";
+    /// Memory for fragments that wait for others.
+    ipfrag_high_thresh, "net.ipv4.ipfrag_high_thresh", 4_194_304, 0, 1 << 30, "bytes";
+    /// How long fragments wait for others.
+    ipfrag_time, "net.ipv4.ipfrag_time", 30, 1, 255, "s";
+    /// 1: echo requests are not answered.
+    icmp_echo_ignore_all, "net.ipv4.icmp_echo_ignore_all", 0, 0, 1, "";
+    /// Least time between two ICMP errors to one destination.
+    icmp_ratelimit, "net.ipv4.icmp_ratelimit", 1000, 0, 60_000, "ms";
+    /// Receive buffer of a UDP socket.
+    rmem_default, "net.core.rmem_default", 212_992, 2304, 1 << 30, "bytes";
+    /// Send buffer of a UDP socket.
+    wmem_default, "net.core.wmem_default", 212_992, 4608, 1 << 30, "bytes";
+    /// Most sockets and connections of each kind that the stack holds.
+    max_connections, "finack.max_connections", 1_048_576, 1, 536_870_911, "";
+}
+
+impl Settings {
+    /// Sets what `name` names, as `sysctl NAME=VALUE` does.
+    ///
+    /// The leading `net.ipv4.` or `net.core.` may be left out, `/` may stand for `.`, and the settings that
+    /// hold several numbers (`tcp_rmem`, `tcp_wmem`, `ip_local_port_range`) take them separated by blanks.
+    ///
+    /// # Errors
+    /// Unknown names, values that are no number, and values out of range; nothing is changed then.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let dotted = name.replace('/', ".");
+        if dotted == "finack.profile" || dotted == "profile" {
+            self.profile = match value {
+                "linux" => Profile::Linux,
+                "rfc" => Profile::Rfc,
+                _ => return Err(SettingError::Malformed { name: "finack.profile", value: value.into() }),
+            };
+            return Ok(());
+        }
+        let mut numbers = value.split_ascii_whitespace();
+        let indexes = Self::indexes_of(&dotted);
+        let Some(&first) = indexes.as_slice().first() else {
+            return Err(SettingError::Unknown { name: name.into(), nearest: nearest(&dotted) });
+        };
+        let mut changed = self.clone();
+        for &i in indexes.as_slice() {
+            let setting = &Self::ALL[i];
+            let malformed = || SettingError::Malformed { name: setting.name, value: value.into() };
+            let number: u64 = numbers.next().ok_or_else(malformed)?.parse().map_err(|_| malformed())?;
+            if number < setting.min || number > setting.max {
+                return Err(SettingError::OutOfRange { name: setting.name, min: setting.min, max: setting.max });
+            }
+            if let Some(field) = changed.value_mut(i) {
+                *field = number;
+            }
+        }
+        if numbers.next().is_some() || changed.ip_local_port_min > changed.ip_local_port_max {
+            return Err(SettingError::Malformed { name: Self::ALL[first].name, value: value.into() });
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    /// The value of the setting called `name`, in full as in [`ALL`](Self::ALL).
+    pub fn get(&self, name: &str) -> Option<u64> {
+        let index = Self::ALL.iter().position(|s| s.name == name)?;
+        self.clone().value_mut(index).copied()
+    }
+
+    fn indexes_of(name: &str) -> alloc::vec::Vec<usize> {
+        let matches = |full: &str| {
+            let short = ["net.ipv4.", "net.core.", "finack."].iter().find_map(|p| full.strip_prefix(p));
+            full == name || short == Some(name)
+        };
+        let numbered = |full: &str| full.split_once('[').map(|(base, _)| base).is_some_and(matches);
+        Self::ALL
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| matches(s.name) || numbered(s.name))
+            .map(|(i, _)| i)
+            .collect()
+    }
+}
+
+/// The known name that shares most with `name`, if it shares enough to be meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let wanted = name.rsplit('.').next().unwrap_or(name);
+    let closeness = |full: &str| {
+        let last = full.rsplit('.').next().unwrap_or(full);
+        let prefix = last.bytes().zip(wanted.bytes()).take_while(|(a, b)| a == b).count();
+        let suffix = last.bytes().rev().zip(wanted.bytes().rev()).take_while(|(a, b)| a == b).count();
+        prefix + suffix
+    };
+    Settings::ALL
+        .iter()
+        .map(|s| (closeness(s.name), s.name))
+        .max_by_key(|(score, _)| *score)
+        .filter(|(score, _)| *score >= 6)
+        .map(|(_, name)| name)
+}

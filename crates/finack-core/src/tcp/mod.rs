@@ -1,0 +1,79 @@
+//! TCP (RFC 9293).
+
+mod state;
+
+pub use state::State;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::trace::TraceId;
+
+/// What is known of a connection, as Linux's `tcp_info` has it (times as durations, sizes in bytes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Names the connection in traces.
+    pub trace_id: TraceId,
+    /// Its state.
+    pub state: State,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Segment size that we send, in bytes of payload.
+    pub snd_mss: u32,
+    /// Segment size that the peer sends, as estimated.
+    pub rcv_mss: u32,
+    /// Timestamps in use (RFC 7323).
+    pub timestamps: bool,
+    /// SACK in use (RFC 2018).
+    pub sack: bool,
+    /// The peer's window scale and ours, where scaling is in use.
+    pub window_scale: Option<(u8, u8)>,
+    /// Retransmission time-out.
+    pub rto: Duration,
+    /// Smoothed round trip; zero before the first sample.
+    pub srtt: Duration,
+    /// Its variation.
+    pub rttvar: Duration,
+    /// Least round trip seen.
+    pub min_rtt: Duration,
+    /// Congestion window.
+    pub cwnd: u64,
+    /// Slow start threshold; `u64::MAX` before the first loss.
+    pub ssthresh: u64,
+    /// Bytes sent and neither acknowledged, SACKed nor taken for lost.
+    pub in_flight: u64,
+    /// Bytes in the send buffer that the peer has not acknowledged, sent or not.
+    pub send_queue: u64,
+    /// Bytes in the send buffer that were never sent.
+    pub not_sent: u64,
+    /// Bytes received in order that the application has not read.
+    pub recv_queue: u64,
+    /// SND.WND in bytes.
+    pub snd_wnd: u64,
+    /// RCV.WND in bytes.
+    pub rcv_wnd: u64,
+    /// Payload bytes that the peer acknowledged.
+    pub bytes_acked: u64,
+    /// Payload bytes received in order.
+    pub bytes_received: u64,
+    /// Payload bytes sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// Payload bytes sent again.
+    pub bytes_retrans: u64,
+    /// Segments sent.
+    pub segs_out: u64,
+    /// Segments received.
+    pub segs_in: u64,
+    /// Segments sent again.
+    pub retrans_segs: u64,
+    /// Consecutive retransmission time-outs without an answer.
+    pub backoff: u32,
+    /// Unanswered zero-window or keep-alive probes.
+    pub probes: u32,
+    /// Time in the present state.
+    pub time_in_state: Duration,
+    /// Time since the SYN.
+    pub age: Duration,
+}
