@@ -50,9 +50,10 @@ fn tcp_options() -> impl Strategy<Value = TcpOptions> {
     });
     let cookie = prop_oneof![Just(0usize), (2..=8usize).prop_map(|half| half * 2)]
         .prop_flat_map(|len| (vec(any::<u8>(), len), any::<bool>()))
-        .prop_map(|(cookie, experimental)| FastOpen {
-            experimental,
-            ..FastOpen::new(&cookie).expect("a length that a cookie may have")
+        .prop_map(|(cookie, experimental)| {
+            let mut option = FastOpen::new(&cookie).expect("a length that a cookie may have");
+            option.experimental = experimental;
+            option
         });
     let ao = any::<(u8, u8, u8)>().prop_map(|(key_id, rnext_key_id, mac_len)| AuthOption {
         key_id,
@@ -101,7 +102,7 @@ fn packets() -> impl Strategy<Value = Vec<u8>> {
                     bytes[6] = [0, 43, 44, 60][usize::from(extension)];
                 }
             } else if fix && len >= 60 {
-                bytes[0] = 0x40 | bytes[0] % 11 + 5;
+                bytes[0] = 0x40 | (bytes[0] % 11 + 5);
                 bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
                 bytes[10..12].fill(0);
                 let header = usize::from(bytes[0] & 15) * 4;
