@@ -80,14 +80,10 @@ impl Reorder {
     }
 
     fn store(&mut self, pool: &mut Pool, at: Pos, piece: Payload<'_>, limit: usize) -> bool {
-        if self.cost + piece.bytes.len() > limit {
-            return false;
-        }
         if let Some((&start, chunk)) = self.chunks.range_mut(..at).next_back()
             && start + chunk.as_slice().len() as Pos == at
             && chunk.append(piece.bytes)
         {
-            self.cost += piece.bytes.len();
             return true;
         }
         let chunk = Chunk::keep(piece, pool);

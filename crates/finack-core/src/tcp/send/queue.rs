@@ -101,12 +101,19 @@ impl RetransmitQueue {
         self.lost
     }
 
-    /// Behind the last position that was SACKed.
-    pub(crate) fn highest_sacked(&self) -> Option<Pos> {
-        if self.sacked == 0 {
+    /// The position above which more than `bytes` are SACKed.
+    pub(crate) fn position_below_sacked(&self, bytes: u64) -> Option<Pos> {
+        if self.sacked <= bytes {
             return None;
         }
-        self.units.iter().rev().find(|u| u.marks.has(Marks::SACKED)).map(|u| u.end)
+        let mut above = 0;
+        for unit in self.units.iter().rev().filter(|u| u.marks.has(Marks::SACKED)) {
+            above += unit.len();
+            if above > bytes {
+                return Some(unit.start);
+            }
+        }
+        None
     }
 
     pub(crate) fn push(&mut self, unit: Sent) {
