@@ -23,6 +23,8 @@ pub mod error;
 #[allow(dead_code)]
 mod hash;
 #[allow(dead_code)]
+mod icmp;
+#[allow(dead_code)]
 mod ip;
 pub mod options;
 #[allow(dead_code)]

@@ -16,6 +16,7 @@ use core::time::Duration;
 use finack_wire::ip::{Fragment, IpEmit};
 
 use crate::hash::Secrets;
+use crate::icmp::Limiter;
 use crate::settings::Settings;
 use crate::stack::{Config, UdpId};
 use crate::time::Instant;
@@ -36,6 +37,8 @@ pub(crate) struct Ip {
     pub(crate) path_mtu: PathMtu,
     pub(crate) ident: Ident,
     pub(crate) out: OutQueue,
+    /// How often ICMP errors go to each destination.
+    pub(crate) icmp_limit: Limiter,
 }
 
 /// Why a packet was not queued.
@@ -58,6 +61,7 @@ impl Ip {
             path_mtu: PathMtu::default(),
             ident: Ident::new(secrets.ident),
             out: OutQueue::default(),
+            icmp_limit: Limiter::default(),
         }
     }
 
@@ -146,6 +150,6 @@ impl Ip {
 
     /// Bytes that all of it takes.
     pub(crate) fn memory(&self) -> usize {
-        self.reassembler.memory() + self.out.memory() + self.path_mtu.len() * 96
+        self.reassembler.memory() + self.out.memory() + self.path_mtu.len() * 96 + self.icmp_limit.memory()
     }
 }
