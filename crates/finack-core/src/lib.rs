@@ -16,31 +16,25 @@ extern crate alloc;
 extern crate std;
 
 pub mod counters;
-#[allow(dead_code)]
+mod cx;
 mod demux;
 pub mod device;
 pub mod error;
-#[allow(dead_code)]
 mod hash;
-#[allow(dead_code)]
 mod icmp;
-#[allow(dead_code)]
 mod ip;
 pub mod options;
-#[allow(dead_code)]
+mod pool;
 mod ports;
 pub mod settings;
-#[allow(dead_code)]
 mod slab;
 pub mod stack;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod time;
-#[allow(dead_code)]
 mod timer;
 pub mod trace;
-#[allow(dead_code)]
 mod udp;
 
 pub use error::Error;

@@ -21,8 +21,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// An empty block for at least a part of `wanted` bytes.
     pub(crate) fn take(&mut self, wanted: usize) -> Vec<u8> {
-        let (spare, room) =
-            if wanted <= SMALL { (&mut self.small, SMALL) } else { (&mut self.large, LARGE) };
+        let (spare, room) = if wanted <= SMALL { (&mut self.small, SMALL) } else { (&mut self.large, LARGE) };
         spare.pop().unwrap_or_else(|| Vec::with_capacity(room))
     }
 

@@ -10,7 +10,7 @@ use finack_wire::ip::{self, IpError, IpHeader};
 use finack_wire::protocol;
 
 use super::Stack;
-use crate::device::{ChecksumState, Packet, PacketBytes, PacketMeta};
+use crate::device::Packet;
 use crate::ip::reassembly::Limits;
 use crate::time::Instant;
 use crate::trace::DropReason;
@@ -70,6 +70,14 @@ impl Stack {
     /// When [`ip_timeout`](Self::ip_timeout) has something to do.
     pub(super) fn ip_next_timeout(&self) -> Option<Instant> {
         self.ip.reassembler.next_timeout()
+    }
+
+    /// Moves the next packet that belongs to no connection to where the device can look at it.
+    pub(super) fn pop_raw(&mut self) -> bool {
+        self.cx.counters.ip_out_discards = self.ip.out.dropped();
+        let Some((owner, len)) = self.ip.out.pop() else { return false };
+        self.udp.sent(&self.ip, owner, len);
+        true
     }
 
     fn destination(&self, dst: IpAddr) -> Destination {

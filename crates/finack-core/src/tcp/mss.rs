@@ -2,11 +2,11 @@
 
 use finack_wire::tcp::HEADER_LEN;
 
+use super::Tuple;
 use super::congestion::Control;
 use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
-use super::Tuple;
 use crate::cx::Cx;
 use crate::options::SocketOptions;
 use crate::settings::Settings;
@@ -46,8 +46,7 @@ impl Connection {
     pub(crate) fn set_peer_mss(&mut self, cx: &Cx, option: Option<u16>) {
         self.agreed.peer_mss = of_peer(self.tuple.is_v6(), option, &self.options, &cx.settings);
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss =
-            effective(&self.tuple, mtu, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = effective(&self.tuple, mtu, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
         self.congestion = super::congestion::Controller::new_reno(initial);
         self.rcv_mss = self.mss.min(536);
@@ -59,8 +58,7 @@ impl Connection {
         let old = self.mss;
         self.path_mtu = self.path_mtu.min(mtu);
         let path = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss =
-            effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
         if self.mss >= old {
             return;
         }

@@ -110,7 +110,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         }
         let by_window = limit == window && limit < cwnd_room.min(mss);
         let half = by_window && limit >= Pos::from(c.snd_max_wnd / 2) && c.snd_nxt == c.snd_una;
-        return (half || (by_window && c.facts.push_small)).then_some(Plan::Data { start, end: start + limit });
+        return (half || (by_window && c.facts.push_small))
+            .then_some(Plan::Data { start, end: start + limit });
     }
     let tail = data % mss;
     let fin = c.facts.fin_queued;
@@ -243,7 +244,14 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
     }
 }
 
-fn note_resent(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos, reason: RetransmitReason) {
+fn note_resent(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    start: Pos,
+    end: Pos,
+    reason: RetransmitReason,
+) {
     let bytes = (end - start) as u64;
     let segments = bytes.div_ceil(u64::from(c.mss.max(1)));
     c.stats.bytes_retrans += bytes;

@@ -93,8 +93,8 @@ pub(crate) struct Facts {
     pub(crate) indexed: bool,
     /// It waits in a listener's queue.
     pub(crate) unaccepted: bool,
-    /// It was opened by us.
-    pub(crate) active: bool,
+    /// The program chose its port by `bind`.
+    pub(crate) explicit_port: bool,
     /// The application will write no more.
     pub(crate) fin_queued: bool,
     /// The application will read no more.

@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
+use super::State;
 use super::congestion::Control;
 use super::input::{Outcome, fail};
 use super::recovery::Phase;
 use super::tcb::Connection;
 use super::timers::Timer;
-use super::State;
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::settings::Profile;
@@ -142,7 +142,8 @@ impl Connection {
             return Outcome::Keep;
         }
         let waited = now.since(self.trouble_since.unwrap_or(now));
-        let by_user = self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t && self.probes > 0);
+        let by_user =
+            self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t && self.probes > 0);
         // Answered probes go on for ever, for a program that still runs; an orphan has only so many.
         let spent = if self.facts.orphan {
             u64::from(self.backoff) >= orphan_retries(cx)
@@ -211,10 +212,8 @@ impl Connection {
             self.timers.arm(Timer::KeepAlive, now + wait);
             return Outcome::Keep;
         }
-        let interval = self
-            .options
-            .keepalive_interval
-            .unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_intvl));
+        let interval =
+            self.options.keepalive_interval.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_intvl));
         let count = self.options.keepalive_count.unwrap_or(cx.settings.tcp_keepalive_probes as u32);
         let spent = match self.options.user_timeout.filter(|t| !t.is_zero()) {
             Some(most) => self.probes > 0 && idle >= most,

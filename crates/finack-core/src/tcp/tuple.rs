@@ -13,12 +13,7 @@ pub(crate) struct Tuple {
 
 impl Tuple {
     pub(crate) fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self {
-            local: local.ip(),
-            remote: remote.ip(),
-            local_port: local.port(),
-            remote_port: remote.port(),
-        }
+        Self { local: local.ip(), remote: remote.ip(), local_port: local.port(), remote_port: remote.port() }
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {

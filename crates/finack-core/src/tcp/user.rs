@@ -1,9 +1,9 @@
 //! User calls on a connection (RFC 9293 3.9.1): SEND, RECEIVE, CLOSE and their likes.
 
+use super::State;
 use super::input::Outcome;
 use super::seq::Pos;
 use super::tcb::Connection;
-use super::State;
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags};
@@ -147,12 +147,7 @@ impl Connection {
         let call = |kind| TraceKind::App(kind);
         let abort = self.options.linger.is_some_and(|l| l.is_zero());
         let unread = self.recv.len() > 0;
-        cx.trace(
-            now,
-            self.trace_id,
-            &self.tuple,
-            call(if abort { AppCall::Abort } else { AppCall::Close }),
-        );
+        cx.trace(now, self.trace_id, &self.tuple, call(if abort { AppCall::Abort } else { AppCall::Close }));
         self.facts.orphan = true;
         match self.state {
             State::Closed => Outcome::Closed(EndCause::Closed),

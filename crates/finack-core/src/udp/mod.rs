@@ -337,11 +337,6 @@ impl Udp {
         None
     }
 
-    /// Sockets.
-    pub(crate) fn len(&self) -> usize {
-        self.sockets.len()
-    }
-
     /// Bytes that sockets and their queues take.
     pub(crate) fn memory(&self) -> usize {
         self.sockets.memory() + self.table.memory() + self.ports.memory() + self.queued

@@ -144,11 +144,6 @@ impl Udp {
         }
     }
 
-    /// Whether a datagram to this port would find a socket.
-    pub(crate) fn wants(&self, to: SocketAddr, from: SocketAddr) -> bool {
-        self.table.has_sender(to, from)
-    }
-
     /// The oldest datagram, or the pending error first. What does not fit into `buf` is lost, unless it is only
     /// peeked at.
     pub(crate) fn recv(&mut self, id: UdpId, buf: &mut [u8], peek: bool) -> Result<UdpRecv, Error> {

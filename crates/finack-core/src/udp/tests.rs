@@ -573,7 +573,7 @@ fn ten_thousand_sockets_each_get_their_own() {
     for s in sockets {
         a.udp.close(&mut a.ip.groups, s).unwrap();
     }
-    assert_eq!((a.udp.len(), a.udp.queued), (0, 0));
+    assert_eq!((a.udp.sockets.len(), a.udp.queued), (0, 0));
 }
 
 /// Linux's scoring, one socket after the other.

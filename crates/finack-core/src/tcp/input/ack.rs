@@ -168,7 +168,9 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
 /// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice.
 fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, summary: &AckSummary) {
     if summary.retransmitted_acked {
-        let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else { return };
+        let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
+            return;
+        };
         let sent_ms = echo.wrapping_sub(c.ts_offset);
         let age_ms = ts_clock(now).wrapping_sub(sent_ms);
         if echo != 0 && summary.acked > 0 && age_ms < 1 << 30 {

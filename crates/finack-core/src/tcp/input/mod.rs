@@ -1,8 +1,8 @@
 //! A segment arrives (RFC 9293 3.10.7), in the order of its 3.10.7.4: PAWS, acceptability, RST, SYN, ACK, URG,
 //! text, FIN.
 
-mod ack;
 mod acceptability;
+mod ack;
 mod fin;
 mod paws;
 mod syn_sent;
@@ -23,7 +23,7 @@ use crate::stack::Ready;
 use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
 
-pub(crate) use paws::{Paws, is_acceptable as paws_is_acceptable};
+use paws::Paws;
 
 /// A segment, checked and parsed.
 #[derive(Clone, Copy, Debug)]

@@ -130,6 +130,7 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         return;
     }
     let srtt = c.rtt.srtt().unwrap_or(ATO_MAX);
-    let delay = if c.ack.interactive || c.ack.ato.is_zero() { c.ack.ato } else { c.ack.ato.min(srtt.max(ATO_MIN)) };
+    let delay =
+        if c.ack.interactive || c.ack.ato.is_zero() { c.ack.ato } else { c.ack.ato.min(srtt.max(ATO_MIN)) };
     c.timers.arm_earlier(Timer::DelayedAck, now + delay.min(ATO_MAX));
 }

@@ -8,7 +8,9 @@ use crate::tcp::tcb::{Connection, Urgent};
 
 /// Notes where the urgent byte stands. As on Linux it is the one in front of where the pointer points.
 pub(super) fn process(c: &mut Connection, placed: &Placed<'_>) {
-    if !matches!(c.state, State::Established | State::FinWait1 | State::FinWait2) || placed.segment.urgent == 0 {
+    if !matches!(c.state, State::Established | State::FinWait1 | State::FinWait2)
+        || placed.segment.urgent == 0
+    {
         return;
     }
     let mark = placed.start + Pos::from(placed.segment.urgent) - 1;

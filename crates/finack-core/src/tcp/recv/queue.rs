@@ -126,7 +126,13 @@ impl RecvQueue {
 
     /// Takes a segment's payload that begins at `pos` and lies within the window; `limit` bounds the memory
     /// of what is out of order, in bytes.
-    pub(crate) fn insert(&mut self, pool: &mut Pool, pos: Pos, payload: Payload<'_>, limit: usize) -> Inserted {
+    pub(crate) fn insert(
+        &mut self,
+        pool: &mut Pool,
+        pos: Pos,
+        payload: Payload<'_>,
+        limit: usize,
+    ) -> Inserted {
         let end = pos + payload.bytes.len() as Pos;
         if end <= self.next {
             return Inserted::Duplicate { start: pos, end };

@@ -49,7 +49,13 @@ impl Reorder {
     }
 
     /// Stores what of the payload is new. What is there already stays: the first copy counts.
-    pub(super) fn insert(&mut self, pool: &mut Pool, pos: Pos, payload: Payload<'_>, limit: usize) -> Inserted {
+    pub(super) fn insert(
+        &mut self,
+        pool: &mut Pool,
+        pos: Pos,
+        payload: Payload<'_>,
+        limit: usize,
+    ) -> Inserted {
         let end = pos + payload.bytes.len() as Pos;
         let mut at = pos;
         let mut stored = false;

@@ -206,8 +206,8 @@ impl RetransmitQueue {
         let found = self.units.partition_point(|u| u.end <= near);
         let mut index = found.saturating_sub(1);
         while index + 1 < self.units.len() && index <= found + 1 {
-            let both = self.units[index].marks.has(Marks::SACKED)
-                && self.units[index + 1].marks.has(Marks::SACKED);
+            let both =
+                self.units[index].marks.has(Marks::SACKED) && self.units[index + 1].marks.has(Marks::SACKED);
             if !both {
                 index += 1;
                 continue;
