@@ -1,1 +1,5 @@
-//! Carries the connections of an unmodified program in a private network.
+//! Runs an unmodified program in a private network whose other end is finack, and tells what became of each of its
+//! connections.
+
+pub mod plan;
+pub mod services;
