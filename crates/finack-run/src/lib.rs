@@ -2,4 +2,5 @@
 //! connections.
 
 pub mod plan;
+pub mod report;
 pub mod services;
