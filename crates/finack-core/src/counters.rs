@@ -5,12 +5,23 @@ use crate::trace::{DropReason, ResetReason, RetransmitReason};
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
         /// Counters of one stack, from its creation on; they wrap at 2^64.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Counters {
             $($(#[doc = $doc])+ pub $field: u64,)+
             dropped: [u64; DropReason::ALL.len()],
             resets_sent: [u64; ResetReason::ALL.len()],
             retransmits: [u64; RetransmitReason::ALL.len()],
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($field: 0,)+
+                    dropped: [0; DropReason::ALL.len()],
+                    resets_sent: [0; ResetReason::ALL.len()],
+                    retransmits: [0; RetransmitReason::ALL.len()],
+                }
+            }
         }
 
         impl Counters {

@@ -12,15 +12,27 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod counters;
 pub mod device;
 pub mod error;
+#[allow(dead_code)]
+mod hash;
+#[allow(dead_code)]
+mod ip;
 pub mod options;
+#[allow(dead_code)]
+mod ports;
 pub mod settings;
 pub mod stack;
 pub mod tcp;
+#[cfg(test)]
+mod testing;
 pub mod time;
+#[allow(dead_code)]
+mod timer;
 pub mod trace;
 
 pub use error::Error;

@@ -1,1 +1,23 @@
 //! A deterministic network of finack stacks on a virtual clock.
+//!
+//! - [`Setup`] and [`Script`]: one stack against a scripted peer; a test reads as an exchange of packets.
+//! - [`World`]: hosts and links with delay, rate, MTU and faults; one seed reproduces a run.
+//! - [`explore`]: every order of delivery and every single loss of a small exchange.
+//! - [`hostile`]: mutated and structured random packets, with the memory watched.
+//! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
+//! - [`counting`]: an allocator that counts.
+
+pub mod counting;
+pub mod explore;
+pub mod hostile;
+pub mod packet;
+pub mod pattern;
+pub mod rng;
+pub mod script;
+pub mod seeds;
+pub mod split;
+pub mod text;
+pub mod world;
+
+pub use script::{Flow, IcmpError, Script, Sent, Setup, on_both_paths};
+pub use world::{HostId, Link, Passing, Verdict, World};

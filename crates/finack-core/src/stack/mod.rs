@@ -19,6 +19,13 @@ macro_rules! ids {
         /// Generation-tagged: a handle that outlived what it named answers [`Error::BadHandle`], never somebody else.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { pub(crate) index: u32, pub(crate) generation: u32 }
+
+        impl $name {
+            /// Its place in a table: small, dense, and used again once what it named is gone.
+            pub const fn index(self) -> usize {
+                self.index as usize
+            }
+        }
     )+};
 }
 

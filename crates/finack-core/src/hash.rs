@@ -1,0 +1,159 @@
+//! Keyed hashes and the secrets behind them.
+//!
+//! Everything that a peer could steer or guess (hash tables, ports, ISNs, identifications) goes through
+//! SipHash with a key of its own, and all keys are derived from the one seed of
+//! [`Config`](crate::Config): equal seeds give equal bytes, and no key says anything about another.
+
+use core::hash::Hasher;
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::{SipHasher13, SipHasher24};
+use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
+
+#[cfg(test)]
+mod tests;
+
+/// A key of 128 bits for one purpose.
+#[derive(Clone, Copy)]
+pub(crate) struct Key([u8; 16]);
+
+impl core::fmt::Debug for Key {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+impl Key {
+    /// The key for the purpose named `label`: a pseudo-random function of both halves of `seed`.
+    pub(crate) fn derive(seed: &[u8; 32], label: &str) -> Self {
+        let half = |from: usize| {
+            let mut key = [0; 16];
+            key.copy_from_slice(&seed[from..from + 16]);
+            let mut h = SipHasher24x128::new_with_key(&key);
+            // Which half it is goes in too: a seed of two equal halves is a weak seed, not a zero key.
+            h.write_u64(from as u64);
+            h.write(label.as_bytes());
+            h.finish128().as_u128()
+        };
+        Self((half(0) ^ half(16)).to_le_bytes())
+    }
+
+    /// SipHash-1-3: for tables, where an attacker sees collisions at most.
+    pub(crate) fn table(&self) -> Digest<SipHasher13> {
+        Digest(SipHasher13::new_with_key(&self.0))
+    }
+
+    /// SipHash-2-4: for what goes out on the wire (ISNs, cookies, timestamp offsets, identifications).
+    pub(crate) fn wire(&self) -> Digest<SipHasher24> {
+        Digest(SipHasher24::new_with_key(&self.0))
+    }
+
+    /// A table hash of both ends of a connection.
+    pub(crate) fn four_tuple(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
+        self.table().socket(local).socket(remote).finish()
+    }
+}
+
+/// A hash in the making. Each part is of a fixed length or preceded by its length, so that different parts
+/// never make the same bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Digest<H>(H);
+
+impl<H: Hasher> Digest<H> {
+    pub(crate) fn addr(mut self, addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(a) => self.0.write_u64(u64::from(a.to_bits()) | 4 << 32),
+            IpAddr::V6(a) => {
+                self.0.write_u64((a.to_bits() >> 64) as u64);
+                self.0.write_u64(a.to_bits() as u64);
+            }
+        }
+        self
+    }
+
+    pub(crate) fn socket(self, end: SocketAddr) -> Self {
+        self.addr(end.ip()).u64(u64::from(end.port()))
+    }
+
+    pub(crate) fn u64(mut self, value: u64) -> Self {
+        self.0.write_u64(value);
+        self
+    }
+
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.write_u64(bytes.len() as u64);
+        self.0.write(bytes);
+        self
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
+macro_rules! secrets {
+    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
+        /// One key for each purpose.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Secrets { $($(#[doc = $doc])+ pub(crate) $field: Key,)+ }
+
+        impl Secrets {
+            pub(crate) fn new(seed: &[u8; 32]) -> Self {
+                Self { $($field: Key::derive(seed, stringify!($field)),)+ }
+            }
+        }
+    };
+}
+
+secrets! {
+    /// Initial sequence numbers (RFC 6528).
+    isn,
+    /// Ephemeral ports (RFC 6056 algorithm 4).
+    ports,
+    /// The connection table.
+    demux,
+    /// SYN cookies.
+    cookie,
+    /// Timestamp offsets (RFC 7323 5.4).
+    timestamps,
+    /// IP identifications.
+    ident,
+    /// The table of fragmented datagrams.
+    fragments,
+    /// The table of UDP sockets, and which socket of a SO_REUSEPORT group takes a datagram.
+    udp,
+    /// The table of path MTUs.
+    path_mtu,
+    /// Rate limits of ICMP.
+    icmp,
+    /// The generator for everything else.
+    random,
+}
+
+/// A deterministic generator: SipHash-2-4 of a counter. Not guessable without the key.
+#[derive(Clone, Debug)]
+pub(crate) struct Rng {
+    key: Key,
+    counter: u64,
+}
+
+impl Rng {
+    pub(crate) fn new(key: Key) -> Self {
+        Self { key, counter: 0 }
+    }
+
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.counter = self.counter.wrapping_add(1);
+        self.key.wire().u64(self.counter).finish()
+    }
+
+    /// A number below `bound` (0 where that is 0).
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        scale(self.next_u64() as u32, bound)
+    }
+}
+
+/// Maps a hash of 32 bits evenly to `0..bound`.
+pub(crate) fn scale(hash: u32, bound: u32) -> u32 {
+    ((u64::from(hash) * u64::from(bound)) >> 32) as u32
+}

@@ -1,0 +1,263 @@
+//! Who has which port of one protocol, and the choice of a free one (RFC 6056).
+//!
+//! The rules are those of Linux's `bind`, `listen` and `connect`; owners that are alike are counted together,
+//! so that a port with a million connections on it costs no more than one with a single one.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::ops::RangeInclusive;
+
+use crate::Error;
+use crate::hash::Rng;
+
+#[cfg(test)]
+mod tests;
+
+/// What one socket claims of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    /// Local address; unspecified is every address of its family, and `::` of both unless `v6_only`.
+    pub(crate) addr: IpAddr,
+    /// SO_REUSEADDR.
+    pub(crate) reuse_addr: bool,
+    /// SO_REUSEPORT.
+    pub(crate) reuse_port: bool,
+    /// It listens.
+    pub(crate) listening: bool,
+    /// IPV6_V6ONLY.
+    pub(crate) v6_only: bool,
+    /// Bound by `bind`, or inherited from a listener: not picked by `connect`.
+    pub(crate) explicit: bool,
+}
+
+impl Owner {
+    /// Whether some packet could be meant for either (Linux's `inet_rcv_saddr_equal` with wildcards).
+    fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.addr.to_canonical(), other.addr.to_canonical());
+        let takes_in = |wild: &Self, wild_addr: IpAddr, addr: IpAddr| {
+            wild_addr.is_unspecified()
+                && (wild_addr.is_ipv4() == addr.is_ipv4() || wild_addr.is_ipv6() && !wild.v6_only)
+        };
+        a == b || takes_in(self, a, b) || takes_in(other, b, a)
+    }
+
+    /// Whether `self` may not come beside `held` (Linux's `inet_bind_conflict`). Not symmetrical: SO_REUSEADDR
+    /// goes beside everything that set it too, unless that listens.
+    fn conflicts_with(&self, held: &Self) -> bool {
+        let reuse_addr = self.reuse_addr && held.reuse_addr && !held.listening;
+        let reuse_port = self.reuse_port && held.reuse_port;
+        self.overlaps(held) && !reuse_addr && !reuse_port
+    }
+}
+
+/// The owners of one port, equal ones counted.
+#[derive(Clone, Debug, Default)]
+enum Owners {
+    #[default]
+    None,
+    /// The common case, without an allocation.
+    One(Owner, u32),
+    Many(BTreeMap<Owner, u32>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Port {
+    owners: Owners,
+    /// How many of them are explicit.
+    explicit: u32,
+}
+
+impl Port {
+    fn any(&self, mut test: impl FnMut(&Owner) -> bool) -> bool {
+        match &self.owners {
+            Owners::None => false,
+            Owners::One(owner, _) => test(owner),
+            Owners::Many(map) => map.keys().any(test),
+        }
+    }
+
+    fn add(&mut self, owner: Owner) {
+        self.explicit += u32::from(owner.explicit);
+        match &mut self.owners {
+            Owners::None => self.owners = Owners::One(owner, 1),
+            Owners::One(held, count) if *held == owner => *count += 1,
+            Owners::One(held, count) => {
+                self.owners = Owners::Many(BTreeMap::from([(*held, *count), (owner, 1)]));
+            }
+            Owners::Many(map) => *map.entry(owner).or_default() += 1,
+        }
+    }
+
+    /// Whether there was one to remove.
+    fn remove(&mut self, owner: &Owner) -> bool {
+        match &mut self.owners {
+            Owners::One(held, count) if held == owner => {
+                *count -= 1;
+                if *count == 0 {
+                    self.owners = Owners::None;
+                }
+            }
+            Owners::Many(map) => {
+                let Some(count) = map.get_mut(owner) else { return false };
+                *count -= 1;
+                if *count == 0 {
+                    map.remove(owner);
+                }
+                if map.is_empty() {
+                    self.owners = Owners::None;
+                }
+            }
+            Owners::None | Owners::One(..) => return false,
+        }
+        self.explicit -= u32::from(owner.explicit);
+        true
+    }
+}
+
+const PAGE: usize = 256;
+/// Entries of RFC 6056 algorithm 4's table; as many as Linux has since its ports could be tracked with fewer.
+const PERTURB: usize = 1 << 16;
+/// How many ports of one parity `connect` asks for before it asks for others.
+const FEW: usize = 64;
+
+/// A table of which only the pages that are used are there.
+#[derive(Clone, Debug)]
+struct Paged<T> {
+    pages: Vec<Option<Box<[T]>>>,
+}
+
+impl<T: Clone + Default> Paged<T> {
+    fn new(len: usize) -> Self {
+        Self { pages: alloc::vec![None; len.div_ceil(PAGE)] }
+    }
+
+    fn get(&self, index: usize) -> Option<&T> {
+        self.pages.get(index / PAGE)?.as_ref()?.get(index % PAGE)
+    }
+
+    /// The entry, made if need be. `index` lies within the table.
+    fn entry(&mut self, index: usize) -> &mut T {
+        let page = &mut self.pages[index / PAGE];
+        &mut page.get_or_insert_with(|| alloc::vec![T::default(); PAGE].into_boxed_slice())[index % PAGE]
+    }
+
+    fn memory(&self) -> usize {
+        let pages = self.pages.iter().flatten().count();
+        self.pages.len() * size_of::<Option<Box<[T]>>>() + pages * PAGE * size_of::<T>()
+    }
+}
+
+/// The ports of one protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct PortTable {
+    ports: Paged<Port>,
+    /// How far the search for a port went for each destination that hashes to the entry.
+    perturb: Paged<u32>,
+    rng: Rng,
+}
+
+impl PortTable {
+    /// All ports free. `rng` decides where searches begin.
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self { ports: Paged::new(1 << 16), perturb: Paged::new(PERTURB), rng }
+    }
+
+    /// Whether `bind` of `owner` to `port` fails with EADDRINUSE.
+    pub(crate) fn conflicts(&self, port: u16, owner: &Owner) -> bool {
+        self.port(port).is_some_and(|p| p.any(|held| owner.conflicts_with(held)))
+    }
+
+    /// Takes the port, conflict or not: accepted connections stand beside their listener.
+    pub(crate) fn add(&mut self, port: u16, owner: Owner) {
+        self.ports.entry(usize::from(port)).add(owner);
+    }
+
+    /// Gives up what [`add`](Self::add) took.
+    pub(crate) fn remove(&mut self, port: u16, owner: &Owner) {
+        if self.port(port).is_some() {
+            self.ports.entry(usize::from(port)).remove(owner);
+        }
+    }
+
+    /// Turns an owner into a listener or back, which keeps the port either way.
+    ///
+    /// # Errors
+    /// [`Error::AddrInUse`] where somebody else who listens stands in the way: as Linux's
+    /// `inet_csk_listen_start` does, the port is checked again. Nothing is changed then.
+    pub(crate) fn set_listening(&mut self, port: u16, owner: &Owner, on: bool) -> Result<Owner, Error> {
+        let changed = Owner { listening: on, ..*owner };
+        let entry = self.ports.entry(usize::from(port));
+        if !entry.remove(owner) {
+            return Err(Error::InvalidArgument);
+        }
+        let refused = on && entry.any(|held| changed.conflicts_with(held));
+        entry.add(if refused { *owner } else { changed });
+        if refused { Err(Error::AddrInUse) } else { Ok(changed) }
+    }
+
+    /// A port for a `bind` to port 0: one on which nobody's address overlaps, whatever the reuse options say, or
+    /// `None` where there is no such port (EADDRINUSE). Ports of the parity that `connect` leaves alone come first.
+    pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
+        let (low, count) = span(&range)?;
+        let start = crate::hash::scale(random as u32, count);
+        let free = |port: u16| !self.port(port).is_some_and(|p| p.any(|held| owner.overlaps(held)));
+        scan(low, count, start, 1).chain(scan(low, count, start, 0)).map(|(port, _)| port).find(|&p| free(p))
+    }
+
+    /// A local port for a `connect`: RFC 6056 algorithm 4 (double hash) as Linux has it.
+    ///
+    /// `hash` is a keyed hash of both addresses and the remote port, `usable` says whether the four-tuple with a
+    /// given port is free. Ports that somebody bound explicitly are passed over. Consecutive calls for one
+    /// destination walk the range from an offset of its own; `None` where all of it is taken (EADDRNOTAVAIL).
+    pub(crate) fn choose(
+        &mut self,
+        range: RangeInclusive<u16>,
+        hash: u64,
+        usable: &mut dyn FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        let (low, count) = span(&range)?;
+        let index = hash as usize % PERTURB;
+        let walked = *self.perturb.entry(index);
+        let start = walked.wrapping_add((hash >> 32) as u32) % count;
+        let half = |parity| scan(low, count, start, parity);
+        // A few of each parity first: once one half is full for a destination, the walk through it is not
+        // repeated for every connect.
+        let mut tries =
+            half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
+        let (port, passed) =
+            tries.find(|&(port, _)| self.port(port).is_none_or(|p| p.explicit == 0) && usable(port))?;
+        // Some noise, so that what one destination sees does not tell how many connections others got.
+        let skip = passed.max(self.rng.below(8) * 2);
+        *self.perturb.entry(index) = walked.wrapping_add(skip + 2);
+        Some(port)
+    }
+
+    /// Bytes that the table takes.
+    pub(crate) fn memory(&self) -> usize {
+        let many = |p: &Port| if let Owners::Many(map) = &p.owners { map.len() } else { 0 };
+        let extra: usize = self.ports.pages.iter().flatten().flat_map(|page| page.iter()).map(many).sum();
+        self.ports.memory() + self.perturb.memory() + extra * size_of::<(Owner, u32)>() * 2
+    }
+
+    fn port(&self, port: u16) -> Option<&Port> {
+        self.ports.get(usize::from(port))
+    }
+}
+
+/// First port and length of a range.
+fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
+    let (low, high) = (*range.start(), *range.end());
+    (low <= high && high > 0).then(|| (low.max(1), u32::from(high - low.max(1)) + 1))
+}
+
+/// Every second port of a range, around from `start`, with how far each is from there: those at an even distance
+/// from the range's first where `parity` is 0, the others where it is 1.
+fn scan(low: u16, count: u32, start: u32, parity: u32) -> impl Iterator<Item = (u16, u32)> {
+    let of_parity = (count + 1 - parity) / 2;
+    (0..of_parity).map(move |step| {
+        let offset = (start / 2 + step) % of_parity * 2 + parity;
+        (low + offset as u16, step * 2)
+    })
+}

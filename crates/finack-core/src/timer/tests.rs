@@ -1,0 +1,229 @@
+use super::*;
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+use proptest::prelude::*;
+
+const DAY: u64 = 86_400_000_000_000;
+
+fn nanos(n: u64) -> Instant {
+    Instant::from_nanos(n)
+}
+
+#[test]
+fn entries_come_in_order_of_their_deadlines_not_of_their_slots() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    // All within one tick of 65.536 µs, armed backwards.
+    for n in (0..50).rev() {
+        wheel.insert(nanos(1_000_000 + n * 10), n);
+    }
+    let order: Vec<u64> =
+        core::iter::from_fn(|| wheel.pop(Instant::from_secs(1))).map(|(token, _)| token).collect();
+    assert_eq!(order, (0..50).collect::<Vec<_>>());
+    assert_eq!(wheel.len(), 0);
+    assert_eq!(wheel.next(), None);
+}
+
+#[test]
+fn equal_deadlines_come_in_the_order_of_arming() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let at = Instant::from_secs(5);
+    let first = wheel.insert(at, 0);
+    for token in 1..10 {
+        wheel.insert(at, token);
+    }
+    wheel.rearm(first, at);
+    let order: Vec<u64> = core::iter::from_fn(|| wheel.pop(at)).map(|(token, _)| token).collect();
+    assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]);
+}
+
+#[test]
+fn nothing_comes_before_its_deadline_within_a_tick() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    wheel.insert(nanos(100_001), 1);
+    assert_eq!(wheel.pop(nanos(100_000)), None);
+    assert_eq!(wheel.next(), Some(nanos(100_001)));
+    assert_eq!(wheel.pop(nanos(100_001)), Some((1, nanos(100_001))));
+}
+
+#[test]
+fn a_deadline_in_the_past_is_due_at_once() {
+    let mut wheel = Wheel::new(Instant::from_secs(10));
+    wheel.insert(Instant::from_secs(3), 7);
+    assert_eq!(wheel.next(), Some(Instant::from_secs(3)));
+    assert_eq!(wheel.pop(Instant::from_secs(10)), Some((7, Instant::from_secs(3))));
+}
+
+#[test]
+fn a_lone_entry_is_announced_exactly_from_any_distance() {
+    for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX] {
+        let mut wheel = Wheel::new(Instant::ZERO);
+        wheel.insert(nanos(distance), 1);
+        assert_eq!(wheel.next(), Some(nanos(distance)));
+        if distance > 1 {
+            assert_eq!(wheel.pop(nanos(distance - 1)), None);
+        }
+        assert_eq!(wheel.pop(nanos(distance)), Some((1, nanos(distance))));
+    }
+}
+
+#[test]
+fn rearming_within_the_present_tick_does_not_grow_the_wheel() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let key = wheel.insert(nanos(10), 1);
+    for n in 0..100_000 {
+        wheel.rearm(key, nanos(10 + n % 50_000));
+    }
+    assert_eq!(wheel.len(), 1);
+    assert!(wheel.memory() < 64 * 1024, "{}", wheel.memory());
+}
+
+#[test]
+fn a_removed_entry_never_comes_and_its_node_is_used_again() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    for round in 0..10_000u64 {
+        let key = wheel.insert(nanos(round * 1_000_000), round);
+        wheel.remove(key);
+        wheel.remove(key);
+        wheel.rearm(key, nanos(1));
+    }
+    assert_eq!(wheel.len(), 0);
+    assert_eq!(wheel.segments.len(), 1);
+    assert_eq!(wheel.pop(Instant::FAR_FUTURE), None);
+}
+
+#[test]
+fn sleeping_from_announcement_to_announcement_meets_every_deadline() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let mut state = 1u64;
+    for token in 0..200_000 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        wheel.insert(nanos(state >> 20), token);
+    }
+    let mut last = Instant::ZERO;
+    let (mut popped, mut wakes) = (0u32, 0u32);
+    while let Some(at) = wheel.next() {
+        wakes += 1;
+        while let Some((_, deadline)) = wheel.pop(at) {
+            assert!(deadline >= last && deadline <= at);
+            last = deadline;
+            popped += 1;
+        }
+    }
+    assert_eq!(popped, 200_000);
+    // An announcement is exact but for slots that something was taken out of.
+    assert!(wakes <= 210_000, "{wakes} wakes");
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(u64),
+    Rearm(usize, u64),
+    Remove(usize),
+    Advance(u64),
+}
+
+/// Distances of every scale: within a tick, a round trip, a keep-alive, days.
+fn distance() -> impl Strategy<Value = u64> {
+    prop_oneof![0..200_000u64, 0..1_000_000_000u64, 0..10_000_000_000_000u64, 0..40 * DAY, Just(u64::MAX / 2),]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => distance().prop_map(Op::Insert),
+        3 => (any::<usize>(), distance()).prop_map(|(k, d)| Op::Rearm(k, d)),
+        2 => any::<usize>().prop_map(Op::Remove),
+        3 => distance().prop_map(Op::Advance),
+    ]
+}
+
+/// The same by a sorted map: what the wheel must be indistinguishable from.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<(Instant, u64), u64>,
+    armed: Vec<(u64, TimerKey, (Instant, u64))>,
+    order: u64,
+}
+
+impl Model {
+    fn arm(&mut self, token: u64, key: TimerKey, at: Instant) {
+        let place = (at, self.order);
+        self.order += 1;
+        self.entries.insert(place, token);
+        self.armed.push((token, key, place));
+    }
+
+    fn take(&mut self, pick: usize) -> Option<(u64, TimerKey)> {
+        if self.armed.is_empty() {
+            return None;
+        }
+        let index = pick % self.armed.len();
+        let (token, key, place) = self.armed.swap_remove(index);
+        self.entries.remove(&place);
+        Some((token, key))
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<(u64, Instant)> {
+        let (&place, &token) = self.entries.first_key_value()?;
+        if place.0 > now {
+            return None;
+        }
+        self.entries.remove(&place);
+        self.armed.retain(|a| a.2 != place);
+        Some((token, place.0))
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::testing::cases(400))]
+
+    #[test]
+    fn the_wheel_behaves_as_a_sorted_map(
+        start in distance(),
+        ops in proptest::collection::vec(op(), 1..200),
+    ) {
+        let mut now = nanos(start);
+        let mut wheel = Wheel::new(now);
+        let mut model = Model::default();
+        for (token, op) in ops.into_iter().enumerate() {
+            let token = token as u64;
+            match op {
+                Op::Insert(d) => {
+                    let at = now + Duration::from_nanos(d);
+                    model.arm(token, wheel.insert(at, token), at);
+                }
+                Op::Rearm(pick, d) => {
+                    // Also into the past: a connection may find that its time is long over.
+                    let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { now + Duration::from_nanos(d) };
+                    if let Some((token, key)) = model.take(pick) {
+                        wheel.rearm(key, at);
+                        model.arm(token, key, at);
+                    }
+                }
+                Op::Remove(pick) => {
+                    if let Some((_, key)) = model.take(pick) {
+                        wheel.remove(key);
+                    }
+                }
+                Op::Advance(d) => {
+                    now += Duration::from_nanos(d);
+                    loop {
+                        let (got, want) = (wheel.pop(now), model.pop(now));
+                        prop_assert_eq!(got, want);
+                        if got.is_none() {
+                            break;
+                        }
+                    }
+                    if let Some(next) = wheel.next() {
+                        prop_assert!(next > now);
+                    }
+                }
+            }
+            prop_assert_eq!(wheel.len(), model.entries.len());
+            let first = model.entries.first_key_value().map(|(place, _)| place.0);
+            prop_assert_eq!(wheel.next().is_some(), first.is_some());
+            if let (Some(next), Some(first)) = (wheel.next(), first) {
+                prop_assert!(next <= first, "announced {next:?}, due {first:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What happens to a packet on its way.
+
+use core::time::Duration;
+
+use finack_core::Instant;
+
+use super::HostId;
+use crate::packet::{Icmp, Pkt, build, v4, v6};
+use crate::rng::Rng;
+
+/// One direction between two hosts. Chances are in parts per million and exclude each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Propagation.
+    pub delay: Duration,
+    /// Bits per second; unlimited where `None`.
+    pub rate: Option<u64>,
+    /// Longest wait in the queue in front of `rate`; packets that would wait longer are dropped.
+    pub queue: Duration,
+    /// Largest IP packet in bytes; larger ones are dropped and, where the source asked for it, reported.
+    pub mtu: usize,
+    /// Lost.
+    pub loss: u32,
+    /// Sent twice.
+    pub duplicate: u32,
+    /// Held back, so that later ones overtake it.
+    pub reorder: u32,
+    /// One bit flipped.
+    pub corrupt: u32,
+    /// How long a reordered packet is held back at most.
+    pub hold: Duration,
+    /// Says nothing about packets that are too big.
+    pub black_hole: bool,
+}
+
+impl Link {
+    /// A faultless link of unlimited rate.
+    #[must_use]
+    pub const fn new(delay: Duration) -> Self {
+        Self {
+            delay,
+            rate: None,
+            queue: Duration::from_millis(200),
+            mtu: 65_535,
+            loss: 0,
+            duplicate: 0,
+            reorder: 0,
+            corrupt: 0,
+            hold: Duration::from_millis(30),
+            black_hole: false,
+        }
+    }
+
+    pub(super) fn chances(&self, rng: &mut Rng) -> Verdict {
+        if rng.chance(self.loss) {
+            Verdict::Drop
+        } else if rng.chance(self.duplicate) {
+            Verdict::Duplicate
+        } else if rng.chance(self.reorder) {
+            Verdict::Delay(Duration::from_nanos(rng.below(self.hold.as_nanos() as u64)))
+        } else if rng.chance(self.corrupt) {
+            Verdict::Corrupt
+        } else {
+            Verdict::Pass
+        }
+    }
+
+    /// What the router in front of this link answers to a packet that does not fit.
+    pub(super) fn too_big(&self, packet: &Pkt, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.black_hole || !packet.ip.df {
+            return None;
+        }
+        let [hi, lo] = (self.mtu as u16).to_be_bytes();
+        let is_v4 = packet.ip.src.is_ipv4();
+        let quoted = bytes[..bytes.len().min(if is_v4 { 28 } else { 1200 })].to_vec();
+        let (router, kind, code) = if is_v4 { (v4(254), 3, 4) } else { (v6(254), 2, 0) };
+        Some(build(&Pkt::icmp(
+            router,
+            packet.ip.src,
+            Icmp { kind, code, rest: [0, 0, hi, lo], payload: quoted },
+        )))
+    }
+}
+
+/// A packet about to enter a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Its sender.
+    pub from: HostId,
+    /// Its receiver.
+    pub to: HostId,
+    /// What it is.
+    pub packet: &'a Pkt,
+    /// It is the n-th packet of its sender, counted from 1.
+    pub index: u64,
+    /// It is the n-th packet of the world, counted from 1.
+    pub total: u64,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It arrives.
+    Pass,
+    /// It is lost.
+    Drop,
+    /// It arrives twice.
+    Duplicate,
+    /// It arrives this much later.
+    Delay(Duration),
+    /// It arrives with one bit flipped.
+    Corrupt,
+}

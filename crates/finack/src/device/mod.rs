@@ -1,0 +1,149 @@
+//! Devices: where IP packets come from and go to.
+//!
+//! A [`Device`] is synchronous and never blocks. Its descriptor tells when it is worth calling
+//! again, so that any runtime can wait for it: readable, call [`Device::recv_batch`] until it
+//! returns 0; writable, try the packet again that [`Device::send`] answered with
+//! [`WouldBlock`](std::io::ErrorKind::WouldBlock).
+//!
+//! | device | where | units of 64 KiB | checksums |
+//! |---|---|---|---|
+//! | [`TunDevice`] | `/dev/net/tun` | both ways, UDP too on Linux 6.2 | left to the device |
+//! | [`AfPacketDevice`] | one end of a veth pair | both ways | left to the device |
+//! | [`MemoryDevice`] | a pair inside the machine | as configured | as configured |
+
+use std::io;
+use std::os::fd::AsFd;
+
+use finack_core::device::{Capabilities, Packet, Transmit};
+
+mod af_packet;
+mod buffers;
+mod memory;
+mod ring;
+mod tun;
+mod vnet;
+
+pub use af_packet::{AfPacketDevice, AfPacketOptions};
+pub use memory::{MemoryDevice, pair};
+pub use tun::{TunDevice, TunOptions};
+
+/// Something that carries IP packets and has a descriptor to wait on.
+///
+/// The descriptor is in non-blocking mode, and its readiness may be watched level- or
+/// edge-triggered.
+pub trait Device: Send + AsFd {
+    /// What the engine may leave to this device, and how large its packets may be.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Appends up to `max` packets that have already arrived to `batch` and returns how many.
+    /// (The last of them may be a unit of UDP datagrams: those are handed over one by one, all
+    /// of them.)
+    ///
+    /// 0 means that nothing was waiting: wait until the descriptor is readable. A packet that
+    /// is malformed is counted in [`DeviceCounters::malformed`] and not handed over.
+    ///
+    /// # Errors
+    /// What the kernel says where the device can carry nothing any more, for instance because
+    /// its interface was removed.
+    fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize>;
+
+    /// Hands one packet or unit to the device, whole: nothing of it is kept after the call.
+    ///
+    /// A packet that the kernel refuses by itself (too long, no buffers, interface down) is lost
+    /// as on any link: it is counted in [`DeviceCounters::refused`] and the call succeeds.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) where there is no room now: send the same
+    /// packet again once the descriptor is writable. Any other error is the device's end.
+    fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()>;
+
+    /// Pushes out what `send` may have gathered. Call it at the end of a batch.
+    ///
+    /// # Errors
+    /// As for [`send`](Device::send).
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What the device has carried and lost since it was made.
+    fn counters(&mut self) -> DeviceCounters;
+}
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
+        (**self).recv_batch(batch, max)
+    }
+
+    fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {
+        (**self).send(packet)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn counters(&mut self) -> DeviceCounters {
+        (**self).counters()
+    }
+}
+
+/// What a device has carried and lost. A unit counts as one packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceCounters {
+    /// Packets handed to the engine.
+    pub received: u64,
+    /// Packets that the kernel took.
+    pub sent: u64,
+    /// Outgoing packets that the kernel refused; they are lost as on any link.
+    pub refused: u64,
+    /// Arrived packets that were cut short or contradicted their own header; not handed over.
+    pub malformed: u64,
+    /// Packets that the kernel dropped because the receive buffer was full.
+    pub overruns: u64,
+}
+
+/// Most slices of one outgoing packet: device header, link header, IP header and the payload.
+const MAX_IOVECS: usize = finack_core::device::MAX_SLICES + 3;
+
+/// Whether an error concerns the one packet that was being sent rather than the device.
+fn refuses_packet(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    matches!(error, Errno::INVAL | Errno::NOBUFS | Errno::NOMEM | Errno::MSGSIZE | Errno::IO | Errno::NETDOWN)
+}
+
+/// Writes one packet as `front`, IP header and payload slices in a single call.
+fn write_packet(
+    fd: std::os::fd::BorrowedFd<'_>,
+    front: &[&[u8]],
+    packet: &Transmit<'_>,
+    counters: &mut DeviceCounters,
+) -> io::Result<()> {
+    let mut iov = [io::IoSlice::new(&[]); MAX_IOVECS];
+    let parts = front.iter().chain(std::iter::once(&packet.header)).chain(packet.payload());
+    let mut used = 0;
+    for (slot, part) in iov.iter_mut().zip(parts) {
+        *slot = io::IoSlice::new(part);
+        used += 1;
+    }
+    loop {
+        return match rustix::io::writev(fd, &iov[..used]) {
+            Ok(_) => {
+                counters.sent += 1;
+                Ok(())
+            }
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) if refuses_packet(e) => {
+                counters.refused += 1;
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
