@@ -1,23 +1,23 @@
 //! The addressing plan of the private network: every address and name that stands in it.
 //!
-//! The IPv4 network is one that virtual machines' user networks have always used, so that it stands in nobody's
-//! way inside the namespace; the IPv6 one is a unique local network (RFC 4193) whose bytes spell `finack`.
+//! The IPv4 network is set aside for tests of network equipment (RFC 2544), so that no network which the program may
+//! want to reach has its addresses; the IPv6 one is a unique local network (RFC 4193) whose bytes spell `finack`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of the IPv4 prefix in bits.
-pub const PREFIX_V4: u8 = 24;
+pub const PREFIX_V4: u8 = 16;
 /// Length of the IPv6 prefix in bits.
 pub const PREFIX_V6: u8 = 64;
 
 /// The program's own IPv4 address.
-pub const PROGRAM_V4: Ipv4Addr = v4(100);
+pub const PROGRAM_V4: Ipv4Addr = v4(2);
 /// The program's own IPv6 address.
-pub const PROGRAM_V6: Ipv6Addr = v6(0x100);
+pub const PROGRAM_V6: Ipv6Addr = v6(2);
 /// finack's own IPv4 address: gateway and name server.
-pub const GATEWAY_V4: Ipv4Addr = v4(2);
+pub const GATEWAY_V4: Ipv4Addr = v4(1);
 /// finack's own IPv6 address: gateway and name server.
-pub const GATEWAY_V6: Ipv6Addr = v6(2);
+pub const GATEWAY_V6: Ipv6Addr = v6(1);
 /// IPv4 address of `hello.finack`.
 pub const HELLO_V4: Ipv4Addr = v4(80);
 /// IPv6 address of `hello.finack`.
@@ -49,7 +49,7 @@ pub const HOSTS: &[Host] = &[
 ];
 
 const fn v4(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 2, last)
+    Ipv4Addr::new(198, 18, 0, last)
 }
 
 const fn v6(last: u16) -> Ipv6Addr {

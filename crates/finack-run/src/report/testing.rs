@@ -43,7 +43,7 @@ impl Script {
             collector: Collector::new(Instant::ZERO, limits),
             id: 1,
             micros: 0,
-            local: "10.0.2.80:80".parse().unwrap(),
+            local: "198.18.0.80:80".parse().unwrap(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Script {
             at: Instant::from_micros(self.micros),
             conn: Some(TraceId(self.id)),
             local: Some(self.local),
-            remote: Some(SocketAddr::new("10.0.2.100".parse().unwrap(), port)),
+            remote: Some(SocketAddr::new("198.18.0.2".parse().unwrap(), port)),
             kind,
         });
         self

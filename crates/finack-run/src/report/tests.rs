@@ -214,7 +214,7 @@ fn memory_stays_bounded_whatever_comes() {
         script.collector.observe(&finack_core::trace::TraceEvent {
             at: finack_core::Instant::ZERO,
             conn: None,
-            local: Some(SocketAddr::new([10, 0, 2, 2].into(), i + 1)),
+            local: Some(SocketAddr::new([198, 18, 0, 1].into(), i + 1)),
             remote: None,
             kind: TraceKind::ResetSent(ResetReason::NoListener),
         });

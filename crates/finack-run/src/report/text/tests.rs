@@ -120,8 +120,8 @@ fn a_run_without_connections_tells_of_names_and_refusals() {
     collector.observe(&finack_core::trace::TraceEvent {
         at: finack_core::Instant::ZERO,
         conn: None,
-        local: Some("10.0.2.80:81".parse().unwrap()),
-        remote: Some("10.0.2.100:40000".parse().unwrap()),
+        local: Some("198.18.0.80:81".parse().unwrap()),
+        remote: Some("198.18.0.2:40000".parse().unwrap()),
         kind: TraceKind::ResetSent(ResetReason::NoListener),
     });
     insta::assert_snapshot!(plain(&collector.finish(finack_core::Instant::from_millis(3)), &Look::default()));

@@ -172,7 +172,7 @@ fn fill_reverse(addr: IpAddr, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
     Outcome::Found
 }
 
-/// The address that `80.2.0.10.in-addr.arpa` or its longer IPv6 relative (RFC 3596 2.5) stands for.
+/// The address that `80.0.18.198.in-addr.arpa` or its longer IPv6 relative (RFC 3596 2.5) stands for.
 fn address_of_reverse_name(name: &str) -> Option<IpAddr> {
     if let Some(labels) = name.strip_suffix(".in-addr.arpa") {
         let mut octets = [0u8; 4];

@@ -4,8 +4,8 @@ use tokio::task::LocalSet;
 
 fn visitor() -> Visitor {
     Visitor {
-        local: "10.0.2.80:80".parse().unwrap(),
-        remote: "10.0.2.100:40000".parse().unwrap(),
+        local: "198.18.0.80:80".parse().unwrap(),
+        remote: "198.18.0.2:40000".parse().unwrap(),
         describe: Rc::new(|| vec!["state ESTABLISHED".into()]),
     }
 }
@@ -43,7 +43,7 @@ async fn hello_tells_who_came_over_what_and_in_which_state() {
     let reply = get("/").await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     assert!(reply.contains("content-length: "), "{reply}");
-    assert!(reply.contains("from 10.0.2.100:40000 to 10.0.2.80:80 over IPv4.\n"), "{reply}");
+    assert!(reply.contains("from 198.18.0.2:40000 to 198.18.0.80:80 over IPv4.\n"), "{reply}");
     assert!(reply.contains("  state ESTABLISHED\n"), "{reply}");
 }
 
