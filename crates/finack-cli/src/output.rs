@@ -50,7 +50,8 @@ fn one_line(text: &str) -> String {
 pub(crate) fn look_of_stderr(ladders: bool, ascii: bool) -> Look {
     let defaults = Look::default();
     let width = if io::stderr().is_terminal() {
-        terminal_size::terminal_size_of(io::stderr()).map_or(defaults.width, |(width, _)| usize::from(width.0))
+        terminal_size::terminal_size_of(io::stderr())
+            .map_or(defaults.width, |(width, _)| usize::from(width.0))
     } else {
         defaults.width
     };
@@ -73,7 +74,9 @@ mod tests {
     #[test]
     fn the_parsers_paragraphs_become_one_line() {
         assert_eq!(
-            one_line("error: unexpected argument '--qiet' found\n\n  tip: a similar argument exists: '--quiet'\n\nUsage: x\n"),
+            one_line(
+                "error: unexpected argument '--qiet' found\n\n  tip: a similar argument exists: '--quiet'\n\nUsage: x\n"
+            ),
             "unexpected argument '--qiet' found; a similar argument exists: '--quiet' (--help says more)"
         );
         assert_eq!(

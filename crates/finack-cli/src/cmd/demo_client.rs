@@ -17,7 +17,10 @@ pub(crate) fn main() -> ExitCode {
     let addresses: Vec<SocketAddr> = match (NAME, 80).to_socket_addrs() {
         Ok(found) => found.collect(),
         Err(error) => {
-            return output::fail(1, &format!("{NAME} is not known here ({error}): `finack demo` runs this where it is"));
+            return output::fail(
+                1,
+                &format!("{NAME} is not known here ({error}): `finack demo` runs this where it is"),
+            );
         }
     };
     for address in addresses {

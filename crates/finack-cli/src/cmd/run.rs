@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use finack_core::settings::Settings;
-use finack_run::report::{Report, json, text};
-use finack_run::{Device, Exit, RunConfig, RunError};
+use finack_run::namespace::{DevicePath, EXIT_NO_NETWORK};
+use finack_run::report::{Limits, Report, json, text};
+use finack_run::{RunConfig, RunError};
 
 use crate::output;
 
 /// Exit status for what goes wrong before the program runs, as `env`, `timeout` and others have it.
-pub(crate) const OWN_FAILURE: u8 = 125;
+pub(crate) const OWN_FAILURE: u8 = EXIT_NO_NETWORK;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
     device: DeviceArg,
     /// Largest packet in the private network, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..=65520))]
     mtu: u16,
     /// Set finack's side of a Linux setting (may be repeated; `finack sysctl` lists them)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_sysctl)]
@@ -90,39 +91,40 @@ pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -
         Ok(file) => file,
         Err(error) => {
             let path = options.report.clone().unwrap_or_default();
-            return output::fail(OWN_FAILURE, &format!("the report can't be written to {}: {error}", path.display()));
+            return output::fail(
+                OWN_FAILURE,
+                &format!("the report can't be written to {}: {error}", path.display()),
+            );
         }
     };
     let config = RunConfig {
         program,
         args,
         device: match options.device {
-            DeviceArg::Auto => Device::Auto,
-            DeviceArg::Tun => Device::Tun,
-            DeviceArg::Veth => Device::Veth,
+            DeviceArg::Auto => None,
+            DeviceArg::Tun => Some(DevicePath::Tun),
+            DeviceArg::Veth => Some(DevicePath::Veth),
         },
         mtu: options.mtu,
         settings,
+        limits: Limits::default(),
     };
     let outcome = match finack_run::run(config) {
         Ok(outcome) => outcome,
-        Err(error) => return output::fail(status_of(&error), &error.to_string()),
+        // The text of `finack check`, which has lines of its own.
+        Err(RunError::Namespace(error)) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            return ExitCode::from(EXIT_NO_NETWORK);
+        }
+        Err(error) => return output::fail(error.exit_code(), &error.to_string()),
     };
+    if !options.quiet {
+        outcome.warnings.iter().for_each(|warning| output::say(warning));
+    }
     if let Err(error) = tell(&outcome.report, options, file.as_mut()) {
         output::say(&format!("the report could not be written: {error}"));
     }
-    ExitCode::from(match outcome.exit {
-        Exit::Code(code) => code,
-        Exit::Signal(signal) => 128u8.saturating_add(signal),
-    })
-}
-
-fn status_of(error: &RunError) -> u8 {
-    match error {
-        RunError::UnknownProgram { .. } => 127,
-        RunError::NotExecutable { .. } => 126,
-        _ => OWN_FAILURE,
-    }
+    ExitCode::from(outcome.exit_code())
 }
 
 fn tell(report: &Report, options: &Options, file: Option<&mut File>) -> io::Result<()> {

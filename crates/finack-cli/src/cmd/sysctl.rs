@@ -21,7 +21,10 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     let filter = args.filter.as_deref().unwrap_or("");
     let text = if args.json { json(filter) } else { text(filter) };
     if text.is_empty() {
-        return output::fail(1, &format!("no setting's name contains '{filter}': `finack sysctl` lists them all"));
+        return output::fail(
+            1,
+            &format!("no setting's name contains '{filter}': `finack sysctl` lists them all"),
+        );
     }
     output::finish(io::stdout().write_all(text.as_bytes()))
 }

@@ -5,3 +5,6 @@
 pub mod content;
 pub mod dns;
 pub mod hello;
+mod start;
+
+pub(crate) use start::start;
