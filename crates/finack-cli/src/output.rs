@@ -30,7 +30,7 @@ pub(crate) fn usage_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return finish(error.print());
     }
-    if matches!(error.kind(), clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+    if error.kind() == clap::error::ErrorKind::MissingSubcommand {
         return fail(2, "a command is missing: run, demo, check, sysctl; `finack --help` lists them all");
     }
     fail(2, &one_line(&error.render().to_string()))
@@ -42,7 +42,10 @@ fn one_line(text: &str) -> String {
     let join = |p: &str| p.split_whitespace().collect::<Vec<_>>().join(" ");
     let what = join(paragraphs.next().unwrap_or_default());
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let tip = paragraphs.map(join).find_map(|p| p.strip_prefix("tip: ").map(|tip| format!("; {tip}")));
+    let tip = paragraphs.map(join).find_map(|p| {
+        let first = p.strip_prefix("tip: ")?.split(" tip: ").next()?.to_owned();
+        Some(format!("; {first}"))
+    });
     format!("{what}{} (--help says more)", tip.unwrap_or_default())
 }
 
@@ -75,7 +78,7 @@ mod tests {
     fn the_parsers_paragraphs_become_one_line() {
         assert_eq!(
             one_line(
-                "error: unexpected argument '--qiet' found\n\n  tip: a similar argument exists: '--quiet'\n\nUsage: x\n"
+                "error: unexpected argument '--qiet' found\n\n  tip: a similar argument exists: '--quiet'\n  tip: or not\n\nUsage: x\n"
             ),
             "unexpected argument '--qiet' found; a similar argument exists: '--quiet' (--help says more)"
         );
