@@ -152,6 +152,7 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
             prefix: plan::PREFIX_V6,
             gateway: plan::GATEWAY_V6,
         }),
+        default_route: false,
         mtu: config.mtu,
         device: config.device,
         resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
