@@ -1,5 +1,6 @@
 //! `finack run` from outside: real programs in real private networks, as root and as an ordinary user, over both
 //! devices.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod support;
 

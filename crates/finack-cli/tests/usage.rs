@@ -1,4 +1,5 @@
 //! The command line where no private network is needed.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::process::{Command, Output};
 

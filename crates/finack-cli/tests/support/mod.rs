@@ -13,9 +13,9 @@ const NOBODY: &str = "65534";
 
 /// Who runs finack, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setting {
-    pub ordinary: bool,
-    pub device: &'static str,
+pub(crate) struct Setting {
+    pub(crate) ordinary: bool,
+    pub(crate) device: &'static str,
 }
 
 impl fmt::Display for Setting {
@@ -27,7 +27,7 @@ impl fmt::Display for Setting {
 
 /// Every setting in which this machine can make a private network. Those that it can't are named on stderr, past the
 /// test runner's capture; with FINACK_REQUIRE_NETNS they fail the test.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     static USABLE: OnceLock<Vec<Setting>> = OnceLock::new();
     USABLE.get_or_init(|| all().into_iter().filter(|s| usable(*s)).collect()).clone()
 }
@@ -64,17 +64,17 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
-pub fn required() -> bool {
+pub(crate) fn required() -> bool {
     std::env::var_os("FINACK_REQUIRE_NETNS").is_some_and(|v| !v.is_empty() && v != "0")
 }
 
 /// Says that something is not tested here, where the runner does not swallow it.
-pub fn skip(what: &str) {
+pub(crate) fn skip(what: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {what}");
 }
 
 /// Whether all of `tools` are there; without one of them the test is skipped, or fails where it must not be.
-pub fn have(tools: &[&str]) -> bool {
+pub(crate) fn have(tools: &[&str]) -> bool {
     tools.iter().all(|tool| {
         let found = Command::new("sh")
             .args(["-c", &format!("command -v {tool}")])
@@ -90,7 +90,7 @@ pub fn have(tools: &[&str]) -> bool {
 }
 
 /// The binary where every user may execute it.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     static COPY: OnceLock<PathBuf> = OnceLock::new();
     COPY.get_or_init(|| {
         let built = PathBuf::from(env!("CARGO_BIN_EXE_finack"));
@@ -108,7 +108,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// A command of `finack`'s in a setting.
-pub fn command(setting: Setting) -> Command {
+pub(crate) fn command(setting: Setting) -> Command {
     let mut command = if setting.ordinary && is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(binary());
@@ -122,12 +122,12 @@ pub fn command(setting: Setting) -> Command {
 }
 
 /// Runs `finack FLAGS --device DEVICE -- PROGRAM`.
-pub fn finack(setting: Setting, flags: &[&str], program: &[&str]) -> Output {
+pub(crate) fn finack(setting: Setting, flags: &[&str], program: &[&str]) -> Output {
     command(setting).args(flags).args(["--device", setting.device, "--"]).args(program).output().unwrap()
 }
 
 /// Runs a program under `finack run` and wants it to succeed: its stdout, and the report.
-pub fn run(setting: Setting, program: &[&str]) -> (String, String) {
+pub(crate) fn run(setting: Setting, program: &[&str]) -> (String, String) {
     let output = finack(setting, &["run"], program);
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{program:?} {setting}: {}\n{stdout}\n{stderr}", output.status);
@@ -135,11 +135,11 @@ pub fn run(setting: Setting, program: &[&str]) -> (String, String) {
 }
 
 /// Runs a shell script under `finack run`.
-pub fn run_script(setting: Setting, script: &str) -> (String, String) {
+pub(crate) fn run_script(setting: Setting, script: &str) -> (String, String) {
     run(setting, &["sh", "-euc", script])
 }
 
-pub fn texts(output: &Output) -> (String, String) {
+pub(crate) fn texts(output: &Output) -> (String, String) {
     (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
