@@ -257,6 +257,9 @@ fn quoted_extensions_and_echoes() {
     assert_eq!((packet.src_port, packet.dst_port), (0x1234, 7));
     let packet = parse_quoted(&hex(samples::ECHO_REPLY_V6)).unwrap();
     assert_eq!((packet.src_port, packet.dst_port), (0x1234, 7));
+    let mut request = hex(samples::ECHO_REPLY_V4);
+    request[20] = 8;
+    assert_eq!(parse_quoted(&request).map(|packet| packet.src_port), Some(0x1234));
     let mut endless = vec![0x60, 0, 0, 0, 0, 0, 60, 64];
     endless.resize(40, 0);
     for _ in 0..20 {

@@ -407,6 +407,8 @@ fn extension_lengths() {
     assert_eq!(parse(&v6(60, &payload)), bad(43));
     // An option's length would be behind the header.
     assert_eq!(parse(&v6(60, &[17, 0, 0, 0, 0, 0, 0, 1, 9, 9])), bad(48));
+    // So would it be behind the packet.
+    assert_eq!(parse(&v6(60, &[17, 0, 0, 0, 0, 0, 0, 1])), bad(48));
     // Single bytes of padding to the end.
     assert_eq!(parse(&v6(60, &[17, 0, 0, 0, 0, 0, 0, 0, 9, 9])).map(|ip| ip.payload_len), Ok(2));
 }
@@ -471,6 +473,9 @@ fn pseudo_headers() {
         assert_eq!(ip.pseudo_header_sum(), finack_sum::sum(&bytes));
         assert_eq!(pseudo_header_sum(&ip.src, &ip.dst, 6, 40), finack_sum::sum(&bytes));
     }
+    // The second carry carries again.
+    let ones = IpAddr::V4(Ipv4Addr::BROADCAST);
+    assert_eq!(pseudo_header_sum(&ones, &ones, 0, 1), 1);
     let ones = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
     assert_eq!(pseudo_header_sum(&ones, &ones, 255, 0xffff_ffff), finack_sum::add(0xffff, 255));
 }
