@@ -1,6 +1,7 @@
 //! Moving connections between the tables, and keeping timers, queues and budgets right after each step.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU64;
 
 use super::{EventSource, Stack};
 use crate::cx::Cx;
@@ -249,7 +250,7 @@ impl Stack {
         flags.set(TwFlags::V6_ONLY, owner.v6_only);
         let record = TimeWait {
             expires: now + time_wait::duration(&self.cx),
-            trace_id: c.trace_id,
+            trace_id: NonZeroU64::new(c.trace_id).unwrap_or(NonZeroU64::MIN),
             snd_nxt: c.snd_seq(c.snd_nxt),
             rcv_nxt: c.rcv_seq(c.rcv_nxt()),
             ts_recent: c.ts_recent,

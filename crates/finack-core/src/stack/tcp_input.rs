@@ -60,7 +60,7 @@ impl Stack {
                 Kind::Connection => self.connection_input(now, slot.index(), segment),
                 Kind::Embryo => self.embryo_input(now, slot.index(), segment),
                 Kind::TimeWait4 | Kind::TimeWait6 => {
-                    let id = self.time_wait(slot).map(|(tw, _)| tw.trace_id);
+                    let id = self.time_wait(slot).map(|(tw, _)| tw.trace_id.get());
                     self.trace_received(now, id, tuple, segment, 0);
                     self.time_wait_input(now, slot, segment);
                 }

@@ -49,7 +49,7 @@ impl Stack {
         let most = self.cx.settings.tcp_max_tw_buckets as usize;
         if most == 0 {
             self.cx.counters.tcp_time_wait_overflow += 1;
-            self.end_time_wait(now, record.trace_id, tuple, EndCause::Dropped);
+            self.end_time_wait(now, record.trace_id.get(), tuple, EndCause::Dropped);
             return;
         }
         while self.waits4.len() + self.waits6.len() >= most {
@@ -92,7 +92,7 @@ impl Stack {
         {
             e.under = None;
         }
-        self.end_time_wait(now, tw.trace_id, &tuple, cause);
+        self.end_time_wait(now, tw.trace_id.get(), &tuple, cause);
     }
 
     fn end_time_wait(&mut self, now: Instant, id: u64, tuple: &Tuple, cause: EndCause) {
@@ -135,7 +135,7 @@ impl Stack {
     /// A segment met a TIME-WAIT.
     pub(super) fn time_wait_input(&mut self, now: Instant, slot: Slot, segment: &Segment<'_>) {
         let Some((tw, tuple)) = self.time_wait(slot) else { return };
-        let (record, id) = (*tw, tw.trace_id);
+        let (record, id) = (*tw, tw.trace_id.get());
         let verdict = time_wait::judge(&record, &self.cx, now, segment);
         let len = segment.payload.bytes.len() as u32;
         let dropped = |reason| TraceKind::Dropped { reason, len };
@@ -201,7 +201,7 @@ impl Stack {
             let offset = iss::timestamp_offset(&self.cx.secrets, tuple);
             head.options.timestamps = Some((tcb::ts_clock(now).wrapping_add(offset), tw.ts_recent));
         }
-        self.push_bare(now, Some(tw.trace_id), &head, SendReason::DuplicateAck);
+        self.push_bare(now, Some(tw.trace_id.get()), &head, SendReason::DuplicateAck);
     }
 
     /// Queues a segment without payload.

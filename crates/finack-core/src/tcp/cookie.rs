@@ -71,7 +71,7 @@ mod tests {
         let secrets = Secrets::new(&[7; 32]);
         let now = Instant::from_secs(10_000);
         let cookie = make(&secrets, &tuple(1), 12_345, 1460, now);
-        let later = |s| Instant::from_secs(10_000 + s);
+        let later = |s: u64| Instant::from_secs(10_000 + s);
         assert_eq!(check(&secrets, &tuple(1), 12_345, cookie, later(60)), Some(1460));
         assert_eq!(check(&secrets, &tuple(2), 12_345, cookie, now), None);
         assert_eq!(check(&secrets, &tuple(1), 12_346, cookie, now), None);

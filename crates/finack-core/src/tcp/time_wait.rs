@@ -5,6 +5,7 @@
 //! the old connection have died before a new one with the same four-tuple can begin.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use super::Tuple;
@@ -42,7 +43,8 @@ impl TwFlags {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimeWait {
     pub(crate) expires: Instant,
-    pub(crate) trace_id: u64,
+    /// Never 0, so that a free place in the table costs no byte of its own.
+    pub(crate) trace_id: NonZeroU64,
     pub(crate) snd_nxt: u32,
     pub(crate) rcv_nxt: u32,
     pub(crate) ts_recent: u32,
@@ -273,7 +275,7 @@ mod tests {
     fn record(secs: u64) -> TimeWait {
         TimeWait {
             expires: Instant::from_secs(secs),
-            trace_id: secs,
+            trace_id: NonZeroU64::MIN,
             snd_nxt: 0,
             rcv_nxt: 0,
             ts_recent: 0,
