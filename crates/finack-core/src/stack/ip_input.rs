@@ -215,7 +215,9 @@ impl Stack {
 fn is_housekeeping(header: &IpHeader) -> bool {
     match header.dst {
         IpAddr::V4(dst) => header.protocol == protocol::IGMP && dst.is_multicast(),
-        IpAddr::V6(dst) => header.protocol == protocol::ICMPV6 && dst.is_multicast() && dst.octets()[1] & 0xf <= 2,
+        IpAddr::V6(dst) => {
+            header.protocol == protocol::ICMPV6 && dst.is_multicast() && dst.octets()[1] & 0xf <= 2
+        }
     }
 }
 

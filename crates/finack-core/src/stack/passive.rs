@@ -15,7 +15,7 @@ use crate::time::Instant;
 use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
-const COOKIE_EMBRYOS: usize = 128;
+const COOKIE_EMBRYOS: usize = 64;
 
 fn agree(
     segment: &Segment<'_>,
