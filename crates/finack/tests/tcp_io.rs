@@ -150,8 +150,7 @@ async fn a_forgotten_write_half_leaves_the_direction_open() {
     let (client, mut server) = connected(&bed).await;
     let (reading, writing) = client.into_split();
     writing.forget();
-    let quiet = tokio::time::timeout(Duration::from_millis(100), server.read(&mut [0; 8]));
-    quiet.await.unwrap_err();
+    tokio::time::timeout(Duration::from_millis(100), server.read(&mut [0; 8])).await.unwrap_err();
     drop(reading);
     assert_eq!(soon(server.read(&mut [0; 8])).await.unwrap(), 0);
 }

@@ -14,13 +14,13 @@ use finack::device::{Device, DeviceCounters, MemoryDevice};
 use finack::net::{TcpListener, TcpStream};
 use finack::{Net, NetBuilder};
 
-pub const A: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-pub const B: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
-pub const A6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
-pub const B6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const A: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+pub(crate) const B: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+pub(crate) const A6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const B6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
 
 /// A device that loses everything it is to send while it is cut.
-pub struct Cable {
+pub(crate) struct Cable {
     device: MemoryDevice,
     cut: Arc<AtomicBool>,
 }
@@ -50,30 +50,30 @@ impl Device for Cable {
 }
 
 /// Hosts A and B; either direction of the cable between them can be cut.
-pub struct Bed {
-    pub a: Net,
-    pub b: Net,
-    pub cut_a_to_b: Arc<AtomicBool>,
-    pub cut_b_to_a: Arc<AtomicBool>,
+pub(crate) struct Bed {
+    pub(crate) a: Net,
+    pub(crate) b: Net,
+    pub(crate) cut_a_to_b: Arc<AtomicBool>,
+    pub(crate) cut_b_to_a: Arc<AtomicBool>,
 }
 
 impl Bed {
     /// Nothing arrives at either end from now on.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut_a_to_b.store(true, Ordering::Relaxed);
         self.cut_b_to_a.store(true, Ordering::Relaxed);
     }
 }
 
-pub fn host_a() -> NetBuilder {
+pub(crate) fn host_a() -> NetBuilder {
     Net::builder().address(A, 24).address(A6, 64).seed([1; 32])
 }
 
-pub fn host_b() -> NetBuilder {
+pub(crate) fn host_b() -> NetBuilder {
     Net::builder().address(B, 24).address(B6, 64).seed([2; 32])
 }
 
-pub fn bed_of(capabilities: Capabilities, a: NetBuilder, b: NetBuilder) -> Bed {
+pub(crate) fn bed_of(capabilities: Capabilities, a: NetBuilder, b: NetBuilder) -> Bed {
     let (left, right) = finack::device::pair(capabilities).unwrap();
     let (cut_a_to_b, cut_b_to_a) = (Arc::default(), Arc::default());
     let a = a.build(Cable { device: left, cut: Arc::clone(&cut_a_to_b) }).unwrap();
@@ -82,16 +82,16 @@ pub fn bed_of(capabilities: Capabilities, a: NetBuilder, b: NetBuilder) -> Bed {
 }
 
 /// A wire of 1500-byte packets.
-pub fn bed() -> Bed {
+pub(crate) fn bed() -> Bed {
     bed_of(Capabilities::plain(1500), host_a(), host_b())
 }
 
 /// A device that takes units of 64 KiB and finishes checksums, as a TUN device does.
-pub const UNITS: Capabilities =
+pub(crate) const UNITS: Capabilities =
     Capabilities { mtu: 1500, max_unit: 65535, checksum_tx: true, udp_units: false };
 
 /// A client on A and the connection that B accepted from it.
-pub async fn connected(bed: &Bed) -> (TcpStream, TcpStream) {
+pub(crate) async fn connected(bed: &Bed) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind_on(&bed.b, (B, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(TcpStream::connect_on(&bed.a, addr), listener.accept());
@@ -99,20 +99,20 @@ pub async fn connected(bed: &Bed) -> (TcpStream, TcpStream) {
 }
 
 /// Fails instead of hanging.
-pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, future).await.expect("the exchange has stalled")
 }
 
 /// [`within`] half a minute.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     within(Duration::from_secs(30), future).await
 }
 
-pub fn kind<T>(result: io::Result<T>) -> io::ErrorKind {
+pub(crate) fn kind<T>(result: io::Result<T>) -> io::ErrorKind {
     result.err().expect("it should have failed").kind()
 }
 
 /// An address on B where nobody is.
-pub fn nobody() -> SocketAddr {
+pub(crate) fn nobody() -> SocketAddr {
     SocketAddr::from((B, 9))
 }
