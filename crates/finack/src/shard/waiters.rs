@@ -235,3 +235,6 @@ impl Waiters {
         self.datagrams.slots().for_each(|s| s.take(ANY, out));
     }
 }
+
+#[cfg(test)]
+mod tests;
