@@ -109,6 +109,10 @@ async fn datagrams_keep_their_edges() {
         assert_eq!(soon(b.recv(&mut buf)).await.unwrap(), len, "{len} bytes (fragmented above the MTU)");
         assert!(buf[..len].iter().all(|&x| x == len as u8));
     }
+    a.send_to(b"all about it", (B, 2000)).await.unwrap();
+    let seen = soon(b.recv_msg(&mut [0; 3])).await.unwrap();
+    assert_eq!((seen.len, seen.full_len, seen.hop_limit), (3, 12, 64));
+    assert_eq!((seen.from, seen.to), (a.local_addr().unwrap(), (B, 2000).into()));
     let error = a.send_to(&[0; 65_600], (B, 2000)).await.unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
 }
