@@ -20,6 +20,8 @@ pub mod device;
 pub mod error;
 #[allow(dead_code)]
 mod hash;
+#[allow(dead_code)]
+mod ip;
 pub mod options;
 #[allow(dead_code)]
 mod ports;
