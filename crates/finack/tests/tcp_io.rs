@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{B, bed, connected, kind, soon};
-use finack::net::{TcpListener, TcpStream};
+use finack::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 #[tokio::test]
@@ -71,6 +71,36 @@ async fn a_full_send_buffer_blocks_until_the_peer_reads() {
     });
     soon(client.writable()).await.unwrap();
     assert_eq!(soon(reader).await.unwrap(), written);
+}
+
+/// A write that just fits was not refused; whoever then waits for room is woken all the same.
+#[tokio::test]
+async fn room_is_announced_after_a_write_that_just_fits() {
+    let bed = bed();
+    let listener = TcpListener::bind_on(&bed.b, (B, 80)).await.unwrap();
+    let socket = TcpSocket::new_v4_on(&bed.a);
+    socket.set_send_buffer_size(8192).unwrap();
+    let client = Arc::new(soon(socket.connect((B, 80).into())).await.unwrap());
+    let (mut server, _) = soon(listener.accept()).await.unwrap();
+    for chunk in [1024, 8192, 4096] {
+        bed.cut();
+        for _ in 0..8192 / chunk {
+            assert_eq!(client.try_write(&vec![1; chunk]).unwrap(), chunk);
+        }
+        tokio::time::timeout(Duration::from_millis(20), client.writable()).await.unwrap_err();
+        bed.mend();
+        let mut got = vec![0; 8192];
+        let writer = Arc::clone(&client);
+        let woken = tokio::spawn(async move { writer.writable().await });
+        soon(server.read_exact(&mut got)).await.unwrap();
+        soon(woken).await.unwrap().unwrap();
+        soon(async {
+            while client.tcp_info().unwrap().send_queue > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -232,9 +232,25 @@ async fn close_lingers_until_all_is_acknowledged() {
         server.read_to_end(&mut got).await.unwrap();
         (got.len(), server)
     });
+    let begin = tokio::time::Instant::now();
     soon(client.close()).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10), "it waited for its time, not for the peer");
     assert_eq!(count(&bed.a, State::FinWait1), 0, "the FIN was acknowledged");
     assert_eq!(soon(reader).await.unwrap().0, 50_000);
+}
+
+/// The peer closed first: what is waited for is the end of LAST-ACK.
+#[tokio::test]
+async fn close_lingers_in_last_ack_too() {
+    let bed = bed();
+    let (mut client, server) = connected(&bed).await;
+    drop(server);
+    assert_eq!(soon(client.read(&mut [0; 8])).await.unwrap(), 0);
+    client.set_linger(Some(Duration::from_secs(20))).unwrap();
+    let begin = tokio::time::Instant::now();
+    soon(client.close()).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10), "it waited for its time, not for the peer");
+    assert_eq!(count(&bed.a, State::LastAck), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,6 +63,12 @@ impl Bed {
         self.cut_a_to_b.store(true, Ordering::Relaxed);
         self.cut_b_to_a.store(true, Ordering::Relaxed);
     }
+
+    /// Undoes [`cut`](Self::cut).
+    pub(crate) fn mend(&self) {
+        self.cut_a_to_b.store(false, Ordering::Relaxed);
+        self.cut_b_to_a.store(false, Ordering::Relaxed);
+    }
 }
 
 pub(crate) fn host_a() -> NetBuilder {
