@@ -31,7 +31,7 @@ pub use accumulator::Accumulator;
 /// Slices at least this long go to the SIMD code: below it, setting up and adding together the
 /// vector lanes costs more than they save.
 #[cfg(target_arch = "x86_64")]
-const SIMD_MIN: usize = 128;
+const SIMD_MIN: usize = 64;
 
 /// The one's-complement sum of `data` as if it began at an even offset, folded to 16 bits, of
 /// big-endian words, not inverted (RFC 1071 section 1).

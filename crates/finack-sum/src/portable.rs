@@ -4,6 +4,11 @@
 /// Lanes of 64 bits summed side by side.
 const LANES: usize = 8;
 const BLOCK: usize = LANES * 8;
+/// Slices at least this long are summed in lanes: adding the lanes together takes a while too.
+const LANES_MIN: usize = 256;
+/// What is copied and then summed at a time: even, so that words do not shift, and small against the
+/// nearest cache.
+const PIECE: usize = 4096;
 
 /// Partial sums of a run of 64-bit words.
 ///
@@ -30,14 +35,15 @@ impl Lanes {
         }
     }
 
-    /// The sum of all 32-bit halves, folded once so that there is room for more to be added.
+    /// The sum of all 32-bit halves, with room for more to be added.
     #[inline]
     fn total(&self) -> u64 {
-        let mut total = 0;
+        let (mut words, mut highs) = (0u64, 0u64);
         for lane in 0..LANES {
-            total += halves(self.words[lane], self.highs[lane]);
+            words = words.wrapping_add(self.words[lane]);
+            highs += self.highs[lane];
         }
-        total
+        halves(words, highs)
     }
 }
 
@@ -52,54 +58,57 @@ pub(crate) const fn halves(words: u64, highs: u64) -> u64 {
 /// A sum of the native-endian words of `data`, not folded.
 #[inline]
 pub(crate) fn sum(data: &[u8]) -> u64 {
-    if data.len() < BLOCK {
-        return tail(data);
+    if data.len() < LANES_MIN {
+        return short(data);
     }
+    long(data)
+}
+
+fn long(data: &[u8]) -> u64 {
     let (blocks, rest) = data.as_chunks::<BLOCK>();
     let mut lanes = Lanes::new();
     for block in blocks {
         lanes.add(block);
     }
-    lanes.total() + tail(rest)
+    lanes.total() + short(rest)
 }
 
 /// Copies `src` to `dst`, which must be as long, and sums it like [`sum`].
+///
+/// What has just been copied is in the nearest cache: piece by piece, summing it costs no memory
+/// traffic, and copying can be left to the system's own code for it.
 #[inline]
 pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u64 {
-    let (from, from_rest) = src.as_chunks::<BLOCK>();
-    let (to, to_rest) = dst.as_chunks_mut::<BLOCK>();
-    let mut lanes = Lanes::new();
-    for (to, from) in to.iter_mut().zip(from) {
-        let block = *from;
-        *to = block;
-        lanes.add(&block);
+    let mut total = 0;
+    for (dst, src) in dst.chunks_mut(PIECE).zip(src.chunks(PIECE)) {
+        dst.copy_from_slice(src);
+        total += sum(src);
     }
-    to_rest.copy_from_slice(from_rest);
-    lanes.total() + tail(from_rest)
+    total
 }
 
-/// [`sum`] for what is left after the blocks, and for slices too short for one.
+/// [`sum`] for what is left after the blocks, and for slices too short for them.
 #[inline]
-pub(crate) fn tail(data: &[u8]) -> u64 {
-    let mut total = 0;
+pub(crate) fn short(data: &[u8]) -> u64 {
+    let (mut total, mut highs) = (0u64, 0u64);
     let (words, rest) = data.as_chunks::<8>();
     for word in words {
         let word = u64::from_ne_bytes(*word);
-        total += (word & 0xffff_ffff) + (word >> 32);
+        total = total.wrapping_add(word);
+        highs += word >> 32;
     }
     // What is left is under a word: as if zeros followed it, which add nothing.
     let mut last = 0;
-    let mut at = 0;
     let (fours, rest) = rest.as_chunks::<4>();
     if let [four] = fours {
         last = u64::from(u32::from_ne_bytes(*four));
     }
     let (twos, rest) = rest.as_chunks::<2>();
     if let [two] = twos {
-        at = u64::from(u16::from_ne_bytes(*two));
+        last += u64::from(u16::from_ne_bytes(*two));
     }
     if let [byte] = rest {
-        at += u64::from(u16::from_ne_bytes([*byte, 0]));
+        last += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
-    total + last + at
+    halves(total, highs) + last
 }

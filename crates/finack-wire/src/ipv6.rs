@@ -28,15 +28,23 @@ const JUMBO: u8 = 0xc2;
 #[inline]
 pub fn parse(packet: &[u8]) -> Result<IpHeader, IpError> {
     let Some(h) = packet.first_chunk::<HEADER_LEN>() else { return Err(IpError::Truncated) };
-    let first = u32::from_be_bytes([h[0], h[1], h[2], h[3]]);
-    if first >> 28 != 6 {
+    if h[0] >> 4 != 6 {
         return Err(IpError::BadVersion);
     }
     let payload_len = usize::from(u16::from_be_bytes([h[4], h[5]]));
     if payload_len > packet.len() - HEADER_LEN {
         return Err(IpError::BadTotalLength);
     }
-    let mut header = IpHeader {
+    // Each way builds the result of its own, so that without extension headers it is written but
+    // once, where the caller wants it.
+    if is_extension(h[6]) { walk_extensions(packet, h) } else { Ok(fixed(h)) }
+}
+
+/// What the fixed header says.
+#[inline(always)]
+fn fixed(h: &[u8; HEADER_LEN]) -> IpHeader {
+    let first = u32::from_be_bytes([h[0], h[1], h[2], h[3]]);
+    IpHeader {
         src: IpAddr::V6(address(h, 8)),
         dst: IpAddr::V6(address(h, 24)),
         protocol: h[6],
@@ -46,23 +54,23 @@ pub fn parse(packet: &[u8]) -> Result<IpHeader, IpError> {
         dont_fragment: true,
         flow_label: first & 0xf_ffff,
         header_len: HEADER_LEN,
-        payload_len,
+        payload_len: usize::from(u16::from_be_bytes([h[4], h[5]])),
         has_options: false,
         source_routed: false,
         router_alert: false,
         next_header_offset: 6,
-    };
-    if is_extension(h[6]) {
-        // With a jumbo payload the length field is zero: the header that says so is beyond it.
-        let jumbo = payload_len == 0 && h[6] == protocol::HOP_BY_HOP;
-        let end = if jumbo { packet.len() } else { HEADER_LEN + payload_len };
-        let packet = packet.get(..end).unwrap_or(packet);
-        Walk { packet, header: &mut header, base: 0, past_fragment: false }.run(true)?;
-        if jumbo {
-            return Err(IpError::BadTotalLength);
-        }
     }
-    Ok(header)
+}
+
+#[cold]
+fn walk_extensions(packet: &[u8], h: &[u8; HEADER_LEN]) -> Result<IpHeader, IpError> {
+    let mut header = fixed(h);
+    // With a jumbo payload the length field is zero: the header that says so is beyond it.
+    let jumbo = header.payload_len == 0 && header.protocol == protocol::HOP_BY_HOP;
+    let end = if jumbo { packet.len() } else { HEADER_LEN + header.payload_len };
+    let packet = packet.get(..end).unwrap_or(packet);
+    Walk { packet, header: &mut header, base: 0, past_fragment: false }.run(true)?;
+    if jumbo { Err(IpError::BadTotalLength) } else { Ok(header) }
 }
 
 #[inline]
@@ -106,7 +114,6 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Walks until `header.protocol` is no extension header, or the payload is part of a datagram.
-    #[cold]
     fn run(&mut self, mut at_start: bool) -> Result<(), IpError> {
         for _ in 0..MAX_EXTENSIONS {
             match self.header.protocol {
@@ -228,7 +235,7 @@ impl Walk<'_> {
             offset: u32::from(bits & !7),
             more: bits & 1 != 0,
         };
-        let before = at - HEADER_LEN.min(at);
+        let before = at.saturating_sub(HEADER_LEN);
         let offset_pointer = self.pointer(2);
         self.advance(FRAGMENT_LEN);
         if fragment.offset == 0 && !fragment.more {

@@ -26,3 +26,5 @@ pub mod tcp_options;
 pub mod udp;
 
 mod bytes;
+#[cfg(test)]
+mod samples;

@@ -194,7 +194,7 @@ impl Not for Flags {
 }
 
 impl fmt::Display for Flags {
-    /// The names separated by commas in the order `SYN,FIN,RST,...` of their bits, or `none`.
+    /// The names separated by commas in the order of their bits, as in `SYN,ACK`, or `none`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_flags(*self, &Self::NAMES, ",", f)
     }

@@ -145,6 +145,13 @@ impl TunDevice {
     }
 }
 
+impl From<TunDevice> for OwnedFd {
+    /// The descriptor, to be handed to another process.
+    fn from(device: TunDevice) -> Self {
+        device.fd
+    }
+}
+
 impl AsFd for TunDevice {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -1,0 +1,102 @@
+//! Packets on their way out that belong to no connection: datagrams, ICMP messages, answers to strays.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::stack::UdpId;
+
+#[cfg(test)]
+mod tests;
+
+/// Packets and bytes that may wait for the device.
+const MOST_PACKETS: usize = 4096;
+const MOST_BYTES: usize = 8 << 20;
+/// Buffers kept for use again, and the largest of them.
+const SPARES: usize = 64;
+const SPARE_BYTES: usize = 4096;
+
+#[derive(Clone, Debug)]
+struct Queued {
+    packet: Vec<u8>,
+    owner: Option<UdpId>,
+}
+
+/// Finished packets that wait for the device, at most 4096 of them and 8 MiB.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OutQueue {
+    queue: VecDeque<Queued>,
+    bytes: usize,
+    /// The packet that the device is looking at.
+    lent: Vec<u8>,
+    spares: Vec<Vec<u8>>,
+    dropped: u64,
+}
+
+impl OutQueue {
+    /// An empty buffer to build a packet in.
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    /// Queues a finished packet, checksums and all; false where the queue is full and the packet was dropped.
+    pub(crate) fn push(&mut self, packet: Vec<u8>) -> bool {
+        self.push_owned(packet, None)
+    }
+
+    /// [`push`](Self::push) of a packet that counts against a socket's send buffer.
+    pub(crate) fn push_owned(&mut self, packet: Vec<u8>, owner: Option<UdpId>) -> bool {
+        if !self.has_room(1, packet.len()) {
+            self.dropped += 1;
+            self.recycle(packet);
+            return false;
+        }
+        self.bytes += packet.len();
+        self.queue.push_back(Queued { packet, owner });
+        true
+    }
+
+    /// Whether so many packets of `bytes` bytes together still fit.
+    pub(crate) fn has_room(&self, packets: usize, bytes: usize) -> bool {
+        self.queue.len() + packets <= MOST_PACKETS && self.bytes + bytes <= MOST_BYTES
+    }
+
+    /// Whether at least half of the queue is free.
+    pub(crate) fn is_half_free(&self) -> bool {
+        self.queue.len() <= MOST_PACKETS / 2 && self.bytes <= MOST_BYTES / 2
+    }
+
+    /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and
+    /// its length.
+    pub(crate) fn pop(&mut self) -> Option<(Option<UdpId>, usize)> {
+        let Queued { packet, owner } = self.queue.pop_front()?;
+        let len = packet.len();
+        self.bytes -= len;
+        let before = core::mem::replace(&mut self.lent, packet);
+        self.recycle(before);
+        Some((owner, len))
+    }
+
+    /// The packet that [`pop`](Self::pop) took out last.
+    pub(crate) fn lent(&self) -> &[u8] {
+        &self.lent
+    }
+
+    /// Packets dropped because the queue was full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Bytes that the queue takes.
+    pub(crate) fn memory(&self) -> usize {
+        let spares: usize = self.spares.iter().map(Vec::capacity).sum();
+        self.bytes + spares + self.lent.capacity() + self.queue.capacity() * size_of::<Queued>()
+    }
+
+    /// Takes a buffer back that was not needed after all.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES && self.spares.len() < SPARES {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+    }
+}

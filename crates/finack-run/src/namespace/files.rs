@@ -1,0 +1,155 @@
+//! The program's view of the name service files: mounted over the real ones in a private mount
+//! namespace, from memory, so that nothing changes for anyone else and nothing is left behind.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+/// Directories in which name service daemons listen: covered with empty ones.
+const HIDDEN_DIRECTORIES: [&str; 2] = ["/run/nscd", "/var/run/nscd"];
+
+/// Sockets hidden one by one, for `resolv.conf` often lies beside them.
+const HIDDEN_SOCKETS: [&str; 3] = [
+    "/run/systemd/resolve/io.systemd.Resolve",
+    "/run/systemd/resolve/io.systemd.Resolve.Monitor",
+    "/var/run/.nscd_socket",
+];
+
+/// Where the memory file system may stand while files are put into it: any directory will do.
+const STAGES: [&str; 6] = ["/tmp", "/mnt", "/run", "/dev/shm", "/var", "/usr"];
+
+/// Keeps mounts made from now on to this mount namespace.
+pub(super) fn make_private() -> io::Result<()> {
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    Ok(rustix::mount::mount_change("/", flags)?)
+}
+
+/// Mounts `resolv_conf`, `hosts` and a changed `nsswitch.conf` over the files of the system and
+/// hides the sockets of name service daemons. Returns what could not be done and matters less.
+pub(super) fn mount_all(resolv_conf: &str, hosts: Option<&str>) -> io::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let switch = std::fs::read_to_string("/etc/nsswitch.conf").ok();
+    // All targets are found before the stage covers one of their directories. Opening follows
+    // symbolic links, so each is the file's real place.
+    let resolv_target = target("/etc/resolv.conf");
+    let hosts_target = target("/etc/hosts");
+    let switch_target = target("/etc/nsswitch.conf");
+    let sockets = HIDDEN_SOCKETS.map(|path| (path, target(path)));
+    let directories = HIDDEN_DIRECTORIES.map(|path| (path, target(path)));
+
+    let stage = Stage::mount()?;
+    match resolv_target {
+        Ok(target) => stage.write_over("resolv.conf", resolv_conf, &target)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => stage.overlay_etc("resolv.conf", resolv_conf)?,
+        Err(e) => return Err(e),
+    }
+    if let Some(hosts) = hosts
+        && let Err(e) = hosts_target.and_then(|target| stage.write_over("hosts", hosts, &target))
+    {
+        warnings.push(format!("/etc/hosts keeps its contents: {e}"));
+    }
+    if let (Some(text), Ok(target)) = (switch, switch_target)
+        && let Err(e) = stage.write_over("nsswitch.conf", &name_switch(&text), &target)
+    {
+        warnings.push(format!("/etc/nsswitch.conf keeps its contents, names may not reach finack: {e}"));
+    }
+    let empty = stage.write("empty", "")?;
+    for (path, target) in sockets {
+        if let Ok(target) = target
+            && let Err(e) = bind(&empty, &target)
+        {
+            warnings.push(format!("{path} stays visible, names may not reach finack: {e}"));
+        }
+    }
+    for (path, target) in directories {
+        if let Ok(target) = target
+            && let Err(e) = cover(&target)
+        {
+            warnings.push(format!("{path} stays visible, names may not reach finack: {e}"));
+        }
+    }
+    stage.leave()?;
+    Ok(warnings)
+}
+
+/// The place that a path leads to, without opening what is there.
+fn target(path: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The path by which `mount` reaches what a descriptor stands for.
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn bind(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::mount::mount_bind(by_descriptor(source), by_descriptor(target))?)
+}
+
+/// Mounts an empty directory over one that exists.
+fn cover(target: &OwnedFd) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    Ok(rustix::mount::mount("finack", by_descriptor(target), "tmpfs", flags, Some(c"mode=0755,size=4k"))?)
+}
+
+/// The name service switch with `hosts: files dns` and all else as it was.
+pub(super) fn name_switch(text: &str) -> String {
+    let mut out = String::from("hosts: files dns\n");
+    for line in text.lines().filter(|l| !l.trim_start().starts_with("hosts:")) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+/// A memory file system that is visible at its place only until its files are in theirs.
+struct Stage {
+    path: &'static str,
+    directory: OwnedFd,
+}
+
+impl Stage {
+    fn mount() -> io::Result<Self> {
+        let path = STAGES.into_iter().find(|p| Path::new(p).is_dir()).ok_or(io::ErrorKind::NotFound)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("finack", path, "tmpfs", flags, Some(c"mode=0755,size=1m"))?;
+        let directory =
+            rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path, directory })
+    }
+
+    /// Writes a file that everyone may read and returns its descriptor.
+    fn write(&self, name: &str, contents: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let mut file = File::from(rustix::fs::openat(&self.directory, name, flags, mode)?);
+        file.write_all(contents.as_bytes())?;
+        // Whatever the umask is.
+        rustix::fs::fchmod(&file, mode)?;
+        Ok(file.into())
+    }
+
+    fn write_over(&self, name: &str, contents: &str, target: &OwnedFd) -> io::Result<()> {
+        bind(&self.write(name, contents)?, target)
+    }
+
+    /// Puts a file into `/etc` where there is none: a layer over the directory, for not even
+    /// an empty file may be made in the real one.
+    fn overlay_etc(&self, name: &str, contents: &str) -> io::Result<()> {
+        rustix::fs::mkdirat(&self.directory, "etc", Mode::from_raw_mode(0o755))?;
+        self.write(&format!("etc/{name}"), contents)?;
+        let options = format!("lowerdir={}/etc:/etc", self.path);
+        let options = std::ffi::CString::new(options)?;
+        rustix::mount::mount("finack", "/etc", "overlay", MountFlags::RDONLY, Some(options.as_c_str()))
+            .map_err(io::Error::from)
+    }
+
+    /// Uncovers the directory; the files stay where they were bound.
+    fn leave(self) -> io::Result<()> {
+        Ok(rustix::mount::unmount(self.path, UnmountFlags::DETACH)?)
+    }
+}

@@ -1,0 +1,114 @@
+//! A listening TCP socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use finack_core::options::{BindOptions, SocketOptions};
+use finack_core::stack::{ConnId, ListenerId};
+
+use super::TcpStream;
+use super::addr::{ToSocketAddrs, first_of};
+use crate::host::Net;
+use crate::shard::{Inner, READ, Shard, Side, Wait};
+
+/// The backlog that [`TcpListener::bind`] asks for, as tokio does.
+const BACKLOG: u32 = 1024;
+
+/// A listening TCP socket, with the methods of `tokio::net::TcpListener`.
+///
+/// Dropping it closes it: connections that wait to be accepted are reset, accepted ones stay.
+pub struct TcpListener {
+    shard: Arc<Shard>,
+    listener: ListenerId,
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TcpListener");
+        if let Ok(local) = self.local_addr() {
+            out.field("local", &local);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        // A listener that is gone already is what was asked for.
+        let _ = self.shard.close(self.listener, |stack, now| stack.tcp_close_listener(now, self.listener));
+    }
+}
+
+impl TcpListener {
+    pub(super) const fn new(shard: Arc<Shard>, listener: ListenerId) -> Self {
+        Self { shard, listener }
+    }
+
+    /// Listens at the first of the addresses that can be had in the current network, with SO_REUSEADDR and a
+    /// backlog of 1024, as tokio does. [`TcpSocket`](super::TcpSocket) gives the choice.
+    ///
+    /// # Errors
+    /// No network is current; `AddrInUse`, `AddrNotAvailable` as the last address failed.
+    pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        Self::bind_on(&Net::current()?, addr).await
+    }
+
+    /// [`bind`](Self::bind) in the network that is named.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_on<A: ToSocketAddrs>(net: &Net, addr: A) -> io::Result<Self> {
+        Self::bind_now(net, addr)
+    }
+
+    /// What `bind` does: it never waits for anything.
+    pub(crate) fn bind_now<A: ToSocketAddrs>(net: &Net, addr: A) -> io::Result<Self> {
+        first_of(addr, |addr| {
+            let bind = BindOptions { reuse_addr: true, ..BindOptions::default() };
+            let options = SocketOptions { reuse_addr: true, ..SocketOptions::default() };
+            let listener = net.shard.open(|stack, now| {
+                let bind = stack.tcp_bind(now, addr, bind)?;
+                let listener = stack.tcp_listen(now, bind, BACKLOG, options);
+                if listener.is_err() {
+                    // What was bound for nothing is given back; the first error is the one that counts.
+                    let _ = stack.tcp_unbind(bind);
+                }
+                listener
+            })?;
+            Ok(Self::new(Arc::clone(&net.shard), listener))
+        })
+    }
+
+    fn stream(&self, (conn, peer): (ConnId, SocketAddr)) -> (TcpStream, SocketAddr) {
+        (TcpStream::new(Arc::clone(&self.shard), conn), peer)
+    }
+
+    /// The next connection that is open, and its other end. Any number of tasks may wait here at once.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` and the like for the one connection (try again); the network was shut down.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let listener = self.listener;
+        let accept = |inner: &mut Inner, now| inner.accept(now, listener);
+        Ok(self.stream(Wait::new(&self.shard, listener, READ, accept).await?))
+    }
+
+    /// Polls [`accept`](Self::accept); only the last task to do so is woken.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let accepted = ready!(
+            self.shard.poll(cx, self.listener, Side::Read, |inner, now| inner.accept(now, self.listener))
+        )?;
+        Poll::Ready(Ok(self.stream(accepted)))
+    }
+
+    /// The address that it listens at.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.shard.query(|stack, _| stack.tcp_listener_addr(self.listener))
+    }
+}
