@@ -76,6 +76,7 @@ pub fn render(report: &Report, look: &Look) -> String {
     }
     states(report, look, &mut out);
     refusals(report, look, &mut out);
+    datagrams(report, look, &mut out);
     names(report, look, &mut out);
     drops(report, look, &mut out);
     if report.lost_events > 0 {
@@ -257,6 +258,13 @@ fn refusals(report: &Report, look: &Look, out: &mut String) {
     for (refusal, count) in &report.refusals {
         let text = format!("{count} × {}: {}", refusal.target, refusal.reason);
         item("refused", BAD, &text, look, out);
+    }
+}
+
+fn datagrams(report: &Report, look: &Look, out: &mut String) {
+    let (received, sent) = report.datagrams;
+    if received + sent > 0 {
+        item("datagrams", DIM, &format!("{received} UDP from the program, {sent} to it"), look, out);
     }
 }
 
