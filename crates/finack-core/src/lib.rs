@@ -21,6 +21,7 @@ mod demux;
 pub mod device;
 pub mod error;
 mod hash;
+mod icmp;
 mod ip;
 pub mod options;
 mod pool;
@@ -34,6 +35,7 @@ mod testing;
 pub mod time;
 mod timer;
 pub mod trace;
+mod udp;
 
 pub use error::Error;
 pub use stack::{Config, Event, Stack};

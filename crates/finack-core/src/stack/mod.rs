@@ -1,13 +1,16 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod icmp;
 mod ip_input;
 mod passive;
 mod tables;
 mod tcp_calls;
+mod tcp_icmp;
 mod tcp_input;
 mod tcp_open;
 mod time_wait;
 mod transmit;
+mod udp;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -17,10 +20,8 @@ use crate::counters::Counters;
 use crate::cx::{Budget, Cx, Tracer};
 use crate::demux::Demux;
 use crate::device::{Capabilities, Packet};
-use crate::error::Error;
 use crate::hash::{Rng, Secrets};
 use crate::ip::Ip;
-use crate::options::BindOptions;
 use crate::pool::Pool;
 use crate::ports::PortTable;
 use crate::settings::Settings;
@@ -32,6 +33,7 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Wheel;
+use crate::udp::Udp;
 use crate::trace::{DropReason, TraceEvent, TraceKind};
 use tables::{Bind, Token};
 use transmit::Emission;
@@ -192,6 +194,7 @@ pub struct UdpRecv {
 pub struct Stack {
     cx: Cx,
     ip: Ip,
+    udp: Udp,
     connections: Slab<Connection>,
     embryos: Slab<Embryo>,
     waits4: TimeWaits<Key4>,
@@ -227,6 +230,7 @@ impl Stack {
         let limit = config.settings.tcp_mem;
         Self {
             ip,
+            udp: Udp::new(&secrets),
             connections: Slab::default(),
             embryos: Slab::default(),
             waits4: TimeWaits::default(),
@@ -306,7 +310,7 @@ impl Stack {
                 }
             }
         }
-        None
+        self.udp.poll_event().map(|(socket, ready)| Event::Udp { socket, ready })
     }
 
     /// Records trace events in a ring of `capacity` events; 0 records nothing (the default).
@@ -366,6 +370,7 @@ impl Stack {
             + self.cx.pool.memory()
             + self.cx.tracer.memory()
             + self.ip.memory()
+            + self.udp.memory()
     }
 
     fn next_generation(&mut self) -> u32 {
@@ -398,74 +403,4 @@ pub(crate) fn test_cx() -> Cx {
         seed: [1; 32],
     };
     Stack::new(Instant::ZERO, config).cx
-}
-
-#[allow(unused_variables, missing_docs, clippy::todo)]
-impl Stack {
-    // ---- UDP
-    pub fn udp_bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, Error> {
-        todo!()
-    }
-    /// `None` dissolves the association.
-    pub fn udp_connect(&mut self, socket: UdpId, remote: Option<SocketAddr>) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn udp_send(
-        &mut self,
-        now: Instant,
-        socket: UdpId,
-        to: Option<SocketAddr>,
-        data: &[u8],
-    ) -> Result<usize, Error> {
-        todo!()
-    }
-    pub fn udp_recv(&mut self, socket: UdpId, buf: &mut [u8], peek: bool) -> Result<UdpRecv, Error> {
-        todo!()
-    }
-    pub fn udp_ready(&self, socket: UdpId) -> Result<Ready, Error> {
-        todo!()
-    }
-    pub fn udp_local_addr(&self, socket: UdpId) -> Result<SocketAddr, Error> {
-        todo!()
-    }
-    pub fn udp_remote_addr(&self, socket: UdpId) -> Result<Option<SocketAddr>, Error> {
-        todo!()
-    }
-    pub fn udp_take_error(&mut self, socket: UdpId) -> Result<Option<Error>, Error> {
-        todo!()
-    }
-    /// SO_BROADCAST.
-    pub fn udp_set_broadcast(&mut self, socket: UdpId, on: bool) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn udp_join(&mut self, socket: UdpId, group: IpAddr) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn udp_leave(&mut self, socket: UdpId, group: IpAddr) -> Result<(), Error> {
-        todo!()
-    }
-    /// (TOS, hop limit, multicast hop limit)
-    pub fn udp_set_hop_limit(
-        &mut self,
-        socket: UdpId,
-        unicast: Option<u8>,
-        multicast: Option<u8>,
-    ) -> Result<(), Error> {
-        todo!()
-    }
-    pub fn udp_set_buffers(
-        &mut self,
-        socket: UdpId,
-        recv: Option<usize>,
-        send: Option<usize>,
-    ) -> Result<(), Error> {
-        todo!()
-    }
-    /// Datagrams dropped because the receive buffer was full.
-    pub fn udp_drops(&self, socket: UdpId) -> Result<u64, Error> {
-        todo!()
-    }
-    pub fn udp_close(&mut self, socket: UdpId) -> Result<(), Error> {
-        todo!()
-    }
 }
