@@ -145,11 +145,11 @@ impl Stack {
         let fin = c.fin_pos().is_some_and(|fin| fin < to);
         let mut flags = Flags::ACK;
         if fin {
-            flags = flags | Flags::FIN;
+            flags |= Flags::FIN;
         }
         // RFC 9293 MUST-61: PSH where the buffer is empty with this segment.
         if len > 0 && data_end == c.send.end() {
-            flags = flags | Flags::PSH;
+            flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
         let head = Head {
