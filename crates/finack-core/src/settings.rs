@@ -3,6 +3,9 @@
 use alloc::string::String;
 use core::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// Where Linux and the RFCs differ, whose side is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Profile {
@@ -46,6 +49,15 @@ pub enum SettingError {
         /// The value as given.
         value: String,
     },
+    /// Not one of the words that the setting takes.
+    NotAChoice {
+        /// Which.
+        name: &'static str,
+        /// The value as given.
+        value: String,
+        /// What it takes.
+        choices: &'static [&'static str],
+    },
     /// Outside the range.
     OutOfRange {
         /// Which.
@@ -65,6 +77,9 @@ impl fmt::Display for SettingError {
             }
             Self::Unknown { name, nearest: None } => write!(f, "unknown setting '{name}'"),
             Self::Malformed { name, value } => write!(f, "{name}: '{value}' is not a number that it takes"),
+            Self::NotAChoice { name, value, choices } => {
+                write!(f, "{name}: '{value}' is not one of {}", choices.join(", "))
+            }
             Self::OutOfRange { name, min, max } => write!(f, "{name}: must lie between {min} and {max}"),
         }
     }
@@ -230,7 +245,14 @@ impl Settings {
             self.profile = match value {
                 "linux" => Profile::Linux,
                 "rfc" => Profile::Rfc,
-                _ => return Err(SettingError::Malformed { name: "finack.profile", value: value.into() }),
+                _ => {
+                    let choices = &["linux", "rfc"];
+                    return Err(SettingError::NotAChoice {
+                        name: "finack.profile",
+                        value: value.into(),
+                        choices,
+                    });
+                }
             };
             return Ok(());
         }

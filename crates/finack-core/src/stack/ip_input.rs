@@ -16,6 +16,9 @@ use crate::time::Instant;
 use crate::trace::DropReason;
 use crate::udp::Cast;
 
+#[cfg(test)]
+mod tests;
+
 /// Whether a packet's destination includes this host.
 enum Destination {
     /// This host alone.
