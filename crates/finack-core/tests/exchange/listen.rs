@@ -102,7 +102,8 @@ fn a_syn_flood() {
             memory = t.stack.memory();
         }
     }
-    assert!(t.count(State::SynReceived) <= 129, "{} embryos", t.count(State::SynReceived));
+    // Some are kept beside the cookies, so that a lost third ACK heals.
+    assert!(t.count(State::SynReceived) <= 256, "{} embryos", t.count(State::SynReceived));
     assert!(t.stack.counters().tcp_syn_cookies_sent > 4000);
     assert!(t.stack.memory() <= memory + 65_536, "{memory} -> {}", t.stack.memory());
     // A real client among them opens with its cookie.
