@@ -64,8 +64,10 @@ pub fn render(report: &Report, look: &Look) -> String {
     headline(report, look, &mut out);
     let kept = report.connections.len();
     if has_paragraphs(report) {
+        // What explains several connections alike is said once.
+        let mut said = Vec::new();
         for connection in &report.connections {
-            paragraph(connection, look, &mut out);
+            paragraph(connection, look, &mut said, &mut out);
         }
     } else if kept <= LINES && report.total <= LINES as u64 {
         for connection in &report.connections {
@@ -76,6 +78,7 @@ pub fn render(report: &Report, look: &Look) -> String {
     }
     states(report, look, &mut out);
     refusals(report, look, &mut out);
+    datagrams(report, look, &mut out);
     names(report, look, &mut out);
     drops(report, look, &mut out);
     if report.lost_events > 0 {
@@ -116,7 +119,7 @@ fn headline(report: &Report, look: &Look, out: &mut String) {
     }
 }
 
-fn paragraph(c: &ConnectionReport, look: &Look, out: &mut String) {
+fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mut String) {
     let ending = c.ending();
     let _ = writeln!(out);
     let opener = c.opened_by.map_or("opened unseen", |side| match side {
@@ -141,11 +144,12 @@ fn paragraph(c: &ConnectionReport, look: &Look, out: &mut String) {
     }
     let style = if ending.kind.is_good() { GOOD } else { BAD };
     item("ended", style, &format!("{}: {}", ending.kind, ending.what), look, out);
-    if !ending.why.is_empty() {
-        item("", DIM, &format!("{} [{}]", ending.why, ending.rfc), look, out);
-    }
-    if let Some(side) = ending.time_wait {
-        item("", DIM, &time_wait(side), look, out);
+    let why = (!ending.why.is_empty()).then(|| format!("{} [{}]", ending.why, ending.rfc));
+    for explanation in why.into_iter().chain(ending.time_wait.map(time_wait)) {
+        if !said.contains(&explanation) {
+            item("", DIM, &explanation, look, out);
+            said.push(explanation);
+        }
     }
     if look.ladders
         && let Some(ladder) = &c.ladder
@@ -257,6 +261,13 @@ fn refusals(report: &Report, look: &Look, out: &mut String) {
     for (refusal, count) in &report.refusals {
         let text = format!("{count} × {}: {}", refusal.target, refusal.reason);
         item("refused", BAD, &text, look, out);
+    }
+}
+
+fn datagrams(report: &Report, look: &Look, out: &mut String) {
+    let (received, sent) = report.datagrams;
+    if received + sent > 0 {
+        item("datagrams", DIM, &format!("{received} UDP from the program, {sent} to it"), look, out);
     }
 }
 

@@ -188,6 +188,10 @@ fn after_fin_acked(c: &mut Connection, cx: &mut Cx, now: Instant) -> Option<Outc
     if !c.fin_acked() {
         return None;
     }
+    if matches!(c.state, State::FinWait1 | State::Closing | State::LastAck) {
+        // What a close with SO_LINGER waits for.
+        c.announce(Ready::WRITE_CLOSED);
+    }
     match c.state {
         State::FinWait1 => {
             c.enter(cx, now, State::FinWait2);

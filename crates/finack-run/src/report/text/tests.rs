@@ -145,3 +145,12 @@ fn a_connection_left_open_says_so() {
     ended.open().ended(EndCause::TimedOut);
     assert!(plain(&ended.report(), &Look::default()).contains("timed out: the program's end fell silent"));
 }
+
+#[test]
+fn an_explanation_that_fits_two_connections_is_said_once() {
+    let mut script = Script::new();
+    script.open().request().close().next_connection().open().request().close();
+    let text = plain(&script.report(), &Look { ladders: false, ..Look::default() });
+    assert_eq!(text.matches("closed in order: the program closed first").count(), 2, "{text}");
+    assert_eq!(text.matches("every byte was acknowledged").count(), 1, "{text}");
+}
