@@ -71,7 +71,7 @@ impl Stack {
         }
         let queue_full = u64::from(l.embryos) >= s.tcp_max_syn_backlog.min(u64::from(l.backlog).max(8));
         let by_cookie = over.is_none() && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
-        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_spent();
+        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_overdrawn();
         if queue_full && !by_cookie || full {
             self.note_drop(now, DropReason::SynQueueFull, 0, Self::ends(tuple));
             return;
@@ -113,7 +113,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(buffer, our_mss) as u16,
+            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
             our_mss,
             retries: 0,
             is_cookie: false,
@@ -196,7 +196,7 @@ impl Stack {
     }
 
     pub(super) fn drop_embryo(&mut self, now: Instant, index: u32, cause: EndCause) {
-        let Some(e) = self.remove_embryo(index, true) else { return };
+        let Some(e) = self.remove_embryo(now, index, true) else { return };
         self.cx.counters.tcp_attempt_fails += 1;
         let (from, to) = (State::SynReceived, State::Closed);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
@@ -285,7 +285,7 @@ impl Stack {
             self.cx.trace(now, id, &tuple, kind);
             return;
         }
-        if let Some(e) = self.remove_embryo(index, false) {
+        if let Some(e) = self.remove_embryo(now, index, false) {
             self.hatch(now, &e, segment);
         }
     }

@@ -75,6 +75,7 @@ impl Stack {
         if !c.facts.indexed {
             return None;
         }
+        output::restart_after_idle(c, &self.cx, now);
         let Some(plan) = output::next_segment(c, &self.cx) else {
             self.refresh(now, index);
             return None;
@@ -182,7 +183,7 @@ impl Stack {
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
         let c = self.connections.get_mut(index)?;
         let our_mss = mss::offered(&c.tuple, c.path_mtu as usize, &c.options);
-        let window = c.syn_window(our_mss);
+        let window = c.syn_window(&self.cx, our_mss);
         let crossed = c.state == State::SynReceived;
         let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };
         let head = Head {

@@ -49,8 +49,9 @@ impl Connection {
     }
 
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
-    pub(crate) fn syn_window(&mut self, our_mss: u16) -> u16 {
-        let window = window::initial(self.rcv_buf, our_mss).min(MAX_UNSCALED);
+    pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
+        let buffer = window::within_budget(self.rcv_buf, cx);
+        let window = window::initial(buffer, our_mss).min(MAX_UNSCALED);
         self.rcv_edge = self.rcv_edge.max(1 + Pos::from(window));
         window as u16
     }

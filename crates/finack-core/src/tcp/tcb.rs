@@ -408,6 +408,10 @@ impl Connection {
 
     /// SO_SNDBUF, or a size that follows the congestion window.
     pub(crate) fn send_limit(&self, cx: &Cx) -> usize {
+        if cx.budget.is_spent() {
+            // Little enough that all connections together stay near the budget, enough to go on.
+            return cx.settings.tcp_wmem_min as usize;
+        }
         if let Some(fixed) = self.options.send_buffer {
             return fixed;
         }

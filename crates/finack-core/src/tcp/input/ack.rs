@@ -78,7 +78,7 @@ fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
 }
 
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: bool) {
-    let in_flight = c.in_flight();
+    let (in_flight, flight_size) = (c.in_flight(), (c.snd_nxt - c.snd_una) as u64);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
     let mut summary = AckSummary::default();
@@ -107,6 +107,9 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         reordering: cx.settings.tcp_reordering,
     };
     let verdict = c.recovery.on_ack(&mut c.rtx, &event);
+    if verdict == Verdict::Entered {
+        c.congestion.on_loss(flight_size, u64::from(c.mss));
+    }
     tell_congestion(c, now, &summary, in_flight, verdict);
     if advanced {
         c.retries = 0;
@@ -131,13 +134,9 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
 
 fn tell_congestion(c: &mut Connection, now: Instant, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
     let mss = u64::from(c.mss);
-    match verdict {
-        Verdict::Entered => c.congestion.on_loss(in_flight, mss),
-        Verdict::Left => {
-            let now_in_flight = c.in_flight();
-            c.congestion.on_recovered(now_in_flight, mss);
-        }
-        Verdict::Nothing => {}
+    if verdict == Verdict::Left {
+        let left_in_flight = c.in_flight();
+        c.congestion.on_recovered(left_in_flight, mss);
     }
     let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
     if growing && summary.acked > 0 {
@@ -160,7 +159,7 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
         }
         // A block at or below the acknowledgement reports a duplicate.
         if end > c.snd_una && start >= c.snd_una {
-            c.rtx.sack(start, end, summary);
+            c.rtx.sack(start, end, u64::from(c.mss), summary);
         }
     }
 }

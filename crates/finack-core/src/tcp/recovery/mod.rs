@@ -107,7 +107,8 @@ impl Recovery {
                 Phase::Loss => 0,
             };
         }
-        if !ack.duplicate {
+        // After a time-out duplicates are echoes of what was sent before it (RFC 6582 4).
+        if !ack.duplicate || self.phase == Phase::Loss {
             return 0;
         }
         let outstanding = (ack.nxt - ack.una) as u64;

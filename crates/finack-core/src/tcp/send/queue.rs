@@ -120,9 +120,21 @@ impl RetransmitQueue {
         self.units.push_back(unit);
     }
 
-    /// The first unit to send again.
-    pub(crate) fn first_lost(&self) -> Option<&Sent> {
-        if self.lost == 0 { None } else { self.units.iter().find(|u| u.marks.has(Marks::LOST)) }
+    /// The first positions to send again: a lost unit, and what is lost right behind it while both fit a segment.
+    pub(crate) fn first_lost_run(&self, mss: u64) -> Option<core::ops::Range<Pos>> {
+        if self.lost == 0 {
+            return None;
+        }
+        let first = self.units.iter().position(|u| u.marks.has(Marks::LOST))?;
+        let start = self.units[first].start;
+        let mut end = self.units[first].end;
+        for unit in self.units.range(first + 1..).take_while(|u| u.marks.has(Marks::LOST)) {
+            if (unit.end - start) as u64 > mss {
+                break;
+            }
+            end = unit.end;
+        }
+        Some(start..end)
     }
 
     /// Acknowledges everything before `una`.
@@ -173,7 +185,11 @@ impl RetransmitQueue {
     }
 
     /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
-    pub(crate) fn sack(&mut self, start: Pos, end: Pos, summary: &mut AckSummary) {
+    ///
+    /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
+    /// queue grow with every byte.
+    pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
+        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
         if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
             return;
@@ -199,6 +215,17 @@ impl RetransmitQueue {
             index += 1;
         }
         self.join_sacked(start);
+    }
+
+    /// The segments of which `start..end` holds all.
+    fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
+        let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
+        let first = unit_at(start)?;
+        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
+        let start = (first.start + up).min(first.end);
+        let last = unit_at(end - 1)?;
+        let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
+        (start < down).then_some((start, down))
     }
 
     /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
