@@ -189,7 +189,7 @@ fn reassembly_times_out() {
             after_the_first = t.stack.memory();
         }
     }
-    assert_eq!(t.stack.memory(), after_the_first, "what the table itself takes");
+    assert!(t.stack.memory() <= after_the_first + 1024, "{after_the_first} -> {}", t.stack.memory());
     assert_eq!(t.stack.counters().ip_reasm_fails, 1000);
     t.inject_bytes(&v4_fragment(999, proto::UDP, &payload, 1480, 1480));
     assert_eq!(recv(&mut t, s), None);

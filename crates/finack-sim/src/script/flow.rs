@@ -136,7 +136,9 @@ impl Flow {
 
     pub(crate) fn on_injected(&mut self, segment: &Tcp) {
         if segment.has(flag::SYN) && !segment.has(flag::RST) && segment.seq == self.peer_iss {
+            let raw = self.peer_offer.raw;
             self.peer_offer = Offer::of(segment);
+            self.peer_offer.raw |= raw;
         }
         if segment.has(flag::ACK) {
             let shift = if segment.has(flag::SYN) { 0 } else { self.scale(self.peer_offer) };
