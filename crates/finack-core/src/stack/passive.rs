@@ -15,7 +15,7 @@ use crate::time::Instant;
 use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
-const COOKIE_EMBRYOS: usize = 128;
+const COOKIE_EMBRYOS: usize = 64;
 
 fn agree(
     segment: &Segment<'_>,
@@ -386,11 +386,8 @@ impl Stack {
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
-        match outcome {
-            Outcome::RefuseSegment(reason) | Outcome::ResetBySegment(reason) => {
-                self.refuse(now, Some(id), &tuple, segment, reason);
-            }
-            _ => {}
+        if let Outcome::RefuseSegment(reason) = outcome {
+            self.refuse(now, Some(id), &tuple, segment, reason);
         }
         self.settle(now, index, outcome);
     }
