@@ -43,15 +43,15 @@ pub struct HostileReport {
 /// Most connections of all kinds during an attack.
 const MAX_CONNECTIONS: u64 = 512;
 /// Memory for data and windows of all connections, in bytes.
-const TCP_MEM: u64 = 8 << 20;
+const TCP_MEM: u64 = 2 << 20;
 /// Memory for fragments, in bytes.
 const FRAGMENTS: u64 = 256 << 10;
 /// Receive buffer of each UDP socket, in bytes.
 const UDP_BUFFER: u64 = 64 << 10;
 /// What a connection's record and its queues' bookkeeping may take besides its data, in bytes.
-const PER_CONNECTION: u64 = 8 << 10;
+const PER_CONNECTION: u64 = 4 << 10;
 /// Tables, rings and the packet queue, in bytes.
-const FIXED: u64 = 4 << 20;
+const FIXED: u64 = 512 << 10;
 
 /// The most that the attacked stack may take: its budget for data, for fragments and for datagrams, a record for each
 /// connection, and what an empty stack takes.
