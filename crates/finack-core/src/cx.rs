@@ -71,9 +71,14 @@ impl Budget {
         self.used > self.limit / 2
     }
 
-    /// All of it is promised: nothing new is taken on.
+    /// All of it is promised: who is there gets by with little.
     pub(crate) const fn is_spent(&self) -> bool {
         self.used >= self.limit
+    }
+
+    /// Twice as much is promised: nobody new is taken on.
+    pub(crate) const fn is_overdrawn(&self) -> bool {
+        self.used / 2 >= self.limit
     }
 
     pub(crate) fn replace(&mut self, old: u64, new: u64) {

@@ -33,7 +33,9 @@ impl Stack {
         });
         match ours {
             Some(quoted) if quoted.protocol == protocol::TCP => self.tcp_icmp_error(now, &quoted, kind),
-            Some(quoted) if quoted.protocol == protocol::UDP => self.udp_icmp_error(now, &quoted, kind, bytes.len()),
+            Some(quoted) if quoted.protocol == protocol::UDP => {
+                self.udp_icmp_error(now, &quoted, kind, bytes.len())
+            }
             // Of echoes and the like: nobody here sent any.
             _ => self.note_drop(now, DropReason::IcmpUnproven, bytes.len(), ends(ip, bytes)),
         }

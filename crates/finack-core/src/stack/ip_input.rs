@@ -16,6 +16,9 @@ use crate::time::Instant;
 use crate::trace::DropReason;
 use crate::udp::Cast;
 
+#[cfg(test)]
+mod tests;
+
 /// Whether a packet's destination includes this host.
 enum Destination {
     /// This host alone.
@@ -215,7 +218,9 @@ impl Stack {
 fn is_housekeeping(header: &IpHeader) -> bool {
     match header.dst {
         IpAddr::V4(dst) => header.protocol == protocol::IGMP && dst.is_multicast(),
-        IpAddr::V6(dst) => header.protocol == protocol::ICMPV6 && dst.is_multicast() && dst.octets()[1] & 0xf <= 2,
+        IpAddr::V6(dst) => {
+            header.protocol == protocol::ICMPV6 && dst.is_multicast() && dst.octets()[1] & 0xf <= 2
+        }
     }
 }
 

@@ -33,8 +33,8 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Wheel;
-use crate::udp::Udp;
 use crate::trace::{DropReason, TraceEvent, TraceKind};
+use crate::udp::Udp;
 use tables::{Bind, Token};
 use transmit::Emission;
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::demux::{Kind, Slot};
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
@@ -15,7 +15,7 @@ use crate::time::Instant;
 use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
-const COOKIE_EMBRYOS: usize = 128;
+const COOKIE_EMBRYOS: usize = 64;
 
 fn agree(
     segment: &Segment<'_>,
@@ -71,7 +71,7 @@ impl Stack {
         }
         let queue_full = u64::from(l.embryos) >= s.tcp_max_syn_backlog.min(u64::from(l.backlog).max(8));
         let by_cookie = over.is_none() && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
-        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_spent();
+        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_overdrawn();
         if queue_full && !by_cookie || full {
             self.note_drop(now, DropReason::SynQueueFull, 0, Self::ends(tuple));
             return;
@@ -113,7 +113,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(buffer, our_mss) as u16,
+            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
             our_mss,
             retries: 0,
             is_cookie: false,
@@ -196,7 +196,7 @@ impl Stack {
     }
 
     pub(super) fn drop_embryo(&mut self, now: Instant, index: u32, cause: EndCause) {
-        let Some(e) = self.remove_embryo(index, true) else { return };
+        let Some(e) = self.remove_embryo(now, index, true) else { return };
         self.cx.counters.tcp_attempt_fails += 1;
         let (from, to) = (State::SynReceived, State::Closed);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
@@ -207,7 +207,8 @@ impl Stack {
     pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
         let Some(e) = self.embryos.get_mut(index) else { return };
         let (id, tuple, seq) = (e.trace_id, e.tuple, e.iss);
-        let verdict = crate::tcp::embryo::judge(e, segment);
+        let needs_stamp = self.cx.settings.profile == Profile::Rfc;
+        let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
         let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
         if verdict != Verdict::Complete {
@@ -285,7 +286,7 @@ impl Stack {
             self.cx.trace(now, id, &tuple, kind);
             return;
         }
-        if let Some(e) = self.remove_embryo(index, false) {
+        if let Some(e) = self.remove_embryo(now, index, false) {
             self.hatch(now, &e, segment);
         }
     }
@@ -386,11 +387,8 @@ impl Stack {
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
-        match outcome {
-            Outcome::RefuseSegment(reason) | Outcome::ResetBySegment(reason) => {
-                self.refuse(now, Some(id), &tuple, segment, reason);
-            }
-            _ => {}
+        if let Outcome::RefuseSegment(reason) = outcome {
+            self.refuse(now, Some(id), &tuple, segment, reason);
         }
         self.settle(now, index, outcome);
     }

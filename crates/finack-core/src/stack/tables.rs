@@ -131,9 +131,6 @@ impl Stack {
             }
             // The answers to the segment itself were sent where the segment was at hand.
             Outcome::RefuseSegment(_) => {}
-            Outcome::ResetBySegment(reason) => {
-                self.end_connection(now, index, EndCause::ResetByUs(reason));
-            }
         }
         self.refresh(now, index);
     }
@@ -280,7 +277,7 @@ impl Stack {
     }
 
     /// Takes an embryo out of the tables; a TIME-WAIT under it comes back if `restore`.
-    pub(super) fn remove_embryo(&mut self, index: u32, restore: bool) -> Option<Embryo> {
+    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, restore: bool) -> Option<Embryo> {
         let e = self.embryos.remove(index)?;
         if let Some(key) = e.wheel {
             self.wheel.remove(key);
@@ -297,7 +294,8 @@ impl Stack {
             if restore {
                 self.uncover_time_wait(slot);
             } else {
-                self.remove_time_wait(slot);
+                self.cx.counters.tcp_time_wait_reopened += 1;
+                self.drop_time_wait(now, slot, EndCause::Reopened);
             }
         }
         Some(e)

@@ -217,7 +217,8 @@ impl Stack {
         if remote.port() == 0 || !self.ip.routes.is_unicast(remote.ip()) {
             return Err(if remote.port() == 0 { Error::AddrNotAvailable } else { Error::NetworkUnreachable });
         }
-        if self.connections.len() as u64 >= self.cx.settings.max_connections || self.cx.budget.is_spent() {
+        if self.connections.len() as u64 >= self.cx.settings.max_connections || self.cx.budget.is_overdrawn()
+        {
             return Err(Error::NoBufferSpace);
         }
         let bound = bind.map(|b| self.bind_ref(b).map(|b| (b.local, b.owner))).transpose()?;

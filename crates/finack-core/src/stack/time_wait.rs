@@ -152,6 +152,13 @@ impl Stack {
                     Kind::TimeWait4 => self.waits4.restart(slot.index(), expires),
                     _ => self.waits6.restart(slot.index(), expires),
                 }
+                let mut record = record;
+                if let Some((val, _)) = segment.options.timestamps
+                    && let Some(tw) = self.time_wait_mut(slot)
+                {
+                    tw.ts_recent = val;
+                    record.ts_recent = val;
+                }
                 self.answer_from_time_wait(now, &tuple, &record);
             }
             Verdict::Ack => {

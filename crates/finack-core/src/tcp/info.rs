@@ -41,6 +41,8 @@ impl Connection {
             segs_out: self.stats.segs_out,
             segs_in: self.stats.segs_in,
             retrans_segs: u64::from(self.stats.retrans_segs),
+            delivery_rate: self.rate.map_or(0, |r| r.bytes_per_second),
+            delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
             backoff: u32::from(self.backoff),
             probes: u32::from(self.probes),
             time_in_state: now.since(self.state_since),
@@ -49,8 +51,9 @@ impl Connection {
     }
 
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
-    pub(crate) fn syn_window(&mut self, our_mss: u16) -> u16 {
-        let window = window::initial(self.rcv_buf, our_mss).min(MAX_UNSCALED);
+    pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
+        let buffer = window::within_budget(self.rcv_buf, cx);
+        let window = window::initial(buffer, our_mss).min(MAX_UNSCALED);
         self.rcv_edge = self.rcv_edge.max(1 + Pos::from(window));
         window as u16
     }
@@ -67,7 +70,6 @@ impl Connection {
             delivered: 0,
             delivered_at: syn_ack_at,
             first_sent_at: syn_ack_at,
-            in_flight: 1,
             app_limited: true,
         });
         self.snd_nxt = 1;

@@ -66,7 +66,7 @@ fn unit_limit(c: &Connection) -> Pos {
 }
 
 fn resend(c: &Connection) -> Option<Plan> {
-    let unit = c.rtx.first_lost()?;
+    let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
     let first = unit.start == c.snd_una;
     // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.
     if !first && unit.end > c.snd_edge() {
@@ -180,7 +180,6 @@ fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sen
         delivered: c.delivered,
         delivered_at: c.delivered_at,
         first_sent_at: c.first_sent_at,
-        in_flight: u32::try_from(c.in_flight() + (end - start) as u64).unwrap_or(u32::MAX),
         app_limited: end == c.snd_end(),
     }
 }
@@ -190,7 +189,6 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
     if c.rtx.is_empty() {
-        restart_after_idle(c, cx, now);
         c.first_sent_at = now;
         c.delivered_at = now;
         c.trouble_since = Some(now);
@@ -220,10 +218,11 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
 }
 
-/// RFC 5681 4.1: after a pause the window says nothing of the path any more.
-fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
+/// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.
+pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
-    if cx.settings.tcp_slow_start_after_idle == 1 && c.snd_nxt > 1 && idle > rto {
+    let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
+    if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
         let rtos = idle.as_nanos() / rto.as_nanos().max(1);
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
         c.congestion.on_idle(rtos as u32, initial);
@@ -300,6 +299,8 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, options: &mut TcpOptions) {
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
     for (start, end) in blocks.take(most) {
+        // A FIN that came with the data occupies the number behind it.
+        let end = end + Pos::from(c.rcv_fin == Some(end) && !c.facts.fin_received);
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
 }

@@ -226,7 +226,7 @@ pub(crate) fn judge(tw: &TimeWait, cx: &Cx, now: Instant, segment: &Segment<'_>)
             return Verdict::Reopen;
         }
     }
-    if flags.fin() && segment.seq.wrapping_add(segment.len()) == tw.rcv_nxt {
+    if flags.fin() && segment.seq.wrapping_add(segment.len()) == tw.rcv_nxt && !older_stamp {
         return Verdict::AckAndRestart;
     }
     let bare = segment.len() == 0 && segment.seq == tw.rcv_nxt && flags.ack() && !older_stamp;

@@ -5,7 +5,6 @@ use core::time::Duration;
 use super::State;
 use super::congestion::Control;
 use super::input::{Outcome, fail};
-use super::recovery::Phase;
 use super::tcb::Connection;
 use super::timers::Timer;
 use crate::cx::Cx;
@@ -97,23 +96,19 @@ impl Connection {
             return self.give_up();
         }
         cx.counters.tcp_timeouts += 1;
+        // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
         if self.retries == 0 {
-            let (in_flight, mss) = (self.in_flight(), u64::from(self.mss));
-            if self.recovery.phase == Phase::Open || in_flight > 0 {
-                self.congestion.on_timeout(in_flight.max(mss), mss);
-            }
-        } else {
-            // RFC 5681 3.1: ssthresh is taken once; the window stays at one segment.
-            let ssthresh = self.congestion.ssthresh();
-            if ssthresh > 0 {
-                self.congestion.on_mss_change(u64::from(self.mss));
-            }
+            let flight_size = (self.snd_nxt - self.snd_una) as u64;
+            self.congestion.on_timeout(flight_size, u64::from(self.mss));
         }
         if self.recovery.on_timeout(&mut self.rtx, self.snd_nxt) {
             cx.counters.tcp_sack_reneging += 1;
         }
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
+        if cx.settings.tcp_mtu_probing == 1 && u64::from(self.retries) >= cx.settings.tcp_retries1 {
+            self.suspect_black_hole(cx, now);
+        }
         self.facts.push_small = true;
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);

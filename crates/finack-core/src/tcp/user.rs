@@ -29,14 +29,15 @@ impl Connection {
             return Ok(0);
         }
         let count = self.send_room(cx).min(data.len());
-        if count == 0 || cx.budget.is_spent() {
+        if count == 0 {
             self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
-        if count < data.len() {
+        self.send.append(&mut cx.pool, &data[..count]);
+        if !self.is_writable(cx) {
+            // Also when all of it fitted: whoever waits for room next is owed an event.
             self.facts.wants_room = true;
         }
-        self.send.append(&mut cx.pool, &data[..count]);
         self.facts.more = flags.more && count == data.len();
         if flags.oob && count == data.len() {
             self.snd_up = Some(self.send.end());

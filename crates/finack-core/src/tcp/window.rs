@@ -6,11 +6,19 @@ use super::tcb::{Connection, MAX_UNSCALED};
 use crate::cx::Cx;
 use crate::settings::Settings;
 
+/// What a connection may have unread when the memory budget is used up.
+const SCARCE: u32 = 4096;
+
 /// The window that a SYN or SYN,ACK offers, in bytes: whole segments, at most what fits without scaling.
 pub(crate) fn initial(rcv_buf: u32, mss: u16) -> u32 {
     let window = rcv_buf.min(MAX_UNSCALED);
     let mss = u32::from(mss).max(1);
     if window > mss { window / mss * mss } else { window }
+}
+
+/// When memory is short everybody gets a little, so that nobody starves.
+pub(crate) fn within_budget(buffer: u32, cx: &Cx) -> u32 {
+    if cx.budget.is_spent() { buffer.min(SCARCE) } else { buffer }
 }
 
 /// Bytes that may be unread at first: Linux counts as much overhead as payload.
@@ -43,10 +51,7 @@ impl Connection {
 
     /// Bytes that could be offered.
     fn free_window(&self, cx: &Cx) -> u32 {
-        if cx.budget.is_spent() {
-            return 0;
-        }
-        self.rcv_buf.saturating_sub(self.recv.len() as u32)
+        within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32)
     }
 
     /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.

@@ -577,11 +577,7 @@ fn ten_thousand_sockets_each_get_their_own() {
 }
 
 /// Linux's scoring, one socket after the other.
-fn naive(
-    sockets: &[(UdpId, Socket)],
-    to: SocketAddr,
-    from: SocketAddr,
-) -> Option<&(UdpId, Socket)> {
+fn naive(sockets: &[(UdpId, Socket)], to: SocketAddr, from: SocketAddr) -> Option<&(UdpId, Socket)> {
     let score = |s: &Socket| {
         if s.port != to.port() {
             return None;

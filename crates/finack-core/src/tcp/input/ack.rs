@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
-use crate::tcp::recovery::{AckEvent, Phase, Verdict};
+use crate::tcp::recovery::{AckEvent, Phase, RateSample, Verdict};
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
@@ -78,7 +78,7 @@ fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
 }
 
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: bool) {
-    let in_flight = c.in_flight();
+    let (in_flight, flight_size) = (c.in_flight(), (c.snd_nxt - c.snd_una) as u64);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
     let mut summary = AckSummary::default();
@@ -107,7 +107,10 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         reordering: cx.settings.tcp_reordering,
     };
     let verdict = c.recovery.on_ack(&mut c.rtx, &event);
-    tell_congestion(c, now, &summary, in_flight, verdict);
+    if verdict == Verdict::Entered {
+        c.congestion.on_loss(flight_size, u64::from(c.mss));
+    }
+    tell_congestion(c, &summary, in_flight, verdict);
     if advanced {
         c.retries = 0;
         c.backoff = 0;
@@ -122,27 +125,24 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
 }
 
 fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
-    let delivered = summary.acked + summary.newly_sacked;
-    if delivered > 0 {
-        c.delivered += delivered;
-        c.delivered_at = now;
+    let Some(latest) = summary.latest else { return };
+    c.delivered += summary.acked + summary.newly_sacked;
+    c.delivered_at = now;
+    c.first_sent_at = latest.sent_at;
+    if let Some(rate) = RateSample::take(c.delivered, now, &latest) {
+        c.rate = Some(rate);
     }
 }
 
-fn tell_congestion(c: &mut Connection, now: Instant, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
+fn tell_congestion(c: &mut Connection, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
     let mss = u64::from(c.mss);
-    match verdict {
-        Verdict::Entered => c.congestion.on_loss(in_flight, mss),
-        Verdict::Left => {
-            let now_in_flight = c.in_flight();
-            c.congestion.on_recovered(now_in_flight, mss);
-        }
-        Verdict::Nothing => {}
+    if verdict == Verdict::Left {
+        let left_in_flight = c.in_flight();
+        c.congestion.on_recovered(left_in_flight, mss);
     }
     let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
     if growing && summary.acked > 0 {
-        let delivery =
-            Delivery { now, acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
+        let delivery = Delivery { acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
         c.congestion.on_ack(&delivery);
         c.facts.cwnd_limited = false;
     }
@@ -155,12 +155,11 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
         let end = seq::expand(c.iss, c.snd_una, end);
         if start >= end || end > c.snd_nxt {
             cx.counters.tcp_sack_discarded += 1;
-            summary.bad_sack = true;
             continue;
         }
         // A block at or below the acknowledgement reports a duplicate.
         if end > c.snd_una && start >= c.snd_una {
-            c.rtx.sack(start, end, summary);
+            c.rtx.sack(start, end, u64::from(c.mss), summary);
         }
     }
 }
@@ -187,6 +186,10 @@ fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, su
 fn after_fin_acked(c: &mut Connection, cx: &mut Cx, now: Instant) -> Option<Outcome> {
     if !c.fin_acked() {
         return None;
+    }
+    if matches!(c.state, State::FinWait1 | State::Closing | State::LastAck) {
+        // What a close with SO_LINGER waits for.
+        c.announce(Ready::WRITE_CLOSED);
     }
     match c.state {
         State::FinWait1 => {

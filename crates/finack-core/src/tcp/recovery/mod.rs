@@ -1,7 +1,9 @@
 //! Loss recovery: what is lost, and when to look again. It never reads the congestion window.
 
+mod rate;
 mod rtt;
 
+pub(crate) use rate::RateSample;
 pub(crate) use rtt::Rtt;
 
 use super::send::RetransmitQueue;
@@ -107,7 +109,8 @@ impl Recovery {
                 Phase::Loss => 0,
             };
         }
-        if !ack.duplicate {
+        // After a time-out duplicates are echoes of what was sent before it (RFC 6582 4).
+        if !ack.duplicate || self.phase == Phase::Loss {
             return 0;
         }
         let outstanding = (ack.nxt - ack.una) as u64;

@@ -14,7 +14,6 @@ fn flight(segments: i64) -> RetransmitQueue {
         delivered: 0,
         delivered_at: Instant::ZERO,
         first_sent_at: Instant::ZERO,
-        in_flight: 0,
         app_limited: false,
     });
     queue
@@ -32,7 +31,7 @@ fn the_third_duplicate_loses_the_first_segment() {
         assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, false)), Verdict::Nothing);
     }
     assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, false)), Verdict::Entered);
-    assert_eq!(queue.first_lost().map(|u| (u.start, u.end)), Some((1, 1001)));
+    assert_eq!(queue.first_lost_run(MSS).map(|u| (u.start, u.end)), Some((1, 1001)));
 }
 
 /// RFC 6582 3.2: a partial ACK loses the next segment at once and does not end recovery; a full one does.
@@ -45,7 +44,7 @@ fn a_partial_ack_loses_the_next_segment() {
     queue.resent(1, 1001, Instant::ZERO);
     queue.acknowledge(4001, &mut AckSummary::default());
     assert_eq!(recovery.on_ack(&mut queue, &ack(4001, 4000, false, false)), Verdict::Nothing);
-    assert_eq!(queue.first_lost().map(|u| (u.start, u.end)), Some((4001, 5001)));
+    assert_eq!(queue.first_lost_run(MSS).map(|u| (u.start, u.end)), Some((4001, 5001)));
     queue.acknowledge(10_001, &mut AckSummary::default());
     assert_eq!(recovery.on_ack(&mut queue, &ack(10_001, 6000, false, false)), Verdict::Left);
 }
@@ -55,19 +54,19 @@ fn a_partial_ack_loses_the_next_segment() {
 fn three_sacked_segments_lose_the_hole_below() {
     let (mut queue, mut recovery) = (flight(10), Recovery::new());
     for end in [3001, 4001] {
-        queue.sack(2001, end, &mut AckSummary::default());
+        queue.sack(2001, end, MSS, &mut AckSummary::default());
         assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, true)), Verdict::Nothing);
     }
-    queue.sack(2001, 5001, &mut AckSummary::default());
+    queue.sack(2001, 5001, MSS, &mut AckSummary::default());
     assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, true)), Verdict::Entered);
-    assert_eq!((queue.lost(), queue.first_lost().map(|u| u.end)), (2000, Some(2001)));
+    assert_eq!((queue.lost(), queue.first_lost_run(MSS).map(|u| u.end)), (2000, Some(2001)));
 }
 
 /// RFC 2018 8: the SACKed front of the queue after a time-out shows a peer that reneged.
 #[test]
 fn a_time_out_with_a_sacked_front_is_reneging() {
     let (mut queue, mut recovery) = (flight(10), Recovery::new());
-    queue.sack(1, 2001, &mut AckSummary::default());
+    queue.sack(1, 2001, MSS, &mut AckSummary::default());
     assert!(recovery.on_timeout(&mut queue, 10_001));
     assert_eq!((queue.lost(), queue.sacked()), (10_000, 0));
 }

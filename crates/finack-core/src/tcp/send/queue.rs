@@ -47,8 +47,6 @@ pub(crate) struct Sent {
     pub(crate) delivered_at: Instant,
     /// When the flight that it belongs to began.
     pub(crate) first_sent_at: Instant,
-    /// Bytes in flight once it was out.
-    pub(crate) in_flight: u32,
     /// Nothing more was there to send then.
     pub(crate) app_limited: bool,
 }
@@ -70,8 +68,32 @@ pub(crate) struct AckSummary {
     pub(crate) rtt_sent_at: Option<Instant>,
     /// Something that was sent again was acknowledged.
     pub(crate) retransmitted_acked: bool,
-    /// A SACK block made no sense.
-    pub(crate) bad_sack: bool,
+    /// Of what was newly delivered, the unit sent last: the start of a rate sample.
+    pub(crate) latest: Option<SentState>,
+}
+
+/// What a unit remembers of the connection when it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentState {
+    pub(crate) sent_at: Instant,
+    pub(crate) delivered: u64,
+    pub(crate) delivered_at: Instant,
+    pub(crate) first_sent_at: Instant,
+    pub(crate) app_limited: bool,
+}
+
+impl AckSummary {
+    fn note_delivered(&mut self, unit: &Sent) {
+        if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
+            self.latest = Some(SentState {
+                sent_at: unit.sent_at,
+                delivered: unit.delivered,
+                delivered_at: unit.delivered_at,
+                first_sent_at: unit.first_sent_at,
+                app_limited: unit.app_limited,
+            });
+        }
+    }
 }
 
 /// Units in order; the first begins at SND.UNA.
@@ -120,9 +142,21 @@ impl RetransmitQueue {
         self.units.push_back(unit);
     }
 
-    /// The first unit to send again.
-    pub(crate) fn first_lost(&self) -> Option<&Sent> {
-        if self.lost == 0 { None } else { self.units.iter().find(|u| u.marks.has(Marks::LOST)) }
+    /// The first positions to send again: a lost unit, and what is lost right behind it while both fit a segment.
+    pub(crate) fn first_lost_run(&self, mss: u64) -> Option<core::ops::Range<Pos>> {
+        if self.lost == 0 {
+            return None;
+        }
+        let first = self.units.iter().position(|u| u.marks.has(Marks::LOST))?;
+        let start = self.units[first].start;
+        let mut end = self.units[first].end;
+        for unit in self.units.range(first + 1..).take_while(|u| u.marks.has(Marks::LOST)) {
+            if (unit.end - start) as u64 > mss {
+                break;
+            }
+            end = unit.end;
+        }
+        Some(start..end)
     }
 
     /// Acknowledges everything before `una`.
@@ -141,6 +175,8 @@ impl RetransmitQueue {
             }
             if unit.marks.has(Marks::SACKED) {
                 self.sacked -= bytes;
+            } else {
+                summary.note_delivered(unit);
             }
             if unit.marks.has(Marks::LOST) {
                 self.lost -= bytes;
@@ -173,7 +209,11 @@ impl RetransmitQueue {
     }
 
     /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
-    pub(crate) fn sack(&mut self, start: Pos, end: Pos, summary: &mut AckSummary) {
+    ///
+    /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
+    /// queue grow with every byte.
+    pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
+        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
         if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
             return;
@@ -195,10 +235,22 @@ impl RetransmitQueue {
                 unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
                 self.sacked += bytes;
                 summary.newly_sacked += bytes;
+                summary.note_delivered(unit);
             }
             index += 1;
         }
         self.join_sacked(start);
+    }
+
+    /// The segments of which `start..end` holds all.
+    fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
+        let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
+        let first = unit_at(start)?;
+        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
+        let start = (first.start + up).min(first.end);
+        let last = unit_at(end - 1)?;
+        let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
+        (start < down).then_some((start, down))
     }
 
     /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
@@ -292,11 +344,6 @@ impl RetransmitQueue {
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.sent_at = now;
         }
-    }
-
-    /// Whether anything at all was sent again and is still out.
-    pub(crate) fn any_retransmitted(&self) -> bool {
-        self.units.iter().any(|u| u.marks.has(Marks::RETRANSMITTED))
     }
 
     pub(crate) fn clear(&mut self) {

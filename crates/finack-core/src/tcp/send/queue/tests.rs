@@ -11,7 +11,6 @@ fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
             delivered: 0,
             delivered_at: Instant::ZERO,
             first_sent_at: Instant::ZERO,
-            in_flight: 0,
             app_limited: false,
         });
     }
@@ -27,7 +26,7 @@ fn marked(queue: &RetransmitQueue, mark: Marks) -> alloc::vec::Vec<(Pos, Pos)> {
 fn a_partial_sack_splits_a_unit() {
     let mut q = queue(&[(1, 1001)]);
     let mut summary = AckSummary::default();
-    q.sack(301, 601, &mut summary);
+    q.sack(301, 601, 100, &mut summary);
     assert_eq!(marked(&q, Marks::SACKED), [(301, 601)]);
     assert_eq!((q.sacked(), summary.newly_sacked, q.units.len()), (300, 300, 3));
     assert!(q.is_consistent());
@@ -37,9 +36,9 @@ fn a_partial_sack_splits_a_unit() {
 #[test]
 fn a_repeated_sack_is_no_news() {
     let mut q = queue(&[(1, 1001)]);
-    q.sack(301, 601, &mut AckSummary::default());
+    q.sack(301, 601, 100, &mut AckSummary::default());
     let mut summary = AckSummary::default();
-    q.sack(301, 601, &mut summary);
+    q.sack(301, 601, 100, &mut summary);
     assert_eq!(summary, AckSummary::default());
 }
 
@@ -48,7 +47,7 @@ fn a_repeated_sack_is_no_news() {
 fn adjacent_sacks_do_not_let_the_queue_grow() {
     let mut q = queue(&[(1, 10_001)]);
     for at in (101..9_000).step_by(10) {
-        q.sack(at, at + 10, &mut AckSummary::default());
+        q.sack(at, at + 10, 100, &mut AckSummary::default());
     }
     assert!(q.units.len() <= 3, "{} units", q.units.len());
     assert!(q.is_consistent());
@@ -72,7 +71,7 @@ fn an_ack_of_something_resent_gives_no_sample() {
 #[test]
 fn reneging_makes_sacked_data_lost() {
     let mut q = queue(&[(1, 101), (101, 201), (201, 301)]);
-    q.sack(101, 201, &mut AckSummary::default());
+    q.sack(101, 201, 100, &mut AckSummary::default());
     q.mark_all_lost(false);
     assert_eq!(q.lost(), 200);
     q.mark_all_lost(true);
