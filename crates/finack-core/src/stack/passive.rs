@@ -386,11 +386,8 @@ impl Stack {
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
-        match outcome {
-            Outcome::RefuseSegment(reason) | Outcome::ResetBySegment(reason) => {
-                self.refuse(now, Some(id), &tuple, segment, reason);
-            }
-            _ => {}
+        if let Outcome::RefuseSegment(reason) = outcome {
+            self.refuse(now, Some(id), &tuple, segment, reason);
         }
         self.settle(now, index, outcome);
     }

@@ -131,9 +131,6 @@ impl Stack {
             }
             // The answers to the segment itself were sent where the segment was at hand.
             Outcome::RefuseSegment(_) => {}
-            Outcome::ResetBySegment(reason) => {
-                self.end_connection(now, index, EndCause::ResetByUs(reason));
-            }
         }
         self.refresh(now, index);
     }

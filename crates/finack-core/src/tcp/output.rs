@@ -180,7 +180,6 @@ fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sen
         delivered: c.delivered,
         delivered_at: c.delivered_at,
         first_sent_at: c.first_sent_at,
-        in_flight: u32::try_from(c.in_flight() + (end - start) as u64).unwrap_or(u32::MAX),
         app_limited: end == c.snd_end(),
     }
 }

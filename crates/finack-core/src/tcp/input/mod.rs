@@ -57,8 +57,6 @@ pub(crate) enum Outcome {
     TimeWait,
     /// It is over.
     Closed(EndCause),
-    /// It is over, and the peer gets `<SEQ=SEG.ACK><CTL=RST>` for this reason.
-    ResetBySegment(ResetReason),
     /// It is over, and the peer gets a RST at SND.NXT for this reason.
     Reset(ResetReason),
     /// It goes on, but this segment gets `<SEQ=SEG.ACK><CTL=RST>`.

@@ -1,7 +1,9 @@
 //! Loss recovery: what is lost, and when to look again. It never reads the congestion window.
 
+mod rate;
 mod rtt;
 
+pub(crate) use rate::RateSample;
 pub(crate) use rtt::Rtt;
 
 use super::send::RetransmitQueue;
