@@ -53,6 +53,16 @@ impl Stack {
         }
     }
 
+    /// Takes a packet that this host sent to itself.
+    pub(super) fn local_input(&mut self, now: Instant, packet: &Packet<'_>) {
+        self.cx.counters.ip_in_receives += u64::from(packet.meta.segments.max(1));
+        match ip::parse(packet.bytes.as_slice()) {
+            Ok(header) if header.fragment.is_some() => self.fragment_input(now, &header, packet),
+            Ok(header) => self.deliver(now, &header, packet, &Destination::Local),
+            Err(error) => self.refuse_header(now, error, packet.bytes.as_slice()),
+        }
+    }
+
     /// What is due: fragments whose others did not come.
     pub(super) fn ip_timeout(&mut self, now: Instant) {
         while let Some(expired) = self.ip.reassembler.expire(now) {

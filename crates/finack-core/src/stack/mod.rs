@@ -1,7 +1,9 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod fingerprint;
 mod icmp;
 mod ip_input;
+mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::demux::{Kind, Slot};
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
@@ -207,7 +207,8 @@ impl Stack {
     pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
         let Some(e) = self.embryos.get_mut(index) else { return };
         let (id, tuple, seq) = (e.trace_id, e.tuple, e.iss);
-        let verdict = crate::tcp::embryo::judge(e, segment);
+        let needs_stamp = self.cx.settings.profile == Profile::Rfc;
+        let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
         let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
         if verdict != Verdict::Complete {

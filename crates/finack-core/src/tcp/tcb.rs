@@ -109,6 +109,8 @@ pub(crate) struct Facts {
     pub(crate) keepalive_due: bool,
     /// The persist override: send what fits although it is small.
     pub(crate) push_small: bool,
+    /// The other end is this host too.
+    pub(crate) loopback: bool,
     /// The path swallowed large packets: they are not tried again.
     pub(crate) black_hole: bool,
     /// MSG_MORE: a partial segment is held back.
