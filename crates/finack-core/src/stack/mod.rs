@@ -44,7 +44,7 @@ macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
         $(#[$meta])*
         ///
-        /// Generation-tagged: a handle that outlived what it named answers [`Error::BadHandle`], never somebody else.
+        /// Generation-tagged: a handle that outlived what it named answers [`BadHandle`](crate::Error::BadHandle), never somebody else.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { pub(crate) index: u32, pub(crate) generation: u32 }
 
