@@ -305,8 +305,9 @@ impl Stack {
                     }
                 }
                 EventSource::Listener { index, generation } => {
-                    let live = self.listeners.get(index).is_some_and(|l| l.generation == generation);
-                    if live {
+                    let live = self.listeners.get_mut(index).filter(|l| l.generation == generation);
+                    if let Some(l) = live {
+                        l.event_queued = false;
                         return Some(Event::Accept { listener: ListenerId { index, generation } });
                     }
                 }
