@@ -44,7 +44,7 @@ macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
         $(#[$meta])*
         ///
-        /// Generation-tagged: a handle that outlived what it named answers [`Error::BadHandle`], never somebody else.
+        /// Generation-tagged: a handle that outlived what it named answers [`BadHandle`](crate::Error::BadHandle), never somebody else.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { pub(crate) index: u32, pub(crate) generation: u32 }
 
@@ -305,8 +305,9 @@ impl Stack {
                     }
                 }
                 EventSource::Listener { index, generation } => {
-                    let live = self.listeners.get(index).is_some_and(|l| l.generation == generation);
-                    if live {
+                    let live = self.listeners.get_mut(index).filter(|l| l.generation == generation);
+                    if let Some(l) = live {
+                        l.event_queued = false;
                         return Some(Event::Accept { listener: ListenerId { index, generation } });
                     }
                 }

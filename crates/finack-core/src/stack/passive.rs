@@ -332,7 +332,9 @@ impl Stack {
         let live = self.connections.get(index).is_some_and(|c| c.generation == generation);
         if let Some(l) = self.listeners.get_mut(listener).filter(|_| live) {
             l.ready.push_back((index, generation));
-            self.events.push_back(EventSource::Listener { index: listener, generation: l.generation });
+            if !core::mem::replace(&mut l.event_queued, true) {
+                self.events.push_back(EventSource::Listener { index: listener, generation: l.generation });
+            }
         }
     }
 
