@@ -176,6 +176,11 @@ fn addresses(config: &NetworkConfig) -> io::Result<Vec<String>> {
     {
         warnings.push(format!("ping will need privileges inside: ping_group_range: {e}"));
     }
+    if let Some(name) = &config.congestion_control
+        && let Err(e) = set_sysctl("ipv4/tcp_congestion_control", name)
+    {
+        warnings.push(format!("the program's kernel does not use {name} as congestion control: {e}"));
+    }
     if let Err(e) = set_sysctl("ipv4/ip_unprivileged_port_start", "0") {
         warnings.push(format!("ports below 1024 will need privileges inside: {e}"));
     }
