@@ -1,3 +1,27 @@
-//! The finack command.
+//! `finack`: carries the connections of an unmodified program over a TCP of its own, and explains them.
 
-fn main() {}
+mod cli;
+mod cmd;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage_error(&error),
+    };
+    match cli.command {
+        Command::Run(args) => cmd::run::main(args),
+        Command::Demo(args) => cmd::demo::main(args),
+        Command::Check(args) => cmd::check::main(&args),
+        Command::Sysctl(args) => cmd::sysctl::main(&args),
+        Command::Completions(args) => cmd::completions::main(&args),
+        Command::Man => cmd::man::main(),
+        Command::DemoClient => cmd::demo_client::main(),
+    }
+}

@@ -38,6 +38,8 @@ counters! {
     ip_in_receives,
     /// IP packets sent.
     ip_out_requests,
+    /// Packets dropped because too many waited for the device.
+    ip_out_discards,
     /// TCP segments received, those of joined packets counted each.
     tcp_in_segs,
     /// TCP segments sent, retransmissions included.

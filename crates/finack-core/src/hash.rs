@@ -54,8 +54,7 @@ impl Key {
     }
 }
 
-/// A hash in the making. Each part is of a fixed length or preceded by its length, so that different parts
-/// never make the same bytes.
+/// A hash in the making. Parts have fixed lengths, so that different ones never make the same bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Digest<H>(H);
 
@@ -77,12 +76,6 @@ impl<H: Hasher> Digest<H> {
 
     pub(crate) fn u64(mut self, value: u64) -> Self {
         self.0.write_u64(value);
-        self
-    }
-
-    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
-        self.0.write_u64(bytes.len() as u64);
-        self.0.write(bytes);
         self
     }
 
@@ -118,14 +111,10 @@ secrets! {
     timestamps,
     /// IP identifications.
     ident,
-    /// The table of fragmented datagrams.
-    fragments,
     /// The table of UDP sockets, and which socket of a SO_REUSEPORT group takes a datagram.
     udp,
-    /// The table of path MTUs.
-    path_mtu,
-    /// Rate limits of ICMP.
-    icmp,
+    /// Ports of UDP sockets.
+    udp_ports,
     /// The generator for everything else.
     random,
 }

@@ -16,24 +16,26 @@ extern crate alloc;
 extern crate std;
 
 pub mod counters;
+mod cx;
+mod demux;
 pub mod device;
 pub mod error;
-#[allow(dead_code)]
 mod hash;
-#[allow(dead_code)]
+mod icmp;
 mod ip;
 pub mod options;
-#[allow(dead_code)]
+mod pool;
 mod ports;
 pub mod settings;
+mod slab;
 pub mod stack;
 pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod time;
-#[allow(dead_code)]
 mod timer;
 pub mod trace;
+mod udp;
 
 pub use error::Error;
 pub use stack::{Config, Event, Stack};

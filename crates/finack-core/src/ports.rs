@@ -156,12 +156,19 @@ pub(crate) struct PortTable {
     /// How far the search for a port went for each destination that hashes to the entry.
     perturb: Paged<u32>,
     rng: Rng,
+    /// `connect` takes ports of its own, of one parity first.
+    connects: bool,
 }
 
 impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { ports: Paged::new(1 << 16), perturb: Paged::new(PERTURB), rng }
+        Self { ports: Paged::new(1 << 16), perturb: Paged::new(PERTURB), rng, connects: true }
+    }
+
+    /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
+    pub(crate) fn for_udp(rng: Rng) -> Self {
+        Self { connects: false, ..Self::new(rng) }
     }
 
     /// Whether `bind` of `owner` to `port` fails with EADDRINUSE.
@@ -202,8 +209,12 @@ impl PortTable {
     pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
         let (low, count) = span(&range)?;
         let start = crate::hash::scale(random as u32, count);
+        let parity = if self.connects { 1 } else { (random >> 63) as u32 };
         let free = |port: u16| !self.port(port).is_some_and(|p| p.any(|held| owner.overlaps(held)));
-        scan(low, count, start, 1).chain(scan(low, count, start, 0)).map(|(port, _)| port).find(|&p| free(p))
+        scan(low, count, start, parity)
+            .chain(scan(low, count, start, 1 - parity))
+            .map(|(port, _)| port)
+            .find(|&p| free(p))
     }
 
     /// A local port for a `connect`: RFC 6056 algorithm 4 (double hash) as Linux has it.

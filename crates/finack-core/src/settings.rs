@@ -245,7 +245,11 @@ impl Settings {
             let malformed = || SettingError::Malformed { name: setting.name, value: value.into() };
             let number: u64 = numbers.next().ok_or_else(malformed)?.parse().map_err(|_| malformed())?;
             if number < setting.min || number > setting.max {
-                return Err(SettingError::OutOfRange { name: setting.name, min: setting.min, max: setting.max });
+                return Err(SettingError::OutOfRange {
+                    name: setting.name,
+                    min: setting.min,
+                    max: setting.max,
+                });
             }
             if let Some(field) = changed.value_mut(i) {
                 *field = number;

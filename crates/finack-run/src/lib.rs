@@ -1,4 +1,11 @@
-//! Carries the connections of an unmodified program in a private network.
+//! Runs an unmodified program in a private network whose other end is finack, and tells what became of each of its
+//! connections.
 
 pub mod check;
 pub mod namespace;
+pub mod plan;
+pub mod report;
+mod run;
+pub mod services;
+
+pub use run::{RunConfig, RunError, RunOutcome, run};

@@ -194,11 +194,12 @@ impl Net {
 
     /// The connections that this program holds, in no particular order.
     pub fn connections(&self) -> Vec<TcpInfo> {
-        self.shard.with(|inner| {
-            let now = inner.now();
-            let ids = inner.waiters.connections.ids();
-            ids.filter_map(|conn| inner.stack.tcp_info(now, conn).ok()).collect()
-        })
+        let mut infos = Vec::new();
+        if self.stopped().is_some() {
+            return infos;
+        }
+        self.shard.each_connection(|inner, now, conn| infos.extend(inner.stack.tcp_info(now, conn)));
+        infos
     }
 
     /// The time as trace events have it: since the network was built.
@@ -254,11 +255,19 @@ impl Net {
         .await
     }
 
-    /// Takes the network down at once: open connections are reset, every socket call fails from now on
-    /// with `ENETDOWN`, waiting tasks are woken to see it, and the driver ends.
+    /// Takes the network down at once: every socket call fails from now on with `ENETDOWN`, waiting tasks are
+    /// woken to see it, the driver ends, and open connections are reset, as far as the device takes the RSTs
+    /// without waiting.
     pub fn shutdown(&self) {
-        while self.shard.abort_some() {}
+        if self.stopped().is_some() {
+            return;
+        }
+        // First of all, so that nothing new is opened.
         self.shard.stop(None);
+        self.shard.each_connection(|inner, now, conn| {
+            // One that ended by itself has nothing left to reset.
+            let _ = inner.stack.tcp_abort(now, conn);
+        });
     }
 
     /// Why the network stopped: `ENETDOWN` after [`shutdown`](Self::shutdown) or when its runtime ended, the

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 fn equal_seeds_give_equal_keys_and_every_purpose_its_own() {
     let (a, b) = (Secrets::new(&[7; 32]), Secrets::new(&[7; 32]));
     assert_eq!(a.isn.0, b.isn.0);
-    let keys = [a.isn, a.ports, a.demux, a.cookie, a.timestamps, a.ident, a.fragments, a.udp, a.random];
+    let keys = [a.isn, a.ports, a.demux, a.cookie, a.timestamps, a.ident, a.udp, a.udp_ports, a.random];
     assert_eq!(keys.iter().map(|k| k.0).collect::<BTreeSet<_>>().len(), keys.len());
 }
 

@@ -16,6 +16,7 @@ use core::time::Duration;
 use finack_wire::ip::{Fragment, IpEmit};
 
 use crate::hash::Secrets;
+use crate::icmp::Limiter;
 use crate::settings::Settings;
 use crate::stack::{Config, UdpId};
 use crate::time::Instant;
@@ -36,6 +37,8 @@ pub(crate) struct Ip {
     pub(crate) path_mtu: PathMtu,
     pub(crate) ident: Ident,
     pub(crate) out: OutQueue,
+    /// How often ICMP errors go to each destination.
+    pub(crate) icmp_limit: Limiter,
 }
 
 /// Why a packet was not queued.
@@ -58,6 +61,7 @@ impl Ip {
             path_mtu: PathMtu::default(),
             ident: Ident::new(secrets.ident),
             out: OutQueue::default(),
+            icmp_limit: Limiter::default(),
         }
     }
 
@@ -79,6 +83,10 @@ impl Ip {
         settings: &Settings,
     ) -> Option<u32> {
         let known = self.routes.lookup(dst)?;
+        if mtu >= packet_len {
+            // What fits was not what was complained about (RFC 5927 7.2).
+            return None;
+        }
         let mtu = if mtu == 0 { path_mtu::plateau_below(packet_len) } else { mtu };
         let expires = Duration::from_secs(settings.mtu_expires);
         self.path_mtu.update(now, dst, mtu, known, settings.min_pmtu as u32, expires)
@@ -88,6 +96,8 @@ impl Ip {
     /// into fragments where it does not fit the path (RFC 791 3.2, RFC 8200 4.5); DF is left out then, so that
     /// `dont_fragment` asks for path MTU discovery, not for an error.
     ///
+    /// Gives the bytes queued, headers included.
+    ///
     /// # Errors
     /// See [`OutputError`]; nothing is queued then.
     pub(crate) fn send(
@@ -96,7 +106,7 @@ impl Ip {
         mut header: IpEmit,
         owner: Option<UdpId>,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), OutputError> {
+    ) -> Result<usize, OutputError> {
         let mtu = self.mtu_towards(now, header.dst).ok_or(OutputError::NoRoute)? as usize;
         let head = header.header_len();
         let len = head + header.payload_len;
@@ -109,19 +119,26 @@ impl Ip {
         packet.resize(len, 0);
         fill(&mut packet[head..]);
         if !fits {
-            self.send_in_fragments(&header, mtu, &packet[head..], owner);
+            let queued = self.send_in_fragments(&header, mtu, &packet[head..], owner);
             self.out.recycle(packet);
-            return Ok(());
+            return Ok(queued);
         }
         if !header.dont_fragment && header.src.is_ipv4() {
             header.ident = self.ident.next(header.src, header.dst, header.protocol) as u16;
         }
         header.emit(&mut packet);
         self.out.push_owned(packet, owner);
-        Ok(())
+        Ok(len)
     }
 
-    fn send_in_fragments(&mut self, header: &IpEmit, mtu: usize, payload: &[u8], owner: Option<UdpId>) {
+    fn send_in_fragments(
+        &mut self,
+        header: &IpEmit,
+        mtu: usize,
+        payload: &[u8],
+        owner: Option<UdpId>,
+    ) -> usize {
+        let mut queued = 0;
         let id = self.ident.next(header.src, header.dst, header.protocol);
         for piece in header.fragments(mtu) {
             let fragment = Fragment { id, offset: piece.offset as u32, more: piece.more };
@@ -129,12 +146,14 @@ impl Ip {
             packet.resize(header.fragment_header_len(), 0);
             IpEmit { payload_len: piece.len, ..*header }.emit_fragment(&fragment, &mut packet);
             packet.extend_from_slice(&payload[piece.offset..piece.offset + piece.len]);
+            queued += packet.len();
             self.out.push_owned(packet, owner);
         }
+        queued
     }
 
     /// Bytes that all of it takes.
     pub(crate) fn memory(&self) -> usize {
-        self.reassembler.memory() + self.out.memory() + self.path_mtu.len() * 96
+        self.reassembler.memory() + self.out.memory() + self.path_mtu.len() * 96 + self.icmp_limit.memory()
     }
 }

@@ -81,11 +81,6 @@ impl OutQueue {
         &self.lent
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Packets dropped because the queue was full.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped

@@ -123,11 +123,6 @@ impl Routes {
     pub(crate) fn mtu(&self) -> u32 {
         self.mtu
     }
-
-    /// The configured addresses.
-    pub(crate) fn addresses(&self) -> &[InterfaceAddress] {
-        &self.addresses
-    }
 }
 
 fn host_mask(prefix_len: u8) -> u32 {

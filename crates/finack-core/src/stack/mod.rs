@@ -1,16 +1,42 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod icmp;
+mod ip_input;
+mod passive;
+mod tables;
+mod tcp_calls;
+mod tcp_icmp;
+mod tcp_input;
+mod tcp_open;
+mod time_wait;
+mod transmit;
+mod udp;
+
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::counters::Counters;
-use crate::device::{Capabilities, Packet, Transmit};
-use crate::error::Error;
-use crate::options::{BindOptions, RecvFlags, SendFlags, Shutdown, SocketOptions};
+use crate::cx::{Budget, Cx, Tracer};
+use crate::demux::Demux;
+use crate::device::{Capabilities, Packet};
+use crate::hash::{Rng, Secrets};
+use crate::ip::Ip;
+use crate::pool::Pool;
+use crate::ports::PortTable;
 use crate::settings::Settings;
-use crate::tcp::{State, TcpInfo};
+use crate::slab::Slab;
+use crate::tcp::State;
+use crate::tcp::embryo::Embryo;
+use crate::tcp::listener::{Listener, ListenerIndex};
+use crate::tcp::tcb::Connection;
+use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
-use crate::trace::TraceEvent;
+use crate::timer::Wheel;
+use crate::trace::{DropReason, TraceEvent, TraceKind};
+use crate::udp::Udp;
+use tables::{Bind, Token};
+use transmit::Emission;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
@@ -166,91 +192,215 @@ pub struct UdpRecv {
 /// One host's TCP and UDP.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    counters: Counters,
+    cx: Cx,
+    ip: Ip,
+    udp: Udp,
+    connections: Slab<Connection>,
+    embryos: Slab<Embryo>,
+    waits4: TimeWaits<Key4>,
+    waits6: TimeWaits<Key6>,
+    listeners: Slab<Listener>,
+    listener_index: ListenerIndex,
+    binds: Slab<Bind>,
+    demux: Demux,
+    ports: PortTable,
+    wheel: Wheel,
+    /// Tags handles, so that one that outlived its object is told apart.
+    generation: u32,
+    /// Connections with something to send, in turn.
+    ready_to_send: VecDeque<(u32, u32)>,
+    events: VecDeque<EventSource>,
+    /// The unit that is being handed to the device, packet by packet.
+    emission: Option<Emission>,
+    header: [u8; crate::tcp::emit::MAX_HEADERS],
 }
 
-#[allow(unused_variables, missing_docs, clippy::todo)]
+/// Who has an event to tell; what it is stands with the object, so that several changes become one event.
+#[derive(Clone, Copy, Debug)]
+enum EventSource {
+    Connection { index: u32, generation: u32 },
+    Listener { index: u32, generation: u32 },
+}
+
 impl Stack {
-    pub fn new(now: Instant, config: Config) -> Self { todo!() }
+    /// A host without sockets.
+    pub fn new(now: Instant, config: Config) -> Self {
+        let secrets = Secrets::new(&config.seed);
+        let ip = Ip::new(&config, &secrets);
+        let limit = config.settings.tcp_mem;
+        Self {
+            ip,
+            udp: Udp::new(&secrets),
+            connections: Slab::default(),
+            embryos: Slab::default(),
+            waits4: TimeWaits::default(),
+            waits6: TimeWaits::default(),
+            listeners: Slab::default(),
+            listener_index: ListenerIndex::default(),
+            binds: Slab::default(),
+            demux: Demux::new(),
+            ports: PortTable::new(Rng::new(secrets.ports)),
+            wheel: Wheel::new(now),
+            generation: 0,
+            ready_to_send: VecDeque::new(),
+            events: VecDeque::new(),
+            emission: None,
+            header: [0; crate::tcp::emit::MAX_HEADERS],
+            cx: Cx {
+                settings: config.settings,
+                device: config.device,
+                counters: Counters::default(),
+                tracer: Tracer::default(),
+                pool: Pool::default(),
+                rng: Rng::new(secrets.random),
+                secrets,
+                budget: Budget { used: 0, limit },
+                next_trace_id: 0,
+            },
+        }
+    }
 
-    // ---- the verbs
-    /// Takes received packets, in order.
-    pub fn handle_packets(&mut self, now: Instant, packets: &[Packet<'_>]) { todo!() }
+    /// Takes received packets, in order. A packet that makes no sense is dropped and counted, never an error.
+    pub fn handle_packets(&mut self, now: Instant, packets: &[Packet<'_>]) {
+        for packet in packets {
+            self.ip_input(now, packet);
+        }
+    }
+
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant) { todo!() }
-    /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens, never later.
-    pub fn poll_timeout(&self) -> Option<Instant> { todo!() }
-    /// The next packet to send, if any; call until `None`.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> { todo!() }
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((token, _)) = self.wheel.pop(now) {
+            match Token::unpack(token) {
+                Token::Connection(index) => self.connection_timeout(now, index),
+                Token::Embryo(index) => self.embryo_timeout(now, index),
+            }
+        }
+        self.expire_time_waits(now);
+        self.ip_timeout(now);
+    }
+
+    /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
+    /// never later.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let waits =
+            [self.waits4.oldest(), self.waits6.oldest()].into_iter().flatten().map(|(_, at)| at).min();
+        [self.wheel.next(), waits, self.ip_next_timeout()].into_iter().flatten().min()
+    }
+
     /// The next thing an application waits for; call until `None`.
-    pub fn poll_event(&mut self) -> Option<Event> { todo!() }
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(source) = self.events.pop_front() {
+            match source {
+                EventSource::Connection { index, generation } => {
+                    let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation)
+                    else {
+                        continue;
+                    };
+                    c.facts.event_queued = false;
+                    let ready = core::mem::take(&mut c.ready);
+                    if !ready.is_empty() && !c.facts.orphan && !c.facts.unaccepted {
+                        return Some(Event::Tcp { conn: ConnId { index, generation }, ready });
+                    }
+                }
+                EventSource::Listener { index, generation } => {
+                    let live = self.listeners.get(index).is_some_and(|l| l.generation == generation);
+                    if live {
+                        return Some(Event::Accept { listener: ListenerId { index, generation } });
+                    }
+                }
+            }
+        }
+        self.udp.poll_event().map(|(socket, ready)| Event::Udp { socket, ready })
+    }
 
-    // ---- observation
     /// Records trace events in a ring of `capacity` events; 0 records nothing (the default).
-    pub fn set_tracing(&mut self, capacity: usize) { todo!() }
-    pub fn poll_trace(&mut self) -> Option<TraceEvent> { todo!() }
-    pub fn counters(&self) -> &Counters { &self.counters }
-    pub fn settings(&self) -> &Settings { todo!() }
+    pub fn set_tracing(&mut self, capacity: usize) {
+        self.cx.tracer.set_capacity(capacity);
+    }
+
+    /// The oldest observation that was not yet taken.
+    pub fn poll_trace(&mut self) -> Option<TraceEvent> {
+        self.cx.tracer.pop()
+    }
+
+    /// What happened so far, in numbers.
+    pub fn counters(&self) -> &Counters {
+        &self.cx.counters
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.cx.settings
+    }
+
+    /// Changes a setting by its sysctl name; connections that exist keep what they negotiated.
+    ///
+    /// # Errors
+    /// See [`Settings::set`].
+    pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
+        self.cx.settings.set(name, value)?;
+        self.cx.budget.limit = self.cx.settings.tcp_mem;
+        Ok(())
+    }
+
     /// Connections (embryos and TIME-WAIT included) by state, listeners under LISTEN.
-    pub fn count_by_state(&self) -> [(State, usize); 11] { todo!() }
+    pub fn count_by_state(&self) -> [(State, usize); 11] {
+        let mut counts = State::ALL.map(|state| (state, 0));
+        for (_, c) in self.connections.iter().filter(|(_, c)| c.facts.indexed) {
+            counts[c.state as usize].1 += 1;
+        }
+        counts[State::Listen as usize].1 += self.listeners.len();
+        counts[State::SynReceived as usize].1 += self.embryos.len();
+        let covered = self.embryos.iter().filter(|(_, e)| e.under.is_some()).count();
+        counts[State::TimeWait as usize].1 += self.waits4.len() + self.waits6.len() - covered;
+        counts
+    }
+
     /// Bytes that the stack's tables and buffers take, all counted.
-    pub fn memory(&self) -> usize { todo!() }
+    pub fn memory(&self) -> usize {
+        let heap: usize = self.connections.iter().map(|(_, c)| c.heap_memory()).sum();
+        heap + self.connections.memory()
+            + self.embryos.memory()
+            + self.waits4.memory()
+            + self.waits6.memory()
+            + self.listeners.memory()
+            + self.demux.memory()
+            + self.ports.memory()
+            + self.wheel.memory()
+            + self.cx.pool.memory()
+            + self.cx.tracer.memory()
+            + self.ip.memory()
+            + self.udp.memory()
+    }
 
-    // ---- TCP
-    pub fn tcp_bind(&mut self, now: Instant, local: SocketAddr, options: BindOptions) -> Result<BindId, Error> { todo!() }
-    pub fn tcp_bound_addr(&self, bind: BindId) -> Result<SocketAddr, Error> { todo!() }
-    /// Gives up a bind that became neither listener nor connection.
-    pub fn tcp_unbind(&mut self, bind: BindId) -> Result<(), Error> { todo!() }
-    /// Turns a bind into a listener; the BindId is spent on success.
-    pub fn tcp_listen(&mut self, now: Instant, bind: BindId, backlog: u32, options: SocketOptions) -> Result<ListenerId, Error> { todo!() }
-    pub fn tcp_listener_addr(&self, listener: ListenerId) -> Result<SocketAddr, Error> { todo!() }
-    /// Connections that wait to be accepted are reset.
-    pub fn tcp_close_listener(&mut self, now: Instant, listener: ListenerId) -> Result<(), Error> { todo!() }
-    /// `Err(WouldBlock)` until Event::Accept.
-    pub fn tcp_accept(&mut self, now: Instant, listener: ListenerId) -> Result<(ConnId, SocketAddr), Error> { todo!() }
-    /// Sends a SYN. The connection is established when an event says WRITABLE, failed when it says ERROR (then `tcp_take_error`).
-    pub fn tcp_connect(&mut self, now: Instant, bind: Option<BindId>, remote: SocketAddr, options: SocketOptions) -> Result<ConnId, Error> { todo!() }
-    /// How many bytes were taken; `WouldBlock` where none fit.
-    pub fn tcp_send(&mut self, now: Instant, conn: ConnId, data: &[u8], flags: SendFlags) -> Result<usize, Error> { todo!() }
-    /// How many bytes were read; `Ok(0)` is EOF (for a non-empty buffer), `WouldBlock` where nothing is there yet.
-    pub fn tcp_recv(&mut self, now: Instant, conn: ConnId, buf: &mut [u8], flags: RecvFlags) -> Result<usize, Error> { todo!() }
-    pub fn tcp_shutdown(&mut self, now: Instant, conn: ConnId, how: Shutdown) -> Result<(), Error> { todo!() }
-    /// The application lets go: FIN, or RST where data is unread or linger is 0. The handle is spent.
-    pub fn tcp_close(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> { todo!() }
-    /// RST. The handle is spent.
-    pub fn tcp_abort(&mut self, now: Instant, conn: ConnId) -> Result<(), Error> { todo!() }
-    /// Whether data or FIN still wait for their ACK (what SO_LINGER with a time waits for).
-    pub fn tcp_unacknowledged(&self, conn: ConnId) -> Result<bool, Error> { todo!() }
-    /// What the connection is ready for now (level, not edge).
-    pub fn tcp_ready(&self, conn: ConnId) -> Result<Ready, Error> { todo!() }
-    /// SO_ERROR: the pending error, cleared by asking.
-    pub fn tcp_take_error(&mut self, conn: ConnId) -> Result<Option<Error>, Error> { todo!() }
-    pub fn tcp_options(&self, conn: ConnId) -> Result<SocketOptions, Error> { todo!() }
-    /// Replaces all options at once; what they allow to be sent now is sent.
-    pub fn tcp_set_options(&mut self, now: Instant, conn: ConnId, options: SocketOptions) -> Result<(), Error> { todo!() }
-    pub fn tcp_state(&self, conn: ConnId) -> Result<State, Error> { todo!() }
-    pub fn tcp_info(&self, now: Instant, conn: ConnId) -> Result<TcpInfo, Error> { todo!() }
-    pub fn tcp_local_addr(&self, conn: ConnId) -> Result<SocketAddr, Error> { todo!() }
-    pub fn tcp_remote_addr(&self, conn: ConnId) -> Result<SocketAddr, Error> { todo!() }
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        self.generation
+    }
 
-    // ---- UDP
-    pub fn udp_bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, Error> { todo!() }
-    /// `None` dissolves the association.
-    pub fn udp_connect(&mut self, socket: UdpId, remote: Option<SocketAddr>) -> Result<(), Error> { todo!() }
-    pub fn udp_send(&mut self, now: Instant, socket: UdpId, to: Option<SocketAddr>, data: &[u8]) -> Result<usize, Error> { todo!() }
-    pub fn udp_recv(&mut self, socket: UdpId, buf: &mut [u8], peek: bool) -> Result<UdpRecv, Error> { todo!() }
-    pub fn udp_ready(&self, socket: UdpId) -> Result<Ready, Error> { todo!() }
-    pub fn udp_local_addr(&self, socket: UdpId) -> Result<SocketAddr, Error> { todo!() }
-    pub fn udp_remote_addr(&self, socket: UdpId) -> Result<Option<SocketAddr>, Error> { todo!() }
-    pub fn udp_take_error(&mut self, socket: UdpId) -> Result<Option<Error>, Error> { todo!() }
-    /// SO_BROADCAST.
-    pub fn udp_set_broadcast(&mut self, socket: UdpId, on: bool) -> Result<(), Error> { todo!() }
-    pub fn udp_join(&mut self, socket: UdpId, group: IpAddr) -> Result<(), Error> { todo!() }
-    pub fn udp_leave(&mut self, socket: UdpId, group: IpAddr) -> Result<(), Error> { todo!() }
-    /// (TOS, hop limit, multicast hop limit)
-    pub fn udp_set_hop_limit(&mut self, socket: UdpId, unicast: Option<u8>, multicast: Option<u8>) -> Result<(), Error> { todo!() }
-    pub fn udp_set_buffers(&mut self, socket: UdpId, recv: Option<usize>, send: Option<usize>) -> Result<(), Error> { todo!() }
-    /// Datagrams dropped because the receive buffer was full.
-    pub fn udp_drops(&self, socket: UdpId) -> Result<u64, Error> { todo!() }
-    pub fn udp_close(&mut self, socket: UdpId) -> Result<(), Error> { todo!() }
+    /// Counts and records that a packet which belongs to no connection was dropped.
+    fn note_drop(
+        &mut self,
+        now: Instant,
+        reason: DropReason,
+        len: usize,
+        ends: Option<(SocketAddr, SocketAddr)>,
+    ) {
+        self.cx.counters.count_drop(reason);
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.cx.trace_stray(now, ends, TraceKind::Dropped { reason, len });
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn test_cx() -> Cx {
+    let config = Config {
+        settings: Settings::default(),
+        device: Capabilities::plain(1500),
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        any_address: false,
+        seed: [1; 32],
+    };
+    Stack::new(Instant::ZERO, config).cx
 }

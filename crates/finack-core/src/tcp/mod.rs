@@ -1,8 +1,31 @@
 //! TCP (RFC 9293).
 
+mod congestion;
+pub(crate) mod cookie;
+pub(crate) mod embryo;
+pub(crate) mod emit;
+mod info;
+pub(crate) mod input;
+pub(crate) mod iss;
+pub(crate) mod listener;
+pub(crate) mod mss;
+pub(crate) mod output;
+mod recovery;
+mod recv;
+mod send;
+pub(crate) mod seq;
 mod state;
+pub(crate) mod tcb;
+pub(crate) mod time_wait;
+mod timeout;
+pub(crate) mod timers;
+mod tuple;
+mod user;
+pub(crate) mod window;
 
+pub(crate) use recv::Payload;
 pub use state::State;
+pub(crate) use tuple::Tuple;
 
 use core::net::SocketAddr;
 use core::time::Duration;

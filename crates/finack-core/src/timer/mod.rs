@@ -157,6 +157,7 @@ impl Wheel {
     }
 
     /// Armed entries.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -41,6 +41,9 @@ pub struct NetworkConfig {
     /// IPv6 addresses. The default is a unique local prefix (RFC 4193). Left out, with a
     /// warning, where the kernel has no IPv6.
     pub ipv6: Option<Addresses<Ipv6Addr>>,
+    /// Whether packets to everywhere else go to the gateway too; without, the program is told at once that such
+    /// networks are unreachable.
+    pub default_route: bool,
     /// Largest packet on the private network in bytes, 1280 to 65520; with `offload` the
     /// program's kernel and finack hand each other units of up to 64 KiB whatever the MTU is.
     pub mtu: u16,
@@ -71,6 +74,7 @@ impl Default for NetworkConfig {
                 prefix: 64,
                 gateway: Ipv6Addr::new(0xfd66, 0x696e, 0x6163, 0x6b00, 0, 0, 0, 1),
             }),
+            default_route: true,
             mtu: 1500,
             offload: true,
             device: None,

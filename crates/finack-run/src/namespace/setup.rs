@@ -159,12 +159,18 @@ fn addresses(config: &NetworkConfig) -> io::Result<Vec<String>> {
     netlink.link_up(index, false)?;
     if let Some(v4) = config.ipv4 {
         netlink.add_address(index, IpAddr::V4(v4.program), v4.prefix)?;
-        netlink.add_default_route(index, IpAddr::V4(v4.gateway))?;
+        if config.default_route {
+            netlink.add_default_route(index, IpAddr::V4(v4.gateway))?;
+        }
     }
     if let Some(v6) = config.ipv6 {
-        let result = netlink
-            .add_address(index, IpAddr::V6(v6.program), v6.prefix)
-            .and_then(|()| netlink.add_default_route(index, IpAddr::V6(v6.gateway)));
+        let result =
+            netlink.add_address(index, IpAddr::V6(v6.program), v6.prefix).and_then(|()| {
+                match config.default_route {
+                    true => netlink.add_default_route(index, IpAddr::V6(v6.gateway)),
+                    false => Ok(()),
+                }
+            });
         if let Err(e) = result {
             warnings.push(format!("no IPv6 inside: {e}"));
         }

@@ -354,6 +354,17 @@ impl UdpSocket {
         self.try_recv_any(buf, false)
     }
 
+    /// Receives a datagram and all that its header told: also where it was addressed to, its TOS, its hop
+    /// limit, and its length where the buffer was too small for it (what `recvmsg` is asked for).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub async fn recv_msg(&self, buf: &mut [u8]) -> io::Result<UdpRecv> {
+        let socket = self.socket;
+        Wait::new(&self.shard, socket, READ, |inner: &mut Inner, _| inner.stack.udp_recv(socket, buf, false))
+            .await
+    }
+
     /// Looks at the next datagram and leaves it.
     ///
     /// # Errors

@@ -22,12 +22,12 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// Holds the shard weakly: it ends, and with it the device, when the last socket and handle are gone.
 pub(crate) struct Driver {
-    shard: Weak<Shard>,
+    shard: StopWithDriver,
     device: AsyncFd<OwnedFd>,
     kick: Arc<Notify>,
 }
 
-/// Ends the shard however the driver ends: a panic, or a runtime that was shut down under it.
+/// Ends the shard however the driver ends: a panic, or a runtime that is shut down, even before it ran.
 struct StopWithDriver(Weak<Shard>);
 
 impl Drop for StopWithDriver {
@@ -62,18 +62,17 @@ impl Driver {
         // SAFETY: an `OwnedFd` is open, is the same descriptor for as long as it lives, and is owned by the
         // `AsyncFd` from here on: nobody else can close it.
         let device = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
-        Ok(Self { shard, device, kick })
+        Ok(Self { shard: StopWithDriver(shard), device, kick })
     }
 
     /// Runs until the last handle is gone, the network is shut down, or the device fails.
     pub(crate) async fn run(self) {
         let Self { shard, device, kick } = self;
-        let _stop = StopWithDriver(Weak::clone(&shard));
         let mut buffers = Buffers { packets: Vec::with_capacity(BATCH), wake: Vec::with_capacity(BATCH) };
         let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
         let (mut readable, mut writable) = (None, None);
         loop {
-            let Some(turn) = turn(&shard, readable.is_some(), &mut buffers) else { return };
+            let Some(turn) = turn(&shard.0, readable.is_some(), &mut buffers) else { return };
             release(&mut readable, turn.drained);
             release(&mut writable, turn.blocked);
             writable = None;

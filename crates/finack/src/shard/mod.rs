@@ -334,28 +334,22 @@ impl Shard {
         self.finish(after);
     }
 
-    /// Resets up to a batch of the connections that the application holds; `false` once none is left.
-    pub(crate) fn abort_some(&self) -> bool {
-        let mut after = After::default();
-        let any = {
-            let mut inner = self.lock();
-            if inner.stopped.is_some() {
-                return false;
+    /// Calls `each` for every connection that the application holds, a batch with each lock hold.
+    pub(crate) fn each_connection(&self, mut each: impl FnMut(&mut Inner, Instant, ConnId)) {
+        let (mut next, mut some) = (0, Vec::new());
+        loop {
+            let mut after = After::default();
+            {
+                let mut inner = self.lock();
+                let now = inner.clock.now();
+                let Some((ids, rest)) = inner.waiters.connections.some_from(next) else { return };
+                some.extend(ids);
+                next = rest;
+                some.drain(..).for_each(|conn| each(&mut inner, now, conn));
+                inner.settle(now, &mut after);
             }
-            let now = inner.clock.now();
-            let some: Vec<_> = inner.waiters.connections.ids().take(BATCH).collect();
-            for &conn in &some {
-                // A connection that ended by itself has nothing left to reset.
-                let _ = inner.stack.tcp_abort(now, conn);
-                if let Some(mut slot) = inner.waiters.close(conn) {
-                    slot.take(ANY, &mut after.wake);
-                }
-            }
-            inner.settle(now, &mut after);
-            !some.is_empty()
-        };
-        self.finish(after);
-        any
+            self.finish(after);
+        }
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) const WRITE: Ready = Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0 
 /// Anything at all.
 pub(crate) const ANY: Ready = Ready(READ.0 | WRITE.0);
 
-/// Slots that a table grows by: growing moves none that are there.
-const SEGMENT: usize = 256;
+/// Slots that a table grows by, and looks through at once: growing moves none that are there.
+const SEGMENT: usize = 64;
 
 /// Names one waiting future, so that it can be found again when polled or dropped.
 pub(crate) type Key = NonZeroU64;
@@ -119,9 +119,10 @@ impl<I: SocketId> Table<I> {
         self.segments.iter_mut().flatten()
     }
 
-    /// The sockets that the application holds.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = I> {
-        self.segments.iter().flatten().filter_map(|slot| slot.id)
+    /// Some of the sockets that the application holds, and where to go on; `None` after the last.
+    pub(crate) fn some_from(&self, start: usize) -> Option<(impl Iterator<Item = I>, usize)> {
+        let segment = self.segments.get(start)?;
+        Some((segment.iter().filter_map(|slot| slot.id), start + 1))
     }
 }
 
@@ -234,3 +235,6 @@ impl Waiters {
         self.datagrams.slots().for_each(|s| s.take(ANY, out));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! The command line as a whole: what can be said, not what is done.
+
+use clap::{Parser, Subcommand};
+
+use crate::cmd;
+
+/// Carries the connections of an unmodified program over a TCP of its own, and tells how each of them opened, carried
+/// and closed.
+#[derive(Debug, Parser)]
+#[command(name = "finack", version, propagate_version = true, arg_required_else_help = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program in a private network carried by finack
+    Run(cmd::run::Args),
+    /// The same with a built-in client: needs no other program
+    Demo(cmd::demo::Args),
+    /// Tell which ways to make a private network work on this machine
+    Check(cmd::check::Args),
+    /// List the settings that `run --sysctl NAME=VALUE` takes
+    Sysctl(cmd::sysctl::Args),
+    /// Print completions for a shell
+    Completions(cmd::completions::Args),
+    /// Print the manual page (troff)
+    Man,
+    /// What `demo` runs
+    #[command(hide = true)]
+    DemoClient,
+}

@@ -1,0 +1,9 @@
+//! One file a command.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod demo_client;
+pub(crate) mod man;
+pub(crate) mod run;
+pub(crate) mod sysctl;

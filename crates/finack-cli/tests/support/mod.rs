@@ -1,0 +1,147 @@
+//! The real binary, run as root and as an ordinary user, over both devices.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// A user that owns nothing.
+const NOBODY: &str = "65534";
+
+/// Who runs finack, and over what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) ordinary: bool,
+    pub(crate) device: &'static str,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = if self.ordinary { "an ordinary user" } else { "root" };
+        write!(f, "as {user} over {}", self.device)
+    }
+}
+
+/// Every setting in which this machine can make a private network. Those that it can't are named on stderr, past the
+/// test runner's capture; with FINACK_REQUIRE_NETNS they fail the test.
+pub(crate) fn settings() -> Vec<Setting> {
+    static USABLE: OnceLock<Vec<Setting>> = OnceLock::new();
+    USABLE.get_or_init(|| all().into_iter().filter(|s| usable(*s)).collect()).clone()
+}
+
+fn all() -> Vec<Setting> {
+    let users: &[bool] = if is_root() { &[false, true] } else { &[true] };
+    let mut all = Vec::new();
+    for &ordinary in users {
+        for device in ["tun", "veth"] {
+            all.push(Setting { ordinary, device });
+        }
+    }
+    all
+}
+
+fn usable(setting: Setting) -> bool {
+    let probe = finack(setting, &["run", "--quiet"], &["true"]);
+    if probe.status.success() {
+        return true;
+    }
+    let text = String::from_utf8_lossy(&probe.stderr).into_owned();
+    // What the administrator keeps from ordinary users is no failure of finack's, where the other device works.
+    let kept = setting.ordinary && setting.device == "tun" && !anybody_may_open_tun();
+    assert!(kept || !required(), "FINACK_REQUIRE_NETNS is set, and {setting}:\n{text}");
+    skip(&format!("everything {setting}: no private network here\n{text}"));
+    false
+}
+
+fn anybody_may_open_tun() -> bool {
+    fs::metadata("/dev/net/tun").is_ok_and(|m| m.mode() & 0o006 == 0o006)
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+pub(crate) fn required() -> bool {
+    std::env::var_os("FINACK_REQUIRE_NETNS").is_some_and(|v| !v.is_empty() && v != "0")
+}
+
+/// Says that something is not tested here, where the runner does not swallow it.
+pub(crate) fn skip(what: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {what}");
+}
+
+/// Whether all of `tools` are there; without one of them the test is skipped, or fails where it must not be.
+pub(crate) fn have(tools: &[&str]) -> bool {
+    tools.iter().all(|tool| {
+        let found = Command::new("sh")
+            .args(["-c", &format!("command -v {tool}")])
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success());
+        assert!(found || !required(), "FINACK_REQUIRE_NETNS is set, and {tool} is not installed");
+        if !found {
+            skip(&format!("what needs {tool}, which is not installed"));
+        }
+        found
+    })
+}
+
+/// The binary where every user may execute it.
+pub(crate) fn binary() -> PathBuf {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    COPY.get_or_init(|| {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_finack"));
+        if !is_root() {
+            return built;
+        }
+        let dir = std::env::temp_dir().join(format!("finack-test-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = dir.join("finack");
+        fs::copy(built, &copy).unwrap();
+        copy
+    })
+    .clone()
+}
+
+/// A command of `finack`'s in a setting.
+pub(crate) fn command(setting: Setting) -> Command {
+    let mut command = if setting.ordinary && is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(binary());
+        command
+    } else {
+        Command::new(binary())
+    };
+    // No colours, no terminal's locale.
+    command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").current_dir("/").stdin(Stdio::null());
+    command
+}
+
+/// Runs `finack FLAGS --device DEVICE -- PROGRAM`.
+pub(crate) fn finack(setting: Setting, flags: &[&str], program: &[&str]) -> Output {
+    command(setting).args(flags).args(["--device", setting.device, "--"]).args(program).output().unwrap()
+}
+
+/// Runs a program under `finack run` and wants it to succeed: its stdout, and the report.
+pub(crate) fn run(setting: Setting, program: &[&str]) -> (String, String) {
+    let output = finack(setting, &["run"], program);
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{program:?} {setting}: {}\n{stdout}\n{stderr}", output.status);
+    (stdout, stderr)
+}
+
+/// Runs a shell script under `finack run`.
+pub(crate) fn run_script(setting: Setting, script: &str) -> (String, String) {
+    run(setting, &["sh", "-euc", script])
+}
+
+pub(crate) fn texts(output: &Output) -> (String, String) {
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}

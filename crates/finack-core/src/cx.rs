@@ -1,0 +1,134 @@
+//! What every part of the engine needs beside a connection: settings, counters, traces, secrets, memory.
+
+use alloc::collections::VecDeque;
+use core::net::SocketAddr;
+
+use crate::counters::Counters;
+use crate::device::Capabilities;
+use crate::hash::{Rng, Secrets};
+use crate::pool::Pool;
+use crate::settings::Settings;
+use crate::tcp::Tuple;
+use crate::time::Instant;
+use crate::trace::{TraceEvent, TraceId, TraceKind};
+
+/// A bounded ring of observations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tracer {
+    capacity: usize,
+    events: VecDeque<TraceEvent>,
+    lost: u64,
+}
+
+impl Tracer {
+    pub(crate) const fn is_on(&self) -> bool {
+        self.capacity > 0
+    }
+
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        self.events.truncate(capacity);
+    }
+
+    pub(crate) fn push(&mut self, event: TraceEvent) {
+        if self.events.len() < self.capacity {
+            self.events.push_back(event);
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// The oldest event. What a full ring could not take is told once, where it was lost.
+    pub(crate) fn pop(&mut self) -> Option<TraceEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let lost = core::mem::take(&mut self.lost);
+        (lost > 0).then_some(TraceEvent {
+            at: Instant::ZERO,
+            conn: None,
+            local: None,
+            remote: None,
+            kind: TraceKind::Lost(lost),
+        })
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.events.capacity() * size_of::<TraceEvent>()
+    }
+}
+
+/// The memory budget: bytes queued and bytes that advertised windows promise to take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
+}
+
+impl Budget {
+    /// More than half is promised: windows stop growing.
+    pub(crate) const fn is_tight(&self) -> bool {
+        self.used > self.limit / 2
+    }
+
+    /// All of it is promised: who is there gets by with little.
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.used >= self.limit
+    }
+
+    /// Twice as much is promised: nobody new is taken on.
+    pub(crate) const fn is_overdrawn(&self) -> bool {
+        self.used / 2 >= self.limit
+    }
+
+    pub(crate) fn replace(&mut self, old: u64, new: u64) {
+        self.used = self.used.saturating_sub(old) + new;
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Cx {
+    pub(crate) settings: Settings,
+    pub(crate) device: Capabilities,
+    pub(crate) counters: Counters,
+    pub(crate) tracer: Tracer,
+    pub(crate) pool: Pool,
+    pub(crate) secrets: Secrets,
+    pub(crate) rng: Rng,
+    pub(crate) budget: Budget,
+    pub(crate) next_trace_id: u64,
+}
+
+impl Cx {
+    pub(crate) fn new_trace_id(&mut self) -> u64 {
+        self.next_trace_id += 1;
+        self.next_trace_id
+    }
+
+    /// Records an observation of a connection.
+    pub(crate) fn trace(&mut self, at: Instant, id: u64, tuple: &Tuple, kind: TraceKind) {
+        if self.tracer.is_on() {
+            self.tracer.push(TraceEvent {
+                at,
+                conn: Some(TraceId(id)),
+                local: Some(tuple.local_addr()),
+                remote: Some(tuple.remote_addr()),
+                kind,
+            });
+        }
+    }
+
+    /// Records an observation that belongs to no connection.
+    pub(crate) fn trace_stray(
+        &mut self,
+        at: Instant,
+        ends: Option<(SocketAddr, SocketAddr)>,
+        kind: TraceKind,
+    ) {
+        if self.tracer.is_on() {
+            let (local, remote) = ends.unzip();
+            self.tracer.push(TraceEvent { at, conn: None, local, remote, kind });
+        }
+    }
+}

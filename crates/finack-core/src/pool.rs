@@ -1,0 +1,44 @@
+//! Blocks of payload memory, used again and again so that steady traffic allocates nothing.
+
+use alloc::vec::Vec;
+
+/// Room of a small block: what one request or answer needs.
+pub(crate) const SMALL: usize = 2 << 10;
+/// Room of a large block.
+pub(crate) const LARGE: usize = 32 << 10;
+
+/// Spare blocks kept of each size; more are freed.
+const SPARE_SMALL: usize = 1024;
+const SPARE_LARGE: usize = 128;
+
+/// Spare blocks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pool {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// An empty block for at least a part of `wanted` bytes.
+    pub(crate) fn take(&mut self, wanted: usize) -> Vec<u8> {
+        let (spare, room) = if wanted <= SMALL { (&mut self.small, SMALL) } else { (&mut self.large, LARGE) };
+        spare.pop().unwrap_or_else(|| Vec::with_capacity(room))
+    }
+
+    /// Takes a block back.
+    pub(crate) fn give(&mut self, mut block: Vec<u8>) {
+        let (spare, most) = match block.capacity() {
+            SMALL => (&mut self.small, SPARE_SMALL),
+            LARGE => (&mut self.large, SPARE_LARGE),
+            _ => return,
+        };
+        if spare.len() < most {
+            block.clear();
+            spare.push(block);
+        }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.small.len() * SMALL + self.large.len() * LARGE
+    }
+}

@@ -1,0 +1,397 @@
+//! Passive opens: LISTEN, embryos, and the connections that come of them (RFC 9293 3.10.7.2).
+
+use core::time::Duration;
+
+use super::tcp_input::bare_head;
+use super::{EventSource, Stack};
+use crate::demux::{Kind, Slot};
+use crate::settings::Settings;
+use crate::tcp::embryo::{Embryo, Verdict};
+use crate::tcp::emit::Head;
+use crate::tcp::input::{Outcome, Segment};
+use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
+use crate::tcp::{State, Tuple, cookie, iss, mss, window};
+use crate::time::Instant;
+use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
+
+/// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
+const COOKIE_EMBRYOS: usize = 64;
+
+fn agree(
+    segment: &Segment<'_>,
+    options: &crate::options::SocketOptions,
+    s: &Settings,
+    v6: bool,
+) -> Negotiated {
+    let offered = &segment.options;
+    let scaling = s.tcp_window_scaling == 1 && offered.window_scale.is_some();
+    Negotiated {
+        timestamps: s.tcp_timestamps > 0 && offered.timestamps.is_some(),
+        sack: s.tcp_sack == 1 && offered.sack_permitted,
+        scaling,
+        snd_wscale: if scaling { offered.window_scale.unwrap_or(0).min(14) } else { 0 },
+        rcv_wscale: if scaling { window::scale(options.recv_buffer, s) } else { 0 },
+        peer_mss: mss::of_peer(v6, offered.mss, options, s),
+    }
+}
+
+impl Stack {
+    /// A segment for a listener.
+    pub(super) fn listen_input(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) {
+        let flags = segment.flags;
+        let len = segment.payload.bytes.len();
+        if flags.rst() {
+            self.note_drop(now, DropReason::StrayReset, len, Self::ends(tuple));
+        } else if flags.ack() {
+            if !self.take_cookie(now, listener, tuple, segment) {
+                self.refuse(now, None, tuple, segment, ResetReason::NoConnection);
+            }
+        } else if flags.syn() && !flags.fin() {
+            self.take_syn(now, listener, tuple, segment, None);
+        } else {
+            self.note_drop(now, DropReason::NoAck, len, Self::ends(tuple));
+        }
+    }
+
+    /// A SYN for a listener. `over` is a TIME-WAIT that it reopens, with the ISN to begin from.
+    pub(super) fn take_syn(
+        &mut self,
+        now: Instant,
+        listener: u32,
+        tuple: &Tuple,
+        segment: &Segment<'_>,
+        over: Option<(Slot, u32)>,
+    ) {
+        let Some(l) = self.listeners.get(listener) else { return };
+        let s = &self.cx.settings;
+        if l.is_full() {
+            self.cx.counters.tcp_listen_overflows += 1;
+            self.note_drop(now, DropReason::ListenOverflow, 0, Self::ends(tuple));
+            return;
+        }
+        let queue_full = u64::from(l.embryos) >= s.tcp_max_syn_backlog.min(u64::from(l.backlog).max(8));
+        let by_cookie = over.is_none() && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
+        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_overdrawn();
+        if queue_full && !by_cookie || full {
+            self.note_drop(now, DropReason::SynQueueFull, 0, Self::ends(tuple));
+            return;
+        }
+        let options = l.options.clone();
+        let mut e = self.embryo(now, listener, tuple, segment, &options);
+        if let Some((slot, iss)) = over {
+            e.iss = iss;
+            e.under = Some(slot);
+            self.cover_time_wait(slot);
+        } else if by_cookie {
+            e.is_cookie = true;
+            e.iss = cookie::make(&self.cx.secrets, tuple, segment.seq, e.agreed.peer_mss, now);
+            self.cx.counters.tcp_syn_cookies_sent += 1;
+        }
+        self.add_embryo(now, e, segment);
+    }
+
+    fn embryo(
+        &mut self,
+        now: Instant,
+        listener: u32,
+        tuple: &Tuple,
+        segment: &Segment<'_>,
+        options: &crate::options::SocketOptions,
+    ) -> Embryo {
+        let agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
+        let mtu = self.path_mtu(now, tuple) as usize;
+        let our_mss = mss::offered(tuple, mtu, options);
+        let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
+        Embryo {
+            tuple: *tuple,
+            trace_id: self.cx.new_trace_id(),
+            generation: self.next_generation(),
+            listener,
+            iss: iss::initial_sequence(&self.cx.secrets, tuple, now),
+            irs: segment.seq,
+            ts_recent: segment.options.timestamps.map_or(0, |(val, _)| val),
+            ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
+            agreed,
+            peer_window: segment.window,
+            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
+            our_mss,
+            retries: 0,
+            is_cookie: false,
+            created_at: now,
+            sent_at: now,
+            answered_at: None,
+            wheel: None,
+            under: None,
+        }
+    }
+
+    fn add_embryo(&mut self, now: Instant, e: Embryo, segment: &Segment<'_>) {
+        let (id, tuple, listener, is_cookie, generation) =
+            (e.trace_id, e.tuple, e.listener, e.is_cookie, e.generation);
+        let timeout = e.timeout(&self.cx);
+        let index = self.embryos.insert(e);
+        self.demux.insert(self.hash(&tuple), Slot::new(Kind::Embryo, index));
+        let (from, to) = (State::Listen, State::SynReceived);
+        self.trace_received(now, Some(id), &tuple, segment, 0);
+        self.cx.trace(now, id, &tuple, TraceKind::State { from, to });
+        if let Some(l) = self.listeners.get_mut(listener) {
+            if is_cookie {
+                l.cookies.push_back((index, generation));
+            } else {
+                l.embryos += 1;
+            }
+        }
+        self.send_syn_ack(now, index, SendReason::Open);
+        self.arm_embryo(index, now + timeout);
+        self.forget_old_cookies(now, listener);
+    }
+
+    /// Of embryos whose SYN,ACK is a cookie only the latest are kept.
+    fn forget_old_cookies(&mut self, now: Instant, listener: u32) {
+        while let Some(l) = self.listeners.get(listener) {
+            if l.cookies.len() <= COOKIE_EMBRYOS {
+                break;
+            }
+            let Some(&(index, _)) = l.cookies.front() else { break };
+            self.drop_embryo(now, index, EndCause::Dropped);
+        }
+    }
+
+    pub(super) fn send_syn_ack(&mut self, now: Instant, index: u32, reason: SendReason) {
+        let Some(e) = self.embryos.get_mut(index) else { return };
+        e.sent_at = now;
+        let (id, tuple) = (e.trace_id, e.tuple);
+        let (seq, ack, window, options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
+        let head = Head { seq, ack, flags: Embryo::FLAGS, window, options, ..bare_head(&self.cx, &tuple) };
+        self.push_bare(now, Some(id), &head, reason);
+    }
+
+    /// The SYN,ACK was not answered (RFC 9293 3.8.3 for SYNs).
+    pub(super) fn embryo_timeout(&mut self, now: Instant, index: u32) {
+        let most = self.cx.settings.tcp_synack_retries;
+        let Some(e) = self.embryos.get_mut(index) else { return };
+        e.wheel = None;
+        if u64::from(e.retries) >= most {
+            self.drop_embryo(now, index, EndCause::TimedOut);
+            return;
+        }
+        e.retries += 1;
+        let (timeout, id, tuple, seq) = (e.timeout(&self.cx), e.trace_id, e.tuple, e.iss);
+        self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::Handshake);
+        self.send_syn_ack(now, index, SendReason::Retransmission);
+        self.arm_embryo(index, now + timeout);
+    }
+
+    fn note_syn_ack_again(
+        &mut self,
+        now: Instant,
+        id: u64,
+        tuple: &Tuple,
+        seq: u32,
+        reason: RetransmitReason,
+    ) {
+        self.cx.counters.tcp_retrans_segs += 1;
+        self.cx.counters.count_retransmit(reason);
+        self.cx.trace(now, id, tuple, TraceKind::Retransmit { reason, seq, len: 1 });
+    }
+
+    pub(super) fn drop_embryo(&mut self, now: Instant, index: u32, cause: EndCause) {
+        let Some(e) = self.remove_embryo(now, index, true) else { return };
+        self.cx.counters.tcp_attempt_fails += 1;
+        let (from, to) = (State::SynReceived, State::Closed);
+        self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
+        self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::Ended(cause));
+    }
+
+    /// A segment met an embryo.
+    pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+        let Some(e) = self.embryos.get_mut(index) else { return };
+        let (id, tuple, seq) = (e.trace_id, e.tuple, e.iss);
+        let verdict = crate::tcp::embryo::judge(e, segment);
+        let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
+        let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
+        if verdict != Verdict::Complete {
+            self.trace_received(now, Some(id), &tuple, segment, 0);
+        }
+        match verdict {
+            Verdict::Complete => self.complete(now, index, segment),
+            Verdict::Refuse => {
+                self.refuse(now, Some(id), &tuple, segment, ResetReason::HandshakeAck);
+            }
+            Verdict::Reset => {
+                self.cx.counters.tcp_in_rsts += 1;
+                self.cx.trace(now, id, &tuple, TraceKind::ResetReceived);
+                self.drop_embryo(now, index, EndCause::ResetByPeer);
+            }
+            Verdict::Repeat if !limited => {
+                self.mark_answered(now, index);
+                self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
+                self.send_syn_ack(now, index, SendReason::Retransmission);
+            }
+            Verdict::Ack | Verdict::Challenge | Verdict::Paws if !limited => {
+                self.mark_answered(now, index);
+                self.challenge_from_embryo(now, index, verdict);
+            }
+            _ => {
+                self.cx.counters.count_drop(DropReason::HandshakeAck);
+                let (reason, len) = (DropReason::HandshakeAck, segment.payload.bytes.len() as u32);
+                self.cx.trace(now, id, &tuple, TraceKind::Dropped { reason, len });
+            }
+        }
+    }
+
+    fn mark_answered(&mut self, now: Instant, index: u32) {
+        if let Some(e) = self.embryos.get_mut(index) {
+            e.answered_at = Some(now);
+        }
+    }
+
+    /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
+    fn challenge_from_embryo(&mut self, now: Instant, index: u32, verdict: Verdict) {
+        let Some(e) = self.embryos.get(index) else { return };
+        let (id, tuple) = (e.trace_id, e.tuple);
+        let stamp = ts_clock(now).wrapping_add(e.ts_offset);
+        let mut head = Head {
+            seq: e.iss.wrapping_add(1),
+            ack: e.irs.wrapping_add(1),
+            flags: finack_wire::tcp::Flags::ACK,
+            window: e.window >> e.agreed.rcv_wscale,
+            ..bare_head(&self.cx, &tuple)
+        };
+        head.options.timestamps = e.agreed.timestamps.then_some((stamp, e.ts_recent));
+        let challenged = verdict == Verdict::Challenge;
+        if challenged {
+            self.cx.counters.tcp_challenge_acks += 1;
+        }
+        let reason = if challenged { SendReason::ChallengeAck } else { SendReason::DuplicateAck };
+        self.push_bare(now, Some(id), &head, reason);
+    }
+
+    /// The last ACK of the handshake: the embryo becomes a connection, which then takes the segment.
+    fn complete(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+        let Some(e) = self.embryos.get(index) else { return };
+        let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
+        let Some(l) = self.listeners.get(listener) else { return };
+        let no_room = self.connections.len() as u64 >= self.cx.settings.max_connections;
+        if l.is_full() || no_room {
+            self.cx.counters.tcp_listen_overflows += 1;
+            if self.cx.settings.tcp_abort_on_overflow == 1 {
+                self.refuse(now, Some(id), &tuple, segment, ResetReason::Overflow);
+                self.drop_embryo(now, index, EndCause::ResetByUs(ResetReason::Overflow));
+                return;
+            }
+            self.cx.counters.count_drop(DropReason::ListenOverflow);
+            let kind = TraceKind::Dropped { reason: DropReason::ListenOverflow, len: 0 };
+            self.cx.trace(now, id, &tuple, kind);
+            return;
+        }
+        if let Some(e) = self.remove_embryo(now, index, false) {
+            self.hatch(now, &e, segment);
+        }
+    }
+
+    /// Makes the connection of an embryo and hands it the segment that completed the handshake.
+    fn hatch(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
+        let Some(options) = self.listeners.get(e.listener).map(|l| l.options.clone()) else { return };
+        let mtu = self.path_mtu(now, &e.tuple);
+        let size =
+            mss::effective(&e.tuple, mtu as usize, e.agreed.peer_mss, e.agreed.timestamps, &self.cx.settings);
+        let birth = Birth {
+            tuple: e.tuple,
+            generation: self.next_generation(),
+            trace_id: e.trace_id,
+            options,
+            state: State::SynReceived,
+            iss: e.iss,
+            irs: e.irs,
+            ts_offset: e.ts_offset,
+            agreed: e.agreed,
+            mss: size,
+            path_mtu: mtu,
+            now,
+        };
+        let mut c = Connection::new(&self.cx, birth);
+        c.begin_passive(e.sent_at, e.retries > 0, e.created_at);
+        c.snd_wnd = u32::from(e.peer_window);
+        c.snd_max_wnd = c.snd_wnd;
+        c.rcv_edge = 1 + i64::from(e.window);
+        c.rcv_acked = 1;
+        c.ts_recent = e.ts_recent;
+        c.facts.unaccepted = true;
+        c.listener = e.listener;
+        self.cx.counters.tcp_passive_opens += 1;
+        let generation = c.generation;
+        let index = self.add_connection(c);
+        self.connection_input(now, index, segment);
+        self.offer(index, generation, e.listener);
+    }
+
+    /// Puts an established connection into its listener's queue.
+    fn offer(&mut self, index: u32, generation: u32, listener: u32) {
+        let live = self.connections.get(index).is_some_and(|c| c.generation == generation);
+        if let Some(l) = self.listeners.get_mut(listener).filter(|_| live) {
+            l.ready.push_back((index, generation));
+            self.events.push_back(EventSource::Listener { index: listener, generation: l.generation });
+        }
+    }
+
+    /// An ACK for a listener may be the answer to a cookie (RFC 4987 3.6). Answers whether it was.
+    fn take_cookie(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) -> bool {
+        let Some(l) = self.listeners.get(listener) else { return false };
+        let expected = self.cx.settings.tcp_syncookies > 0 && self.cx.counters.tcp_syn_cookies_sent > 0;
+        if !expected || segment.flags.syn() || l.is_full() {
+            return false;
+        }
+        let (iss, irs) = (segment.ack.wrapping_sub(1), segment.seq.wrapping_sub(1));
+        let Some(peer_mss) = cookie::check(&self.cx.secrets, tuple, irs, iss, now) else {
+            self.cx.counters.tcp_syn_cookies_failed += 1;
+            return false;
+        };
+        self.cx.counters.tcp_syn_cookies_received += 1;
+        let options = l.options.clone();
+        let mut e = self.embryo(now, listener, tuple, segment, &options);
+        let echo = segment.options.timestamps.filter(|_| self.cx.settings.tcp_timestamps > 0);
+        let (sack, scale) =
+            echo.map_or((false, None), |(_, ecr)| cookie::read_stamp(ecr.wrapping_sub(e.ts_offset)));
+        e.iss = iss;
+        e.irs = irs;
+        e.is_cookie = true;
+        e.peer_window = segment.window;
+        e.agreed = Negotiated {
+            timestamps: echo.is_some(),
+            sack: sack && self.cx.settings.tcp_sack == 1,
+            scaling: scale.is_some(),
+            snd_wscale: scale.unwrap_or(0),
+            rcv_wscale: scale.map_or(0, |_| window::scale(options.recv_buffer, &self.cx.settings)),
+            peer_mss,
+        };
+        let (from, to) = (State::Listen, State::SynReceived);
+        self.cx.trace(now, e.trace_id, tuple, TraceKind::State { from, to });
+        self.hatch(now, &e, segment);
+        true
+    }
+
+    /// Records that the application took a connection.
+    pub(super) fn trace_accept(&mut self, now: Instant, index: u32) {
+        if let Some(c) = self.connections.get(index) {
+            self.cx.trace(now, c.trace_id, &c.tuple, TraceKind::App(AppCall::Accept));
+        }
+    }
+
+    /// Runs a segment through a connection and settles what follows.
+    pub(super) fn connection_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        let (id, tuple) = (c.trace_id, c.tuple);
+        let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
+        self.trace_received(now, Some(id), &tuple, segment, shift);
+        let Some(c) = self.connections.get_mut(index) else { return };
+        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
+        match outcome {
+            Outcome::RefuseSegment(reason) | Outcome::ResetBySegment(reason) => {
+                self.refuse(now, Some(id), &tuple, segment, reason);
+            }
+            _ => {}
+        }
+        self.settle(now, index, outcome);
+    }
+}

@@ -1,0 +1,306 @@
+//! Moving connections between the tables, and keeping timers, queues and budgets right after each step.
+
+use core::net::SocketAddr;
+use core::num::NonZeroU64;
+
+use super::{EventSource, Stack};
+use crate::cx::Cx;
+use crate::demux::{Demux, Kind, Slot};
+use crate::ports::Owner;
+use crate::slab::Slab;
+use crate::tcp::embryo::Embryo;
+use crate::tcp::input::Outcome;
+use crate::tcp::output;
+use crate::tcp::tcb::Connection;
+use crate::tcp::time_wait::{self, Key4, Key6, TimeWait, TimeWaits, TwFlags};
+use crate::tcp::{State, Tuple};
+use crate::time::Instant;
+use crate::trace::{EndCause, ResetReason, TraceKind};
+
+/// An address and port that a socket took before it listened or connected.
+#[derive(Clone, Debug)]
+pub(super) struct Bind {
+    pub(super) local: SocketAddr,
+    pub(super) owner: Owner,
+    pub(super) generation: u32,
+}
+
+/// What a timer of the wheel belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    Connection(u32),
+    Embryo(u32),
+}
+
+impl Token {
+    pub(super) const fn pack(self) -> u64 {
+        match self {
+            Self::Connection(index) => index as u64,
+            Self::Embryo(index) => 1 << 32 | index as u64,
+        }
+    }
+
+    pub(super) const fn unpack(token: u64) -> Self {
+        if token >> 32 == 0 { Self::Connection(token as u32) } else { Self::Embryo(token as u32) }
+    }
+}
+
+/// Who holds the port of a connection.
+pub(super) fn owner_of(c: &Connection) -> Owner {
+    Owner {
+        addr: c.tuple.local,
+        reuse_addr: c.options.reuse_addr,
+        reuse_port: c.options.reuse_port,
+        listening: false,
+        v6_only: c.options.v6_only,
+        explicit: c.facts.explicit_port,
+    }
+}
+
+/// The hash by which the table of connections finds a four-tuple.
+pub(super) fn hash_of(cx: &Cx, tuple: &Tuple) -> u64 {
+    cx.secrets.demux.four_tuple(tuple.local_addr(), tuple.remote_addr())
+}
+
+/// What a four-tuple can lead to.
+pub(super) struct Tables<'a> {
+    pub(super) demux: &'a Demux,
+    pub(super) connections: &'a Slab<Connection>,
+    pub(super) embryos: &'a Slab<Embryo>,
+    pub(super) waits4: &'a TimeWaits<Key4>,
+    pub(super) waits6: &'a TimeWaits<Key6>,
+}
+
+impl<'a> Tables<'a> {
+    /// Who has the four-tuple.
+    pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
+        self.demux.find(hash, |slot| match slot.kind() {
+            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
+            Kind::Embryo => self.embryos.get(slot.index()).is_some_and(|e| e.tuple == *tuple),
+            Kind::TimeWait4 | Kind::TimeWait6 => self.time_wait_tuple(slot).is_some_and(|t| t == *tuple),
+        })
+    }
+
+    fn time_wait_tuple(&self, slot: Slot) -> Option<Tuple> {
+        match slot.kind() {
+            Kind::TimeWait4 => self.waits4.get(slot.index()).map(|(_, t)| t),
+            _ => self.waits6.get(slot.index()).map(|(_, t)| t),
+        }
+    }
+
+    /// The TIME-WAIT that a slot names, if it names one.
+    pub(super) fn time_wait(&self, slot: Slot) -> Option<&'a TimeWait> {
+        match slot.kind() {
+            Kind::TimeWait4 => self.waits4.get(slot.index()).map(|(tw, _)| tw),
+            Kind::TimeWait6 => self.waits6.get(slot.index()).map(|(tw, _)| tw),
+            _ => None,
+        }
+    }
+}
+
+impl Stack {
+    pub(super) fn hash(&self, tuple: &Tuple) -> u64 {
+        hash_of(&self.cx, tuple)
+    }
+
+    /// Who has the four-tuple.
+    pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
+        let Self { demux, connections, embryos, waits4, waits6, .. } = self;
+        Tables { demux, connections, embryos, waits4, waits6 }.find(hash, tuple)
+    }
+
+    /// Puts a new connection into the tables; the port's owner is registered with it.
+    pub(super) fn add_connection(&mut self, mut c: Connection) -> u32 {
+        c.facts.indexed = true;
+        let (hash, owner, port) = (self.hash(&c.tuple), owner_of(&c), c.tuple.local_port);
+        let index = self.connections.insert(c);
+        self.demux.insert(hash, Slot::new(Kind::Connection, index));
+        self.ports.add(port, owner);
+        index
+    }
+
+    /// Carries out what became of a connection, then brings its timers and queues up to date.
+    pub(super) fn settle(&mut self, now: Instant, index: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Keep => {}
+            Outcome::TimeWait => self.enter_time_wait(now, index),
+            Outcome::Closed(cause) => self.end_connection(now, index, cause),
+            Outcome::Reset(reason) => {
+                self.reset_connection(now, index, reason);
+                self.end_connection(now, index, EndCause::ResetByUs(reason));
+            }
+            // The answers to the segment itself were sent where the segment was at hand.
+            Outcome::RefuseSegment(_) => {}
+            Outcome::ResetBySegment(reason) => {
+                self.end_connection(now, index, EndCause::ResetByUs(reason));
+            }
+        }
+        self.refresh(now, index);
+    }
+
+    /// Timers, transmit queue, event queue and budget after a change.
+    pub(super) fn refresh(&mut self, now: Instant, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        let promised = c.memory_promised();
+        self.cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+        if c.facts.indexed && !c.facts.tx_queued {
+            if output::next_segment(c, &self.cx).is_some() {
+                c.facts.tx_queued = true;
+                self.ready_to_send.push_back((index, c.generation));
+            } else {
+                output::after_output(c, &self.cx, now);
+            }
+        }
+        let awaited = !c.facts.orphan && !c.facts.unaccepted;
+        if awaited && !c.ready.is_empty() && !c.facts.event_queued {
+            c.facts.event_queued = true;
+            self.events.push_back(EventSource::Connection { index, generation: c.generation });
+        }
+        self.rearm(index);
+    }
+
+    /// One entry in the wheel for a connection, moved only when it would fire too late.
+    pub(super) fn rearm(&mut self, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        let earliest = c.timers.earliest();
+        if earliest >= c.wheel_at {
+            return;
+        }
+        match c.wheel {
+            Some(key) => self.wheel.rearm(key, earliest),
+            None => c.wheel = Some(self.wheel.insert(earliest, Token::Connection(index).pack())),
+        }
+        c.wheel_at = earliest;
+    }
+
+    pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        c.wheel = None;
+        c.wheel_at = Instant::FAR_FUTURE;
+        let outcome = c.on_timers(&mut self.cx, now);
+        self.settle(now, index, outcome);
+    }
+
+    /// Sends a RST at the number that the peer expects: SND.NXT, or the right edge where that lies before it.
+    fn reset_connection(&mut self, now: Instant, index: u32, reason: ResetReason) {
+        let Some(c) = self.connections.get(index) else { return };
+        let pos = c.snd_nxt.min(c.snd_edge().max(c.snd_una));
+        let (tuple, id, seq, ack) = (c.tuple, c.trace_id, c.snd_seq(pos), c.rcv_seq(c.rcv_nxt()));
+        let stamps = c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent));
+        self.send_reset(now, Some(id), &tuple, seq, Some(ack), stamps, reason);
+    }
+
+    /// The connection is over: it leaves the tables. What the application has not read stays with its handle.
+    pub(super) fn end_connection(&mut self, now: Instant, index: u32, cause: EndCause) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        match (c.state, cause) {
+            (State::SynSent | State::SynReceived, _) => self.cx.counters.tcp_attempt_fails += 1,
+            (State::Established | State::CloseWait, _) => self.cx.counters.tcp_estab_resets += 1,
+            _ => {}
+        }
+        if c.facts.orphan && matches!(cause, EndCause::TimedOut | EndCause::FinWait2TimedOut) {
+            self.cx.counters.tcp_abort_on_orphan += 1;
+        }
+        c.enter(&mut self.cx, now, State::Closed);
+        let (id, tuple) = (c.trace_id, c.tuple);
+        self.cx.trace(now, id, &tuple, TraceKind::Ended(cause));
+        self.detach(index);
+    }
+
+    /// Takes a connection out of all tables but the one of handles; an orphan is gone with that.
+    pub(super) fn detach(&mut self, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        if c.facts.indexed {
+            c.facts.indexed = false;
+            c.timers.stop_all();
+            c.send.clear(&mut self.cx.pool);
+            c.rtx.clear();
+            c.recv.drop_reorder(&mut self.cx.pool);
+            if let Some(key) = c.wheel.take() {
+                self.wheel.remove(key);
+            }
+            let (owner, port) = (owner_of(c), c.tuple.local_port);
+            self.demux.remove(Slot::new(Kind::Connection, index));
+            self.ports.remove(port, &owner);
+        }
+        let Some(c) = self.connections.get(index) else { return };
+        if c.facts.orphan {
+            self.free_connection(index);
+        }
+    }
+
+    pub(super) fn free_connection(&mut self, index: u32) {
+        if let Some(mut c) = self.connections.remove(index) {
+            c.recv.clear(&mut self.cx.pool);
+            self.cx.budget.replace(c.charged, 0);
+        }
+    }
+
+    /// Both FINs are acknowledged: what must be remembered goes into a small record.
+    fn enter_time_wait(&mut self, now: Instant, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        c.enter(&mut self.cx, now, State::TimeWait);
+        let window = c.advertise(&self.cx);
+        let mut flags = TwFlags::default();
+        let owner = owner_of(c);
+        flags.set(TwFlags::TIMESTAMPS, c.agreed.timestamps);
+        flags.set(TwFlags::REUSE_ADDR, owner.reuse_addr);
+        flags.set(TwFlags::REUSE_PORT, owner.reuse_port);
+        flags.set(TwFlags::EXPLICIT, owner.explicit);
+        flags.set(TwFlags::V6_ONLY, owner.v6_only);
+        let record = TimeWait {
+            expires: now + time_wait::duration(&self.cx),
+            trace_id: NonZeroU64::new(c.trace_id).unwrap_or(NonZeroU64::MIN),
+            snd_nxt: c.snd_seq(c.snd_nxt),
+            rcv_nxt: c.rcv_seq(c.rcv_nxt()),
+            ts_recent: c.ts_recent,
+            answered_ms: 0,
+            window,
+            flags,
+        };
+        let tuple = c.tuple;
+        // The peer's FIN is acknowledged before the connection becomes a record.
+        let acknowledges = c.ack.pending || c.ack.now.is_some();
+        c.ack.now = None;
+        c.state = State::Closed;
+        self.detach(index);
+        self.add_time_wait(now, &tuple, record);
+        if acknowledges {
+            self.answer_from_time_wait(now, &tuple, &record);
+        }
+    }
+
+    /// Sends or takes over an embryo's timer.
+    pub(super) fn arm_embryo(&mut self, index: u32, at: Instant) {
+        let Some(e) = self.embryos.get_mut(index) else { return };
+        match e.wheel {
+            Some(key) => self.wheel.rearm(key, at),
+            None => e.wheel = Some(self.wheel.insert(at, Token::Embryo(index).pack())),
+        }
+    }
+
+    /// Takes an embryo out of the tables; a TIME-WAIT under it comes back if `restore`.
+    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, restore: bool) -> Option<Embryo> {
+        let e = self.embryos.remove(index)?;
+        if let Some(key) = e.wheel {
+            self.wheel.remove(key);
+        }
+        self.demux.remove(Slot::new(Kind::Embryo, index));
+        if let Some(l) = self.listeners.get_mut(e.listener) {
+            if e.is_cookie {
+                l.cookies.retain(|&(i, g)| (i, g) != (index, e.generation));
+            } else {
+                l.embryos = l.embryos.saturating_sub(1);
+            }
+        }
+        if let Some(slot) = e.under {
+            if restore {
+                self.uncover_time_wait(slot);
+            } else {
+                self.cx.counters.tcp_time_wait_reopened += 1;
+                self.drop_time_wait(now, slot, EndCause::Reopened);
+            }
+        }
+        Some(e)
+    }
+}

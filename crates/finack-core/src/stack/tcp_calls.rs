@@ -1,0 +1,218 @@
+//! The socket calls on a connection.
+
+use core::net::SocketAddr;
+
+use super::{ConnId, Ready, Stack};
+use crate::error::Error;
+use crate::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
+use crate::stack::tables::owner_of;
+use crate::tcp::input::Outcome;
+use crate::tcp::tcb::Connection;
+use crate::tcp::{State, TcpInfo};
+use crate::time::Instant;
+use crate::trace::{AppCall, ResetReason, TraceKind};
+
+impl Stack {
+    fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
+        let usable =
+            |c: &&Connection| c.generation == id.generation && !c.facts.orphan && !c.facts.unaccepted;
+        self.connections.get(id.index).filter(usable).ok_or(Error::BadHandle)
+    }
+
+    fn conn_mut(&mut self, id: ConnId) -> Result<(&mut Connection, &mut crate::cx::Cx), Error> {
+        self.conn(id)?;
+        let cx = &mut self.cx;
+        self.connections.get_mut(id.index).map(|c| (c, cx)).ok_or(Error::BadHandle)
+    }
+
+    /// Queues data; answers how many bytes were taken.
+    ///
+    /// # Errors
+    /// `WouldBlock` where none fit (an event says WRITABLE later), `BrokenPipe` after our end was closed or the
+    /// connection is gone, and once what ended the connection; `BadHandle`.
+    pub fn tcp_send(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        data: &[u8],
+        flags: SendFlags,
+    ) -> Result<usize, Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        let result = c.send_bytes(cx, data, flags);
+        self.refresh(now, id.index);
+        result
+    }
+
+    /// Reads; answers how many bytes. `Ok(0)` into a non-empty buffer is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there yet, and once what ended the connection; `InvalidArgument` for MSG_OOB
+    /// where there is no urgent byte; `BadHandle`.
+    pub fn tcp_recv(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        buf: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<usize, Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        let result = c.recv_bytes(cx, buf, flags);
+        self.refresh(now, id.index);
+        result
+    }
+
+    /// Closes one direction or both; the handle stays. A half-closed connection lives for as long as either side likes.
+    ///
+    /// # Errors
+    /// `NotConnected` before the connection is open or after it is gone, `BadHandle`.
+    pub fn tcp_shutdown(&mut self, now: Instant, id: ConnId, how: Shutdown) -> Result<(), Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        if matches!(c.state, State::Closed | State::SynSent) {
+            return Err(Error::NotConnected);
+        }
+        let (trace_id, tuple) = (c.trace_id, c.tuple);
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::ShutdownWrite));
+            c.close_write(cx, now);
+        }
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::ShutdownRead));
+            c.close_read();
+        }
+        self.refresh(now, id.index);
+        Ok(())
+    }
+
+    /// The application lets go: FIN after what is queued, or RST where data is unread or linger is 0. The handle is spent.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_close(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        if !c.facts.indexed {
+            c.facts.orphan = true;
+            self.free_connection(id.index);
+            return Ok(());
+        }
+        let outcome = c.release(cx, now);
+        self.settle(now, id.index, outcome);
+        Ok(())
+    }
+
+    /// RST, whatever is queued. The handle is spent.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_abort(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        c.facts.orphan = true;
+        if !c.facts.indexed {
+            self.free_connection(id.index);
+            return Ok(());
+        }
+        let (trace_id, tuple) = (c.trace_id, c.tuple);
+        cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::Abort));
+        let silent = c.state == State::SynSent;
+        let cause = crate::trace::EndCause::Dropped;
+        let outcome = if silent { Outcome::Closed(cause) } else { Outcome::Reset(ResetReason::Abort) };
+        self.settle(now, id.index, outcome);
+        Ok(())
+    }
+
+    /// Whether data or our FIN still wait for their ACK: what SO_LINGER with a time waits for.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_unacknowledged(&self, id: ConnId) -> Result<bool, Error> {
+        self.conn(id).map(|c| c.facts.indexed && c.snd_una < c.snd_end())
+    }
+
+    /// What the connection is ready for now.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_ready(&self, id: ConnId) -> Result<Ready, Error> {
+        self.conn(id).map(|c| c.readiness(&self.cx))
+    }
+
+    /// SO_ERROR: the pending error, cleared by asking.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_take_error(&mut self, id: ConnId) -> Result<Option<Error>, Error> {
+        self.conn_mut(id).map(|(c, _)| c.error.take())
+    }
+
+    /// The options in force.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_options(&self, id: ConnId) -> Result<SocketOptions, Error> {
+        self.conn(id).map(|c| *c.options)
+    }
+
+    /// Replaces all options at once; what they allow to be sent now is sent.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_set_options(&mut self, now: Instant, id: ConnId, options: SocketOptions) -> Result<(), Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed);
+        let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
+        if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
+            let most = u32::try_from(bytes).unwrap_or(u32::MAX).max(2048);
+            c.rcv_buf = most;
+        }
+        if options.quickack && !old.quickack {
+            c.quick_acks();
+            if c.ack.pending {
+                c.ack_now(crate::trace::SendReason::Ack);
+            }
+        }
+        if options.keepalive != old.keepalive || options.keepalive_idle != old.keepalive_idle {
+            c.start_keepalive(cx, now);
+        }
+        // TCP_NODELAY and the end of TCP_CORK push out what was held back.
+        let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
+        c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
+        let after = owner_of(c);
+        if indexed && before != after {
+            self.ports.remove(port, &before);
+            self.ports.add(port, after);
+        }
+        self.refresh(now, id.index);
+        Ok(())
+    }
+
+    /// The state; CLOSED once the connection is over, also while TIME-WAIT runs in its record.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_state(&self, id: ConnId) -> Result<State, Error> {
+        self.conn(id).map(|c| c.state)
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_local_addr(&self, id: ConnId) -> Result<SocketAddr, Error> {
+        self.conn(id).map(|c| c.tuple.local_addr())
+    }
+
+    /// The other end.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_remote_addr(&self, id: ConnId) -> Result<SocketAddr, Error> {
+        self.conn(id).map(|c| c.tuple.remote_addr())
+    }
+
+    /// What is known of the connection.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_info(&self, now: Instant, id: ConnId) -> Result<TcpInfo, Error> {
+        self.conn(id).map(|c| c.info(&self.cx, now))
+    }
+}

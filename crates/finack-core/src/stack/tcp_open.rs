@@ -1,0 +1,364 @@
+//! bind, listen, connect, accept (RFC 9293 3.9.1.1 OPEN; Linux's meaning of SO_REUSEADDR and SO_REUSEPORT).
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::net::{IpAddr, SocketAddr};
+
+use super::tables::{Bind, Tables, hash_of};
+use super::{BindId, ConnId, ListenerId, Stack};
+use crate::demux::Kind;
+use crate::error::Error;
+use crate::options::{BindOptions, SocketOptions};
+use crate::ports::Owner;
+use crate::tcp::embryo::Embryo;
+use crate::tcp::listener::Listener;
+use crate::tcp::tcb::{Birth, Connection, Negotiated};
+use crate::tcp::time_wait::{self, TimeWait, TwFlags};
+use crate::tcp::{State, Tuple, iss, mss, window};
+use crate::time::Instant;
+use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
+
+impl Stack {
+    /// Takes an address and port for a listener or a connection. Port 0 lets the stack choose one.
+    ///
+    /// # Errors
+    /// `AddrNotAvailable` where the address is none of this host's, `AddrInUse` where somebody has it (for port 0:
+    /// where no port is free).
+    pub fn tcp_bind(
+        &mut self,
+        _now: Instant,
+        local: SocketAddr,
+        options: BindOptions,
+    ) -> Result<BindId, Error> {
+        if !local.ip().is_unspecified() && !self.ip.routes.is_bindable(local.ip()) {
+            return Err(Error::AddrNotAvailable);
+        }
+        let owner = Owner {
+            addr: local.ip(),
+            reuse_addr: options.reuse_addr,
+            reuse_port: options.reuse_port,
+            listening: false,
+            v6_only: options.v6_only,
+            explicit: true,
+        };
+        let mut local = local;
+        if local.port() == 0 {
+            let random = self.cx.rng.next_u64();
+            let port = self.ports.bind_any(self.port_range(), &owner, random).ok_or(Error::AddrInUse)?;
+            local.set_port(port);
+        } else if self.ports.conflicts(local.port(), &owner) {
+            return Err(Error::AddrInUse);
+        }
+        self.ports.add(local.port(), owner);
+        let generation = self.next_generation();
+        let index = self.binds.insert(Bind { local, owner, generation });
+        Ok(BindId { index, generation })
+    }
+
+    fn port_range(&self) -> core::ops::RangeInclusive<u16> {
+        let port = |n: u64| n.min(65_535) as u16;
+        port(self.cx.settings.ip_local_port_min)..=port(self.cx.settings.ip_local_port_max)
+    }
+
+    fn bind_ref(&self, bind: BindId) -> Result<&Bind, Error> {
+        self.binds.get(bind.index).filter(|b| b.generation == bind.generation).ok_or(Error::BadHandle)
+    }
+
+    /// The address and port that a bind took.
+    ///
+    /// # Errors
+    /// `BadHandle` once it became a listener or a connection, or was given up.
+    pub fn tcp_bound_addr(&self, bind: BindId) -> Result<SocketAddr, Error> {
+        self.bind_ref(bind).map(|b| b.local)
+    }
+
+    /// Gives up a bind that became neither listener nor connection.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_unbind(&mut self, bind: BindId) -> Result<(), Error> {
+        let (port, owner) = self.bind_ref(bind).map(|b| (b.local.port(), b.owner))?;
+        self.ports.remove(port, &owner);
+        self.binds.remove(bind.index);
+        Ok(())
+    }
+
+    /// Turns a bind into a listener; the bind is spent on success. At most `backlog` connections (and one) wait to
+    /// be accepted, within `somaxconn`; what comes beyond is dropped (or reset, `tcp_abort_on_overflow`).
+    ///
+    /// # Errors
+    /// `AddrInUse` where somebody else listens there, `BadHandle`.
+    pub fn tcp_listen(
+        &mut self,
+        _now: Instant,
+        bind: BindId,
+        backlog: u32,
+        options: SocketOptions,
+    ) -> Result<ListenerId, Error> {
+        let (local, held) = self.bind_ref(bind).map(|b| (b.local, b.owner))?;
+        let owner = self.ports.set_listening(local.port(), &held, true)?;
+        self.binds.remove(bind.index);
+        let generation = self.next_generation();
+        let options = SocketOptions {
+            reuse_addr: owner.reuse_addr,
+            reuse_port: owner.reuse_port,
+            v6_only: owner.v6_only,
+            ..options
+        };
+        let index = self.listeners.insert(Listener {
+            local,
+            owner,
+            generation,
+            options: Arc::new(options),
+            backlog: backlog.min(u32::try_from(self.cx.settings.somaxconn).unwrap_or(u32::MAX)),
+            ready: VecDeque::new(),
+            embryos: 0,
+            cookies: VecDeque::new(),
+        });
+        self.listener_index.insert(local.port(), index);
+        Ok(ListenerId { index, generation })
+    }
+
+    fn listener_ref(&self, id: ListenerId) -> Result<&Listener, Error> {
+        self.listeners.get(id.index).filter(|l| l.generation == id.generation).ok_or(Error::BadHandle)
+    }
+
+    /// Where a listener listens.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_listener_addr(&self, listener: ListenerId) -> Result<SocketAddr, Error> {
+        self.listener_ref(listener).map(|l| l.local)
+    }
+
+    /// Replaces the options that accepted connections inherit.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_set_listener_options(&mut self, id: ListenerId, options: SocketOptions) -> Result<(), Error> {
+        self.listener_ref(id)?;
+        if let Some(l) = self.listeners.get_mut(id.index) {
+            let kept = SocketOptions {
+                reuse_addr: l.owner.reuse_addr,
+                reuse_port: l.owner.reuse_port,
+                v6_only: l.owner.v6_only,
+                ..options
+            };
+            l.options = Arc::new(kept);
+        }
+        Ok(())
+    }
+
+    /// Stops listening. Connections that wait to be accepted are reset, handshakes under way are forgotten.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_close_listener(&mut self, now: Instant, id: ListenerId) -> Result<(), Error> {
+        self.listener_ref(id)?;
+        let Some(l) = self.listeners.remove(id.index) else { return Err(Error::BadHandle) };
+        self.listener_index.remove(l.local.port(), id.index);
+        self.ports.remove(l.local.port(), &l.owner);
+        let of_it = |e: &Embryo| e.listener == id.index;
+        let embryos: alloc::vec::Vec<u32> =
+            self.embryos.iter().filter(|(_, e)| of_it(e)).map(|(i, _)| i).collect();
+        for index in embryos {
+            self.drop_embryo(now, index, EndCause::Dropped);
+        }
+        for (index, generation) in l.ready {
+            let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
+                continue;
+            };
+            c.facts.unaccepted = false;
+            c.facts.orphan = true;
+            if c.facts.indexed {
+                self.settle(now, index, crate::tcp::input::Outcome::Reset(ResetReason::ListenerClosed));
+            } else {
+                self.free_connection(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection that waits longest, and its remote end.
+    ///
+    /// # Errors
+    /// `WouldBlock` until an [`Event::Accept`](super::Event::Accept), `BadHandle`.
+    pub fn tcp_accept(&mut self, now: Instant, id: ListenerId) -> Result<(ConnId, SocketAddr), Error> {
+        self.listener_ref(id)?;
+        loop {
+            let next = self.listeners.get_mut(id.index).and_then(|l| l.ready.pop_front());
+            let (index, generation) = next.ok_or(Error::WouldBlock)?;
+            let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
+                continue;
+            };
+            c.facts.unaccepted = false;
+            c.ready = c.readiness(&self.cx);
+            let remote = c.tuple.remote_addr();
+            self.trace_accept(now, index);
+            self.refresh(now, index);
+            return Ok((ConnId { index, generation }, remote));
+        }
+    }
+
+    /// Sends a SYN, from `bind` or from an address and port that the stack chooses (RFC 6056). The connection is
+    /// open when an event says WRITABLE, and has failed when it says ERROR (`tcp_take_error` tells why).
+    ///
+    /// # Errors
+    /// `NetworkUnreachable` without a route, `AddrNotAvailable` where no port is left, `AddrInUse` where the
+    /// four-tuple is taken, `InvalidArgument` for port 0, `NoBufferSpace` where the table is full, `AddressFamily`,
+    /// `BadHandle`.
+    pub fn tcp_connect(
+        &mut self,
+        now: Instant,
+        bind: Option<BindId>,
+        remote: SocketAddr,
+        options: SocketOptions,
+    ) -> Result<ConnId, Error> {
+        if remote.port() == 0 || !self.ip.routes.is_unicast(remote.ip()) {
+            return Err(if remote.port() == 0 { Error::AddrNotAvailable } else { Error::NetworkUnreachable });
+        }
+        if self.connections.len() as u64 >= self.cx.settings.max_connections || self.cx.budget.is_overdrawn()
+        {
+            return Err(Error::NoBufferSpace);
+        }
+        let bound = bind.map(|b| self.bind_ref(b).map(|b| (b.local, b.owner))).transpose()?;
+        let source = self.source_of(bound.map(|(local, _)| local.ip()), remote.ip())?;
+        let (tuple, taken_over) = match bound {
+            Some((local, _)) => self.tuple_of_bind(now, source, local.port(), remote)?,
+            None => self.tuple_of_choice(now, source, remote)?,
+        };
+        if let Some(bind) = bind {
+            self.tcp_unbind(bind)?;
+        }
+        let mut options = options;
+        if let Some((_, owner)) = bound {
+            options.reuse_addr |= owner.reuse_addr;
+            options.reuse_port |= owner.reuse_port;
+        }
+        let id = self.open(now, tuple, options, bound.is_some(), taken_over);
+        Ok(id)
+    }
+
+    fn source_of(&self, bound: Option<IpAddr>, remote: IpAddr) -> Result<IpAddr, Error> {
+        self.ip.routes.lookup(remote).ok_or(Error::NetworkUnreachable)?;
+        match bound.filter(|a| !a.is_unspecified()) {
+            Some(addr) if addr.is_ipv4() != remote.is_ipv4() => Err(Error::AddressFamily),
+            Some(addr) => Ok(addr),
+            None => self.ip.routes.source_for(remote).ok_or(Error::AddrNotAvailable),
+        }
+    }
+
+    /// The program chose the port: the four-tuple is free, or its TIME-WAIT may be taken over.
+    fn tuple_of_bind(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        port: u16,
+        remote: SocketAddr,
+    ) -> Result<(Tuple, Option<u32>), Error> {
+        let tuple = Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
+        match self.claim(now, &tuple, true) {
+            Claim::Free => Ok((tuple, None)),
+            Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
+            Claim::Taken => Err(Error::AddrInUse),
+        }
+    }
+
+    /// The stack chooses the port (RFC 6056 3.3.4).
+    fn tuple_of_choice(
+        &mut self,
+        now: Instant,
+        local: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<(Tuple, Option<u32>), Error> {
+        let hash = self.cx.secrets.ports.wire().addr(local).socket(remote).finish();
+        let range = self.port_range();
+        let tuple_at =
+            |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
+        let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
+        let Self { ports, demux, connections, embryos, waits4, waits6, cx, .. } = self;
+        let tables = Tables { demux, connections, embryos, waits4, waits6 };
+        let chosen = ports.choose(range, hash, &mut |port| {
+            let tuple = tuple_at(port);
+            let taken = tables.find(hash_of(cx, &tuple), &tuple);
+            let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
+            taken.is_none_or(|slot| tables.time_wait(slot).is_some_and(reusable))
+        });
+        let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
+        match self.claim(now, &tuple, false) {
+            Claim::Free => Ok((tuple, None)),
+            Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
+            Claim::Taken => Err(Error::AddrNotAvailable),
+        }
+    }
+
+    /// Whether an outgoing connection may have the four-tuple; a TIME-WAIT that stood there goes.
+    fn claim(&mut self, now: Instant, tuple: &Tuple, explicit: bool) -> Claim {
+        let Some(slot) = self.find(self.hash(tuple), tuple) else { return Claim::Free };
+        if matches!(slot.kind(), Kind::Connection | Kind::Embryo) {
+            return Claim::Taken;
+        }
+        let loopback = tuple.remote.is_loopback() || self.ip.routes.is_own(tuple.remote);
+        let Some((tw, _)) = self.time_wait(slot) else { return Claim::Taken };
+        if tw.flags.has(TwFlags::COVERED) || !time_wait::may_reuse(tw, &self.cx, now, explicit, loopback) {
+            return Claim::Taken;
+        }
+        let iss = time_wait::successor_iss(tw);
+        self.cx.counters.tcp_time_wait_reused += 1;
+        self.drop_time_wait(now, slot, EndCause::Reopened);
+        Claim::TakenOver(iss)
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        tuple: Tuple,
+        options: SocketOptions,
+        explicit: bool,
+        iss: Option<u32>,
+    ) -> ConnId {
+        let s = &self.cx.settings;
+        let agreed = Negotiated {
+            timestamps: s.tcp_timestamps > 0,
+            sack: s.tcp_sack == 1,
+            scaling: s.tcp_window_scaling == 1,
+            snd_wscale: 0,
+            rcv_wscale: if s.tcp_window_scaling == 1 { window::scale(options.recv_buffer, s) } else { 0 },
+            peer_mss: mss::of_peer(tuple.is_v6(), None, &options, s),
+        };
+        let mtu = self.path_mtu(now, &tuple);
+        let size =
+            mss::effective(&tuple, mtu as usize, agreed.peer_mss, agreed.timestamps, &self.cx.settings);
+        let birth = Birth {
+            tuple,
+            generation: self.next_generation(),
+            trace_id: self.cx.new_trace_id(),
+            options: Arc::new(options),
+            state: State::Closed,
+            iss: iss.unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &tuple, now)),
+            irs: 0,
+            ts_offset: iss::timestamp_offset(&self.cx.secrets, &tuple),
+            agreed,
+            mss: size,
+            path_mtu: mtu,
+            now,
+        };
+        let mut c = Connection::new(&self.cx, birth);
+        c.facts.explicit_port = explicit;
+        c.facts.syn_due = true;
+        c.facts.wants_room = true;
+        self.cx.counters.tcp_active_opens += 1;
+        self.cx.trace(now, c.trace_id, &tuple, TraceKind::App(AppCall::Connect));
+        c.enter(&mut self.cx, now, State::SynSent);
+        let generation = c.generation;
+        let index = self.add_connection(c);
+        self.refresh(now, index);
+        ConnId { index, generation }
+    }
+}
+
+enum Claim {
+    Free,
+    TakenOver(u32),
+    Taken,
+}

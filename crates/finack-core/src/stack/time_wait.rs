@@ -1,0 +1,226 @@
+//! The table of TIME-WAIT records.
+
+use core::net::SocketAddr;
+
+use finack_wire::tcp::Flags;
+
+use super::Stack;
+use super::tcp_input::bare_head;
+use crate::demux::{Kind, Slot};
+use crate::ports::Owner;
+use crate::tcp::emit::{self, Head};
+use crate::tcp::input::Segment;
+use crate::tcp::time_wait::{self, TimeWait, TwFlags, Verdict};
+use crate::tcp::{State, Tuple, iss, tcb};
+use crate::time::Instant;
+use crate::trace::{DropReason, EndCause, SendReason, TraceKind};
+
+fn owner_of(tw: &TimeWait, tuple: &Tuple) -> Owner {
+    Owner {
+        addr: tuple.local,
+        reuse_addr: tw.flags.has(TwFlags::REUSE_ADDR),
+        reuse_port: tw.flags.has(TwFlags::REUSE_PORT),
+        listening: false,
+        v6_only: tw.flags.has(TwFlags::V6_ONLY),
+        explicit: tw.flags.has(TwFlags::EXPLICIT),
+    }
+}
+
+impl Stack {
+    pub(super) fn time_wait(&self, slot: Slot) -> Option<(&TimeWait, Tuple)> {
+        match slot.kind() {
+            Kind::TimeWait4 => self.waits4.get(slot.index()),
+            Kind::TimeWait6 => self.waits6.get(slot.index()),
+            _ => None,
+        }
+    }
+
+    fn time_wait_mut(&mut self, slot: Slot) -> Option<&mut TimeWait> {
+        match slot.kind() {
+            Kind::TimeWait4 => self.waits4.get_mut(slot.index()),
+            Kind::TimeWait6 => self.waits6.get_mut(slot.index()),
+            _ => None,
+        }
+    }
+
+    /// Adds a record; where the table is full the oldest gives way.
+    pub(super) fn add_time_wait(&mut self, now: Instant, tuple: &Tuple, record: TimeWait) {
+        self.cx.counters.tcp_time_waits += 1;
+        let most = self.cx.settings.tcp_max_tw_buckets as usize;
+        if most == 0 {
+            self.cx.counters.tcp_time_wait_overflow += 1;
+            self.end_time_wait(now, record.trace_id.get(), tuple, EndCause::Dropped);
+            return;
+        }
+        while self.waits4.len() + self.waits6.len() >= most {
+            let Some(slot) = self.oldest_time_wait() else { break };
+            self.cx.counters.tcp_time_wait_overflow += 1;
+            self.drop_time_wait(now, slot, EndCause::Dropped);
+        }
+        let slot = if tuple.is_v6() {
+            self.waits6.insert(tuple, record).map(|i| Slot::new(Kind::TimeWait6, i))
+        } else {
+            self.waits4.insert(tuple, record).map(|i| Slot::new(Kind::TimeWait4, i))
+        };
+        if let Some(slot) = slot {
+            self.demux.insert(self.hash(tuple), slot);
+            self.ports.add(tuple.local_port, owner_of(&record, tuple));
+        }
+    }
+
+    fn oldest_time_wait(&self) -> Option<Slot> {
+        let four = self.waits4.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait4, i)));
+        let six = self.waits6.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait6, i)));
+        [four, six].into_iter().flatten().min_by_key(|&(at, _)| at).map(|(_, slot)| slot)
+    }
+
+    pub(super) fn expire_time_waits(&mut self, now: Instant) {
+        while let Some(slot) = self.oldest_time_wait() {
+            if self.time_wait(slot).is_none_or(|(tw, _)| tw.expires > now) {
+                break;
+            }
+            self.drop_time_wait(now, slot, EndCause::Closed);
+        }
+    }
+
+    /// A record leaves before or at its time. An embryo over it stands on its own from then on.
+    pub(super) fn drop_time_wait(&mut self, now: Instant, slot: Slot, cause: EndCause) {
+        let Some((tw, tuple)) = self.remove_time_wait(slot) else { return };
+        if tw.flags.has(TwFlags::COVERED)
+            && let Some(over) = self.find(self.hash(&tuple), &tuple)
+            && let Some(e) = self.embryos.get_mut(over.index()).filter(|_| over.kind() == Kind::Embryo)
+        {
+            e.under = None;
+        }
+        self.end_time_wait(now, tw.trace_id.get(), &tuple, cause);
+    }
+
+    fn end_time_wait(&mut self, now: Instant, id: u64, tuple: &Tuple, cause: EndCause) {
+        let (from, to) = (State::TimeWait, State::Closed);
+        self.cx.trace(now, id, tuple, TraceKind::State { from, to });
+        self.cx.trace(now, id, tuple, TraceKind::Ended(cause));
+    }
+
+    /// Takes a record out of all tables.
+    pub(super) fn remove_time_wait(&mut self, slot: Slot) -> Option<(TimeWait, Tuple)> {
+        let removed = match slot.kind() {
+            Kind::TimeWait4 => self.waits4.remove(slot.index()),
+            Kind::TimeWait6 => self.waits6.remove(slot.index()),
+            _ => None,
+        }?;
+        if !removed.0.flags.has(TwFlags::COVERED) {
+            self.demux.remove(slot);
+        }
+        self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
+        Some(removed)
+    }
+
+    /// An embryo takes the record's place in the table of connections, for now.
+    pub(super) fn cover_time_wait(&mut self, slot: Slot) {
+        if let Some(tw) = self.time_wait_mut(slot) {
+            tw.flags.set(TwFlags::COVERED, true);
+            self.demux.remove(slot);
+        }
+    }
+
+    /// The embryo led to nothing: TIME-WAIT is restored (RFC 9293 MAY-2).
+    pub(super) fn uncover_time_wait(&mut self, slot: Slot) {
+        let Some(tw) = self.time_wait_mut(slot) else { return };
+        tw.flags.set(TwFlags::COVERED, false);
+        if let Some((_, tuple)) = self.time_wait(slot) {
+            self.demux.insert(self.hash(&tuple), slot);
+        }
+    }
+
+    /// A segment met a TIME-WAIT.
+    pub(super) fn time_wait_input(&mut self, now: Instant, slot: Slot, segment: &Segment<'_>) {
+        let Some((tw, tuple)) = self.time_wait(slot) else { return };
+        let (record, id) = (*tw, tw.trace_id.get());
+        let verdict = time_wait::judge(&record, &self.cx, now, segment);
+        let len = segment.payload.bytes.len() as u32;
+        let dropped = |reason| TraceKind::Dropped { reason, len };
+        match verdict {
+            Verdict::Ignore | Verdict::IgnoreReset => {
+                let reset = verdict == Verdict::IgnoreReset;
+                let reason = if reset { DropReason::TimeWaitReset } else { DropReason::TimeWait };
+                self.cx.counters.count_drop(reason);
+                self.cx.trace(now, id, &tuple, dropped(reason));
+            }
+            Verdict::AckAndRestart => {
+                let expires = now + time_wait::duration(&self.cx);
+                match slot.kind() {
+                    Kind::TimeWait4 => self.waits4.restart(slot.index(), expires),
+                    _ => self.waits6.restart(slot.index(), expires),
+                }
+                let mut record = record;
+                if let Some((val, _)) = segment.options.timestamps
+                    && let Some(tw) = self.time_wait_mut(slot)
+                {
+                    tw.ts_recent = val;
+                    record.ts_recent = val;
+                }
+                self.answer_from_time_wait(now, &tuple, &record);
+            }
+            Verdict::Ack => {
+                if let Some(tw) = self.time_wait_mut(slot) {
+                    tw.answered_ms = (now.as_millis() as u32).max(1);
+                }
+                self.cx.counters.count_drop(DropReason::TimeWait);
+                self.cx.trace(now, id, &tuple, dropped(DropReason::TimeWait));
+                self.answer_from_time_wait(now, &tuple, &record);
+            }
+            Verdict::End => {
+                self.cx.counters.tcp_in_rsts += 1;
+                self.cx.trace(now, id, &tuple, TraceKind::ResetReceived);
+                self.drop_time_wait(now, slot, EndCause::ResetByPeer);
+            }
+            Verdict::Reopen => self.reopen(now, slot, &tuple, &record, segment),
+        }
+    }
+
+    /// A newer SYN: an embryo over the record, if somebody listens.
+    fn reopen(&mut self, now: Instant, slot: Slot, tuple: &Tuple, record: &TimeWait, segment: &Segment<'_>) {
+        let hash = self.hash(tuple);
+        let listener =
+            self.listener_index.find(tuple.local, tuple.local_port, hash, |i| self.listeners.get(i));
+        match listener {
+            Some(listener) => {
+                let iss = time_wait::successor_iss(record);
+                self.take_syn(now, listener, tuple, segment, Some((slot, iss)));
+            }
+            None => {
+                let reason = crate::trace::ResetReason::NoListener;
+                self.refuse(now, None, tuple, segment, reason);
+            }
+        }
+    }
+
+    /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
+    pub(super) fn answer_from_time_wait(&mut self, now: Instant, tuple: &Tuple, tw: &TimeWait) {
+        let mut head = Head {
+            seq: tw.snd_nxt,
+            ack: tw.rcv_nxt,
+            flags: Flags::ACK,
+            window: tw.window,
+            ..bare_head(&self.cx, tuple)
+        };
+        if tw.flags.has(TwFlags::TIMESTAMPS) {
+            let offset = iss::timestamp_offset(&self.cx.secrets, tuple);
+            head.options.timestamps = Some((tcb::ts_clock(now).wrapping_add(offset), tw.ts_recent));
+        }
+        self.push_bare(now, Some(tw.trace_id.get()), &head, SendReason::DuplicateAck);
+    }
+
+    /// Queues a segment without payload.
+    pub(super) fn push_bare(&mut self, now: Instant, id: Option<u64>, head: &Head, reason: SendReason) {
+        let packet = emit::bare(head);
+        self.trace_sent(now, id, head, 0, 1, 0, reason);
+        self.cx.counters.tcp_out_segs += 1;
+        self.ip.out.push(packet);
+    }
+
+    /// Both ends for an observation.
+    pub(super) fn ends(tuple: &Tuple) -> Option<(SocketAddr, SocketAddr)> {
+        Some((tuple.local_addr(), tuple.remote_addr()))
+    }
+}

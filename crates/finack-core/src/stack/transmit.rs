@@ -1,0 +1,285 @@
+//! What goes out: connections take turns, and units are cut where the device can't take them whole.
+
+use finack_wire::tcp::{Flags, HEADER_LEN};
+
+use super::Stack;
+use super::tcp_input::bare_head;
+use crate::device::{MAX_SLICES, Transmit, TxChecksum};
+use crate::tcp::emit::{self, Head};
+use crate::tcp::output::{self, Plan};
+use crate::tcp::seq::Pos;
+use crate::tcp::tcb::Connection;
+use crate::tcp::{State, mss};
+use crate::time::Instant;
+use crate::trace::SendReason;
+
+/// A unit that is on its way to the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Emission {
+    connection: u32,
+    generation: u32,
+    at: Pos,
+    end: Pos,
+    reason: SendReason,
+}
+
+/// A packet that was decided on: what `Transmit` is made from.
+enum Decided {
+    /// The queue of packets that belong to no connection lends it.
+    Raw,
+    /// Header of `header` bytes, then bytes `from..to` of the connection's stream.
+    Segment { connection: u32, header: usize, from: Pos, to: Pos, segment_size: u16, checksum: TxChecksum },
+}
+
+impl Stack {
+    /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        let decided = self.decide(now)?;
+        self.cx.counters.ip_out_requests += 1;
+        let mut payload = [&[][..]; MAX_SLICES];
+        match decided {
+            Decided::Raw => Some(Transmit {
+                header: self.ip.out.lent(),
+                payload,
+                slices: 0,
+                segment_size: 0,
+                checksum: TxChecksum::Complete,
+            }),
+            Decided::Segment { connection, header, from, to, segment_size, checksum } => {
+                let c = self.connections.get(connection)?;
+                let (slices, _) = c.send.slices(from, to, &mut payload);
+                Some(Transmit { header: &self.header[..header], payload, slices, segment_size, checksum })
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Instant) -> Option<Decided> {
+        loop {
+            if let Some(decided) = self.emit_next(now) {
+                return Some(decided);
+            }
+            if self.pop_raw() {
+                return Some(Decided::Raw);
+            }
+            let (index, generation) = self.ready_to_send.pop_front()?;
+            if let Some(decided) = self.next_of(now, index, generation) {
+                return Some(decided);
+            }
+        }
+    }
+
+    /// The connection's turn: one unit or one control segment, then it queues again if there is more.
+    fn next_of(&mut self, now: Instant, index: u32, generation: u32) -> Option<Decided> {
+        let c = self.connections.get_mut(index).filter(|c| c.generation == generation)?;
+        c.facts.tx_queued = false;
+        if !c.facts.indexed {
+            return None;
+        }
+        output::restart_after_idle(c, &self.cx, now);
+        let Some(plan) = output::next_segment(c, &self.cx) else {
+            self.refresh(now, index);
+            return None;
+        };
+        output::commit(c, &mut self.cx, now, &plan);
+        let decided = match plan {
+            Plan::Data { start, end } => {
+                self.emission = Some(Emission {
+                    connection: index,
+                    generation,
+                    at: start,
+                    end,
+                    reason: SendReason::Data,
+                });
+                self.emit_next(now)
+            }
+            Plan::Resend { start, end } => {
+                let reason = SendReason::Retransmission;
+                self.emission = Some(Emission { connection: index, generation, at: start, end, reason });
+                self.emit_next(now)
+            }
+            Plan::Syn => self.emit_syn(now, index),
+            Plan::Probe(reason) => {
+                let old = self.connections.get(index).map_or(0, |c| c.snd_una - 1);
+                self.emit_bare(now, index, old, reason)
+            }
+            Plan::Ack(reason) => {
+                let next = self.connections.get(index).map_or(0, acceptable_seq);
+                self.emit_bare(now, index, next, reason)
+            }
+        };
+        self.refresh(now, index);
+        decided
+    }
+
+    /// The next packet of the unit under way.
+    fn emit_next(&mut self, now: Instant) -> Option<Decided> {
+        let emission = self.emission?;
+        let live = self
+            .connections
+            .get_mut(emission.connection)
+            .filter(|c| c.generation == emission.generation && c.facts.indexed);
+        let Some(c) = live else {
+            self.emission = None;
+            return None;
+        };
+        // What was acknowledged meanwhile need not go out any more.
+        let from = emission.at.max(c.snd_una);
+        if from >= emission.end {
+            self.emission = None;
+            return None;
+        }
+        let cut = cut(c, &self.cx.device, &self.cx, now, from, emission.end);
+        let window = c.advertise(&self.cx);
+        let (to, segment) = (cut.to, cut.segment);
+        let data_end = to.min(c.send.end());
+        let len = (data_end - from).max(0) as usize;
+        let fin = c.fin_pos().is_some_and(|fin| fin < to);
+        let mut flags = Flags::ACK;
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        // RFC 9293 MUST-61: PSH where the buffer is empty with this segment.
+        if len > 0 && data_end == c.send.end() {
+            flags = flags | Flags::PSH;
+        }
+        let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
+        let head = Head {
+            tuple: c.tuple,
+            seq: c.snd_seq(from),
+            ack: c.rcv_seq(c.rcv_nxt()),
+            flags: flags | urgent_flag,
+            window,
+            urgent,
+            options: output::options(c, &self.cx, now, len > 0),
+            ..head_of(c, &self.cx)
+        };
+        let offload = self.cx.device.checksum_tx;
+        let mut payload = [&[][..]; MAX_SLICES];
+        let (slices, _) = c.send.slices(from, data_end, &mut payload);
+        let (header, checksum) = emit::headers(&head, &payload[..slices], offload, &mut self.header);
+        let segments = len.div_ceil(segment).max(1) as u16;
+        let segment_size = if len > segment { segment as u16 } else { 0 };
+        c.stats.segs_out += u64::from(segments);
+        self.cx.counters.tcp_out_segs += u64::from(segments);
+        output::acknowledged(c);
+        let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
+        let reason = if fin && len == 0 && emission.reason == SendReason::Data {
+            SendReason::Fin
+        } else {
+            emission.reason
+        };
+        self.emission = (to < emission.end).then_some(Emission { at: to, ..emission });
+        self.trace_sent(now, Some(id), &head, len, segments, shift, reason);
+        Some(Decided::Segment {
+            connection: emission.connection,
+            header,
+            from,
+            to: data_end.max(from),
+            segment_size,
+            checksum,
+        })
+    }
+
+    fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
+        let c = self.connections.get_mut(index)?;
+        let our_mss = mss::offered(&c.tuple, c.path_mtu as usize, &c.options);
+        let window = c.syn_window(&self.cx, our_mss);
+        let crossed = c.state == State::SynReceived;
+        let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };
+        let head = Head {
+            tuple: c.tuple,
+            seq: c.iss,
+            ack: if crossed { c.rcv_seq(c.rcv_nxt()) } else { 0 },
+            flags,
+            window,
+            options: output::syn_options(c, now, our_mss),
+            ..head_of(c, &self.cx)
+        };
+        let reason = if c.facts.syn_resent { SendReason::Retransmission } else { SendReason::Open };
+        if crossed {
+            output::acknowledged(c);
+        }
+        Some(self.finish_bare(now, index, &head, reason))
+    }
+
+    fn emit_bare(&mut self, now: Instant, index: u32, pos: Pos, reason: SendReason) -> Option<Decided> {
+        let c = self.connections.get_mut(index)?;
+        let window = c.advertise(&self.cx);
+        let (urgent_flag, urgent) = output::urgent(c, &self.cx, pos);
+        let head = Head {
+            tuple: c.tuple,
+            seq: c.snd_seq(pos),
+            ack: c.rcv_seq(c.rcv_nxt()),
+            flags: Flags::ACK | urgent_flag,
+            window,
+            urgent,
+            options: output::options(c, &self.cx, now, false),
+            ..head_of(c, &self.cx)
+        };
+        output::acknowledged(c);
+        Some(self.finish_bare(now, index, &head, reason))
+    }
+
+    fn finish_bare(&mut self, now: Instant, index: u32, head: &Head, reason: SendReason) -> Decided {
+        let (header, checksum) = emit::headers(head, &[], self.cx.device.checksum_tx, &mut self.header);
+        self.cx.counters.tcp_out_segs += 1;
+        if let Some(c) = self.connections.get_mut(index) {
+            c.stats.segs_out += 1;
+            let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
+            self.trace_sent(now, Some(id), head, 0, 1, shift, reason);
+        }
+        Decided::Segment { connection: index, header, from: 0, to: 0, segment_size: 0, checksum }
+    }
+}
+
+/// The sequence number of a segment without text: SND.NXT, unless the peer took its window back and would
+/// not accept that.
+fn acceptable_seq(c: &Connection) -> Pos {
+    let edge = c.snd_edge().max(c.snd_una);
+    if c.snd_nxt > edge { edge } else { c.snd_nxt }
+}
+
+fn head_of(c: &Connection, cx: &crate::cx::Cx) -> Head {
+    let head = bare_head(cx, &c.tuple);
+    Head {
+        hop_limit: c.options.hop_limit.unwrap_or(head.hop_limit),
+        tos: c.options.tos,
+        dont_fragment: cx.settings.ip_no_pmtu_disc == 0,
+        ..head
+    }
+}
+
+struct Cut {
+    to: Pos,
+    /// Payload bytes of a full segment.
+    segment: usize,
+}
+
+/// How much of `from..end` one packet takes.
+fn cut(
+    c: &Connection,
+    device: &crate::device::Capabilities,
+    cx: &crate::cx::Cx,
+    now: Instant,
+    from: Pos,
+    end: Pos,
+) -> Cut {
+    let options = output::options(c, cx, now, true).encoded_len();
+    let headers = c.tuple.ip_header_len() + HEADER_LEN + options;
+    let mtu = device.mtu.min(c.path_mtu as usize);
+    let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
+    // An urgent pointer counts from its own segment: no unit can carry it for several.
+    let urgent = c.snd_up.is_some_and(|up| up > from);
+    let most = if device.max_unit > device.mtu && !urgent {
+        (device.max_unit.saturating_sub(headers) / segment).max(1) * segment
+    } else {
+        segment
+    };
+    let data = (end.min(c.send.end()) - from).max(0) as usize;
+    let mut slices = [&[][..]; MAX_SLICES];
+    let (_, lent) = c.send.slices(from, from + data.min(most) as Pos, &mut slices);
+    // Where the slices do not suffice, whole segments of what they hold go out.
+    let fits = if lent < data && lent > segment { lent / segment * segment } else { lent };
+    // A FIN at the end rides with the last byte.
+    if fits == data { Cut { to: end, segment } } else { Cut { to: from + fits as Pos, segment } }
+}

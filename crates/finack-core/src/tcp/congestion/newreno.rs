@@ -1,0 +1,135 @@
+//! NewReno's window (RFC 5681, RFC 6582, with RFC 3465's counting of bytes).
+
+use super::{Control, Delivery};
+
+/// The controller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewReno {
+    cwnd: u64,
+    ssthresh: u64,
+    /// Bytes acknowledged in congestion avoidance that did not yet make a segment of growth.
+    credit: u64,
+}
+
+impl NewReno {
+    pub(crate) const fn new(initial: u64) -> Self {
+        Self { cwnd: initial, ssthresh: u64::MAX, credit: 0 }
+    }
+}
+
+impl Control for NewReno {
+    fn cwnd(&self) -> u64 {
+        self.cwnd
+    }
+
+    fn ssthresh(&self) -> u64 {
+        self.ssthresh
+    }
+
+    fn on_ack(&mut self, d: &Delivery) {
+        let mut acked = d.acked;
+        if self.cwnd < self.ssthresh {
+            // RFC 7661 in spirit: a window of which less than half is used does not grow.
+            if d.in_flight.saturating_mul(2) < self.cwnd {
+                return;
+            }
+            let room = self.ssthresh - self.cwnd;
+            let grown = acked.min(room);
+            self.cwnd += grown;
+            acked -= grown;
+        }
+        if acked == 0 || !d.cwnd_limited {
+            return;
+        }
+        // RFC 5681 3.1 (3), RFC 3465 2.1: one segment for each window acknowledged.
+        self.credit += acked;
+        if self.credit >= self.cwnd {
+            let segments = self.credit / self.cwnd;
+            self.credit %= self.cwnd;
+            self.cwnd += segments * d.mss;
+        }
+    }
+
+    fn on_loss(&mut self, in_flight: u64, mss: u64) {
+        // RFC 5681 3.1 (4).
+        self.ssthresh = (in_flight / 2).max(2 * mss);
+        self.cwnd = self.ssthresh;
+        self.credit = 0;
+    }
+
+    fn on_recovered(&mut self, in_flight: u64, mss: u64) {
+        // RFC 6582 3.2 step 3 (1): no burst when little is out.
+        if self.cwnd >= self.ssthresh {
+            self.cwnd = self.ssthresh.min(in_flight.max(mss) + mss).max(2 * mss);
+        }
+    }
+
+    fn on_timeout(&mut self, in_flight: u64, mss: u64) {
+        self.ssthresh = (in_flight / 2).max(2 * mss);
+        self.cwnd = mss;
+        self.credit = 0;
+    }
+
+    fn on_idle(&mut self, rtos: u32, initial: u64) {
+        let restart = initial.min(self.cwnd);
+        // RFC 5681 4.1, softened as Linux does: half for each RTO, never below the restart window.
+        self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
+        self.cwnd = (self.cwnd >> rtos.min(63)).max(restart);
+    }
+
+    fn on_mss_change(&mut self, mss: u64) {
+        self.cwnd = self.cwnd.max(mss);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    const MSS: u64 = 1000;
+
+    fn delivery(acked: u64, in_flight: u64) -> Delivery {
+        Delivery { now: Instant::ZERO, acked, in_flight, cwnd_limited: true, mss: MSS }
+    }
+
+    /// RFC 5681 3.1: slow start doubles each round trip, congestion avoidance adds a segment.
+    #[test]
+    fn growth_doubles_and_then_adds() {
+        let mut c = NewReno::new(10 * MSS);
+        c.on_ack(&delivery(10 * MSS, 10 * MSS));
+        assert_eq!(c.cwnd(), 20 * MSS);
+        c.on_loss(20 * MSS, MSS);
+        assert_eq!((c.cwnd(), c.ssthresh()), (10 * MSS, 10 * MSS));
+        for _ in 0..10 {
+            c.on_ack(&delivery(MSS, 10 * MSS));
+        }
+        assert_eq!(c.cwnd(), 11 * MSS);
+    }
+
+    /// RFC 5681 3.1 (4) and 3.1 end: after a time-out one segment, threshold half the flight and at least two.
+    #[test]
+    fn a_time_out_starts_again_from_one_segment() {
+        let mut c = NewReno::new(10 * MSS);
+        c.on_timeout(3 * MSS, MSS);
+        assert_eq!((c.cwnd(), c.ssthresh()), (MSS, 2 * MSS));
+    }
+
+    /// A sender that does not use its window does not earn a larger one.
+    #[test]
+    fn an_unused_window_does_not_grow() {
+        let mut c = NewReno::new(10 * MSS);
+        c.on_ack(&delivery(2 * MSS, 2 * MSS));
+        assert_eq!(c.cwnd(), 10 * MSS);
+    }
+
+    /// RFC 5681 4.1: idleness shrinks the window, not below the initial one.
+    #[test]
+    fn idleness_decays_to_the_initial_window() {
+        let mut c = NewReno::new(80 * MSS);
+        c.on_idle(2, 10 * MSS);
+        assert_eq!(c.cwnd(), 20 * MSS);
+        c.on_idle(50, 10 * MSS);
+        assert_eq!(c.cwnd(), 10 * MSS);
+    }
+}

@@ -1,0 +1,78 @@
+//! `tcp_info`: what a connection says of itself.
+
+use super::congestion::Control;
+use super::seq::Pos;
+use super::tcb::{Connection, MAX_UNSCALED};
+use super::{TcpInfo, window};
+use crate::cx::Cx;
+use crate::time::Instant;
+use crate::trace::TraceId;
+
+impl Connection {
+    pub(crate) fn info(&self, cx: &Cx, now: Instant) -> TcpInfo {
+        let sent_data = self.snd_nxt.min(self.send.end());
+        let acked = (self.snd_una - 1).clamp(0, self.send.end() - 1);
+        TcpInfo {
+            trace_id: TraceId(self.trace_id),
+            state: self.state,
+            local: self.tuple.local_addr(),
+            remote: self.tuple.remote_addr(),
+            snd_mss: u32::from(self.mss),
+            rcv_mss: u32::from(self.rcv_mss),
+            timestamps: self.agreed.timestamps,
+            sack: self.agreed.sack,
+            window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),
+            rto: self.rto(cx),
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
+            min_rtt: self.rtt.min(),
+            cwnd: self.congestion.cwnd(),
+            ssthresh: self.congestion.ssthresh(),
+            in_flight: self.in_flight(),
+            send_queue: self.send.len() as u64,
+            not_sent: (self.send.end() - sent_data.max(1)).max(0) as u64,
+            recv_queue: self.recv.len() as u64,
+            snd_wnd: u64::from(self.snd_wnd),
+            rcv_wnd: u64::from(self.rcv_wnd()),
+            bytes_acked: acked as u64,
+            bytes_received: (self.recv.next() - 1) as u64,
+            bytes_sent: self.stats.bytes_sent,
+            bytes_retrans: self.stats.bytes_retrans,
+            segs_out: self.stats.segs_out,
+            segs_in: self.stats.segs_in,
+            retrans_segs: u64::from(self.stats.retrans_segs),
+            backoff: u32::from(self.backoff),
+            probes: u32::from(self.probes),
+            time_in_state: now.since(self.state_since),
+            age: now.since(self.created_at),
+        }
+    }
+
+    /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
+    pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
+        let buffer = window::within_budget(self.rcv_buf, cx);
+        let window = window::initial(buffer, our_mss).min(MAX_UNSCALED);
+        self.rcv_edge = self.rcv_edge.max(1 + Pos::from(window));
+        window as u16
+    }
+
+    /// A passive connection begins where its embryo's SYN,ACK left off.
+    pub(crate) fn begin_passive(&mut self, syn_ack_at: Instant, resent: bool, created_at: Instant) {
+        use super::send::{Marks, Sent};
+        let marks = if resent { Marks::SYN.with(Marks::RETRANSMITTED) } else { Marks::SYN };
+        self.rtx.push(Sent {
+            start: 0,
+            end: 1,
+            marks,
+            sent_at: syn_ack_at,
+            delivered: 0,
+            delivered_at: syn_ack_at,
+            first_sent_at: syn_ack_at,
+            in_flight: 1,
+            app_limited: true,
+        });
+        self.snd_nxt = 1;
+        self.created_at = created_at;
+        self.facts.syn_resent = resent;
+    }
+}

@@ -1,0 +1,207 @@
+//! ACK (RFC 9293 3.10.7.4 fifth): what it acknowledges, and what recovery and congestion control make of it.
+
+use core::time::Duration;
+
+use super::{Outcome, Placed, challenge, syn_sent};
+use crate::cx::Cx;
+use crate::stack::Ready;
+use crate::tcp::State;
+use crate::tcp::congestion::{Control, Delivery};
+use crate::tcp::recovery::{AckEvent, Phase, Verdict};
+use crate::tcp::send::AckSummary;
+use crate::tcp::seq::{self, Pos};
+use crate::tcp::tcb::{Connection, ts_clock};
+use crate::tcp::timers::Timer;
+use crate::time::Instant;
+use crate::trace::{DropReason, EndCause, ResetReason};
+
+/// Whether the rest of the segment is looked at.
+pub(super) enum Disposition {
+    Go,
+    Drop,
+    End(Outcome),
+}
+
+pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Disposition {
+    let ack = seq::expand(c.iss, c.snd_una, placed.segment.ack);
+    if c.state == State::SynReceived {
+        if ack <= c.snd_una || ack > c.snd_nxt {
+            return Disposition::End(Outcome::RefuseSegment(ResetReason::HandshakeAck));
+        }
+        c.snd_wl1 = placed.start;
+        c.enter(cx, now, State::Established);
+        c.announce(Ready::WRITABLE);
+        syn_sent::after_open(c, cx, now);
+    }
+    if ack > c.snd_nxt {
+        // RFC 5961 5.2 sharpens RFC 9293's plain ACK; both drop the segment.
+        challenge(c, cx, now, DropReason::AckBeyondSent);
+        return Disposition::Drop;
+    }
+    if ack < c.snd_una - Pos::from(c.snd_max_wnd) {
+        challenge(c, cx, now, DropReason::AckTooOld);
+        return Disposition::Drop;
+    }
+    c.probes = 0;
+    let window_moved = update_window(c, placed, ack);
+    if ack >= c.snd_una {
+        acknowledge(c, cx, now, placed, ack, window_moved);
+    } else if c.agreed.sack {
+        let mut summary = AckSummary::default();
+        take_sack_blocks(c, cx, placed, &mut summary);
+    }
+    match after_fin_acked(c, cx, now) {
+        Some(outcome) => Disposition::End(outcome),
+        None => Disposition::Go,
+    }
+}
+
+/// SND.WND, unless the segment is older than the one that set it. Answers whether it changed.
+fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
+    let shift = if placed.segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
+    let window = u32::from(placed.segment.window) << shift;
+    let newer = c.snd_wl1 < placed.start || (c.snd_wl1 == placed.start && c.snd_wl2 <= ack);
+    if ack < c.snd_una || !(newer || ack > c.snd_una) {
+        return false;
+    }
+    c.snd_wl1 = placed.start;
+    c.snd_wl2 = ack;
+    let changed = window != c.snd_wnd;
+    if window > 0 && changed && c.rtx.is_empty() {
+        // The window opened: probing is over.
+        c.backoff = 0;
+        c.timers.stop(Timer::Retransmit);
+    }
+    c.snd_wnd = window;
+    c.snd_max_wnd = c.snd_max_wnd.max(window);
+    changed
+}
+
+fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: bool) {
+    let (in_flight, flight_size) = (c.in_flight(), (c.snd_nxt - c.snd_una) as u64);
+    let outstanding = !c.rtx.is_empty();
+    let advanced = ack > c.snd_una;
+    let mut summary = AckSummary::default();
+    if advanced {
+        c.rtx.acknowledge(ack, &mut summary);
+        c.snd_una = ack;
+        c.send.release(&mut cx.pool, ack);
+        c.snd_up = c.snd_up.filter(|&up| up > ack);
+    }
+    if c.agreed.sack {
+        take_sack_blocks(c, cx, placed, &mut summary);
+    }
+    if !outstanding {
+        return;
+    }
+    sample_rtt(c, cx, now, placed, &summary);
+    deliver(c, now, &summary);
+    let duplicate = !advanced && !moved && placed.end == placed.start;
+    let event = AckEvent {
+        una: c.snd_una,
+        nxt: c.snd_nxt,
+        acked: summary.acked,
+        duplicate,
+        sack: c.agreed.sack,
+        mss: u64::from(c.mss),
+        reordering: cx.settings.tcp_reordering,
+    };
+    let verdict = c.recovery.on_ack(&mut c.rtx, &event);
+    if verdict == Verdict::Entered {
+        c.congestion.on_loss(flight_size, u64::from(c.mss));
+    }
+    tell_congestion(c, now, &summary, in_flight, verdict);
+    if advanced {
+        c.retries = 0;
+        c.backoff = 0;
+        c.soft_error = None;
+        c.trouble_since = (!c.rtx.is_empty()).then_some(now);
+        c.restart_retransmit(cx, now);
+        if c.facts.wants_room && c.is_writable(cx) {
+            c.facts.wants_room = false;
+            c.announce(Ready::WRITABLE);
+        }
+    }
+}
+
+fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
+    let delivered = summary.acked + summary.newly_sacked;
+    if delivered > 0 {
+        c.delivered += delivered;
+        c.delivered_at = now;
+    }
+}
+
+fn tell_congestion(c: &mut Connection, now: Instant, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
+    let mss = u64::from(c.mss);
+    if verdict == Verdict::Left {
+        let left_in_flight = c.in_flight();
+        c.congestion.on_recovered(left_in_flight, mss);
+    }
+    let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
+    if growing && summary.acked > 0 {
+        let delivery =
+            Delivery { now, acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
+        c.congestion.on_ack(&delivery);
+        c.facts.cwnd_limited = false;
+    }
+}
+
+/// SACK blocks that make sense: within what is out, not inverted, above SND.UNA (RFC 2018 5, RFC 2883).
+fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summary: &mut AckSummary) {
+    for (start, end) in placed.segment.options.sack.iter() {
+        let start = seq::expand(c.iss, c.snd_una, start);
+        let end = seq::expand(c.iss, c.snd_una, end);
+        if start >= end || end > c.snd_nxt {
+            cx.counters.tcp_sack_discarded += 1;
+            summary.bad_sack = true;
+            continue;
+        }
+        // A block at or below the acknowledgement reports a duplicate.
+        if end > c.snd_una && start >= c.snd_una {
+            c.rtx.sack(start, end, u64::from(c.mss), summary);
+        }
+    }
+}
+
+/// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice.
+fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, summary: &AckSummary) {
+    if summary.retransmitted_acked {
+        let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
+            return;
+        };
+        let sent_ms = echo.wrapping_sub(c.ts_offset);
+        let age_ms = ts_clock(now).wrapping_sub(sent_ms);
+        if echo != 0 && summary.acked > 0 && age_ms < 1 << 30 {
+            c.rtt.sample(Duration::from_millis(u64::from(age_ms.max(1))), &cx.settings);
+        }
+        return;
+    }
+    if let Some(at) = summary.rtt_sent_at {
+        c.rtt.sample(now.since(at), &cx.settings);
+    }
+}
+
+/// What the acknowledgement of our FIN changes.
+fn after_fin_acked(c: &mut Connection, cx: &mut Cx, now: Instant) -> Option<Outcome> {
+    if !c.fin_acked() {
+        return None;
+    }
+    if matches!(c.state, State::FinWait1 | State::Closing | State::LastAck) {
+        // What a close with SO_LINGER waits for.
+        c.announce(Ready::WRITE_CLOSED);
+    }
+    match c.state {
+        State::FinWait1 => {
+            c.enter(cx, now, State::FinWait2);
+            c.facts.wants_room = false;
+            if c.facts.orphan {
+                c.start_fin_wait2(cx, now);
+            }
+            None
+        }
+        State::Closing => Some(Outcome::TimeWait),
+        State::LastAck => Some(Outcome::Closed(EndCause::Closed)),
+        _ => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! FIN (RFC 9293 3.10.7.4 eighth).
+
+use super::{Outcome, Placed};
+use crate::cx::Cx;
+use crate::stack::Ready;
+use crate::tcp::State;
+use crate::tcp::seq::Pos;
+use crate::tcp::tcb::Connection;
+use crate::time::Instant;
+use crate::trace::SendReason;
+
+pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
+    if placed.segment.flags.fin() && c.state.may_receive() {
+        let at = placed.start + placed.segment.payload.bytes.len() as Pos;
+        // A FIN beyond the window is not taken; the first one seen counts.
+        if at <= c.rcv_edge && at >= c.recv.next() && c.rcv_fin.is_none() {
+            c.rcv_fin = Some(at);
+        }
+    }
+    // It counts only once everything before it is here.
+    if c.facts.fin_received || c.rcv_fin != Some(c.recv.next()) {
+        if placed.segment.flags.fin() {
+            c.ack_now(SendReason::DuplicateAck);
+        }
+        return Outcome::Keep;
+    }
+    c.facts.fin_received = true;
+    c.recv.drop_reorder(&mut cx.pool);
+    c.ack.pending = true;
+    c.announce(Ready::READABLE | Ready::READ_CLOSED);
+    match c.state {
+        State::Established | State::SynReceived => {
+            c.enter(cx, now, State::CloseWait);
+            // The application's own FIN may soon carry the ACK: three segments instead of four.
+            c.ack.interactive = true;
+        }
+        State::FinWait1 => {
+            c.ack_now(SendReason::Ack);
+            c.enter(cx, now, State::Closing);
+        }
+        State::FinWait2 => {
+            c.ack_now(SendReason::Ack);
+            return Outcome::TimeWait;
+        }
+        _ => {}
+    }
+    Outcome::Keep
+}

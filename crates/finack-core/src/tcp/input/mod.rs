@@ -1,0 +1,240 @@
+//! A segment arrives (RFC 9293 3.10.7), in the order of its 3.10.7.4: PAWS, acceptability, RST, SYN, ACK, URG,
+//! text, FIN.
+
+mod acceptability;
+mod ack;
+mod fin;
+mod paws;
+mod syn_sent;
+mod text;
+mod urgent;
+
+use finack_wire::tcp::Flags;
+use finack_wire::tcp_options::TcpOptions;
+
+use super::State;
+use super::recv::Payload;
+use super::seq::{self, Pos};
+use super::tcb::Connection;
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::settings::Profile;
+use crate::stack::Ready;
+use crate::time::Instant;
+use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
+
+use paws::Paws;
+
+/// A segment, checked and parsed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment<'a> {
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) urgent: u16,
+    pub(crate) options: TcpOptions,
+    pub(crate) payload: Payload<'a>,
+    /// Wire segments that it stands for.
+    pub(crate) segments: u16,
+    /// Payload bytes of each of them; 0 where it is one.
+    pub(crate) segment_size: u16,
+}
+
+impl Segment<'_> {
+    /// SEG.LEN: SYN and FIN counted.
+    pub(crate) fn len(&self) -> u32 {
+        self.payload.bytes.len() as u32 + self.flags.sequence_len()
+    }
+}
+
+/// What became of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It goes on.
+    Keep,
+    /// Both FINs are acknowledged and we closed first.
+    TimeWait,
+    /// It is over.
+    Closed(EndCause),
+    /// It is over, and the peer gets `<SEQ=SEG.ACK><CTL=RST>` for this reason.
+    ResetBySegment(ResetReason),
+    /// It is over, and the peer gets a RST at SND.NXT for this reason.
+    Reset(ResetReason),
+    /// It goes on, but this segment gets `<SEQ=SEG.ACK><CTL=RST>`.
+    RefuseSegment(ResetReason),
+}
+
+/// A segment in positions of the receive space.
+#[derive(Clone, Copy, Debug)]
+struct Placed<'a> {
+    segment: Segment<'a>,
+    /// SEG.SEQ.
+    start: Pos,
+    /// SEG.SEQ + SEG.LEN.
+    end: Pos,
+}
+
+/// Handles a segment that the four-tuple gave to `c`.
+pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: Segment<'_>) -> Outcome {
+    c.stats.segs_in += u64::from(segment.segments);
+    if c.state == State::SynSent {
+        return syn_sent::on_segment(c, cx, now, segment);
+    }
+    let start = seq::expand(c.irs, c.rcv_nxt(), segment.seq);
+    let mut placed = Placed { segment, start, end: start + Pos::from(segment.len()) };
+    match paws::check(c, cx, now, &placed) {
+        Paws::Fine => {}
+        Paws::Rejected => {
+            if segment.flags.syn() {
+                return challenge(c, cx, now, DropReason::SynInWindow);
+            }
+            return unacceptable(c, cx, now, &placed, DropReason::Paws);
+        }
+        Paws::Missing => return drop_segment(c, cx, now, &placed, DropReason::Paws),
+    }
+    if is_crossed_syn_ack(c, &placed) {
+        // The peer's SYN,ACK of a simultaneous open acknowledges our SYN; its SYN was processed before.
+        placed.segment.flags = placed.segment.flags.without(Flags::SYN);
+        placed.start += 1;
+    } else if !acceptability::is_acceptable(c, &placed) {
+        return off_window(c, cx, now, &placed);
+    }
+    paws::update(c, now, &placed);
+    if placed.segment.flags.rst() {
+        return on_reset(c, cx, now, &placed);
+    }
+    if placed.segment.flags.syn() {
+        return challenge(c, cx, now, DropReason::SynInWindow);
+    }
+    if !placed.segment.flags.ack() {
+        return drop_segment(c, cx, now, &placed, DropReason::NoAck);
+    }
+    c.last_recv_at = now;
+    on_acceptable(c, cx, now, &placed)
+}
+
+fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
+    match ack::process(c, cx, now, placed) {
+        ack::Disposition::Go => {}
+        ack::Disposition::Drop => return Outcome::Keep,
+        ack::Disposition::End(outcome) => return outcome,
+    }
+    if placed.segment.flags.urg() {
+        urgent::process(c, placed);
+    }
+    if let Some(outcome) = text::process(c, cx, now, placed) {
+        return outcome;
+    }
+    let outcome = fin::process(c, cx, now, placed);
+    text::schedule_ack(c, cx, now, placed);
+    outcome
+}
+
+/// Both SYNs crossed, and this is the peer's SYN,ACK (RFC 9293 figure 7): it counts as the ACK of our SYN.
+fn is_crossed_syn_ack(c: &Connection, placed: &Placed<'_>) -> bool {
+    let flags = placed.segment.flags;
+    c.state == State::SynReceived
+        && flags.syn()
+        && flags.ack()
+        && !flags.rst()
+        && placed.start == 0
+        && placed.segment.ack == c.snd_seq(c.snd_nxt)
+}
+
+/// Outside the window: an ACK tells the peer where we are, unless it sent a RST (RFC 9293 3.10.7.4 first).
+fn off_window(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
+    if placed.segment.flags.rst() {
+        return drop_segment(c, cx, now, placed, DropReason::OutOfWindow);
+    }
+    if placed.segment.flags.syn() {
+        return challenge(c, cx, now, DropReason::SynInWindow);
+    }
+    c.last_recv_at = now;
+    text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
+    unacceptable(c, cx, now, placed, DropReason::OutOfWindow)
+}
+
+/// Drops the segment and owes its sender an ACK. Answers to segments without payload are limited, so that two
+/// stacks that disagree do not answer each other for ever.
+fn unacceptable(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    placed: &Placed<'_>,
+    reason: DropReason,
+) -> Outcome {
+    let bare = placed.segment.payload.bytes.is_empty() && !placed.segment.flags.fin();
+    if !bare || may_answer(c, cx, now) {
+        c.ack_now(SendReason::DuplicateAck);
+    }
+    drop_segment(c, cx, now, placed, reason)
+}
+
+/// RFC 5961 10, limited per connection: no counter shared with others that an attacker could read.
+fn may_answer(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
+    let least = core::time::Duration::from_millis(cx.settings.tcp_invalid_ratelimit);
+    if c.ack.challenge_at.is_some_and(|at| now.since(at) < least) {
+        return false;
+    }
+    c.ack.challenge_at = Some(now);
+    true
+}
+
+/// Answers with a challenge ACK (RFC 5961 3.2, 4.2, 5.2).
+fn challenge(c: &mut Connection, cx: &mut Cx, now: Instant, reason: DropReason) -> Outcome {
+    let limited = !may_answer(c, cx, now);
+    if !limited {
+        cx.counters.tcp_challenge_acks += 1;
+        c.ack_now(SendReason::ChallengeAck);
+    }
+    let reason = if limited { DropReason::RateLimited } else { reason };
+    note_drop(c, cx, now, 0, reason);
+    Outcome::Keep
+}
+
+fn drop_segment(
+    c: &Connection,
+    cx: &mut Cx,
+    now: Instant,
+    placed: &Placed<'_>,
+    reason: DropReason,
+) -> Outcome {
+    note_drop(c, cx, now, placed.segment.payload.bytes.len() as u32, reason);
+    Outcome::Keep
+}
+
+fn note_drop(c: &Connection, cx: &mut Cx, now: Instant, len: u32, reason: DropReason) {
+    cx.counters.count_drop(reason);
+    cx.trace(now, c.trace_id, &c.tuple, TraceKind::Dropped { reason, len });
+}
+
+/// An acceptable RST (RFC 5961 3.2): exactly at RCV.NXT it ends the connection, elsewhere it is challenged.
+fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
+    if placed.start != c.rcv_nxt() {
+        return challenge(c, cx, now, DropReason::ResetNotExact);
+    }
+    cx.trace(now, c.trace_id, &c.tuple, TraceKind::ResetReceived);
+    cx.counters.tcp_in_rsts += 1;
+    let error = match c.state {
+        State::SynReceived => Error::ConnectionRefused,
+        // The peer had said its last word; writing more is what failed.
+        State::CloseWait => Error::BrokenPipe,
+        _ => Error::ConnectionReset,
+    };
+    if cx.settings.profile == Profile::Rfc {
+        // RFC 9293 3.10.7.4: all segment queues are flushed. Linux leaves what was received readable.
+        c.recv.clear(&mut cx.pool);
+    }
+    fail(c, error);
+    Outcome::Closed(EndCause::ResetByPeer)
+}
+
+/// The connection failed: the application learns it once, with everything that waits woken.
+pub(crate) fn fail(c: &mut Connection, error: Error) {
+    c.error = Some(error);
+    c.facts.reset_seen = true;
+    c.announce(Ready(
+        Ready::ERROR.0 | Ready::READABLE.0 | Ready::WRITABLE.0 | Ready::READ_CLOSED.0 | Ready::WRITE_CLOSED.0,
+    ));
+}

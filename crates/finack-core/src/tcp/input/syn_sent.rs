@@ -1,0 +1,139 @@
+//! SYN-SENT (RFC 9293 3.10.7.3): active open, and both sides at once.
+
+use super::{Outcome, Segment, fail, note_drop};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::stack::Ready;
+use crate::tcp::State;
+use crate::tcp::send::AckSummary;
+use crate::tcp::seq;
+use crate::tcp::tcb::Connection;
+use crate::tcp::timers::Timer;
+use crate::time::Instant;
+use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
+
+pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: Segment<'_>) -> Outcome {
+    let flags = segment.flags;
+    let len = segment.payload.bytes.len() as u32;
+    if flags.ack() {
+        let ack = seq::expand(c.iss, c.snd_una, segment.ack);
+        if ack <= c.snd_una || ack > c.snd_nxt {
+            if flags.rst() {
+                note_drop(c, cx, now, len, DropReason::HandshakeAck);
+                return Outcome::Keep;
+            }
+            return Outcome::RefuseSegment(ResetReason::UnexpectedAck);
+        }
+    }
+    if flags.rst() {
+        if !flags.ack() {
+            note_drop(c, cx, now, len, DropReason::ResetNotExact);
+            return Outcome::Keep;
+        }
+        cx.trace(now, c.trace_id, &c.tuple, TraceKind::ResetReceived);
+        cx.counters.tcp_in_rsts += 1;
+        fail(c, Error::ConnectionRefused);
+        return Outcome::Closed(EndCause::ResetByPeer);
+    }
+    if !flags.syn() {
+        note_drop(c, cx, now, len, DropReason::NoSynInSynSent);
+        return Outcome::Keep;
+    }
+    if flags.ack() && echo_is_wrong(c, now, &segment) {
+        // RFC 7323 3.2: the echo proves that it answers an older SYN.
+        return Outcome::RefuseSegment(ResetReason::UnexpectedAck);
+    }
+    c.last_recv_at = now;
+    agree(c, cx, now, &segment);
+    if flags.ack() { established(c, cx, now, &segment) } else { crossed(c, cx, now, &segment) }
+}
+
+/// TSecr must name something that we sent in this handshake.
+fn echo_is_wrong(c: &Connection, now: Instant, segment: &Segment<'_>) -> bool {
+    let Some((_, echo)) = segment.options.timestamps else { return false };
+    let (first, last) = (c.ts_val(c.created_at), c.ts_val(now));
+    c.agreed.timestamps && echo != 0 && (seq::before(echo, first) || seq::after(echo, last))
+}
+
+/// Takes over what the peer's SYN says.
+fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
+    let options = &segment.options;
+    c.irs = segment.seq;
+    c.rcv_acked = 0;
+    c.agreed.sack &= options.sack_permitted;
+    c.agreed.scaling &= options.window_scale.is_some();
+    c.agreed.snd_wscale = if c.agreed.scaling { options.window_scale.unwrap_or(0).min(14) } else { 0 };
+    if !c.agreed.scaling {
+        c.agreed.rcv_wscale = 0;
+    }
+    match options.timestamps {
+        Some((val, _)) if c.agreed.timestamps => {
+            c.ts_recent = val;
+            c.ts_recent_at = now;
+        }
+        _ => c.agreed.timestamps = false,
+    }
+    c.set_peer_mss(cx, options.mss);
+    // RFC 9293 MUST-48 in RFC 7323's words: the window of a SYN is never scaled.
+    c.snd_wnd = u32::from(segment.window);
+    c.snd_max_wnd = c.snd_wnd;
+    c.snd_wl1 = 0;
+}
+
+/// Our SYN was acknowledged by the peer's.
+fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
+    let mut summary = AckSummary::default();
+    c.rtx.acknowledge(1, &mut summary);
+    c.snd_una = 1;
+    c.snd_wl2 = 1;
+    if let Some(at) = summary.rtt_sent_at {
+        c.rtt.sample(now.since(at), &cx.settings);
+    }
+    if c.facts.syn_resent {
+        c.rtt.after_lost_syn();
+        // RFC 5681 3.1: a lost SYN is a sign of congestion.
+        c.congestion = crate::tcp::congestion::Controller::new_reno(u64::from(c.mss));
+    }
+    c.retries = 0;
+    c.backoff = 0;
+    c.trouble_since = None;
+    c.timers.stop(Timer::Retransmit);
+    c.enter(cx, now, State::Established);
+    c.announce(Ready::WRITABLE);
+    c.ack_now(SendReason::Ack);
+    after_open(c, cx, now);
+    take_early_data(c, cx, now, segment)
+}
+
+/// Both sides open at once (RFC 9293 MUST-10, figure 7).
+fn crossed(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
+    c.enter(cx, now, State::SynReceived);
+    c.rtx.mark_all_lost(false);
+    c.facts.syn_due = true;
+    c.retries = 0;
+    c.backoff = 0;
+    c.restart_retransmit(cx, now);
+    take_early_data(c, cx, now, segment)
+}
+
+/// Text and FIN of a SYN wait for the handshake's end (RFC 9293 SHLD-... 3.10.7.3): they are dropped here, and
+/// the peer sends them again, unless the handshake has ended with this segment.
+fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
+    if c.state != State::Established || (segment.payload.bytes.is_empty() && !segment.flags.fin()) {
+        return Outcome::Keep;
+    }
+    let mut rest = *segment;
+    rest.flags = rest.flags.without(finack_wire::tcp::Flags::SYN);
+    rest.seq = rest.seq.wrapping_add(1);
+    let placed = super::Placed { segment: rest, start: 1, end: 1 + i64::from(rest.len()) };
+    // The window that our SYN offered holds for it.
+    super::on_acceptable(c, cx, now, &placed)
+}
+
+/// Timers that start with ESTABLISHED.
+pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
+    if c.facts.fin_queued {
+        c.enter(cx, now, State::FinWait1);
+    }
+    c.start_keepalive(cx, now);
+}

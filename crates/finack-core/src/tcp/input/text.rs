@@ -1,0 +1,136 @@
+//! Text (RFC 9293 3.10.7.4 seventh), and when it is acknowledged (3.8.6.3).
+
+use super::{Outcome, Placed, drop_segment, urgent};
+use crate::cx::Cx;
+use crate::settings::Profile;
+use crate::stack::Ready;
+use crate::tcp::State;
+use crate::tcp::recv::Inserted;
+use crate::tcp::seq::Pos;
+use crate::tcp::tcb::{ATO_MAX, ATO_MIN, Connection};
+use crate::tcp::timers::Timer;
+use crate::time::Instant;
+use crate::trace::{DropReason, ResetReason, SendReason};
+
+pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Option<Outcome> {
+    if placed.segment.payload.bytes.is_empty() {
+        return None;
+    }
+    if !c.state.may_receive() {
+        // After the peer's FIN there can be no text.
+        let reason = DropReason::AfterClose;
+        return Some(drop_segment(c, cx, now, placed, reason));
+    }
+    let text_end = placed.start + placed.segment.payload.bytes.len() as Pos;
+    let nobody_reads = c.facts.orphan || (c.facts.read_shut && c.state != State::Established);
+    if nobody_reads && text_end > c.recv.next() {
+        // RFC 9293 3.6.1, RFC 1122 4.2.2.13: the peer must learn that its data is lost.
+        return Some(Outcome::Reset(if c.state == State::FinWait2 && c.facts.orphan {
+            ResetReason::FinWait2
+        } else {
+            ResetReason::DataAfterClose
+        }));
+    }
+    insert(c, cx, now, placed);
+    None
+}
+
+/// Puts what lies in the window into the queue.
+fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
+    let room = (c.rcv_edge - placed.start).max(0) as usize;
+    let payload = placed.segment.payload.trim(0, room);
+    if payload.bytes.is_empty() {
+        c.quick_acks();
+        c.ack_now(SendReason::DuplicateAck);
+        drop_segment(c, cx, now, placed, DropReason::ZeroWindow);
+        return;
+    }
+    urgent::fetch(c, placed);
+    let before = c.recv.next();
+    let limit = c.reorder_limit();
+    match c.recv.insert(&mut cx.pool, placed.start, payload, limit) {
+        Inserted::InOrder => note_in_order(c, now, placed),
+        Inserted::FilledGap => {
+            note_in_order(c, now, placed);
+            c.ack_now(SendReason::Ack);
+        }
+        Inserted::PartlyDuplicate { start, end } => {
+            note_duplicate(c, start, end);
+            note_in_order(c, now, placed);
+            c.ack_now(SendReason::DuplicateAck);
+        }
+        Inserted::OutOfOrder => {
+            cx.counters.tcp_out_of_order += 1;
+            c.quick_acks();
+            // RFC 5681 4.2: at once.
+            c.ack_now(SendReason::DuplicateAck);
+        }
+        Inserted::Duplicate { start, end } => {
+            note_duplicate(c, start, end);
+            c.quick_acks();
+            c.ack_now(SendReason::DuplicateAck);
+            drop_segment(c, cx, now, placed, DropReason::Duplicate);
+        }
+        Inserted::NoRoom => {
+            c.ack_now(SendReason::DuplicateAck);
+            drop_segment(c, cx, now, placed, DropReason::Memory);
+        }
+    }
+    if c.recv.next() > before {
+        c.ack.pending = true;
+        let unread = c.recv.len();
+        if unread >= c.options.recv_lowat.max(1) || unread as u32 >= c.rcv_buf / 2 {
+            c.announce(Ready::READABLE);
+        }
+    }
+}
+
+/// Remembers a duplicate for the next ACK (RFC 2883).
+pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
+    if c.agreed.sack && end > start && start >= 1 {
+        c.ack.dsack = Some((start, end));
+    }
+}
+
+/// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
+fn note_in_order(c: &mut Connection, now: Instant, placed: &Placed<'_>) {
+    let segment = match placed.segment.segment_size {
+        0 => placed.segment.payload.bytes.len().min(usize::from(u16::MAX)) as u16,
+        size => size,
+    };
+    c.rcv_mss = c.rcv_mss.max(segment);
+    let pause = now.since(c.ack.data_at);
+    c.ack.data_at = now;
+    if c.ack.ato.is_zero() {
+        c.quick_acks();
+    } else if pause <= ATO_MIN / 2 {
+        c.ack.ato = c.ack.ato / 2 + ATO_MIN / 2;
+    } else if pause < c.ack.ato {
+        c.ack.ato = (c.ack.ato / 2 + pause).min(ATO_MAX);
+    } else if pause > c.rtt.base() {
+        c.ack.quick = c.ack.quick.max(2);
+    }
+}
+
+/// Decides whether what was received is acknowledged now or a little later.
+pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
+    if !c.ack.pending || c.ack.now.is_some() {
+        return;
+    }
+    let unacked = c.rcv_nxt() - c.rcv_acked;
+    let two_segments = match cx.settings.profile {
+        // More than one full segment, and the window moves or the reader is not behind (tcp_ack_snd_check).
+        Profile::Linux => unacked > Pos::from(c.rcv_mss),
+        // RFC 9293 SHLD-19 in RFC 5681 4.2's words: at least every second full-sized segment.
+        Profile::Rfc => unacked >= 2 * Pos::from(c.rcv_mss) || placed.segment.segments > 1,
+    };
+    let quick = c.options.quickack || (c.ack.quick > 0 && !c.ack.interactive);
+    if two_segments || quick || c.recv.has_gap() {
+        c.ack_now(SendReason::Ack);
+        return;
+    }
+    let srtt = c.rtt.srtt().unwrap_or(ATO_MAX);
+    let delay =
+        if c.ack.interactive || c.ack.ato.is_zero() { c.ack.ato } else { c.ack.ato.min(srtt.max(ATO_MIN)) };
+    c.timers.arm_earlier(Timer::DelayedAck, now + delay.min(ATO_MAX));
+}

@@ -1,0 +1,19 @@
+//! Initial sequence numbers (RFC 9293 3.4.1, RFC 6528) and timestamp offsets (RFC 7323 5.4).
+
+use super::Tuple;
+use crate::hash::Secrets;
+use crate::time::Instant;
+
+/// ISN = M + F(four-tuple, secret): a clock of 4 µs, and a keyed hash.
+pub(crate) fn initial_sequence(secrets: &Secrets, tuple: &Tuple, now: Instant) -> u32 {
+    let clock = (now.as_micros() / 4) as u32;
+    clock.wrapping_add(
+        secrets.isn.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish() as u32
+    )
+}
+
+/// Keyed by the four-tuple, never random for each connection: a port that is used again must not go back in
+/// time, or PAWS would reject its segments.
+pub(crate) fn timestamp_offset(secrets: &Secrets, tuple: &Tuple) -> u32 {
+    secrets.timestamps.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish() as u32
+}

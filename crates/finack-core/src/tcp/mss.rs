@@ -1,0 +1,103 @@
+//! Segment sizes (RFC 9293 3.7.1, RFC 6691) and what path MTU discovery does to them (RFC 1191, RFC 8201).
+
+use finack_wire::tcp::HEADER_LEN;
+
+use super::Tuple;
+use super::congestion::Control;
+use super::seq::Pos;
+use super::tcb::Connection;
+use super::timers::Timer;
+use crate::cx::Cx;
+use crate::options::SocketOptions;
+use crate::settings::Settings;
+use crate::time::Instant;
+use crate::trace::TraceKind;
+
+/// RFC 9293 MUST-15: what a peer without the option takes.
+const DEFAULT_V4: u16 = 536;
+const DEFAULT_V6: u16 = 1220;
+/// Timestamps and their padding in each segment.
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// The MSS option of our SYN (RFC 9293 MUST-14, MUST-67): what fits the interface, options not counted.
+pub(crate) fn offered(tuple: &Tuple, mtu: usize, options: &SocketOptions) -> u16 {
+    let fits = mtu.saturating_sub(tuple.ip_header_len() + HEADER_LEN).clamp(1, 65_495) as u16;
+    options.max_segment.map_or(fits, |most| fits.min(most.max(1)))
+}
+
+/// The most that the peer takes, by its option or the default, and by TCP_MAXSEG.
+pub(crate) fn of_peer(is_v6: bool, option: Option<u16>, options: &SocketOptions, settings: &Settings) -> u16 {
+    let default = if is_v6 { DEFAULT_V6 } else { DEFAULT_V4 };
+    let least = settings.tcp_min_snd_mss.min(65_495) as u16;
+    let peer = option.filter(|&mss| mss > 0).unwrap_or(default).max(least);
+    options.max_segment.map_or(peer, |most| peer.min(most.max(1)))
+}
+
+/// Payload bytes of a full segment on a path of `mtu` (RFC 9293 MUST-16).
+pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, timestamps: bool, settings: &Settings) -> u16 {
+    let path = mtu.saturating_sub(tuple.ip_header_len() + HEADER_LEN).min(65_495) as u16;
+    let options = if timestamps { TIMESTAMPS_LEN } else { 0 };
+    let least = (settings.tcp_min_snd_mss.min(65_495) as u16).saturating_sub(options).max(8);
+    path.min(peer).saturating_sub(options).max(least)
+}
+
+impl Connection {
+    /// The peer's SYN told what it takes.
+    pub(crate) fn set_peer_mss(&mut self, cx: &Cx, option: Option<u16>) {
+        self.agreed.peer_mss = of_peer(self.tuple.is_v6(), option, &self.options, &cx.settings);
+        let mtu = cx.device.mtu.min(self.path_mtu as usize);
+        self.mss = effective(&self.tuple, mtu, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
+        self.congestion = super::congestion::Controller::new_reno(initial);
+        self.rcv_mss = self.mss.min(536);
+    }
+
+    /// The path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes out again
+    /// at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.3).
+    pub(crate) fn lower_path_mtu(&mut self, cx: &mut Cx, now: Instant, mtu: u32) {
+        let old = self.mss;
+        self.path_mtu = self.path_mtu.min(mtu);
+        let path = cx.device.mtu.min(self.path_mtu as usize);
+        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        if self.mss >= old {
+            return;
+        }
+        cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
+        self.congestion.on_mss_change(u64::from(self.mss));
+        if self.snd_nxt - self.snd_una > Pos::from(self.mss) && self.state.is_synchronized() {
+            self.recovery.on_path_change(&mut self.rtx, self.snd_nxt);
+            self.timers.stop(Timer::Retransmit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn tuple() -> Tuple {
+        let local = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+        Tuple { local, remote: local, local_port: 1, remote_port: 2 }
+    }
+
+    /// RFC 9293 MUST-15: no option means 536.
+    #[test]
+    fn a_peer_without_the_option_gets_the_default() {
+        let (options, settings) = (SocketOptions::default(), Settings::default());
+        assert_eq!(of_peer(false, None, &options, &settings), 536);
+        assert_eq!(of_peer(true, None, &options, &settings), 1220);
+        assert_eq!(of_peer(false, Some(0), &options, &settings), 536);
+        assert_eq!(of_peer(false, Some(1), &options, &settings), 48);
+    }
+
+    /// RFC 9293 MUST-16: the smaller of path and peer, less the options of every segment.
+    #[test]
+    fn the_effective_size_leaves_room_for_options() {
+        let settings = Settings::default();
+        assert_eq!(effective(&tuple(), 1500, 1460, true, &settings), 1448);
+        assert_eq!(effective(&tuple(), 1500, 536, false, &settings), 536);
+        assert_eq!(effective(&tuple(), 576, 1460, false, &settings), 536);
+    }
+}

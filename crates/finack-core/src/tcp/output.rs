@@ -1,0 +1,336 @@
+//! What to send next (RFC 9293 3.8.6, 3.10): decided purely, then committed.
+
+use finack_wire::tcp::Flags;
+use finack_wire::tcp_options::TcpOptions;
+
+use super::State;
+use super::congestion::Control;
+use super::send::{Marks, Sent};
+use super::seq::Pos;
+use super::tcb::Connection;
+use super::timers::Timer;
+use crate::cx::Cx;
+use crate::settings::Profile;
+use crate::time::Instant;
+use crate::trace::{RetransmitReason, SendReason, TraceKind};
+
+/// Payload bytes of the largest unit; the IP length field bounds it.
+const MAX_UNIT: usize = 65_535 - 40 - 60;
+/// Linux holds a partial segment back for at most this long under TCP_CORK.
+const CORK_MAX: core::time::Duration = core::time::Duration::from_millis(200);
+
+/// What goes out next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// SYN, or SYN,ACK once the peer's SYN is here.
+    Syn,
+    /// Positions that were taken for lost, again.
+    Resend { start: Pos, end: Pos },
+    /// New data, perhaps with our FIN at its end.
+    Data { start: Pos, end: Pos },
+    /// Something old that the peer must answer: a zero-window or keep-alive probe.
+    Probe(SendReason),
+    /// A bare ACK.
+    Ack(SendReason),
+}
+
+/// Decides. Nothing is changed.
+pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
+    if c.facts.syn_due {
+        return Some(Plan::Syn);
+    }
+    if !c.state.is_synchronized() {
+        // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
+        return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
+    }
+    if let Some(plan) = resend(c) {
+        return Some(plan);
+    }
+    if c.rtx.lost() == 0
+        && let Some(plan) = new_data(c, cx)
+    {
+        return Some(plan);
+    }
+    if c.facts.probe_due {
+        return Some(Plan::Probe(SendReason::WindowProbe));
+    }
+    if c.facts.keepalive_due {
+        return Some(Plan::Probe(SendReason::KeepAlive));
+    }
+    c.ack.now.map(Plan::Ack)
+}
+
+fn unit_limit(c: &Connection) -> Pos {
+    let mss = usize::from(c.mss.max(1));
+    (MAX_UNIT / mss * mss).max(mss) as Pos
+}
+
+fn resend(c: &Connection) -> Option<Plan> {
+    let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
+    let first = unit.start == c.snd_una;
+    // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.
+    if !first && unit.end > c.snd_edge() {
+        return None;
+    }
+    let room = c.congestion.cwnd().saturating_sub(c.in_flight());
+    let mss = Pos::from(c.mss);
+    // The first segment goes out whatever the window: nothing else can bring news.
+    let room = if first { room.max(mss as u64) } else { room } as Pos;
+    if room < mss.min(unit.end - unit.start) {
+        return None;
+    }
+    let end = unit.end.min(unit.start + room / mss * mss).min(unit.start + unit_limit(c));
+    let end = if end <= unit.start { unit.end.min(unit.start + mss) } else { end };
+    Some(Plan::Resend { start: unit.start, end })
+}
+
+fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
+    let (start, end) = (c.snd_nxt, c.snd_end());
+    let all = end - start;
+    if all <= 0 {
+        return None;
+    }
+    let mss = Pos::from(c.mss);
+    let window = c.snd_edge() - start;
+    let cwnd_room = c.congestion.cwnd().saturating_sub(c.in_flight()) as Pos;
+    let data = c.send.end() - start;
+    if data <= 0 {
+        // Only the FIN is left. It occupies a sequence number, so the window counts for it.
+        return (window >= 1).then_some(Plan::Data { start, end });
+    }
+    let limit = data.min(window).min(cwnd_room).min(unit_limit(c));
+    if limit <= 0 {
+        return None;
+    }
+    if limit < data {
+        // Not all of it goes now: whole segments only, unless the window is small for good.
+        let whole = limit / mss * mss;
+        if whole > 0 {
+            return Some(Plan::Data { start, end: start + whole });
+        }
+        let by_window = limit == window && limit < cwnd_room.min(mss);
+        let half = by_window && limit >= Pos::from(c.snd_max_wnd / 2) && c.snd_nxt == c.snd_una;
+        return (half || (by_window && c.facts.push_small))
+            .then_some(Plan::Data { start, end: start + limit });
+    }
+    let tail = data % mss;
+    let fin = c.facts.fin_queued;
+    if tail == 0 || fin || c.facts.push_small || may_send_small(c, cx, data > tail) {
+        let end = if fin && window > data { end } else { start + data };
+        return Some(Plan::Data { start, end });
+    }
+    (data > tail).then_some(Plan::Data { start, end: start + data - tail })
+}
+
+/// Nagle's algorithm (RFC 9293 3.7.4), in Minshall's variant as Linux has it: a partial segment waits while an
+/// earlier partial one is out; under the RFC's profile while anything is out. CORK and MSG_MORE hold it always.
+fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
+    if c.options.cork || c.facts.more {
+        return false;
+    }
+    if c.options.nodelay || c.snd_up.is_some_and(|up| up > c.snd_nxt) {
+        return true;
+    }
+    match cx.settings.profile {
+        Profile::Linux => c.snd_small <= c.snd_una,
+        Profile::Rfc => c.snd_nxt == c.snd_una && !follows_full,
+    }
+}
+
+/// Carries a plan out, up to the point where headers are written.
+pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan) {
+    match *plan {
+        Plan::Syn => commit_syn(c, cx, now),
+        Plan::Resend { start, end } => commit_resend(c, cx, now, start, end),
+        Plan::Data { start, end } => commit_data(c, cx, now, start, end),
+        Plan::Probe(reason) => {
+            if reason == SendReason::WindowProbe {
+                c.facts.probe_due = false;
+                cx.counters.tcp_window_probes += 1;
+            } else {
+                c.facts.keepalive_due = false;
+            }
+        }
+        Plan::Ack(_) => {}
+    }
+    c.last_send_at = now;
+}
+
+fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
+    c.facts.syn_due = false;
+    if c.snd_nxt == 0 {
+        c.snd_nxt = 1;
+        c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
+    } else {
+        c.rtx.resent(0, 1, now);
+        c.facts.syn_resent = true;
+        note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
+    }
+    if !c.timers.is_armed(Timer::Retransmit) {
+        c.restart_retransmit(cx, now);
+    }
+}
+
+fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sent {
+    Sent {
+        start,
+        end,
+        marks,
+        sent_at: now,
+        delivered: c.delivered,
+        delivered_at: c.delivered_at,
+        first_sent_at: c.first_sent_at,
+        in_flight: u32::try_from(c.in_flight() + (end - start) as u64).unwrap_or(u32::MAX),
+        app_limited: end == c.snd_end(),
+    }
+}
+
+fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
+    let mss = Pos::from(c.mss);
+    let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
+    let data_end = end.min(c.send.end());
+    if c.rtx.is_empty() {
+        c.first_sent_at = now;
+        c.delivered_at = now;
+        c.trouble_since = Some(now);
+    }
+    if (data_end - start) % mss != 0 {
+        c.snd_small = data_end;
+    }
+    let marks = if has_fin { Marks::FIN } else { Marks::default() };
+    c.rtx.push(unit(c, now, start, end, marks));
+    c.snd_nxt = end;
+    c.facts.push_small = false;
+    c.facts.probe_due = false;
+    c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    c.stats.bytes_sent += (data_end - start).max(0) as u64;
+    // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
+    if now.since(c.ack.data_at) < c.ack.ato {
+        c.ack.interactive = true;
+    }
+    let only = c.rtx.front().is_some_and(|u| u.start == start);
+    if only || !c.timers.is_armed(Timer::Retransmit) {
+        c.backoff = 0;
+        c.probes = 0;
+        c.restart_retransmit(cx, now);
+    }
+    if end == c.snd_end() {
+        c.timers.stop(Timer::Cork);
+    }
+}
+
+/// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.
+pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
+    let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
+    let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
+    if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
+        let rtos = idle.as_nanos() / rto.as_nanos().max(1);
+        let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
+        c.congestion.on_idle(rtos as u32, initial);
+    }
+}
+
+fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
+    let reason = match c.recovery.phase {
+        super::recovery::Phase::Loss if c.retries == 0 => RetransmitReason::PathMtu,
+        super::recovery::Phase::Loss => RetransmitReason::Timeout,
+        _ if start > c.snd_una && !c.agreed.sack => RetransmitReason::PartialAck,
+        _ => RetransmitReason::FastRetransmit,
+    };
+    c.rtx.resent(start, end, now);
+    note_resent(c, cx, now, start, end, reason);
+    if !c.timers.is_armed(Timer::Retransmit) {
+        c.restart_retransmit(cx, now);
+    }
+}
+
+fn note_resent(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    start: Pos,
+    end: Pos,
+    reason: RetransmitReason,
+) {
+    let bytes = (end - start) as u64;
+    let segments = bytes.div_ceil(u64::from(c.mss.max(1)));
+    c.stats.bytes_retrans += bytes;
+    c.stats.bytes_sent += bytes;
+    c.stats.retrans_segs = c.stats.retrans_segs.saturating_add(segments as u32);
+    cx.counters.tcp_retrans_segs += segments;
+    cx.counters.count_retransmit(reason);
+    let kind = TraceKind::Retransmit { reason, seq: c.snd_seq(start), len: bytes as u32 };
+    cx.trace(now, c.trace_id, &c.tuple, kind);
+}
+
+/// After sending has come to a stop: which timer will bring it on again?
+pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
+    let unsent = c.snd_end() > c.snd_nxt;
+    if !unsent || !c.state.is_synchronized() {
+        return;
+    }
+    let blocked_by_window = c.snd_edge() - c.snd_nxt < Pos::from(c.mss).min(c.snd_end() - c.snd_nxt);
+    if c.rtx.is_empty() && blocked_by_window {
+        // RFC 9293 MUST-35 to MUST-37: probe, first after an RTO, then ever more rarely.
+        if !c.timers.is_armed(Timer::Retransmit) {
+            c.trouble_since.get_or_insert(now);
+            let rto = c.rto(cx);
+            c.timers.arm(Timer::Retransmit, now + rto);
+        }
+    } else if c.options.cork || c.facts.more {
+        c.timers.arm_earlier(Timer::Cork, now + CORK_MAX);
+    }
+}
+
+/// Flags and options of a segment `start..end` of a unit.
+pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool) -> TcpOptions {
+    let mut options = TcpOptions::default();
+    if c.agreed.timestamps {
+        options.timestamps = Some((c.ts_val(now), c.ts_recent));
+    }
+    if c.agreed.sack && !with_data {
+        add_sack_blocks(c, cx, &mut options);
+    }
+    options
+}
+
+/// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
+fn add_sack_blocks(c: &Connection, cx: &Cx, options: &mut TcpOptions) {
+    let most = if c.agreed.timestamps { 3 } else { 4 };
+    let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
+    let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
+    for (start, end) in blocks.take(most) {
+        // A FIN that came with the data occupies the number behind it.
+        let end = end + Pos::from(c.rcv_fin == Some(end) && !c.facts.fin_received);
+        options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
+    }
+}
+
+/// The options of our SYN or SYN,ACK.
+pub(crate) fn syn_options(c: &Connection, now: Instant, our_mss: u16) -> TcpOptions {
+    TcpOptions {
+        mss: Some(our_mss),
+        window_scale: c.agreed.scaling.then_some(c.agreed.rcv_wscale),
+        sack_permitted: c.agreed.sack,
+        timestamps: c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent)),
+        ..TcpOptions::default()
+    }
+}
+
+/// The URG flag and pointer for a segment that begins at `start` (RFC 9293 3.8.5).
+pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
+    let Some(up) = c.snd_up.filter(|&up| up > start) else { return (Flags::default(), 0) };
+    // Linux points behind the last urgent byte (RFC 6093 3.1), tcp_stdurg=1 at it.
+    let distance = up - start - Pos::from(cx.settings.tcp_stdurg == 1);
+    (Flags::URG, u16::try_from(distance).unwrap_or(u16::MAX))
+}
+
+/// An ACK has just gone out with a segment.
+pub(crate) fn acknowledged(c: &mut Connection) {
+    c.rcv_acked = c.rcv_nxt();
+    c.ack.pending = false;
+    c.ack.now = None;
+    c.ack.dsack = None;
+    c.ack.quick = c.ack.quick.saturating_sub(1);
+    c.timers.stop(Timer::DelayedAck);
+}

@@ -1,0 +1,125 @@
+//! Round-trip time and retransmission time-out (RFC 6298).
+
+use core::time::Duration;
+
+use crate::settings::{Profile, Settings};
+
+/// RFC 6298 2.1: before the first sample.
+const INITIAL_RTO_US: u64 = 1_000_000;
+/// RFC 6298 2.4, which Linux lowers to `tcp_rto_min_us`.
+const RFC_MIN_RTO_US: u64 = 1_000_000;
+
+/// The estimator. Times in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rtt {
+    srtt: u32,
+    rttvar: u32,
+    min: u32,
+    rto: u32,
+}
+
+impl Rtt {
+    pub(crate) const fn new() -> Self {
+        Self { srtt: 0, rttvar: 0, min: u32::MAX, rto: INITIAL_RTO_US as u32 }
+    }
+
+    /// Takes a sample; Karn's rule is the caller's.
+    pub(crate) fn sample(&mut self, rtt: Duration, settings: &Settings) {
+        let sample = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).clamp(1, u32::MAX / 16);
+        self.min = self.min.min(sample);
+        if self.srtt == 0 {
+            self.srtt = sample;
+            self.rttvar = sample / 2;
+        } else {
+            // RFC 6298 2.3: alpha = 1/8, beta = 1/4; the variation first, with the old mean.
+            self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(sample) / 4;
+            self.srtt = self.srtt - self.srtt / 8 + sample / 8;
+            self.srtt = self.srtt.max(1);
+        }
+        self.update(settings);
+    }
+
+    fn update(&mut self, settings: &Settings) {
+        let max = settings.tcp_rto_max_ms * 1000;
+        let (srtt, four_var) = (u64::from(self.srtt), u64::from(self.rttvar) * 4);
+        let rto = match settings.profile {
+            // Linux adds the floor to the mean, so that a steady path keeps some slack.
+            Profile::Linux => srtt + four_var.max(settings.tcp_rto_min_us),
+            Profile::Rfc => (srtt + four_var).max(RFC_MIN_RTO_US),
+        };
+        self.rto = rto.min(max) as u32;
+    }
+
+    /// RFC 6298 5.7: data after a SYN that had to be sent again starts with 3 seconds, unless a sample came since.
+    pub(crate) fn after_lost_syn(&mut self) {
+        if self.srtt == 0 {
+            self.rto = 3_000_000;
+        }
+    }
+
+    /// The time-out without back-off.
+    pub(crate) const fn base(&self) -> Duration {
+        Duration::from_micros(self.rto as u64)
+    }
+
+    /// The time-out doubled `backoff` times, within the settings' maximum (RFC 6298 5.5).
+    pub(crate) fn backed_off(&self, backoff: u32, settings: &Settings) -> Duration {
+        let doubled = u64::from(self.rto) << backoff.min(24);
+        Duration::from_micros(doubled.min(settings.tcp_rto_max_ms * 1000))
+    }
+
+    /// SRTT, if there was a sample.
+    pub(crate) const fn srtt(&self) -> Option<Duration> {
+        if self.srtt == 0 { None } else { Some(Duration::from_micros(self.srtt as u64)) }
+    }
+
+    pub(crate) const fn rttvar(&self) -> Duration {
+        Duration::from_micros(self.rttvar as u64)
+    }
+
+    pub(crate) const fn min(&self) -> Duration {
+        if self.min == u32::MAX { Duration::ZERO } else { Duration::from_micros(self.min as u64) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linux() -> Settings {
+        Settings::default()
+    }
+
+    /// RFC 6298 2.1 to 2.3.
+    #[test]
+    fn the_estimator_follows_the_formulas() {
+        let (mut rtt, mut settings) = (Rtt::new(), linux());
+        settings.profile = Profile::Rfc;
+        assert_eq!(rtt.base(), Duration::from_secs(1));
+        rtt.sample(Duration::from_millis(800), &settings);
+        assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (800_000, 400_000, 2_400_000));
+        rtt.sample(Duration::from_millis(400), &settings);
+        assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (750_000, 400_000, 2_350_000));
+    }
+
+    /// RFC 6298 2.4: at least a second; Linux: at least 200 ms above the mean.
+    #[test]
+    fn the_floor_depends_on_the_profile() {
+        let (mut a, mut b, mut rfc) = (Rtt::new(), Rtt::new(), linux());
+        rfc.profile = Profile::Rfc;
+        for _ in 0..50 {
+            a.sample(Duration::from_millis(10), &linux());
+            b.sample(Duration::from_millis(10), &rfc);
+        }
+        assert_eq!(a.base().as_millis(), 210);
+        assert_eq!(b.base(), Duration::from_secs(1));
+    }
+
+    /// RFC 6298 5.5: each time-out doubles, up to the maximum.
+    #[test]
+    fn back_off_doubles_up_to_the_maximum() {
+        let rtt = Rtt::new();
+        let rto = |n| rtt.backed_off(n, &linux()).as_secs();
+        assert_eq!([rto(0), rto(1), rto(2), rto(6), rto(7), rto(60)], [1, 2, 4, 64, 120, 120]);
+    }
+}

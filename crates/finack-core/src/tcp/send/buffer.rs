@@ -1,0 +1,154 @@
+//! The send buffer: what the application wrote and the peer has not acknowledged.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::device::MAX_SLICES;
+use crate::pool::Pool;
+use crate::tcp::seq::Pos;
+
+#[derive(Clone, Debug)]
+struct Block {
+    start: Pos,
+    data: Vec<u8>,
+}
+
+/// Bytes `start..end` of the stream, in blocks of the pool.
+#[derive(Clone, Debug)]
+pub(crate) struct SendBuffer {
+    blocks: VecDeque<Block>,
+    start: Pos,
+    end: Pos,
+}
+
+impl SendBuffer {
+    /// Empty; the first byte written stands at `start`.
+    pub(crate) const fn new(start: Pos) -> Self {
+        Self { blocks: VecDeque::new(), start, end: start }
+    }
+
+    /// Where the next byte written will stand.
+    pub(crate) const fn end(&self) -> Pos {
+        self.end
+    }
+
+    /// Bytes held.
+    pub(crate) const fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Appends all of `data`.
+    pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
+        while !data.is_empty() {
+            let full = self.blocks.back().is_none_or(|b| b.data.len() == b.data.capacity());
+            if full {
+                self.blocks.push_back(Block { start: self.end, data: pool.take(data.len()) });
+            }
+            let Some(block) = self.blocks.back_mut() else { return };
+            let room = block.data.capacity() - block.data.len();
+            let (now, later) = data.split_at(room.min(data.len()));
+            block.data.extend_from_slice(now);
+            self.end += now.len() as Pos;
+            data = later;
+        }
+    }
+
+    /// Lets go of everything before `upto`.
+    pub(crate) fn release(&mut self, pool: &mut Pool, upto: Pos) {
+        let upto = upto.min(self.end);
+        if upto <= self.start {
+            return;
+        }
+        self.start = upto;
+        while let Some(block) = self.blocks.front() {
+            if block.start + block.data.len() as Pos > upto {
+                break;
+            }
+            if let Some(block) = self.blocks.pop_front() {
+                pool.give(block.data);
+            }
+        }
+        if self.blocks.is_empty() && self.blocks.capacity() > 16 {
+            self.blocks = VecDeque::new();
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.release(pool, self.end);
+        self.blocks = VecDeque::new();
+    }
+
+    /// Lends bytes `from..to` in slices; answers how many slices, and how many bytes they hold, which is
+    /// less than asked where the slices do not suffice.
+    pub(crate) fn slices<'a>(
+        &'a self,
+        from: Pos,
+        to: Pos,
+        out: &mut [&'a [u8]; MAX_SLICES],
+    ) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut at = from.max(self.start);
+        let to = to.min(self.end);
+        let first = self.blocks.partition_point(|b| b.start + b.data.len() as Pos <= at);
+        for block in self.blocks.range(first..) {
+            if at >= to || count == MAX_SLICES {
+                break;
+            }
+            let skip = (at - block.start) as usize;
+            let take = (block.data.len() - skip).min((to - at) as usize);
+            out[count] = &block.data[skip..skip + take];
+            count += 1;
+            bytes += take;
+            at += take as Pos;
+        }
+        (count, bytes)
+    }
+
+    /// The byte at `pos`, for the urgent mark and tests.
+    #[cfg(test)]
+    pub(crate) fn byte(&self, pos: Pos) -> Option<u8> {
+        let mut out = [&[][..]; MAX_SLICES];
+        let (count, _) = self.slices(pos, pos + 1, &mut out);
+        if count == 0 { None } else { out[0].first().copied() }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.blocks.iter().map(|b| b.data.capacity()).sum::<usize>()
+            + self.blocks.capacity() * size_of::<Block>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_cover_what_was_written_across_blocks() {
+        let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+        let data: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+        for piece in data.chunks(7_777) {
+            buffer.append(&mut pool, piece);
+        }
+        assert_eq!((buffer.len(), buffer.end()), (data.len(), 200_001));
+        buffer.release(&mut pool, 50_001);
+        let mut out = [&[][..]; MAX_SLICES];
+        let (count, bytes) = buffer.slices(60_001, 125_001, &mut out);
+        assert_eq!(bytes, 65_000);
+        assert_eq!(out[..count].concat(), data[60_000..125_000]);
+        assert_eq!(buffer.byte(50_001), Some(data[50_000]));
+        buffer.clear(&mut pool);
+        assert_eq!((buffer.len(), buffer.memory()), (0, 0));
+    }
+
+    #[test]
+    fn slices_end_where_their_number_is_used_up() {
+        let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+        for _ in 0..40 {
+            buffer.append(&mut pool, &[7; crate::pool::SMALL]);
+        }
+        let mut out = [&[][..]; MAX_SLICES];
+        let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
+        assert_eq!((count, bytes), (MAX_SLICES, MAX_SLICES * crate::pool::SMALL));
+    }
+}

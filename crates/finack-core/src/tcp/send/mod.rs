@@ -1,0 +1,7 @@
+//! The send side: bytes the application wrote, and what of them is out.
+
+mod buffer;
+mod queue;
+
+pub(crate) use buffer::SendBuffer;
+pub(crate) use queue::{AckSummary, Marks, RetransmitQueue, Sent};

@@ -1,0 +1,349 @@
+//! The retransmission queue: what was sent and is not yet acknowledged (RFC 9293 3.8, RFC 6675).
+
+use alloc::collections::VecDeque;
+
+use crate::tcp::seq::Pos;
+use crate::time::Instant;
+
+/// What is known of a sent unit, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// The peer reported it in a SACK block.
+    pub(crate) const SACKED: Self = Self(1);
+    /// Taken for lost, and not sent again since.
+    pub(crate) const LOST: Self = Self(2);
+    /// Sent more than once (Karn: no round-trip sample).
+    pub(crate) const RETRANSMITTED: Self = Self(4);
+    /// The unit begins with a SYN.
+    pub(crate) const SYN: Self = Self(8);
+    /// The unit ends with a FIN.
+    pub(crate) const FIN: Self = Self(16);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// A unit of one or more segments that was sent together.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// First position (the SYN's, a byte's or the FIN's).
+    pub(crate) start: Pos,
+    /// Behind the last position.
+    pub(crate) end: Pos,
+    pub(crate) marks: Marks,
+    /// When it was sent last.
+    pub(crate) sent_at: Instant,
+    /// Bytes delivered to the peer by then, and when that was (rate samples).
+    pub(crate) delivered: u64,
+    pub(crate) delivered_at: Instant,
+    /// When the flight that it belongs to began.
+    pub(crate) first_sent_at: Instant,
+    /// Bytes in flight once it was out.
+    pub(crate) in_flight: u32,
+    /// Nothing more was there to send then.
+    pub(crate) app_limited: bool,
+}
+
+impl Sent {
+    const fn len(&self) -> u64 {
+        (self.end - self.start) as u64
+    }
+}
+
+/// What an ACK did to the queue; recovery and congestion control read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AckSummary {
+    /// Positions acknowledged cumulatively.
+    pub(crate) acked: u64,
+    /// Positions reported in SACK blocks for the first time.
+    pub(crate) newly_sacked: u64,
+    /// When the latest of the units that were sent only once and are now acknowledged was sent.
+    pub(crate) rtt_sent_at: Option<Instant>,
+    /// Something that was sent again was acknowledged.
+    pub(crate) retransmitted_acked: bool,
+    /// A SACK block made no sense.
+    pub(crate) bad_sack: bool,
+}
+
+/// Units in order; the first begins at SND.UNA.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RetransmitQueue {
+    units: VecDeque<Sent>,
+    sacked: u64,
+    lost: u64,
+}
+
+impl RetransmitQueue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    pub(crate) fn front(&self) -> Option<&Sent> {
+        self.units.front()
+    }
+
+    /// Positions that are SACKed.
+    pub(crate) const fn sacked(&self) -> u64 {
+        self.sacked
+    }
+
+    /// Positions taken for lost and not sent again.
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The position above which more than `bytes` are SACKed.
+    pub(crate) fn position_below_sacked(&self, bytes: u64) -> Option<Pos> {
+        if self.sacked <= bytes {
+            return None;
+        }
+        let mut above = 0;
+        for unit in self.units.iter().rev().filter(|u| u.marks.has(Marks::SACKED)) {
+            above += unit.len();
+            if above > bytes {
+                return Some(unit.start);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn push(&mut self, unit: Sent) {
+        self.units.push_back(unit);
+    }
+
+    /// The first positions to send again: a lost unit, and what is lost right behind it while both fit a segment.
+    pub(crate) fn first_lost_run(&self, mss: u64) -> Option<core::ops::Range<Pos>> {
+        if self.lost == 0 {
+            return None;
+        }
+        let first = self.units.iter().position(|u| u.marks.has(Marks::LOST))?;
+        let start = self.units[first].start;
+        let mut end = self.units[first].end;
+        for unit in self.units.range(first + 1..).take_while(|u| u.marks.has(Marks::LOST)) {
+            if (unit.end - start) as u64 > mss {
+                break;
+            }
+            end = unit.end;
+        }
+        Some(start..end)
+    }
+
+    /// Acknowledges everything before `una`.
+    pub(crate) fn acknowledge(&mut self, una: Pos, summary: &mut AckSummary) {
+        while let Some(unit) = self.units.front_mut() {
+            if unit.start >= una {
+                break;
+            }
+            let upto = unit.end.min(una);
+            let bytes = (upto - unit.start) as u64;
+            summary.acked += bytes;
+            if unit.marks.has(Marks::RETRANSMITTED) {
+                summary.retransmitted_acked = true;
+            } else if !unit.marks.has(Marks::SACKED) {
+                summary.rtt_sent_at = Some(unit.sent_at);
+            }
+            if unit.marks.has(Marks::SACKED) {
+                self.sacked -= bytes;
+            }
+            if unit.marks.has(Marks::LOST) {
+                self.lost -= bytes;
+            }
+            if upto < unit.end {
+                unit.start = upto;
+                break;
+            }
+            self.units.pop_front();
+        }
+        if self.units.is_empty() && self.units.capacity() > 16 {
+            self.units = VecDeque::new();
+        }
+    }
+
+    /// Splits the unit that holds `at` so that one begins there; answers the index of the unit that does.
+    fn split(&mut self, at: Pos) -> usize {
+        let index = self.units.partition_point(|u| u.end <= at);
+        let Some(unit) = self.units.get_mut(index) else { return index };
+        if unit.start >= at {
+            return index;
+        }
+        let mut tail = unit.clone();
+        unit.end = at;
+        unit.marks = unit.marks.without(Marks::FIN);
+        tail.start = at;
+        tail.marks = tail.marks.without(Marks::SYN);
+        self.units.insert(index + 1, tail);
+        index + 1
+    }
+
+    /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
+    ///
+    /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
+    /// queue grow with every byte.
+    pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
+        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
+        let first = self.units.partition_point(|u| u.end <= start);
+        if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
+            return;
+        }
+        let mut index = self.split(start);
+        self.split(end);
+        while let Some(unit) = self.units.get_mut(index) {
+            if unit.start >= end {
+                break;
+            }
+            if !unit.marks.has(Marks::SACKED) {
+                let bytes = unit.len();
+                if unit.marks.has(Marks::LOST) {
+                    self.lost -= bytes;
+                }
+                if !unit.marks.has(Marks::RETRANSMITTED) {
+                    summary.rtt_sent_at = Some(unit.sent_at);
+                }
+                unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
+                self.sacked += bytes;
+                summary.newly_sacked += bytes;
+            }
+            index += 1;
+        }
+        self.join_sacked(start);
+    }
+
+    /// The segments of which `start..end` holds all.
+    fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
+        let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
+        let first = unit_at(start)?;
+        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
+        let start = (first.start + up).min(first.end);
+        let last = unit_at(end - 1)?;
+        let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
+        (start < down).then_some((start, down))
+    }
+
+    /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
+    fn join_sacked(&mut self, near: Pos) {
+        let found = self.units.partition_point(|u| u.end <= near);
+        let mut index = found.saturating_sub(1);
+        while index + 1 < self.units.len() && index <= found + 1 {
+            let both =
+                self.units[index].marks.has(Marks::SACKED) && self.units[index + 1].marks.has(Marks::SACKED);
+            if !both {
+                index += 1;
+                continue;
+            }
+            if let Some(next) = self.units.remove(index + 1) {
+                let unit = &mut self.units[index];
+                unit.end = next.end;
+                unit.marks = unit.marks.with(next.marks);
+            }
+        }
+    }
+
+    /// Marks as lost what lies before `limit` and is neither SACKed, lost nor on its way again; answers the
+    /// positions newly marked.
+    pub(crate) fn mark_lost_before(&mut self, limit: Pos) -> u64 {
+        if self.units.front().is_none_or(|u| u.start >= limit) {
+            return 0;
+        }
+        self.split(limit);
+        let mut newly = 0;
+        for unit in self.units.iter_mut().take_while(|u| u.end <= limit) {
+            let settled = unit.marks.has(Marks::SACKED)
+                || unit.marks.has(Marks::LOST)
+                || unit.marks.has(Marks::RETRANSMITTED);
+            if !settled {
+                unit.marks = unit.marks.with(Marks::LOST);
+                newly += unit.len();
+            }
+        }
+        self.lost += newly;
+        newly
+    }
+
+    /// Marks the first `bytes` of what is out as lost, sent again already or not.
+    pub(crate) fn mark_front_lost(&mut self, bytes: u64) -> u64 {
+        let Some(front) = self.units.front() else { return 0 };
+        let limit = front.start + bytes as Pos;
+        let limit = limit.min(front.end);
+        self.split(limit);
+        let Some(front) = self.units.front_mut() else { return 0 };
+        if front.marks.has(Marks::SACKED) || front.marks.has(Marks::LOST) {
+            return 0;
+        }
+        front.marks = front.marks.with(Marks::LOST);
+        let bytes = front.len();
+        self.lost += bytes;
+        bytes
+    }
+
+    /// After a time-out all that is not SACKed counts as lost (RFC 6675 5.1); with `renege` the SACK marks go
+    /// too, because the peer threw away what it had reported (RFC 2018 8).
+    pub(crate) fn mark_all_lost(&mut self, renege: bool) {
+        self.lost = 0;
+        for unit in &mut self.units {
+            if renege && unit.marks.has(Marks::SACKED) {
+                unit.marks = unit.marks.without(Marks::SACKED);
+                self.sacked -= (unit.end - unit.start) as u64;
+            }
+            if !unit.marks.has(Marks::SACKED) {
+                unit.marks = unit.marks.with(Marks::LOST);
+                self.lost += (unit.end - unit.start) as u64;
+            }
+        }
+    }
+
+    /// The SACKed front of the queue: the peer reported it and yet did not acknowledge it.
+    pub(crate) fn front_is_sacked(&self) -> bool {
+        self.units.front().is_some_and(|u| u.marks.has(Marks::SACKED))
+    }
+
+    /// `start..end` was sent again.
+    pub(crate) fn resent(&mut self, start: Pos, end: Pos, now: Instant) {
+        let first = self.split(start);
+        self.split(end);
+        for unit in self.units.range_mut(first..) {
+            if unit.start >= end {
+                break;
+            }
+            if unit.marks.has(Marks::LOST) {
+                self.lost -= (unit.end - unit.start) as u64;
+            }
+            unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
+            unit.sent_at = now;
+        }
+    }
+
+    /// Whether anything at all was sent again and is still out.
+    pub(crate) fn any_retransmitted(&self) -> bool {
+        self.units.iter().any(|u| u.marks.has(Marks::RETRANSMITTED))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.units.capacity() * size_of::<Sent>()
+    }
+
+    /// Counters that must equal what they count; `false` names a bug.
+    #[cfg(test)]
+    pub(crate) fn is_consistent(&self) -> bool {
+        let sum = |mark| {
+            self.units.iter().filter(|u| u.marks.has(mark)).map(|u| (u.end - u.start) as u64).sum::<u64>()
+        };
+        let ordered = self.units.iter().zip(self.units.iter().skip(1)).all(|(a, b)| a.end == b.start);
+        ordered && sum(Marks::SACKED) == self.sacked && sum(Marks::LOST) == self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+
+fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
+    let mut queue = RetransmitQueue::default();
+    for (i, &(start, end)) in units.iter().enumerate() {
+        queue.push(Sent {
+            start,
+            end,
+            marks: Marks::default(),
+            sent_at: Instant::from_millis(i as u64),
+            delivered: 0,
+            delivered_at: Instant::ZERO,
+            first_sent_at: Instant::ZERO,
+            in_flight: 0,
+            app_limited: false,
+        });
+    }
+    queue
+}
+
+fn marked(queue: &RetransmitQueue, mark: Marks) -> alloc::vec::Vec<(Pos, Pos)> {
+    queue.units.iter().filter(|u| u.marks.has(mark)).map(|u| (u.start, u.end)).collect()
+}
+
+/// A unit of several segments is split where a SACK block begins and ends (RFC 2018).
+#[test]
+fn a_partial_sack_splits_a_unit() {
+    let mut q = queue(&[(1, 1001)]);
+    let mut summary = AckSummary::default();
+    q.sack(301, 601, 100, &mut summary);
+    assert_eq!(marked(&q, Marks::SACKED), [(301, 601)]);
+    assert_eq!((q.sacked(), summary.newly_sacked, q.units.len()), (300, 300, 3));
+    assert!(q.is_consistent());
+}
+
+/// A block that is reported again changes nothing.
+#[test]
+fn a_repeated_sack_is_no_news() {
+    let mut q = queue(&[(1, 1001)]);
+    q.sack(301, 601, 100, &mut AckSummary::default());
+    let mut summary = AckSummary::default();
+    q.sack(301, 601, 100, &mut summary);
+    assert_eq!(summary, AckSummary::default());
+}
+
+/// However finely a peer cuts its SACK blocks, neighbours are joined: the queue stays small.
+#[test]
+fn adjacent_sacks_do_not_let_the_queue_grow() {
+    let mut q = queue(&[(1, 10_001)]);
+    for at in (101..9_000).step_by(10) {
+        q.sack(at, at + 10, 100, &mut AckSummary::default());
+    }
+    assert!(q.units.len() <= 3, "{} units", q.units.len());
+    assert!(q.is_consistent());
+}
+
+/// RFC 6298 3 (Karn): what was sent twice gives no sample.
+#[test]
+fn an_ack_of_something_resent_gives_no_sample() {
+    let mut q = queue(&[(1, 101), (101, 201)]);
+    q.mark_front_lost(100);
+    q.resent(1, 101, Instant::from_millis(50));
+    let mut summary = AckSummary::default();
+    q.acknowledge(101, &mut summary);
+    assert_eq!((summary.acked, summary.rtt_sent_at, summary.retransmitted_acked), (100, None, true));
+    q.acknowledge(201, &mut summary);
+    assert_eq!(summary.rtt_sent_at, Some(Instant::from_millis(1)));
+    assert!(q.is_empty() && q.is_consistent());
+}
+
+/// RFC 2018 8: when the peer reneges, all that it had SACKed must be sent again.
+#[test]
+fn reneging_makes_sacked_data_lost() {
+    let mut q = queue(&[(1, 101), (101, 201), (201, 301)]);
+    q.sack(101, 201, 100, &mut AckSummary::default());
+    q.mark_all_lost(false);
+    assert_eq!(q.lost(), 200);
+    q.mark_all_lost(true);
+    assert_eq!((q.lost(), q.sacked()), (300, 0));
+    assert!(q.is_consistent());
+}
+
+/// An ACK in the middle of a unit leaves its rest.
+#[test]
+fn a_partial_ack_trims_a_unit() {
+    let mut q = queue(&[(1, 1001)]);
+    q.mark_lost_before(501);
+    let mut summary = AckSummary::default();
+    q.acknowledge(301, &mut summary);
+    assert_eq!((summary.acked, q.lost(), q.front().map(|u| u.start)), (300, 200, Some(301)));
+    assert!(q.is_consistent());
+}

@@ -1,0 +1,450 @@
+//! The transmission control block of a connection (RFC 9293 3.3.1).
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::congestion::{Control, Controller};
+use super::recovery::{Recovery, Rtt};
+use super::recv::RecvQueue;
+use super::send::{RetransmitQueue, SendBuffer};
+use super::seq::{self, Pos};
+use super::timers::{Timer, Timers};
+use super::{State, Tuple};
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::options::SocketOptions;
+use crate::stack::Ready;
+use crate::time::Instant;
+use crate::timer::TimerKey;
+use crate::trace::{SendReason, TraceKind};
+
+/// The largest window that can be had without scaling.
+pub(crate) const MAX_UNSCALED: u32 = 65_535;
+/// Linux's least time that an ACK is delayed.
+pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
+/// Linux's greatest (RFC 9293 MUST-58 would allow 500 ms).
+pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
+/// ACKs that are not delayed at the start of a connection and after trouble.
+const QUICK_ACKS: u8 = 16;
+
+/// What the two SYNs agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Negotiated {
+    /// Both sides sent timestamps.
+    pub(crate) timestamps: bool,
+    /// Both sides permitted SACK.
+    pub(crate) sack: bool,
+    /// Both sides offered scaling: shift of the peer's windows and of ours.
+    pub(crate) scaling: bool,
+    pub(crate) snd_wscale: u8,
+    pub(crate) rcv_wscale: u8,
+    /// The peer's MSS option (or the default), bounded by TCP_MAXSEG.
+    pub(crate) peer_mss: u16,
+}
+
+/// When and how an ACK is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckState {
+    /// Something was received that no ACK that we sent covers.
+    pub(crate) pending: bool,
+    /// It goes out at once, for this reason.
+    pub(crate) now: Option<SendReason>,
+    /// ACKs left that are not delayed.
+    pub(crate) quick: u8,
+    /// The application answers what it receives: data will carry the ACK.
+    pub(crate) interactive: bool,
+    /// How long ACKs are delayed; zero before data came.
+    pub(crate) ato: Duration,
+    /// When data came last.
+    pub(crate) data_at: Instant,
+    /// When the last answer to something unacceptable went out.
+    pub(crate) challenge_at: Option<Instant>,
+    /// A duplicate to report (RFC 2883).
+    pub(crate) dsack: Option<(Pos, Pos)>,
+}
+
+/// Urgent data (RFC 9293 3.8.5, RFC 6093).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Urgent {
+    /// Position of the urgent byte in the receive stream.
+    pub(crate) mark: Option<Pos>,
+    /// The byte, taken out of the stream when it arrived.
+    pub(crate) byte: Option<u8>,
+    /// It was read with MSG_OOB.
+    pub(crate) taken: bool,
+}
+
+/// Counts for `tcp_info`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_retrans: u64,
+    pub(crate) segs_out: u64,
+    pub(crate) segs_in: u64,
+    pub(crate) retrans_segs: u32,
+}
+
+/// Facts of one bit each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
+    /// The application let go of it.
+    pub(crate) orphan: bool,
+    /// It stands in the table of connections.
+    pub(crate) indexed: bool,
+    /// It waits in a listener's queue.
+    pub(crate) unaccepted: bool,
+    /// The program chose its port by `bind`.
+    pub(crate) explicit_port: bool,
+    /// The application will write no more.
+    pub(crate) fin_queued: bool,
+    /// The application will read no more.
+    pub(crate) read_shut: bool,
+    /// The peer's FIN was processed.
+    pub(crate) fin_received: bool,
+    /// A SYN or SYN,ACK is to be sent.
+    pub(crate) syn_due: bool,
+    /// A zero-window probe is to be sent.
+    pub(crate) probe_due: bool,
+    /// A keep-alive probe is to be sent.
+    pub(crate) keepalive_due: bool,
+    /// The persist override: send what fits although it is small.
+    pub(crate) push_small: bool,
+    /// MSG_MORE: a partial segment is held back.
+    pub(crate) more: bool,
+    /// The window kept us from sending since the last ACK.
+    pub(crate) cwnd_limited: bool,
+    /// Our SYN had to be sent again.
+    pub(crate) syn_resent: bool,
+    /// Nobody was told yet that the error is there.
+    pub(crate) reset_seen: bool,
+    /// The application was told that it may not write; it waits for room.
+    pub(crate) wants_room: bool,
+    /// Waits in the transmit queue of the stack.
+    pub(crate) tx_queued: bool,
+    /// Waits in the event queue of the stack.
+    pub(crate) event_queued: bool,
+}
+
+/// A connection from SYN-SENT (or the end of its handshake) to CLOSED or TIME-WAIT.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) tuple: Tuple,
+    pub(crate) generation: u32,
+    pub(crate) trace_id: u64,
+    pub(crate) state: State,
+    pub(crate) facts: Facts,
+    pub(crate) options: Arc<SocketOptions>,
+    pub(crate) agreed: Negotiated,
+
+    // Send sequence space.
+    pub(crate) iss: u32,
+    pub(crate) snd_una: Pos,
+    pub(crate) snd_nxt: Pos,
+    pub(crate) snd_wnd: u32,
+    pub(crate) snd_max_wnd: u32,
+    pub(crate) snd_wl1: Pos,
+    pub(crate) snd_wl2: Pos,
+    /// SND.UP: behind the last urgent byte.
+    pub(crate) snd_up: Option<Pos>,
+    /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
+    pub(crate) snd_small: Pos,
+    /// Payload bytes of a full segment, options taken off.
+    pub(crate) mss: u16,
+    /// What the path takes, in bytes.
+    pub(crate) path_mtu: u32,
+    pub(crate) send: SendBuffer,
+    pub(crate) rtx: RetransmitQueue,
+
+    // Receive sequence space.
+    pub(crate) irs: u32,
+    pub(crate) recv: RecvQueue,
+    /// RCV.NXT + RCV.WND as advertised; never retreats.
+    pub(crate) rcv_edge: Pos,
+    /// Last.ACK.sent (RFC 7323).
+    pub(crate) rcv_acked: Pos,
+    /// Where the peer's FIN stands, once seen.
+    pub(crate) rcv_fin: Option<Pos>,
+    /// Bytes that may be unread.
+    pub(crate) rcv_buf: u32,
+    /// Where the application stood when the buffer was tuned last.
+    pub(crate) rcv_tuned: Pos,
+    /// Largest segment seen, an estimate of what the peer sends.
+    pub(crate) rcv_mss: u16,
+    pub(crate) urgent: Urgent,
+    pub(crate) ts_recent: u32,
+    pub(crate) ts_recent_at: Instant,
+    pub(crate) ts_offset: u32,
+    pub(crate) ack: AckState,
+
+    // Recovery and congestion control.
+    pub(crate) rtt: Rtt,
+    pub(crate) recovery: Recovery,
+    pub(crate) congestion: Controller,
+    pub(crate) delivered: u64,
+    pub(crate) delivered_at: Instant,
+    pub(crate) first_sent_at: Instant,
+
+    // Timers.
+    pub(crate) timers: Timers,
+    pub(crate) wheel: Option<TimerKey>,
+    pub(crate) wheel_at: Instant,
+    pub(crate) backoff: u8,
+    /// Retransmission time-outs since something new was acknowledged.
+    pub(crate) retries: u8,
+    /// Probes (zero-window or keep-alive) that nothing answered.
+    pub(crate) probes: u8,
+    /// When the oldest unanswered transmission or probe went out.
+    pub(crate) trouble_since: Option<Instant>,
+    pub(crate) last_recv_at: Instant,
+    pub(crate) last_send_at: Instant,
+    pub(crate) created_at: Instant,
+    pub(crate) state_since: Instant,
+
+    // The application.
+    pub(crate) error: Option<Error>,
+    pub(crate) soft_error: Option<Error>,
+    pub(crate) ready: Ready,
+    /// Bytes that the memory budget counts for it.
+    pub(crate) charged: u64,
+    pub(crate) listener: u32,
+    pub(crate) stats: Stats,
+}
+
+/// What a connection begins with.
+pub(crate) struct Birth {
+    pub(crate) tuple: Tuple,
+    pub(crate) generation: u32,
+    pub(crate) trace_id: u64,
+    pub(crate) options: Arc<SocketOptions>,
+    pub(crate) state: State,
+    pub(crate) iss: u32,
+    pub(crate) irs: u32,
+    pub(crate) ts_offset: u32,
+    pub(crate) agreed: Negotiated,
+    pub(crate) mss: u16,
+    pub(crate) path_mtu: u32,
+    pub(crate) now: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
+        let Birth { now, mss, options, .. } = birth;
+        let settings = &cx.settings;
+        let initial = initial_cwnd(settings.tcp_initial_cwnd, mss);
+        let rcv_buf = super::window::initial_buffer(options.recv_buffer, settings);
+        Self {
+            tuple: birth.tuple,
+            generation: birth.generation,
+            trace_id: birth.trace_id,
+            state: birth.state,
+            facts: Facts::default(),
+            options,
+            agreed: birth.agreed,
+            iss: birth.iss,
+            snd_una: 0,
+            snd_nxt: 0,
+            snd_wnd: 0,
+            snd_max_wnd: 0,
+            snd_wl1: 0,
+            snd_wl2: 0,
+            snd_up: None,
+            snd_small: 0,
+            mss,
+            path_mtu: birth.path_mtu,
+            send: SendBuffer::new(1),
+            rtx: RetransmitQueue::default(),
+            irs: birth.irs,
+            recv: RecvQueue::new(1),
+            rcv_edge: 1,
+            rcv_acked: 0,
+            rcv_fin: None,
+            rcv_buf,
+            rcv_tuned: 1,
+            rcv_mss: mss.min(536),
+            urgent: Urgent::default(),
+            ts_recent: 0,
+            ts_recent_at: now,
+            ts_offset: birth.ts_offset,
+            ack: AckState {
+                pending: false,
+                now: None,
+                quick: QUICK_ACKS,
+                interactive: false,
+                ato: Duration::ZERO,
+                data_at: now,
+                challenge_at: None,
+                dsack: None,
+            },
+            rtt: Rtt::new(),
+            recovery: Recovery::new(),
+            congestion: Controller::new_reno(initial),
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+            timers: Timers::OFF,
+            wheel: None,
+            wheel_at: Instant::FAR_FUTURE,
+            backoff: 0,
+            retries: 0,
+            probes: 0,
+            trouble_since: None,
+            last_recv_at: now,
+            last_send_at: now,
+            created_at: now,
+            state_since: now,
+            error: None,
+            soft_error: None,
+            ready: Ready::default(),
+            charged: 0,
+            listener: u32::MAX,
+            stats: Stats::default(),
+        }
+    }
+
+    /// RCV.NXT.
+    pub(crate) fn rcv_nxt(&self) -> Pos {
+        self.recv.next() + Pos::from(self.facts.fin_received)
+    }
+
+    /// RCV.WND: what is left of what was advertised.
+    pub(crate) fn rcv_wnd(&self) -> u32 {
+        (self.rcv_edge - self.rcv_nxt()).max(0) as u32
+    }
+
+    /// The wire's number of a send position.
+    pub(crate) fn snd_seq(&self, pos: Pos) -> u32 {
+        seq::wire(self.iss, pos)
+    }
+
+    /// The wire's number of a receive position.
+    pub(crate) fn rcv_seq(&self, pos: Pos) -> u32 {
+        seq::wire(self.irs, pos)
+    }
+
+    /// Where our FIN stands, once the application has closed.
+    pub(crate) fn fin_pos(&self) -> Option<Pos> {
+        self.facts.fin_queued.then(|| self.send.end())
+    }
+
+    /// Behind all that is to be sent, the FIN included.
+    pub(crate) fn snd_end(&self) -> Pos {
+        self.send.end() + Pos::from(self.facts.fin_queued)
+    }
+
+    /// Our FIN is acknowledged.
+    pub(crate) fn fin_acked(&self) -> bool {
+        self.fin_pos().is_some_and(|fin| self.snd_una > fin)
+    }
+
+    /// SND.UNA + SND.WND.
+    pub(crate) fn snd_edge(&self) -> Pos {
+        self.snd_una + Pos::from(self.snd_wnd)
+    }
+
+    /// Bytes that are out and neither SACKed nor taken for lost ("pipe" in RFC 6675).
+    pub(crate) fn in_flight(&self) -> u64 {
+        let out = (self.snd_nxt - self.snd_una) as u64;
+        let mut gone = self.rtx.sacked() + self.rtx.lost();
+        if !self.agreed.sack {
+            gone += self.recovery.left_network(u64::from(self.mss));
+        }
+        out.saturating_sub(gone)
+    }
+
+    /// Changes the state, and says so.
+    pub(crate) fn enter(&mut self, cx: &mut Cx, now: Instant, state: State) {
+        let from = core::mem::replace(&mut self.state, state);
+        if from != state {
+            self.state_since = now;
+            cx.trace(now, self.trace_id, &self.tuple, TraceKind::State { from, to: state });
+        }
+    }
+
+    /// Announces readiness to the application.
+    pub(crate) fn announce(&mut self, ready: Ready) {
+        self.ready |= ready;
+    }
+
+    /// TSval for a segment sent now.
+    pub(crate) fn ts_val(&self, now: Instant) -> u32 {
+        ts_clock(now).wrapping_add(self.ts_offset)
+    }
+
+    /// The present retransmission time-out.
+    pub(crate) fn rto(&self, cx: &Cx) -> Duration {
+        self.rtt.backed_off(u32::from(self.backoff), &cx.settings)
+    }
+
+    /// (Re)starts the retransmission timer where something is out (RFC 6298 5.1 to 5.3).
+    pub(crate) fn restart_retransmit(&mut self, cx: &Cx, now: Instant) {
+        if self.rtx.is_empty() {
+            self.timers.stop(Timer::Retransmit);
+        } else {
+            let rto = self.rto(cx);
+            self.timers.arm(Timer::Retransmit, now + rto);
+        }
+    }
+
+    /// Has the next ACKs sent without delay, as after a gap or at the start.
+    pub(crate) fn quick_acks(&mut self) {
+        self.ack.quick = QUICK_ACKS;
+        self.ack.interactive = false;
+        self.ack.ato = ATO_MIN;
+    }
+
+    /// An ACK goes out at once.
+    pub(crate) fn ack_now(&mut self, reason: SendReason) {
+        self.ack.pending = true;
+        // A more telling reason stays.
+        if self.ack.now.is_none() || self.ack.now == Some(SendReason::Ack) {
+            self.ack.now = Some(reason);
+        }
+    }
+
+    /// Bytes that the application may still write.
+    pub(crate) fn send_room(&self, cx: &Cx) -> usize {
+        self.send_limit(cx).saturating_sub(self.send.len())
+    }
+
+    /// SO_SNDBUF, or a size that follows the congestion window.
+    pub(crate) fn send_limit(&self, cx: &Cx) -> usize {
+        if cx.budget.is_spent() {
+            // Little enough that all connections together stay near the budget, enough to go on.
+            return cx.settings.tcp_wmem_min as usize;
+        }
+        if let Some(fixed) = self.options.send_buffer {
+            return fixed;
+        }
+        let (least, most) = (cx.settings.tcp_wmem_default, cx.settings.tcp_wmem_max);
+        let wanted = self.congestion.cwnd().max(u64::from(self.mss) * 32) * 2;
+        if cx.budget.is_tight() { least as usize } else { wanted.clamp(least.min(most), most) as usize }
+    }
+
+    /// Whether the application should be told that it may write.
+    pub(crate) fn is_writable(&self, cx: &Cx) -> bool {
+        let limit = self.send_limit(cx);
+        let lowat = self.options.notsent_lowat.unwrap_or(cx.settings.tcp_notsent_lowat as usize);
+        let unsent = (self.send.end() - self.snd_nxt.min(self.send.end())) as usize;
+        self.send.len() <= limit / 3 * 2 && unsent < lowat
+    }
+
+    /// What the memory budget counts: what is queued to send, and all that the window promises to take.
+    pub(crate) fn memory_promised(&self) -> u64 {
+        let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
+        self.send.len() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
+    }
+
+    pub(crate) fn heap_memory(&self) -> usize {
+        self.send.memory() + self.rtx.memory() + self.recv.memory()
+    }
+}
+
+/// The clock of timestamps: milliseconds, as Linux has it (RFC 7323 5.4 allows 1 ms to 1 s).
+pub(crate) const fn ts_clock(now: Instant) -> u32 {
+    now.as_millis() as u32
+}
+
+/// RFC 6928: ten segments by default.
+pub(crate) fn initial_cwnd(segments: u64, mss: u16) -> u64 {
+    segments * u64::from(mss)
+}

@@ -1,0 +1,256 @@
+//! What each timer does (RFC 9293 3.8, RFC 6298 5, RFC 1122 4.2.3).
+
+use core::time::Duration;
+
+use super::State;
+use super::congestion::Control;
+use super::input::{Outcome, fail};
+use super::tcb::Connection;
+use super::timers::Timer;
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::settings::Profile;
+use crate::time::Instant;
+use crate::trace::{EndCause, ResetReason, SendReason};
+
+/// Linux's stand-in for `tcp_orphan_retries` = 0.
+const ORPHAN_RETRIES: u64 = 8;
+
+impl Connection {
+    /// Runs every timer that is due.
+    pub(crate) fn on_timers(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        for timer in Timer::ALL {
+            if !self.timers.is_due(timer, now) {
+                continue;
+            }
+            self.timers.stop(timer);
+            let outcome = match timer {
+                Timer::Retransmit => self.on_retransmit_timer(cx, now),
+                Timer::DelayedAck => self.on_delayed_ack(cx),
+                Timer::KeepAlive => self.on_keepalive_timer(cx, now),
+                Timer::Cork => {
+                    self.facts.push_small = true;
+                    Outcome::Keep
+                }
+            };
+            if outcome != Outcome::Keep {
+                return outcome;
+            }
+        }
+        Outcome::Keep
+    }
+
+    fn on_delayed_ack(&mut self, cx: &mut Cx) -> Outcome {
+        if self.ack.pending {
+            if self.ack.interactive {
+                // Nothing was there to carry it: it was no conversation.
+                self.ack.interactive = false;
+                self.ack.ato = super::tcb::ATO_MIN;
+            } else {
+                self.ack.ato = (self.ack.ato * 2).min(self.rtt.base());
+            }
+            cx.counters.tcp_delayed_acks += 1;
+            self.ack_now(SendReason::DelayedAck);
+        }
+        Outcome::Keep
+    }
+
+    fn on_retransmit_timer(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        match self.state {
+            State::SynSent | State::SynReceived => self.on_syn_timeout(cx, now),
+            _ if self.rtx.is_empty() => self.on_persist_timer(cx, now),
+            _ => self.on_data_timeout(cx, now),
+        }
+    }
+
+    /// The SYN (or the SYN,ACK of a simultaneous open) was not answered (RFC 9293 MUST-23).
+    fn on_syn_timeout(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        let settings = &cx.settings;
+        let mut most = u64::from(self.options.syn_retries.unwrap_or(settings.tcp_syn_retries as u32));
+        if self.state == State::SynSent {
+            most += settings.tcp_syn_linear_timeouts;
+        }
+        if settings.profile == Profile::Rfc {
+            // R2 for a SYN is at least three minutes: one more doubling than Linux does.
+            most += 1;
+        }
+        let waited = now.since(self.created_at);
+        let by_user = self.options.user_timeout.is_some_and(|t| waited >= t);
+        if u64::from(self.retries) >= most || by_user {
+            return self.give_up();
+        }
+        cx.counters.tcp_timeouts += 1;
+        self.retries = self.retries.saturating_add(1);
+        if self.state != State::SynSent || u64::from(self.retries) > settings.tcp_syn_linear_timeouts {
+            self.backoff = self.backoff.saturating_add(1);
+        }
+        self.rtx.mark_all_lost(false);
+        self.facts.syn_due = true;
+        self.restart_retransmit(cx, now);
+        Outcome::Keep
+    }
+
+    /// RFC 6298 5.4 to 5.7.
+    fn on_data_timeout(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        if self.is_out_of_time(cx, now) {
+            return self.give_up();
+        }
+        cx.counters.tcp_timeouts += 1;
+        // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
+        if self.retries == 0 {
+            let flight_size = (self.snd_nxt - self.snd_una) as u64;
+            self.congestion.on_timeout(flight_size, u64::from(self.mss));
+        }
+        if self.recovery.on_timeout(&mut self.rtx, self.snd_nxt) {
+            cx.counters.tcp_sack_reneging += 1;
+        }
+        self.retries = self.retries.saturating_add(1);
+        self.backoff = self.backoff.saturating_add(1);
+        self.facts.push_small = true;
+        let rto = self.rto(cx);
+        self.timers.arm(Timer::Retransmit, now + rto);
+        Outcome::Keep
+    }
+
+    /// R2 (RFC 9293 MUST-20): has the peer been silent for too long?
+    fn is_out_of_time(&self, cx: &Cx, now: Instant) -> bool {
+        let since = self.trouble_since.unwrap_or(self.last_send_at);
+        let waited = now.since(since);
+        if let Some(most) = self.options.user_timeout.filter(|t| !t.is_zero()) {
+            return waited >= most;
+        }
+        if self.snd_wnd == 0 && !self.facts.orphan {
+            // The peer took its window back: these are probes, and it lives as long as it answers.
+            let silent = now.since(self.last_recv_at);
+            return silent > Duration::from_millis(cx.settings.tcp_rto_max_ms) * 2;
+        }
+        let retries = if self.facts.orphan { orphan_retries(cx) } else { cx.settings.tcp_retries2 };
+        waited >= time_of_retries(retries, cx)
+    }
+
+    /// The window is closed and nothing is out: ask (RFC 9293 MUST-35 to MUST-37, 3.8.6.1).
+    fn on_persist_timer(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        if self.snd_end() == self.snd_nxt {
+            return Outcome::Keep;
+        }
+        let waited = now.since(self.trouble_since.unwrap_or(now));
+        let by_user =
+            self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t && self.probes > 0);
+        // Answered probes go on for ever, for a program that still runs; an orphan has only so many.
+        let spent = if self.facts.orphan {
+            u64::from(self.backoff) >= orphan_retries(cx)
+        } else {
+            u64::from(self.probes) >= cx.settings.tcp_retries2
+        };
+        if spent || by_user {
+            return self.give_up();
+        }
+        if self.snd_wnd > 0 {
+            // Not closed, only small: what fits goes out (RFC 9293 MUST-38's override).
+            self.facts.push_small = true;
+        } else {
+            self.facts.probe_due = true;
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.backoff = self.backoff.saturating_add(1);
+        let rto = self.rto(cx);
+        self.timers.arm(Timer::Retransmit, now + rto);
+        Outcome::Keep
+    }
+
+    /// Nobody answered: the application is told ETIMEDOUT, or what ICMP had said meanwhile.
+    fn give_up(&mut self) -> Outcome {
+        let error = self.soft_error.unwrap_or(Error::TimedOut);
+        fail(self, error);
+        if self.state == State::SynSent || self.facts.orphan {
+            return Outcome::Closed(EndCause::TimedOut);
+        }
+        Outcome::Reset(ResetReason::TimedOut)
+    }
+
+    /// Starts the keep-alive timer if the option is set.
+    pub(crate) fn start_keepalive(&mut self, cx: &Cx, now: Instant) {
+        if self.options.keepalive && self.state.is_synchronized() && !self.facts.orphan {
+            let idle = self.keepalive_idle(cx);
+            self.timers.arm(Timer::KeepAlive, now + idle);
+        } else if !self.facts.orphan {
+            self.timers.stop(Timer::KeepAlive);
+        }
+    }
+
+    fn keepalive_idle(&self, cx: &Cx) -> Duration {
+        self.options.keepalive_idle.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_time))
+    }
+
+    /// An orphan in FIN-WAIT-2 waits for so long for the peer's FIN; a socket that only shut down writing
+    /// waits for ever.
+    pub(crate) fn start_fin_wait2(&mut self, cx: &Cx, now: Instant) {
+        let wait = self.options.fin_wait2_timeout.unwrap_or(Duration::from_secs(cx.settings.tcp_fin_timeout));
+        self.timers.arm(Timer::KeepAlive, now + wait);
+    }
+
+    fn on_keepalive_timer(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        if self.facts.orphan {
+            if self.state == State::FinWait2 {
+                return Outcome::Closed(EndCause::FinWait2TimedOut);
+            }
+            return Outcome::Keep;
+        }
+        let idle_limit = self.keepalive_idle(cx);
+        let idle = now.since(self.last_recv_at);
+        let busy = !self.rtx.is_empty() || self.snd_end() > self.snd_nxt;
+        if busy || idle < idle_limit {
+            let wait = if busy { idle_limit } else { idle_limit - idle };
+            self.timers.arm(Timer::KeepAlive, now + wait);
+            return Outcome::Keep;
+        }
+        let interval =
+            self.options.keepalive_interval.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_intvl));
+        let count = self.options.keepalive_count.unwrap_or(cx.settings.tcp_keepalive_probes as u32);
+        let spent = match self.options.user_timeout.filter(|t| !t.is_zero()) {
+            Some(most) => self.probes > 0 && idle >= most,
+            None => u32::from(self.probes) >= count,
+        };
+        if spent {
+            cx.counters.tcp_abort_on_keepalive += 1;
+            return self.give_up();
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.facts.keepalive_due = true;
+        self.timers.arm(Timer::KeepAlive, now + interval);
+        Outcome::Keep
+    }
+}
+
+fn orphan_retries(cx: &Cx) -> u64 {
+    match cx.settings.tcp_orphan_retries {
+        0 => ORPHAN_RETRIES,
+        n => n,
+    }
+}
+
+/// How long `retries` time-outs take when each doubles from the least RTO to the greatest; Linux measures R2
+/// by this time, whatever the path's own RTO (`retransmits_timed_out`).
+fn time_of_retries(retries: u64, cx: &Cx) -> Duration {
+    let base = Duration::from_micros(cx.settings.tcp_rto_min_us);
+    let max = Duration::from_millis(cx.settings.tcp_rto_max_ms);
+    let doubling = (max.as_micros() / base.as_micros().max(1)).max(1).ilog2();
+    let retries = retries.min(255) as u32;
+    if retries <= doubling {
+        base * ((2u32 << retries) - 1)
+    } else {
+        base * ((2u32 << doubling) - 1) + max * (retries - doubling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux's documentation gives 924.6 s for the default of 15.
+    #[test]
+    fn fifteen_retries_take_as_long_as_on_linux() {
+        let cx = crate::stack::test_cx();
+        assert_eq!(time_of_retries(15, &cx), Duration::from_millis(924_600));
+    }
+}

@@ -1,0 +1,196 @@
+//! User calls on a connection (RFC 9293 3.9.1): SEND, RECEIVE, CLOSE and their likes.
+
+use super::State;
+use super::input::Outcome;
+use super::seq::Pos;
+use super::tcb::Connection;
+use crate::cx::Cx;
+use crate::error::Error;
+use crate::options::{RecvFlags, SendFlags};
+use crate::stack::Ready;
+use crate::time::Instant;
+use crate::trace::{AppCall, EndCause, ResetReason, SendReason, TraceKind};
+
+impl Connection {
+    /// Appends what fits.
+    pub(crate) fn send_bytes(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) -> Result<usize, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.state {
+            State::SynSent | State::SynReceived => {
+                self.facts.wants_room = true;
+                return Err(Error::WouldBlock);
+            }
+            _ if self.facts.fin_queued || !self.state.may_send() => return Err(Error::BrokenPipe),
+            _ => {}
+        }
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let count = self.send_room(cx).min(data.len());
+        if count == 0 {
+            self.facts.wants_room = true;
+            return Err(Error::WouldBlock);
+        }
+        self.send.append(&mut cx.pool, &data[..count]);
+        if !self.is_writable(cx) {
+            // Also when all of it fitted: whoever waits for room next is owed an event.
+            self.facts.wants_room = true;
+        }
+        self.facts.more = flags.more && count == data.len();
+        if flags.oob && count == data.len() {
+            self.snd_up = Some(self.send.end());
+        }
+        Ok(count)
+    }
+
+    /// Copies what is there. `Ok(0)` is the end of the stream.
+    pub(crate) fn recv_bytes(
+        &mut self,
+        cx: &mut Cx,
+        buf: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<usize, Error> {
+        if flags.oob {
+            return self.recv_urgent(buf, flags.peek);
+        }
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let mut copied = 0;
+        if self.recv.len() > 0 && !(self.facts.read_shut && self.recv.len() == 0) {
+            copied = self.copy_around_mark(cx, buf, flags.peek);
+        }
+        if copied > 0 {
+            if !flags.peek && self.after_read(cx) {
+                self.ack_now(SendReason::WindowUpdate);
+            }
+            return Ok(copied);
+        }
+        if self.facts.fin_received || self.facts.read_shut {
+            return Ok(0);
+        }
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.state {
+            State::Closed => Ok(0),
+            State::SynSent | State::SynReceived => Err(Error::WouldBlock),
+            _ => Err(Error::WouldBlock),
+        }
+    }
+
+    /// A read stops in front of the urgent byte, and the next one passes over it unless it stays in the stream
+    /// (SO_OOBINLINE).
+    fn copy_around_mark(&mut self, cx: &mut Cx, buf: &mut [u8], peek: bool) -> usize {
+        let mut upto = Pos::MAX;
+        if let Some(mark) = self.urgent.mark {
+            let read = self.recv.read_pos();
+            if mark == read && !self.options.oob_inline {
+                if self.recv.len() == 0 {
+                    return 0;
+                }
+                if !peek {
+                    self.recv.skip(&mut cx.pool, 1);
+                    self.urgent.mark = None;
+                } else if self.recv.len() == 1 {
+                    return 0;
+                }
+            } else if mark == read {
+                self.urgent.mark = self.urgent.mark.filter(|_| peek);
+            } else if mark > read {
+                upto = mark;
+            }
+        }
+        self.recv.read(&mut cx.pool, buf, upto, peek)
+    }
+
+    fn recv_urgent(&mut self, buf: &mut [u8], peek: bool) -> Result<usize, Error> {
+        if self.options.oob_inline || self.urgent.taken {
+            return Err(Error::InvalidArgument);
+        }
+        let Some(byte) = self.urgent.byte else {
+            return Err(if self.urgent.mark.is_some() { Error::WouldBlock } else { Error::InvalidArgument });
+        };
+        let Some(first) = buf.first_mut() else { return Ok(0) };
+        *first = byte;
+        if !peek {
+            self.urgent.taken = true;
+            self.urgent.byte = None;
+        }
+        Ok(1)
+    }
+
+    /// Our FIN follows the data (RFC 9293 3.10.4).
+    pub(crate) fn close_write(&mut self, cx: &mut Cx, now: Instant) {
+        if self.facts.fin_queued {
+            return;
+        }
+        self.facts.fin_queued = true;
+        self.facts.more = false;
+        self.announce(Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0));
+        match self.state {
+            State::Established => self.enter(cx, now, State::FinWait1),
+            State::CloseWait => self.enter(cx, now, State::LastAck),
+            _ => {}
+        }
+    }
+
+    /// Nothing more will be read; the peer is not told (as on Linux).
+    pub(crate) fn close_read(&mut self) {
+        self.facts.read_shut = true;
+        self.announce(Ready(Ready::READABLE.0 | Ready::READ_CLOSED.0));
+    }
+
+    /// The application lets go (RFC 9293 3.10.4, RFC 1122 4.2.2.13).
+    pub(crate) fn release(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        let call = |kind| TraceKind::App(kind);
+        let abort = self.options.linger.is_some_and(|l| l.is_zero());
+        let unread = self.recv.len() > 0;
+        cx.trace(now, self.trace_id, &self.tuple, call(if abort { AppCall::Abort } else { AppCall::Close }));
+        self.facts.orphan = true;
+        match self.state {
+            State::Closed => Outcome::Closed(EndCause::Closed),
+            State::SynSent => Outcome::Closed(EndCause::Dropped),
+            _ if abort => Outcome::Reset(ResetReason::Abort),
+            _ if unread => Outcome::Reset(ResetReason::UnreadData),
+            _ => {
+                self.close_write(cx, now);
+                self.timers.stop(super::timers::Timer::KeepAlive);
+                if self.state == State::FinWait2 {
+                    self.start_fin_wait2(cx, now);
+                }
+                Outcome::Keep
+            }
+        }
+    }
+
+    /// What the application can do now without being told to wait.
+    pub(crate) fn readiness(&self, cx: &Cx) -> Ready {
+        let mut ready = Ready::default();
+        let over = self.state == State::Closed;
+        let read_closed = self.facts.fin_received || self.facts.read_shut || over;
+        if self.recv.len() >= self.options.recv_lowat.max(1) || read_closed || self.error.is_some() {
+            ready |= Ready::READABLE;
+        }
+        if read_closed {
+            ready |= Ready::READ_CLOSED;
+        }
+        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        let write_closed = self.facts.fin_queued || over;
+        if write_closed {
+            ready |= Ready::WRITE_CLOSED;
+        }
+        if write_closed || self.error.is_some() || (!opening && self.is_writable(cx)) {
+            ready |= Ready::WRITABLE;
+        }
+        if self.error.is_some() {
+            ready |= Ready::ERROR;
+        }
+        if self.urgent.mark.is_some() && !self.urgent.taken {
+            ready |= Ready::PRIORITY;
+        }
+        ready
+    }
+}

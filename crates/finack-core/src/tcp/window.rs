@@ -1,0 +1,94 @@
+//! The receive window: how much is offered, and that the offer is never taken back.
+
+use super::State;
+use super::seq::Pos;
+use super::tcb::{Connection, MAX_UNSCALED};
+use crate::cx::Cx;
+use crate::settings::Settings;
+
+/// What a connection may have unread when the memory budget is used up.
+const SCARCE: u32 = 4096;
+
+/// The window that a SYN or SYN,ACK offers, in bytes: whole segments, at most what fits without scaling.
+pub(crate) fn initial(rcv_buf: u32, mss: u16) -> u32 {
+    let window = rcv_buf.min(MAX_UNSCALED);
+    let mss = u32::from(mss).max(1);
+    if window > mss { window / mss * mss } else { window }
+}
+
+/// When memory is short everybody gets a little, so that nobody starves.
+pub(crate) fn within_budget(buffer: u32, cx: &Cx) -> u32 {
+    if cx.budget.is_spent() { buffer.min(SCARCE) } else { buffer }
+}
+
+/// Bytes that may be unread at first: Linux counts as much overhead as payload.
+pub(crate) fn initial_buffer(fixed: Option<usize>, settings: &Settings) -> u32 {
+    let bytes = fixed.map_or(settings.tcp_rmem_default / 2, |b| (b as u64).max(settings.tcp_rmem_min / 2));
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Our shift: the smallest with which the largest buffer that we may ever have can be offered (RFC 7323 2.2).
+pub(crate) fn scale(fixed: Option<usize>, settings: &Settings) -> u8 {
+    let largest = fixed.map_or(settings.tcp_rmem_max, |b| b as u64).max(1);
+    (largest.ilog2().saturating_sub(15)).min(14) as u8
+}
+
+impl Connection {
+    /// Decides the window for a segment that goes out now, and answers its field. The right edge never moves
+    /// left (RFC 9293 SHLD-14), also when rounding to the scale, and moves right only by an amount worth
+    /// telling (RFC 9293 MUST-39, 3.8.6.2.2).
+    pub(crate) fn advertise(&mut self, cx: &Cx) -> u16 {
+        let shift = self.agreed.rcv_wscale;
+        let next = self.rcv_nxt();
+        let current = self.rcv_wnd();
+        let wanted = if self.window_gain(cx) > 0 { self.free_window(cx) } else { current };
+        let unit = 1u32 << shift;
+        let most = u32::from(u16::MAX) << shift;
+        let field = wanted.max(current).min(most).div_ceil(unit);
+        self.rcv_edge = self.rcv_edge.max(next + Pos::from(field << shift));
+        field.min(u32::from(u16::MAX)) as u16
+    }
+
+    /// Bytes that could be offered.
+    fn free_window(&self, cx: &Cx) -> u32 {
+        within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32)
+    }
+
+    /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.
+    pub(crate) fn window_gain(&self, cx: &Cx) -> u32 {
+        let gain = self.free_window(cx).saturating_sub(self.rcv_wnd());
+        let worth = (self.rcv_buf / 2).min(u32::from(self.rcv_mss.max(self.mss)));
+        if gain >= worth.max(1) { gain } else { 0 }
+    }
+
+    /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of
+    /// the room at once, because it may be waiting for it.
+    pub(crate) fn after_read(&mut self, cx: &Cx) -> bool {
+        if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
+            return false;
+        }
+        self.tune_buffer(cx);
+        let gain = self.window_gain(cx);
+        // As Linux does: an update is sent when the window at least doubles.
+        gain > 0 && gain >= self.rcv_wnd()
+    }
+
+    /// A reader that took a whole buffer since the last time, and left little, gets twice the buffer.
+    fn tune_buffer(&mut self, cx: &Cx) {
+        let taken = self.recv.read_pos() - self.rcv_tuned;
+        let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
+        if fixed || taken < Pos::from(self.rcv_buf) || cx.budget.is_tight() {
+            return;
+        }
+        self.rcv_tuned = self.recv.read_pos();
+        let most = u32::try_from(cx.settings.tcp_rmem_max / 2).unwrap_or(u32::MAX);
+        if self.recv.len() < self.rcv_buf as usize / 2 {
+            self.rcv_buf = self.rcv_buf.saturating_mul(2).min(most.max(self.rcv_buf));
+        }
+    }
+
+    /// Bytes that may wait out of order, overhead included.
+    pub(crate) fn reorder_limit(&self) -> usize {
+        self.rcv_buf as usize * 3 + (64 << 10)
+    }
+}

@@ -1,0 +1,22 @@
+//! One stack against a scripted peer: each test is an exchange of packets and shows one requirement.
+
+mod close;
+mod data;
+mod icmp;
+mod ip;
+mod keepalive;
+mod listen;
+mod nagle;
+mod open;
+mod options;
+mod paws;
+mod recovery;
+mod reset;
+mod sack;
+mod simultaneous;
+mod support;
+mod time_wait;
+mod timers;
+mod udp;
+mod urgent;
+mod window;

@@ -1,0 +1,160 @@
+//! Fast retransmit and NewReno (RFC 5681, RFC 6582, RFC 3042) without SACK.
+
+use finack_core::stack::ConnId;
+use finack_core::trace::RetransmitReason;
+use finack_sim::{Script, Setup};
+
+use crate::support::{drain, place};
+
+/// A server whose peer does not do SACK, after `len` bytes were written and sent as far as the window lets them.
+fn sending(len: usize) -> (Script, ConnId) {
+    let mut t = Setup::new().options(|o| o.send_buffer = Some(1_000_000)).server();
+    t.inject("S 0:0(0) win 65535 <mss 1460,nop,wscale 7>");
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    t.write(c, len);
+    for i in 0..10 {
+        t.expect(&format!("P?. {}:{}(1460) ack 1", 1 + i * 1460, 1461 + i * 1460));
+    }
+    (t, c)
+}
+
+/// RFC 5681 3.2: the third duplicate ACK repeats the first unacknowledged segment, before the RTO.
+#[test]
+fn fast_retransmit() {
+    let (mut t, c) = sending(14_600);
+    t.inject(". 1:1(0) ack 1");
+    t.expect_nothing();
+    t.inject(". 1:1(0) ack 1");
+    t.expect_nothing();
+    t.inject(". 1:1(0) ack 1");
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.expect_nothing();
+    assert_eq!(t.stack.counters().retransmits(RetransmitReason::FastRetransmit), 1);
+    t.inject(". 1:1(0) ack 14601");
+    t.expect_nothing();
+    // RFC 5681 3.2 (6): the window is ssthresh, half of what was in flight.
+    let info = t.info(c);
+    assert_eq!(info.ssthresh, 5 * 1460);
+    assert!(info.cwnd <= 6 * 1460, "cwnd {}", info.cwnd);
+}
+
+/// RFC 3042: the first two duplicate ACKs let one new segment out each.
+#[test]
+fn limited_transmit() {
+    let (mut t, _) = sending(20_000);
+    t.inject(". 1:1(0) ack 1");
+    t.expect("P?. 14601:16061(1460) ack 1");
+    t.inject(". 1:1(0) ack 1");
+    t.expect("P?. 16061:17521(1460) ack 1");
+    t.inject(". 1:1(0) ack 1");
+    t.expect("P?. 1:1461(1460) ack 1");
+    drain(&mut t, 1, 20_001);
+    t.pass_ms(500);
+}
+
+/// RFC 6582 3.2 (3): a partial ACK in recovery repeats the next hole at once.
+#[test]
+fn a_partial_ack() {
+    let (mut t, _) = sending(14_600);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+    }
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.inject(". 1:1(0) ack 4381");
+    t.expect("P?. 4381:5841(1460) ack 1");
+    t.expect_nothing();
+    t.inject(". 1:1(0) ack 14601");
+    t.expect_nothing();
+}
+
+/// RFC 5681 2: an ACK with data, another window or a SYN or FIN is no duplicate ACK.
+#[test]
+fn what_is_no_duplicate_ack() {
+    let (mut t, c) = sending(14_600);
+    for i in 0..5 {
+        let seq = 1 + i * 10;
+        t.inject(&format!("P. {seq}:{}(10) ack 1", seq + 10));
+        for sent in t.take_sent() {
+            assert_eq!(place(&t, &sent).1, 0, "ACKs only");
+        }
+    }
+    for i in 0..5 {
+        t.inject(&format!(". 51:51(0) ack 1 win {}", 1030 + i));
+        t.expect_nothing();
+    }
+    t.read(c, 50);
+    t.pass_ms(100);
+    assert_eq!(t.stack.counters().retransmits(RetransmitReason::FastRetransmit), 0);
+}
+
+/// RFC 6582 4: after a time-out, duplicate ACKs for what was sent before it do not start another fast retransmit.
+#[test]
+fn no_fast_retransmit_after_a_time_out() {
+    let (mut t, _) = sending(14_600);
+    t.expect_after(200..=300, "P?. 1:1461(1460) ack 1");
+    for _ in 0..5 {
+        t.inject(". 1:1(0) ack 1");
+        t.expect_nothing();
+    }
+    drain(&mut t, 1, 14_601);
+    t.pass_ms(2000);
+    assert_eq!(t.stack.counters().retransmits(RetransmitReason::FastRetransmit), 0);
+}
+
+/// Duplicate ACKs while nothing is in flight mean nothing.
+#[test]
+fn duplicate_acks_of_nothing() {
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    for _ in 0..10 {
+        t.inject(". 1:1(0) ack 1");
+        t.expect_nothing();
+    }
+    t.write(c, 10);
+    t.expect("P. 1:11(10) ack 1");
+    t.inject(". 1:1(0) ack 11");
+    for _ in 0..10 {
+        t.inject(". 1:1(0) ack 11");
+        t.expect_nothing();
+    }
+}
+
+/// The retransmission itself is lost too: the RTO repeats it.
+#[test]
+fn a_lost_retransmission() {
+    let (mut t, _) = sending(14_600);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+    }
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.expect_after(150..=450, "P?. 1:1461(1460) ack 1");
+    t.inject(". 1:1(0) ack 14601");
+}
+
+/// Many segments of a window are lost: all of it arrives in the end, nothing is sent for ever.
+#[test]
+fn a_whole_window_is_lost() {
+    let (mut t, c) = sending(40_000);
+    t.expect_after(200..=300, "P?. 1:1461(1460) ack 1");
+    drain(&mut t, 1, 40_001);
+    t.pass_ms(2000);
+    assert_eq!(t.info(c).send_queue, 0);
+    t.quiet_ms(10_000);
+}
+
+/// ACK division gains nothing (RFC 5681 3.1, RFC 3465): many ACKs for one segment open the window by one segment at most.
+#[test]
+fn ack_division() {
+    let (mut t, c) = sending(60_000);
+    let before = t.info(c).cwnd;
+    for i in 1..=10 {
+        t.inject(&format!(". 1:1(0) ack {}", 1 + i * 146));
+        t.take_sent();
+    }
+    let grown = t.info(c).cwnd - before;
+    assert!(grown <= 1460, "one segment was acknowledged, the window grew by {grown}");
+    t.abort(c);
+    t.take_sent();
+}

@@ -1,0 +1,112 @@
+//! The addressing plan of the private network: every address and name that stands in it.
+//!
+//! The IPv4 network is set aside for tests of network equipment (RFC 2544), so that no network which the program may
+//! want to reach has its addresses; the IPv6 one is a unique local network (RFC 4193) whose bytes spell `finack`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Length of the IPv4 prefix in bits.
+pub const PREFIX_V4: u8 = 16;
+/// Length of the IPv6 prefix in bits.
+pub const PREFIX_V6: u8 = 64;
+
+/// The program's own IPv4 address.
+pub const PROGRAM_V4: Ipv4Addr = v4(2);
+/// The program's own IPv6 address.
+pub const PROGRAM_V6: Ipv6Addr = v6(2);
+/// finack's own IPv4 address: gateway and name server.
+pub const GATEWAY_V4: Ipv4Addr = v4(1);
+/// finack's own IPv6 address: gateway and name server.
+pub const GATEWAY_V6: Ipv6Addr = v6(1);
+/// IPv4 address of `hello.finack`.
+pub const HELLO_V4: Ipv4Addr = v4(80);
+/// IPv6 address of `hello.finack`.
+pub const HELLO_V6: Ipv6Addr = v6(0x80);
+
+/// The domain that finack answers for.
+pub const DOMAIN: &str = "finack";
+
+/// A name in the private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its full name, in lower case and without a final dot.
+    pub name: &'static str,
+    /// Its IPv4 address.
+    pub v4: Ipv4Addr,
+    /// Its IPv6 address.
+    pub v6: Ipv6Addr,
+    /// Whether finack itself answers at these addresses.
+    pub ours: bool,
+}
+
+/// Every name there is. Where two names share an address, the first is the one it is shown by.
+pub const HOSTS: &[Host] = &[
+    Host { name: "finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
+    Host { name: "gateway.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
+    Host { name: "dns.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
+    Host { name: "hello.finack", v4: HELLO_V4, v6: HELLO_V6, ours: true },
+    Host { name: "program.finack", v4: PROGRAM_V4, v6: PROGRAM_V6, ours: false },
+];
+
+const fn v4(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 0, last)
+}
+
+const fn v6(last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd66, 0x696e, 0x6163, 0x6b00, 0, 0, 0, last)
+}
+
+/// The host called `name` (any case, a final dot allowed).
+pub fn host_named(name: &str) -> Option<&'static Host> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    HOSTS.iter().find(|h| h.name.eq_ignore_ascii_case(name))
+}
+
+/// The name by which `addr` is shown, if it has one.
+pub fn name_of(addr: IpAddr) -> Option<&'static str> {
+    HOSTS
+        .iter()
+        .find(|h| match addr.to_canonical() {
+            IpAddr::V4(a) => h.v4 == a,
+            IpAddr::V6(a) => h.v6 == a,
+        })
+        .map(|h| h.name)
+}
+
+/// The addresses that finack's stack has, each once, with its prefix length.
+pub fn our_addresses() -> Vec<(IpAddr, u8)> {
+    let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
+    for host in HOSTS.iter().filter(|h| h.ours) {
+        for entry in [(IpAddr::V4(host.v4), PREFIX_V4), (IpAddr::V6(host.v6), PREFIX_V6)] {
+            if !addresses.contains(&entry) {
+                addresses.push(entry);
+            }
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_with_a_final_dot() {
+        assert_eq!(host_named("Hello.FINACK.").map(|h| h.v4), Some(HELLO_V4));
+        assert_eq!(host_named("hello"), None);
+    }
+
+    #[test]
+    fn an_address_is_shown_by_its_first_name() {
+        assert_eq!(name_of(GATEWAY_V4.into()), Some("finack"));
+        assert_eq!(name_of(IpAddr::V6(HELLO_V4.to_ipv6_mapped())), Some("hello.finack"));
+        assert_eq!(name_of(Ipv4Addr::LOCALHOST.into()), None);
+    }
+
+    #[test]
+    fn our_addresses_hold_no_duplicate_and_not_the_programs() {
+        let ours = our_addresses();
+        assert_eq!(ours.len(), 4);
+        assert!(!ours.iter().any(|(a, _)| *a == IpAddr::V4(PROGRAM_V4)));
+    }
+}

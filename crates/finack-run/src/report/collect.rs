@@ -1,0 +1,155 @@
+//! Takes trace events as they come, in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+
+use finack_core::Instant;
+use finack_core::tcp::State;
+use finack_core::trace::{TraceEvent, TraceId, TraceKind};
+
+use super::connection::{ConnectionReport, Follow};
+use super::{NameQuery, Refusal, Report};
+use crate::services::dns::Answer;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections whose reports are kept; the others are counted.
+    pub connections: usize,
+    /// Connections followed at the same time; those beyond are counted, without bytes or ending.
+    pub open: usize,
+    /// Most connections for ladders to be drawn; with more of them none is kept.
+    pub ladders: usize,
+    /// Rows of a ladder.
+    pub rows: usize,
+    /// Kinds of refusals and of name queries told apart.
+    pub kinds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4096, open: 65_536, ladders: 4, rows: 60, kinds: 256 }
+    }
+}
+
+/// Collects a report.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    limits: Limits,
+    report: Report,
+    open: HashMap<TraceId, Follow>,
+    started: Instant,
+}
+
+impl Collector {
+    /// Collects from `started` on.
+    pub fn new(started: Instant, limits: Limits) -> Self {
+        Self { limits, report: Report::default(), open: HashMap::new(), started }
+    }
+
+    /// Takes the next event.
+    pub fn observe(&mut self, event: &TraceEvent) {
+        match &event.kind {
+            TraceKind::Lost(count) => self.report.lost_events += count,
+            TraceKind::Dropped { reason, .. } => *self.report.drops.entry(*reason).or_default() += 1,
+            _ => {}
+        }
+        let Some(id) = event.conn else {
+            self.observe_stray(event);
+            return;
+        };
+        if !self.open.contains_key(&id) && !self.begin(id, event) {
+            return;
+        }
+        let Some(follow) = self.open.get_mut(&id) else { return };
+        follow.observe(event);
+        if matches!(event.kind, TraceKind::Ended(_))
+            && let Some(follow) = self.open.remove(&id)
+        {
+            self.end(follow.report);
+        }
+    }
+
+    /// Notes a question that the name server answered.
+    pub fn observe_name(&mut self, answer: &Answer) {
+        let query = NameQuery { name: answer.name.clone(), qtype: answer.qtype, outcome: answer.outcome };
+        let names = &mut self.report.names;
+        if names.len() < self.limits.kinds || names.contains_key(&query) {
+            *names.entry(query).or_default() += 1;
+        } else {
+            self.report.more_names += 1;
+        }
+    }
+
+    /// Connections of which something is left, TIME-WAIT not counted: what is worth waiting for.
+    pub fn unfinished(&self) -> usize {
+        self.open
+            .values()
+            .filter(|f| !matches!(f.report.finack_state(), State::TimeWait | State::Closed))
+            .count()
+    }
+
+    /// Ends the collection.
+    pub fn finish(mut self, now: Instant) -> Report {
+        let mut left: Vec<Follow> = self.open.drain().map(|(_, follow)| follow).collect();
+        left.sort_by_key(|f| f.report.number);
+        for follow in left {
+            self.end(follow.report);
+        }
+        self.report.connections.sort_by_key(|c| c.number);
+        self.report.elapsed = now.since(self.started);
+        self.report
+    }
+
+    fn begin(&mut self, id: TraceId, event: &TraceEvent) -> bool {
+        // The end of one that is followed no more opens nothing.
+        if matches!(event.kind, TraceKind::Ended(_)) {
+            return false;
+        }
+        if self.open.len() >= self.limits.open {
+            // Each connection begins with one such event, so that each is counted once.
+            let opens = matches!(event.kind, TraceKind::State { from: State::Closed | State::Listen, .. });
+            self.report.total += u64::from(opens);
+            return false;
+        }
+        let number = self.report.total + 1;
+        let rows = if number <= self.limits.ladders as u64 { self.limits.rows } else { 0 };
+        let Some(follow) = Follow::new(number, event, rows) else { return false };
+        self.report.total = number;
+        if number == self.limits.ladders as u64 + 1 {
+            self.drop_ladders();
+        }
+        self.open.insert(id, follow);
+        true
+    }
+
+    fn drop_ladders(&mut self) {
+        for connection in &mut self.report.connections {
+            connection.ladder = None;
+        }
+        for follow in self.open.values_mut() {
+            follow.report.ladder = None;
+        }
+    }
+
+    fn end(&mut self, connection: ConnectionReport) {
+        let report = &mut self.report;
+        *report.endings.entry(connection.ending().kind).or_default() += 1;
+        *report.by_state.entry(connection.finack_state()).or_default() += 1;
+        report.from_program += connection.from_program.acknowledged;
+        report.to_program += connection.to_program.acknowledged;
+        report.retransmitted += connection.retransmits.values().sum::<u64>();
+        if report.connections.len() < self.limits.connections {
+            report.connections.push(connection);
+        }
+    }
+
+    fn observe_stray(&mut self, event: &TraceEvent) {
+        if let (TraceKind::ResetSent(reason), Some(target)) = (&event.kind, event.local) {
+            let refusal = Refusal { target, reason: *reason };
+            let refusals: &mut BTreeMap<Refusal, u64> = &mut self.report.refusals;
+            if refusals.len() < self.limits.kinds || refusals.contains_key(&refusal) {
+                *refusals.entry(refusal).or_default() += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! One connection as the trace events tell it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use finack_core::Instant;
+use finack_core::tcp::State;
+use finack_core::trace::{
+    AppCall, Direction, DropReason, EndCause, ResetReason, RetransmitReason, SegmentTrace, TraceEvent,
+    TraceKind,
+};
+
+use super::Side;
+use super::ladder::{Ladder, NoteFor};
+use super::peer::PeerModel;
+use super::seq::Line;
+
+/// State changes kept of each side; a connection has no more than ten unless its events are lost.
+const MAX_STATES: usize = 16;
+/// Closing moves kept.
+const MAX_CLOSES: usize = 6;
+
+/// A state, and when it was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateAt {
+    /// When.
+    pub at: Instant,
+    /// Which.
+    pub state: State,
+}
+
+/// How a side lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// FIN: nothing more will be sent this way.
+    Fin,
+    /// RST: the connection is thrown away.
+    Rst,
+}
+
+/// A closing move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// When the segment was first seen.
+    pub at: Instant,
+    /// Whose.
+    pub side: Side,
+    /// Which.
+    pub how: How,
+}
+
+/// One direction's traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Payload bytes sent, repetitions not counted.
+    pub sent: u64,
+    /// Payload bytes that the receiver acknowledged.
+    pub acknowledged: u64,
+    /// Wire segments.
+    pub segments: u64,
+    /// Wire segments that carried nothing new, though they carried something.
+    pub repeated: u64,
+}
+
+/// A connection's life.
+#[derive(Clone, Debug)]
+pub struct ConnectionReport {
+    /// Counts from 1 in the order of opening.
+    pub number: u64,
+    /// finack's end.
+    pub finack: SocketAddr,
+    /// The program's end.
+    pub program: SocketAddr,
+    /// Who sent the first SYN; `None` where that was not seen.
+    pub opened_by: Option<Side>,
+    /// Its first event.
+    pub first: Instant,
+    /// Its last event but the end of TIME-WAIT.
+    pub last: Instant,
+    /// The states that finack's end went through.
+    pub finack_states: Vec<StateAt>,
+    /// The states that the program's end went through, as its segments show them (RFC 9293 figure 5).
+    pub program_states: Vec<StateAt>,
+    /// From the program to finack.
+    pub from_program: Flow,
+    /// From finack to the program.
+    pub to_program: Flow,
+    /// Round trip of the handshake as finack saw it.
+    pub handshake: Option<Duration>,
+    /// What finack sent again, and why.
+    pub retransmits: BTreeMap<RetransmitReason, u64>,
+    /// What finack dropped, and why.
+    pub drops: BTreeMap<DropReason, u64>,
+    /// FINs and RSTs in order, each side's first of each.
+    pub closes: Vec<Close>,
+    /// How it ended for finack; `None` while something of it is left.
+    pub cause: Option<EndCause>,
+    /// Why finack sent a RST.
+    pub reset_sent: Option<ResetReason>,
+    /// Payload bytes that had been sent to the program, and not been acknowledged, when its RST came.
+    pub unacknowledged_at_reset: Option<u64>,
+    /// The last ICMP error that reached it, and whether it was fatal.
+    pub icmp: Option<(finack_core::Error, bool)>,
+    /// What finack's side of the application did to close.
+    pub app_close: Option<AppCall>,
+    /// The exchange of segments, where it was kept.
+    pub ladder: Option<Ladder>,
+}
+
+/// A connection that is still being followed.
+#[derive(Clone, Debug)]
+pub(super) struct Follow {
+    pub(super) report: ConnectionReport,
+    ours: Line,
+    theirs: Line,
+    peer: PeerModel,
+    syn: SynTimes,
+}
+
+/// When our SYN (or SYN,ACK) went out.
+#[derive(Clone, Copy, Debug, Default)]
+enum SynTimes {
+    #[default]
+    NotSent,
+    Once(Instant),
+    /// Which of several was answered cannot be told (RFC 6298 3, Karn's rule).
+    Repeated,
+}
+
+impl Follow {
+    pub(super) fn new(number: u64, event: &TraceEvent, rows: usize) -> Option<Self> {
+        let (finack, program) = (event.local?, event.remote?);
+        Some(Self {
+            report: ConnectionReport {
+                number,
+                finack,
+                program,
+                opened_by: None,
+                first: event.at,
+                last: event.at,
+                finack_states: Vec::new(),
+                program_states: Vec::new(),
+                from_program: Flow::default(),
+                to_program: Flow::default(),
+                handshake: None,
+                retransmits: BTreeMap::new(),
+                drops: BTreeMap::new(),
+                closes: Vec::new(),
+                cause: None,
+                reset_sent: None,
+                unacknowledged_at_reset: None,
+                icmp: None,
+                app_close: None,
+                ladder: (rows > 0).then(|| Ladder::new(rows)),
+            },
+            ours: Line::default(),
+            theirs: Line::default(),
+            peer: PeerModel::default(),
+            syn: SynTimes::default(),
+        })
+    }
+
+    pub(super) fn observe(&mut self, event: &TraceEvent) {
+        if !matches!(event.kind, TraceKind::Ended(_)) {
+            self.report.last = event.at;
+        }
+        let report = &mut self.report;
+        match &event.kind {
+            TraceKind::Segment(segment) => self.segment(event.at, segment),
+            TraceKind::State { from, to } => self.state(event.at, *from, *to),
+            TraceKind::Dropped { reason, .. } => {
+                *report.drops.entry(*reason).or_default() += 1;
+                report.note(NoteFor::Last, || format!("dropped by finack: {reason}"));
+            }
+            TraceKind::ResetSent(reason) => {
+                report.reset_sent = Some(*reason);
+                report.note(NoteFor::Reset, || format!("RST from finack: {reason}"));
+            }
+            TraceKind::ResetReceived => {
+                let sent = report.to_program;
+                report.unacknowledged_at_reset = Some(sent.sent.saturating_sub(sent.acknowledged));
+            }
+            TraceKind::Retransmit { reason, .. } => {
+                *report.retransmits.entry(*reason).or_default() += 1;
+                report.note(NoteFor::Retransmission, || format!("sent again by finack: {reason}"));
+            }
+            TraceKind::App(call) => self.app(*call),
+            TraceKind::Icmp { hard, error } => {
+                report.icmp = Some((*error, *hard));
+                report.note(NoteFor::Last, || format!("ICMP says: {error}"));
+            }
+            TraceKind::PathMtu { mtu } => {
+                report.note(NoteFor::Last, || format!("the path MTU is {mtu} bytes from now on"));
+            }
+            TraceKind::Ended(cause) => report.cause = Some(*cause),
+            _ => {}
+        }
+    }
+
+    fn app(&mut self, call: AppCall) {
+        if matches!(call, AppCall::Close | AppCall::Abort | AppCall::ShutdownWrite) {
+            self.report.app_close = Some(call);
+        }
+    }
+
+    fn state(&mut self, at: Instant, from: State, to: State) {
+        let states = &mut self.report.finack_states;
+        if states.is_empty() {
+            states.push(StateAt { at, state: from });
+        }
+        if states.len() < MAX_STATES && states.last().is_none_or(|s| s.state != to) {
+            states.push(StateAt { at, state: to });
+        }
+        if let Some(ladder) = &mut self.report.ladder {
+            ladder.finack_state(at, to);
+        }
+    }
+
+    fn segment(&mut self, at: Instant, segment: &SegmentTrace) {
+        let incoming = segment.dir == Direction::In;
+        if segment.flags.syn() {
+            self.syn(incoming, segment);
+        }
+        let (line, other) =
+            if incoming { (&mut self.theirs, &mut self.ours) } else { (&mut self.ours, &mut self.theirs) };
+        let seq = line.offset(segment.seq);
+        let control = i64::from(segment.flags.syn()) + i64::from(segment.flags.fin());
+        let end = seq + i64::from(segment.len) + control;
+        if segment.flags.fin() && !segment.flags.rst() {
+            line.set_fin(end - 1);
+        }
+        let new = end > seq && line.advance(end);
+        let ack = segment.flags.ack().then(|| other.offset(segment.ack));
+        let acknowledged = ack.map_or(0, |a| other.payload_below(a));
+
+        let (flow, back) = if incoming {
+            (&mut self.report.from_program, &mut self.report.to_program)
+        } else {
+            (&mut self.report.to_program, &mut self.report.from_program)
+        };
+        flow.segments += u64::from(segment.segments.max(1));
+        flow.repeated += if end > seq && !new { u64::from(segment.segments.max(1)) } else { 0 };
+        flow.sent = line.payload();
+        // An ACK of what was never sent proves nothing.
+        back.acknowledged = back.acknowledged.max(acknowledged.min(back.sent));
+
+        self.handshake(at, segment, ack);
+        self.closing(at, incoming, segment);
+        let peer_states = self.peer.segment(segment, ack.unwrap_or(-1), &self.ours, &self.theirs);
+        for &state in peer_states.as_slice() {
+            if self.report.program_states.len() < MAX_STATES {
+                self.report.program_states.push(StateAt { at, state });
+            }
+        }
+        if let Some(ladder) = &mut self.report.ladder {
+            ladder.segment(at, segment, (seq, ack), peer_states.as_slice());
+        }
+    }
+
+    fn syn(&mut self, incoming: bool, segment: &SegmentTrace) {
+        let side = if incoming { Side::Program } else { Side::Finack };
+        self.report.opened_by.get_or_insert(side);
+        let line = if incoming { &mut self.theirs } else { &mut self.ours };
+        line.start(segment.seq);
+    }
+
+    /// Our SYN and the first segment that acknowledges it give the round trip.
+    fn handshake(&mut self, at: Instant, segment: &SegmentTrace, ack: Option<i64>) {
+        match (segment.dir, self.syn) {
+            (Direction::Out, SynTimes::NotSent) if segment.flags.syn() => self.syn = SynTimes::Once(at),
+            (Direction::Out, SynTimes::Once(_)) if segment.flags.syn() => self.syn = SynTimes::Repeated,
+            (Direction::In, SynTimes::Once(sent)) if ack.is_some_and(|a| a >= 1) && !segment.flags.rst() => {
+                self.report.handshake.get_or_insert(at.since(sent));
+            }
+            _ => {}
+        }
+    }
+
+    fn closing(&mut self, at: Instant, incoming: bool, segment: &SegmentTrace) {
+        let side = if incoming { Side::Program } else { Side::Finack };
+        let how = if segment.flags.rst() {
+            How::Rst
+        } else if segment.flags.fin() {
+            How::Fin
+        } else {
+            return;
+        };
+        let closes = &mut self.report.closes;
+        if closes.len() < MAX_CLOSES && !closes.iter().any(|c| c.side == side && c.how == how) {
+            closes.push(Close { at, side, how });
+        }
+    }
+}
+
+impl ConnectionReport {
+    /// The state of finack's end at the last event.
+    pub fn finack_state(&self) -> State {
+        if self.cause.is_some() {
+            return State::Closed;
+        }
+        self.finack_states.last().map_or(State::Closed, |s| s.state)
+    }
+
+    /// The state of the program's end, as far as its segments show it.
+    pub fn program_state(&self) -> State {
+        self.program_states.last().map_or(State::Closed, |s| s.state)
+    }
+
+    /// From the first to the last event.
+    pub fn duration(&self) -> Duration {
+        self.last.since(self.first)
+    }
+
+    /// Who let go first, and how.
+    pub fn closed_first(&self) -> Option<Close> {
+        self.closes.first().copied()
+    }
+
+    /// Whether `side` was in TIME-WAIT at any time.
+    pub fn held_time_wait(&self, side: Side) -> bool {
+        let states = match side {
+            Side::Program => &self.program_states,
+            Side::Finack => &self.finack_states,
+        };
+        states.iter().any(|s| s.state == State::TimeWait)
+    }
+
+    fn note(&mut self, about: NoteFor, text: impl FnOnce() -> String) {
+        if let Some(ladder) = &mut self.ladder {
+            ladder.note(about, text());
+        }
+    }
+}

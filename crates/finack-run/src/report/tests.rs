@@ -1,0 +1,235 @@
+use super::testing::*;
+use super::*;
+use finack_core::tcp::State::{self, *};
+use finack_core::trace::{AppCall, EndCause, RetransmitReason, TraceKind};
+
+fn only(report: &Report) -> &ConnectionReport {
+    assert_eq!(report.connections.len(), 1);
+    &report.connections[0]
+}
+
+fn states(path: &[StateAt]) -> Vec<State> {
+    path.iter().map(|s| s.state).collect()
+}
+
+fn told(script: Script) -> Ending {
+    only(&script.report()).ending()
+}
+
+#[test]
+fn an_orderly_close_by_the_program_leaves_time_wait_with_it() {
+    let mut script = Script::new();
+    script.open().request().close();
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!(states(&c.program_states), [Closed, SynSent, Established, FinWait1, FinWait2, TimeWait]);
+    assert_eq!(states(&c.finack_states), [Listen, SynReceived, Established, CloseWait, LastAck, Closed]);
+    assert_eq!(c.opened_by, Some(Side::Program));
+    assert_eq!(c.closed_first().map(|c| (c.side, c.how)), Some((Side::Program, How::Fin)));
+    assert_eq!((c.from_program.acknowledged, c.to_program.acknowledged), (78, 312));
+    assert_eq!(c.handshake, Some(Duration::from_micros(100)));
+    let ending = c.ending();
+    assert_eq!((ending.kind, ending.time_wait), (EndingKind::InOrder, Some(Side::Program)));
+    assert_eq!(ending.what, "the program closed first (FIN), then finack (FIN)");
+}
+
+#[test]
+fn where_finack_closes_first_its_time_wait_is_not_waited_for() {
+    // HTTP/1.0: the server closes (RFC 9293 3.6, case 1).
+    let mut script = Script::new();
+    script.open().request().app(AppCall::Close).state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+    script.recv(ACK, 79, 314, 0).state(FinWait1, FinWait2);
+    script.recv(FIN_ACK, 79, 314, 0).state(FinWait2, TimeWait).send(ACK, 314, 80, 0);
+    assert_eq!(script.collector.unfinished(), 0);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!(states(&c.program_states), [Closed, SynSent, Established, CloseWait, LastAck, Closed]);
+    let ending = c.ending();
+    assert_eq!((ending.kind, ending.time_wait), (EndingKind::InOrder, Some(Side::Finack)));
+    assert_eq!(report.by_state[&TimeWait], 1);
+}
+
+#[test]
+fn the_three_segment_close_takes_the_program_through_close_wait_and_last_ack() {
+    let mut script = Script::new();
+    script.open().request().state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+    script.recv(FIN_ACK, 79, 314, 0).state(FinWait1, TimeWait).send(ACK, 314, 80, 0);
+    assert_eq!(
+        states(&only(&script.report()).program_states),
+        [Closed, SynSent, Established, CloseWait, LastAck, Closed]
+    );
+}
+
+#[test]
+fn simultaneous_close_passes_closing_at_both_ends() {
+    // RFC 9293 figure 13
+    let mut script = Script::new();
+    script.open().request().state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+    script.recv(FIN_ACK, 79, 313, 0).state(FinWait1, Closing).send(ACK, 314, 80, 0);
+    script.recv(ACK, 80, 314, 0).state(Closing, TimeWait);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!(states(&c.program_states)[3..], [FinWait1, Closing, TimeWait]);
+    assert_eq!(c.ending().what, "both sides closed at the same time: their FINs crossed");
+}
+
+#[test]
+fn simultaneous_open_passes_syn_received_at_both_ends() {
+    // RFC 9293 figure 7
+    let mut script = Script::new();
+    script.app(AppCall::Connect).state(Closed, SynSent).send(SYN, 0, 0, 0);
+    script.recv(SYN, 0, 0, 0).state(SynSent, SynReceived).send(SYN_ACK, 0, 1, 0);
+    script.recv(SYN_ACK, 0, 1, 0).state(SynReceived, Established).send(ACK, 1, 1, 0);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!(c.opened_by, Some(Side::Finack));
+    assert_eq!(states(&c.program_states), [Listen, SynSent, SynReceived, Established]);
+}
+
+#[test]
+fn a_half_closed_connection_is_told_as_closing() {
+    let mut script = Script::new();
+    script.open().request().recv(FIN_ACK, 79, 313, 0).state(Established, CloseWait).send(ACK, 313, 80, 0);
+    assert_eq!(script.collector.unfinished(), 1);
+    let ending = told(script);
+    assert_eq!(ending.kind, EndingKind::Closing);
+    assert!(ending.what.contains("the program had closed its sending side"), "{ending:?}");
+}
+
+#[test]
+fn repeated_bytes_count_once_as_bytes_and_as_repetitions() {
+    let mut script = Script::new();
+    script.open().recv(PSH_ACK, 1, 1, 78).recv(PSH_ACK, 1, 1, 78).send(ACK, 1, 79, 0);
+    script.send(PSH_ACK, 1, 79, 312).again(RetransmitReason::FastRetransmit, PSH_ACK, 1, 79, 312);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!((c.from_program.sent, c.from_program.repeated), (78, 1));
+    assert_eq!((c.to_program.sent, c.to_program.acknowledged, c.to_program.repeated), (312, 0, 1));
+    assert_eq!(c.retransmits[&RetransmitReason::FastRetransmit], 1);
+    assert_eq!(report.retransmitted, 1);
+}
+
+#[test]
+fn a_handshake_that_was_repeated_gives_no_round_trip() {
+    // RFC 6298 3: Karn's algorithm.
+    let mut script = Script::new();
+    script.recv(SYN, 0, 0, 0).state(Listen, SynReceived).send(SYN_ACK, 0, 1, 0);
+    script.again(RetransmitReason::Handshake, SYN_ACK, 0, 1, 0).recv(ACK, 1, 1, 0);
+    assert_eq!(only(&script.report()).handshake, None);
+}
+
+#[test]
+fn an_ack_of_what_was_never_sent_proves_nothing() {
+    let mut script = Script::new();
+    script.open().recv(ACK, 1, 1_000_000, 0);
+    assert_eq!(only(&script.report()).to_program.acknowledged, 0);
+}
+
+#[test]
+fn every_reset_reason_is_explained_with_its_section() {
+    for &reason in ResetReason::ALL {
+        let mut script = Script::new();
+        script.open().request().reset(reason);
+        let ending = told(script);
+        let expected =
+            if reason == ResetReason::NoListener { EndingKind::Refused } else { EndingKind::ResetByFinack };
+        assert_eq!(ending.kind, expected);
+        assert!(!ending.why.is_empty() && !ending.rfc.is_empty(), "{reason:?}");
+        assert!(ending.what.starts_with("finack threw the connection away (RST): "), "{ending:?}");
+        assert!(!ending.what.contains("RFC"), "{ending:?}");
+    }
+}
+
+#[test]
+fn every_end_cause_is_told() {
+    for (cause, kind) in [
+        (EndCause::Closed, EndingKind::InOrder),
+        (EndCause::ResetByPeer, EndingKind::ResetByProgram),
+        (EndCause::ResetByUs(ResetReason::Abort), EndingKind::ResetByFinack),
+        (EndCause::TimedOut, EndingKind::TimedOut),
+        (EndCause::Unreachable, EndingKind::Unreachable),
+        (EndCause::FinWait2TimedOut, EndingKind::InOrder),
+        (EndCause::Dropped, EndingKind::GivenUp),
+        (EndCause::Reopened, EndingKind::InOrder),
+    ] {
+        let mut script = Script::new();
+        script.open().request().ended(cause);
+        let ending = told(script);
+        assert_eq!(ending.kind, kind, "{cause:?}");
+        assert!(!ending.what.is_empty() && !ending.rfc.is_empty(), "{cause:?}");
+    }
+}
+
+#[test]
+fn a_reset_by_the_program_is_told_apart_by_what_came_before() {
+    let mut unread = Script::new();
+    unread.open().recv(PSH_ACK, 1, 1, 78).send(PSH_ACK, 1, 79, 312);
+    unread.recv(RST_ACK, 79, 1, 0).event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    let ending = told(unread);
+    assert!(
+        ending.why.starts_with("it closed its socket while data that had arrived was unread"),
+        "{ending:?}"
+    );
+    assert!(ending.why.ends_with("312 B on the way to it had not been acknowledged"), "{ending:?}");
+
+    let mut after_fin = Script::new();
+    after_fin.open().request().recv(FIN_ACK, 79, 313, 0).state(Established, CloseWait);
+    after_fin.send(PSH_ACK, 313, 80, 100).recv(RST, 80, 0, 0);
+    after_fin.event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    let ending = told(after_fin);
+    assert!(ending.why.starts_with("it had closed its socket, and then data came"), "{ending:?}");
+    assert_eq!(ending.rfc, "RFC 9293 3.6.1");
+
+    let mut refused = Script::new();
+    refused.state(Closed, SynSent).send(SYN, 0, 0, 0).recv(RST_ACK, 0, 1, 0);
+    refused.event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    let ending = told(refused);
+    assert_eq!((ending.kind, ending.rfc), (EndingKind::Refused, "RFC 9293 3.10.7.1"));
+
+    let mut scan = Script::new();
+    scan.recv(SYN, 0, 0, 0).state(Listen, SynReceived).send(SYN_ACK, 0, 1, 0).recv(RST, 1, 0, 0);
+    scan.event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    assert!(told(scan).why.contains("as port scanners do"));
+}
+
+#[test]
+fn an_icmp_error_names_itself() {
+    let mut script = Script::new();
+    script.state(Closed, SynSent).send(SYN, 0, 0, 0);
+    script
+        .event(TraceKind::Icmp { hard: true, error: finack_core::Error::HostUnreachable })
+        .ended(EndCause::Unreachable);
+    assert_eq!(told(script).what, "an ICMP error ended it: host unreachable");
+}
+
+#[test]
+fn memory_stays_bounded_whatever_comes() {
+    let limits = Limits { connections: 10, open: 5, ladders: 2, rows: 6, kinds: 3 };
+    let mut script = Script::with_limits(limits);
+    for _ in 0..20 {
+        // Never closed: five are followed, the others counted.
+        script.open().next_connection();
+    }
+    for i in 0..300u16 {
+        script.collector.observe(&finack_core::trace::TraceEvent {
+            at: finack_core::Instant::ZERO,
+            conn: None,
+            local: Some(SocketAddr::new([198, 18, 0, 1].into(), i + 1)),
+            remote: None,
+            kind: TraceKind::ResetSent(ResetReason::NoListener),
+        });
+    }
+    let report = script.report();
+    assert_eq!((report.total, report.connections.len(), report.refusals.len()), (20, 5, 3));
+    assert!(report.connections.iter().all(|c| c.ladder.is_none()), "more than two connections: no ladders");
+}
+
+#[test]
+fn the_json_document_holds_what_the_text_tells() {
+    let mut script = Script::new();
+    script.open().request().close();
+    let document = json::document(&script.report());
+    insta::assert_snapshot!(
+        serde_json::to_string_pretty(&document).unwrap().replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    );
+}

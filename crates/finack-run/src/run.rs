@@ -1,0 +1,237 @@
+//! One run: a private network, finack's stack and services at its other end, the program, and the report.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use finack::Net;
+use finack::device::Device;
+use finack_core::settings::Settings;
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, timeout_at};
+
+use crate::namespace::{
+    Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
+    SignalForwarding, SpawnError, exit_code,
+};
+use crate::plan;
+use crate::report::{Collector, Limits, Report};
+use crate::services;
+
+/// Trace events that may wait to be told: far more than one turn of the stack makes.
+const TRACE_RING: usize = 16_384;
+/// How long connections may take to finish once the program has ended. TIME-WAIT is not waited for.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// How its packets get here; `None` takes TUN where it works, else veth.
+    pub device: Option<DevicePath>,
+    /// Largest packet in the private network, in bytes, 1280 to 65520.
+    pub mtu: u16,
+    /// finack's side of Linux's settings.
+    pub settings: Settings,
+    /// How much the report keeps.
+    pub limits: Limits,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// How the program ended.
+    pub status: ExitStatus,
+    /// What became of its connections.
+    pub report: Report,
+    /// What could not be had but was no reason to go without the rest; a line each.
+    pub warnings: Vec<String>,
+}
+
+impl RunOutcome {
+    /// The exit status to pass on: the program's own, or 128 and the number of the signal that killed it.
+    pub fn exit_code(&self) -> u8 {
+        exit_code(self.status)
+    }
+}
+
+/// Why a program was not run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// No private network can be made; the text is that of `finack check`.
+    Namespace(NamespaceError),
+    /// The program could not be started.
+    Spawn(SpawnError),
+    /// finack's own side failed.
+    Own {
+        /// What was being done.
+        doing: &'static str,
+        /// What came of it.
+        error: io::Error,
+    },
+}
+
+impl RunError {
+    /// The exit status that tells it: 127 no such program, 126 not executable, 125 everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Spawn(error) => error.exit_code(),
+            Self::Namespace(_) | Self::Own { .. } => EXIT_NO_NETWORK,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(error) => error.fmt(f),
+            Self::Spawn(error) => error.fmt(f),
+            Self::Own { doing, error } => write!(f, "{doing}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Namespace(error) => Some(error),
+            Self::Spawn(error) => Some(error),
+            Self::Own { error, .. } => Some(error),
+        }
+    }
+}
+
+fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::Own { doing, error }
+}
+
+/// Runs a program in a private network of its own until it ends, and tells what became of its connections.
+///
+/// Call it before other threads are started: the network's keeper is forked from this process.
+///
+/// # Errors
+/// No private network can be made here, or the program can't be started in it.
+pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
+    let mut network = Network::create(&network_config(&config)).map_err(RunError::Namespace)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(own("the event loop can't be started"))?;
+    let device = network.take_devices().into_iter().next().ok_or_else(|| RunError::Own {
+        doing: "the private network's device",
+        error: io::ErrorKind::NotFound.into(),
+    })?;
+    let local = LocalSet::new();
+    let (status, report) = local.block_on(&runtime, carry(&network, device, &config))?;
+    let warnings = network.warnings().to_vec();
+    // The services end before the network that they serve.
+    drop(local);
+    drop(runtime);
+    network.close();
+    Ok(RunOutcome { status, report, warnings })
+}
+
+fn network_config(config: &RunConfig) -> NetworkConfig {
+    NetworkConfig {
+        ipv4: Some(Addresses {
+            program: plan::PROGRAM_V4,
+            prefix: plan::PREFIX_V4,
+            gateway: plan::GATEWAY_V4,
+        }),
+        ipv6: Some(Addresses {
+            program: plan::PROGRAM_V6,
+            prefix: plan::PREFIX_V6,
+            gateway: plan::GATEWAY_V6,
+        }),
+        default_route: false,
+        mtu: config.mtu,
+        device: config.device,
+        resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
+        ..NetworkConfig::default()
+    }
+}
+
+async fn carry(
+    network: &Network,
+    device: Box<dyn Device>,
+    config: &RunConfig,
+) -> Result<(ExitStatus, Report), RunError> {
+    let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
+    for (addr, prefix) in plan::our_addresses() {
+        builder = builder.address(addr, prefix);
+    }
+    let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
+    let watch = Watch::start(&net, config.limits);
+    let names = Rc::clone(&watch.collector);
+    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)))
+        .await
+        .map_err(own("finack's services can't be started"))?;
+
+    let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
+    let command = ProgramCommand::new(&config.program).args(&config.args).job_control(terminal);
+    let child = network.spawn(&command).map_err(RunError::Spawn)?;
+    let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
+    let status = wait(child).await.map_err(own("the program's end was not seen"))?;
+    watch.settle().await;
+    drop(forwarding);
+    Ok((status, watch.finish(&net)))
+}
+
+/// On a thread of its own, where waiting may block.
+async fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    tokio::task::spawn_blocking(move || child.wait()).await.map_err(io::Error::other)?
+}
+
+/// Reads the stack's trace as it is written.
+struct Watch {
+    collector: Rc<RefCell<Collector>>,
+    changed: Rc<Notify>,
+}
+
+impl Watch {
+    fn start(net: &Net, limits: Limits) -> Self {
+        let collector = Rc::new(RefCell::new(Collector::new(net.now(), limits)));
+        let changed = Rc::new(Notify::new());
+        let (net, into, tell) = (net.clone(), Rc::clone(&collector), Rc::clone(&changed));
+        spawn_local(async move {
+            while let Some(event) = net.next_trace().await {
+                into.borrow_mut().observe(&event);
+                while let Some(event) = net.poll_trace() {
+                    into.borrow_mut().observe(&event);
+                }
+                tell.notify_one();
+            }
+        });
+        Self { collector, changed }
+    }
+
+    /// Waits until every connection is over, but not for long.
+    async fn settle(&self) {
+        let deadline = Instant::now() + LINGER;
+        while self.collector.borrow().unfinished() > 0 {
+            if timeout_at(deadline, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn finish(self, net: &Net) -> Report {
+        let now = net.now();
+        let counters = net.counters();
+        let limits = Limits::default();
+        let collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
+        let mut report = collector.finish(now);
+        report.datagrams = (counters.udp_in_datagrams, counters.udp_out_datagrams);
+        net.shutdown();
+        report
+    }
+}

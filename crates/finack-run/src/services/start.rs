@@ -1,0 +1,154 @@
+//! Brings the services up on finack's stack.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use finack::Net;
+use finack::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_local;
+
+use super::dns::{self, Answer, Transport};
+use super::hello::{self, Visitor};
+use crate::plan;
+
+/// How long a listener that can accept nothing now (no memory, too many connections) waits.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Largest DNS message that is looked at over UDP.
+const DATAGRAM: usize = 4096;
+
+/// What is told of each name that was asked for.
+pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
+
+/// Starts every service as tasks of the current `LocalSet`; they end with it.
+///
+/// # Errors
+/// What binding a port answers.
+pub(crate) async fn start(net: &Net, seen: Seen) -> io::Result<()> {
+    for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
+        let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
+        spawn_local(serve_hello(listener));
+    }
+    for addr in [IpAddr::V4(plan::GATEWAY_V4), IpAddr::V6(plan::GATEWAY_V6)] {
+        let at = SocketAddr::new(addr, 53);
+        let listener = TcpListener::bind_on(net, at).await?;
+        spawn_local(serve_names_over_tcp(listener, Rc::clone(&seen)));
+        let socket = UdpSocket::bind_on(net, at).await?;
+        spawn_local(serve_names_over_udp(socket, Rc::clone(&seen)));
+    }
+    Ok(())
+}
+
+/// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return None,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn serve_hello(listener: TcpListener) {
+    while let Some((stream, remote)) = accept(&listener).await {
+        let Ok(local) = stream.local_addr() else { continue };
+        let stream = Rc::new(RefCell::new(stream));
+        let shared = Shared(Rc::clone(&stream));
+        let visitor = Visitor { local, remote, describe: Rc::new(move || describe(&stream.borrow())) };
+        spawn_local(async move {
+            // How it ended is in the trace; there is nobody else to tell.
+            let _ = hello::serve(shared, visitor).await;
+        });
+    }
+}
+
+/// The state of a connection, for its visitor to see.
+fn describe(stream: &TcpStream) -> Vec<String> {
+    let Ok(info) = stream.tcp_info() else { return vec!["it is gone".into()] };
+    vec![
+        format!("state          {}", info.state),
+        format!("round trip     {:?} (smoothed), RTO {:?}", info.srtt, info.rto),
+        format!("segment size   {} bytes to you, {} from you", info.snd_mss, info.rcv_mss),
+        format!("windows        {} bytes to you, {} from you", info.snd_wnd, info.rcv_wnd),
+        format!("congestion     window {} bytes", info.cwnd),
+        format!(
+            "options        timestamps {}, SACK {}, window scale {}",
+            yes_no(info.timestamps),
+            yes_no(info.sack),
+            info.window_scale
+                .map_or("no".into(), |(theirs, ours)| format!("{ours} here, {theirs} at your end")),
+        ),
+    ]
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+async fn serve_names_over_tcp(listener: TcpListener, seen: Seen) {
+    while let Some((stream, _)) = accept(&listener).await {
+        let seen = Rc::clone(&seen);
+        spawn_local(async move {
+            // A resolver that goes away has what it wanted.
+            let _ = dns::serve_stream(stream, |answer| seen(answer)).await;
+        });
+    }
+}
+
+async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
+    let mut message = vec![0; DATAGRAM];
+    loop {
+        let (len, from) = match socket.recv_from(&mut message).await {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return,
+            // An ICMP error about an earlier answer: the resolver had closed its socket.
+            Err(_) => continue,
+        };
+        if let Some(answer) = dns::answer(&message[..len], Transport::Udp) {
+            seen(&answer);
+            // Lost on the way or never sent: the resolver asks again.
+            let _ = socket.send_to(&answer.message, from).await;
+        }
+    }
+}
+
+/// A stream that is served by one and looked at by another part of the same task.
+struct Shared(Rc<RefCell<TcpStream>>);
+
+impl AsyncRead for Shared {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
