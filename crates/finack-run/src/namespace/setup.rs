@@ -49,11 +49,14 @@ pub(super) fn set_up(
             let open = File::options().read(true).write(true).open("/dev/net/tun");
             drop(open.at(Step::TunOpen)?);
             passed(Step::TunOpen, "")?;
-            (tun(config).at(Step::TunInterface)?, 0)
+            let queues = tun(config).at(Step::TunInterface)?;
+            passed(Step::TunInterface, "")?;
+            (queues, 0)
         }
         DevicePath::Veth => {
             let far = veth(config)?;
             passed(Step::VethPair, "")?;
+            passed(Step::PacketSocket, "")?;
             (vec![far.0], far.1)
         }
     };
