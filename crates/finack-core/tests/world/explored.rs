@@ -264,14 +264,6 @@ fn the_same_four_tuple_again() {
         }
         // The application accepts late: a copy of the server looks what it would get.
         let mut server = p.clone();
-            eprintln!(
-                "{:?}\n {:?}\n {:?} {:?}",
-                p.path,
-                p.stacks[0].tcp_info(p.now, c),
-                p.stacks[0].counters(),
-                p.stacks[1].count_by_state()
-            );
-        }
         let Ok((e, _)) = server.with(1, |s, now| s.tcp_accept(now, listener)) else { return false };
         let queued = server.stacks[1].tcp_info(p.now, e).unwrap().recv_queue;
         assert!(queued == 0 || queued == 3, "{queued} bytes");

@@ -190,5 +190,5 @@ fn live(seed: u64) {
 
 #[test]
 fn swarm() {
-    seeds::for_each(250, live);
+    seeds::for_each(std::env::var("FINACK_SWARM").ok().and_then(|n| n.parse().ok()).unwrap_or(250), live);
 }
