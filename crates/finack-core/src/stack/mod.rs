@@ -1,7 +1,10 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod fingerprint;
+mod hold;
 mod icmp;
 mod ip_input;
+mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;
@@ -11,6 +14,8 @@ mod tcp_open;
 mod time_wait;
 mod transmit;
 mod udp;
+
+pub use hold::{Incoming, IncomingId, Refusal};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -42,7 +47,7 @@ macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
         $(#[$meta])*
         ///
-        /// Generation-tagged: a handle that outlived what it named answers [`Error::BadHandle`], never somebody else.
+        /// Generation-tagged: a handle that outlived what it named answers [`BadHandle`](crate::Error::BadHandle), never somebody else.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { pub(crate) index: u32, pub(crate) generation: u32 }
 
@@ -163,6 +168,11 @@ pub enum Event {
         /// Which listener.
         listener: ListenerId,
     },
+    /// `tcp_incoming` has an opening that waits for a decision.
+    Incoming {
+        /// Which listener.
+        listener: ListenerId,
+    },
     /// A UDP socket became ready for more.
     Udp {
         /// Which.
@@ -220,6 +230,7 @@ pub struct Stack {
 enum EventSource {
     Connection { index: u32, generation: u32 },
     Listener { index: u32, generation: u32 },
+    Incoming { index: u32, generation: u32 },
 }
 
 impl Stack {
@@ -302,9 +313,15 @@ impl Stack {
                         return Some(Event::Tcp { conn: ConnId { index, generation }, ready });
                     }
                 }
+                EventSource::Incoming { index, generation } => {
+                    if let Some(event) = self.incoming_event(index, generation) {
+                        return Some(event);
+                    }
+                }
                 EventSource::Listener { index, generation } => {
-                    let live = self.listeners.get(index).is_some_and(|l| l.generation == generation);
-                    if live {
+                    let live = self.listeners.get_mut(index).filter(|l| l.generation == generation);
+                    if let Some(l) = live {
+                        l.event_queued = false;
                         return Some(Event::Accept { listener: ListenerId { index, generation } });
                     }
                 }

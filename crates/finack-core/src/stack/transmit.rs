@@ -26,7 +26,7 @@ pub(super) struct Emission {
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
-enum Decided {
+pub(super) enum Decided {
     /// The queue of packets that belong to no connection lends it.
     Raw,
     /// Header of `header` bytes, then bytes `from..to` of the connection's stream.
@@ -36,7 +36,13 @@ enum Decided {
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
-        let decided = self.decide(now)?;
+        let decided = loop {
+            let decided = self.decide(now)?;
+            if !self.stays_here(&decided) {
+                break decided;
+            }
+            self.loop_back(now, &decided);
+        };
         self.cx.counters.ip_out_requests += 1;
         let mut payload = [&[][..]; MAX_SLICES];
         match decided {

@@ -69,6 +69,7 @@ impl Connection {
         self.path_mtu = mtu;
         let path = cx.device.mtu.min(mtu as usize);
         self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.congestion.on_mss_change(u64::from(self.mss));
     }
 
     /// The path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes out again

@@ -63,6 +63,21 @@ pub(crate) struct AckState {
     pub(crate) dsack: Option<(Pos, Pos)>,
 }
 
+impl AckState {
+    const fn new(now: Instant) -> Self {
+        Self {
+            pending: false,
+            now: None,
+            quick: QUICK_ACKS,
+            interactive: false,
+            ato: Duration::ZERO,
+            data_at: now,
+            challenge_at: None,
+            dsack: None,
+        }
+    }
+}
+
 /// Urgent data (RFC 9293 3.8.5, RFC 6093).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Urgent {
@@ -109,6 +124,8 @@ pub(crate) struct Facts {
     pub(crate) keepalive_due: bool,
     /// The persist override: send what fits although it is small.
     pub(crate) push_small: bool,
+    /// The other end is this host too.
+    pub(crate) loopback: bool,
     /// The path swallowed large packets: they are not tried again.
     pub(crate) black_hole: bool,
     /// MSG_MORE: a partial segment is held back.
@@ -268,16 +285,7 @@ impl Connection {
             ts_recent: 0,
             ts_recent_at: now,
             ts_offset: birth.ts_offset,
-            ack: AckState {
-                pending: false,
-                now: None,
-                quick: QUICK_ACKS,
-                interactive: false,
-                ato: Duration::ZERO,
-                data_at: now,
-                challenge_at: None,
-                dsack: None,
-            },
+            ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
             congestion: Controller::new_reno(initial),

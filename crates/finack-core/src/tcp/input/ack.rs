@@ -58,7 +58,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
 
 /// SND.WND, unless the segment is older than the one that set it. Answers whether it changed.
 fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
-    let shift = if placed.segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
+    let shift = if placed.scaled { c.agreed.snd_wscale } else { 0 };
     let window = u32::from(placed.segment.window) << shift;
     let newer = c.snd_wl1 < placed.start || (c.snd_wl1 == placed.start && c.snd_wl2 <= ack);
     if ack < c.snd_una || !(newer || ack > c.snd_una) {
