@@ -3,6 +3,9 @@
 use alloc::string::String;
 use core::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// Where Linux and the RFCs differ, whose side is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Profile {
@@ -46,6 +49,15 @@ pub enum SettingError {
         /// The value as given.
         value: String,
     },
+    /// Not one of the words that the setting takes.
+    NotAChoice {
+        /// Which.
+        name: &'static str,
+        /// The value as given.
+        value: String,
+        /// What it takes.
+        choices: &'static [&'static str],
+    },
     /// Outside the range.
     OutOfRange {
         /// Which.
@@ -65,6 +77,9 @@ impl fmt::Display for SettingError {
             }
             Self::Unknown { name, nearest: None } => write!(f, "unknown setting '{name}'"),
             Self::Malformed { name, value } => write!(f, "{name}: '{value}' is not a number that it takes"),
+            Self::NotAChoice { name, value, choices } => {
+                write!(f, "{name}: '{value}' is not one of {}", choices.join(", "))
+            }
             Self::OutOfRange { name, min, max } => write!(f, "{name}: must lie between {min} and {max}"),
         }
     }
@@ -110,7 +125,7 @@ settings! {
     tcp_synack_retries, "net.ipv4.tcp_synack_retries", 5, 0, 255, "";
     /// How many SYN time-outs are linear (1 s each) before they double.
     tcp_syn_linear_timeouts, "net.ipv4.tcp_syn_linear_timeouts", 4, 0, 127, "";
-    /// Time-outs after which the path is suspected (RFC 9293 R1).
+    /// Time-outs after which the path is suspected (RFC 9293 R1); see tcp_mtu_probing.
     tcp_retries1, "net.ipv4.tcp_retries1", 3, 0, 255, "";
     /// Time-outs after which an established connection is given up (RFC 9293 R2).
     tcp_retries2, "net.ipv4.tcp_retries2", 15, 0, 255, "";
@@ -166,8 +181,8 @@ settings! {
     tcp_mem, "net.ipv4.tcp_mem[2]", 1 << 30, 1 << 16, 1 << 40, "bytes";
     /// Least time between two answers to unacceptable segments on one connection.
     tcp_invalid_ratelimit, "net.ipv4.tcp_invalid_ratelimit", 500, 0, 60_000, "ms";
-    /// Path MTU probing (RFC 4821): 0 never, 1 when a black hole is suspected, 2 always.
-    tcp_mtu_probing, "net.ipv4.tcp_mtu_probing", 0, 0, 2, "";
+    /// 1: where a path swallows large packets without a word, go on with smaller ones after tcp_retries1 time-outs.
+    tcp_mtu_probing, "net.ipv4.tcp_mtu_probing", 0, 0, 1, "";
     /// Segment size to start from when a black hole is suspected.
     tcp_base_mss, "net.ipv4.tcp_base_mss", 1024, 48, 65_495, "bytes";
     /// Least segment size that a peer or ICMP can talk us into.
@@ -230,7 +245,14 @@ impl Settings {
             self.profile = match value {
                 "linux" => Profile::Linux,
                 "rfc" => Profile::Rfc,
-                _ => return Err(SettingError::Malformed { name: "finack.profile", value: value.into() }),
+                _ => {
+                    let choices = &["linux", "rfc"];
+                    return Err(SettingError::NotAChoice {
+                        name: "finack.profile",
+                        value: value.into(),
+                        choices,
+                    });
+                }
             };
             return Ok(());
         }

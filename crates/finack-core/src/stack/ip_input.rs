@@ -16,6 +16,9 @@ use crate::time::Instant;
 use crate::trace::DropReason;
 use crate::udp::Cast;
 
+#[cfg(test)]
+mod tests;
+
 /// Whether a packet's destination includes this host.
 enum Destination {
     /// This host alone.
@@ -34,20 +37,29 @@ impl Stack {
             Ok(header) => header,
             Err(error) => return self.refuse_header(now, error, bytes),
         };
-        let ends = ends(&header, bytes);
         let destination = match self.destination(header.dst) {
             Destination::Elsewhere if !is_housekeeping(&header) => {
-                return self.note_drop(now, DropReason::NotForUs, bytes.len(), ends);
+                return self.note_drop(now, DropReason::NotForUs, bytes.len(), ends(&header, bytes));
             }
             destination => destination,
         };
         if !self.may_come_from(&header) {
-            return self.note_drop(now, DropReason::BadSource, bytes.len(), ends);
+            return self.note_drop(now, DropReason::BadSource, bytes.len(), ends(&header, bytes));
         }
         if header.fragment.is_some() {
             self.fragment_input(now, &header, packet);
         } else {
             self.deliver(now, &header, packet, &destination);
+        }
+    }
+
+    /// Takes a packet that this host sent to itself.
+    pub(super) fn local_input(&mut self, now: Instant, packet: &Packet<'_>) {
+        self.cx.counters.ip_in_receives += u64::from(packet.meta.segments.max(1));
+        match ip::parse(packet.bytes.as_slice()) {
+            Ok(header) if header.fragment.is_some() => self.fragment_input(now, &header, packet),
+            Ok(header) => self.deliver(now, &header, packet, &Destination::Local),
+            Err(error) => self.refuse_header(now, error, packet.bytes.as_slice()),
         }
     }
 
@@ -154,17 +166,16 @@ impl Stack {
 
     fn udp_input(&mut self, now: Instant, header: &IpHeader, packet: &Packet<'_>, cast: Cast) {
         let bytes = packet.bytes.as_slice();
-        let ends = ends(header, bytes);
         match self.udp.input(header, packet, cast) {
             Ok(delivered) => {
                 self.cx.counters.udp_in_datagrams += u64::from(delivered.taken);
                 for _ in 0..delivered.full {
                     self.cx.counters.udp_rcvbuf_errors += 1;
-                    self.note_drop(now, DropReason::UdpBufferFull, bytes.len(), ends);
+                    self.note_drop(now, DropReason::UdpBufferFull, bytes.len(), ends(header, bytes));
                 }
             }
             Err(reason) => {
-                self.note_drop(now, reason, bytes.len(), ends);
+                self.note_drop(now, reason, bytes.len(), ends(header, bytes));
                 if reason != DropReason::UdpNoPort {
                     self.cx.counters.udp_in_errors += 1;
                     return;

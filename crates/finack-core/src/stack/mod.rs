@@ -1,7 +1,9 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod fingerprint;
 mod icmp;
 mod ip_input;
+mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;
@@ -42,7 +44,7 @@ macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
         $(#[$meta])*
         ///
-        /// Generation-tagged: a handle that outlived what it named answers [`Error::BadHandle`], never somebody else.
+        /// Generation-tagged: a handle that outlived what it named answers [`BadHandle`](crate::Error::BadHandle), never somebody else.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name { pub(crate) index: u32, pub(crate) generation: u32 }
 
@@ -303,8 +305,9 @@ impl Stack {
                     }
                 }
                 EventSource::Listener { index, generation } => {
-                    let live = self.listeners.get(index).is_some_and(|l| l.generation == generation);
-                    if live {
+                    let live = self.listeners.get_mut(index).filter(|l| l.generation == generation);
+                    if let Some(l) = live {
+                        l.event_queued = false;
                         return Some(Event::Accept { listener: ListenerId { index, generation } });
                     }
                 }

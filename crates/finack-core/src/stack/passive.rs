@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::demux::{Kind, Slot};
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
@@ -207,7 +207,8 @@ impl Stack {
     pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
         let Some(e) = self.embryos.get_mut(index) else { return };
         let (id, tuple, seq) = (e.trace_id, e.tuple, e.iss);
-        let verdict = crate::tcp::embryo::judge(e, segment);
+        let needs_stamp = self.cx.settings.profile == Profile::Rfc;
+        let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
         let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
         if verdict != Verdict::Complete {
@@ -331,7 +332,9 @@ impl Stack {
         let live = self.connections.get(index).is_some_and(|c| c.generation == generation);
         if let Some(l) = self.listeners.get_mut(listener).filter(|_| live) {
             l.ready.push_back((index, generation));
-            self.events.push_back(EventSource::Listener { index: listener, generation: l.generation });
+            if !core::mem::replace(&mut l.event_queued, true) {
+                self.events.push_back(EventSource::Listener { index: listener, generation: l.generation });
+            }
         }
     }
 
@@ -386,11 +389,8 @@ impl Stack {
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
-        match outcome {
-            Outcome::RefuseSegment(reason) | Outcome::ResetBySegment(reason) => {
-                self.refuse(now, Some(id), &tuple, segment, reason);
-            }
-            _ => {}
+        if let Outcome::RefuseSegment(reason) = outcome {
+            self.refuse(now, Some(id), &tuple, segment, reason);
         }
         self.settle(now, index, outcome);
     }

@@ -112,6 +112,7 @@ impl Stack {
     /// Puts a new connection into the tables; the port's owner is registered with it.
     pub(super) fn add_connection(&mut self, mut c: Connection) -> u32 {
         c.facts.indexed = true;
+        c.facts.loopback = self.ip.routes.is_own(c.tuple.remote);
         let (hash, owner, port) = (self.hash(&c.tuple), owner_of(&c), c.tuple.local_port);
         let index = self.connections.insert(c);
         self.demux.insert(hash, Slot::new(Kind::Connection, index));
@@ -131,9 +132,6 @@ impl Stack {
             }
             // The answers to the segment itself were sent where the segment was at hand.
             Outcome::RefuseSegment(_) => {}
-            Outcome::ResetBySegment(reason) => {
-                self.end_connection(now, index, EndCause::ResetByUs(reason));
-            }
         }
         self.refresh(now, index);
     }

@@ -112,6 +112,7 @@ impl Stack {
             options: Arc::new(options),
             backlog: backlog.min(u32::try_from(self.cx.settings.somaxconn).unwrap_or(u32::MAX)),
             ready: VecDeque::new(),
+            event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
         });

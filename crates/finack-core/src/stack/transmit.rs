@@ -1,10 +1,12 @@
 //! What goes out: connections take turns, and units are cut where the device can't take them whole.
 
+use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
 
 use super::Stack;
 use super::tcp_input::bare_head;
 use crate::device::{MAX_SLICES, Transmit, TxChecksum};
+use crate::ip::Ident;
 use crate::tcp::emit::{self, Head};
 use crate::tcp::output::{self, Plan};
 use crate::tcp::seq::Pos;
@@ -24,7 +26,7 @@ pub(super) struct Emission {
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
-enum Decided {
+pub(super) enum Decided {
     /// The queue of packets that belong to no connection lends it.
     Raw,
     /// Header of `header` bytes, then bytes `from..to` of the connection's stream.
@@ -34,7 +36,13 @@ enum Decided {
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
-        let decided = self.decide(now)?;
+        let decided = loop {
+            let decided = self.decide(now)?;
+            if !self.stays_here(&decided) {
+                break decided;
+            }
+            self.loop_back(now, &decided);
+        };
         self.cx.counters.ip_out_requests += 1;
         let mut payload = [&[][..]; MAX_SLICES];
         match decided {
@@ -76,6 +84,13 @@ impl Stack {
             return None;
         }
         output::restart_after_idle(c, &self.cx, now);
+        // What ICMP once said of the path is believed for a while only.
+        if c.path_mtu < self.ip.routes.mtu()
+            && let Some(mtu) = self.ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu > c.path_mtu)
+            && !c.facts.black_hole
+        {
+            c.raise_path_mtu(&self.cx, mtu);
+        }
         let Some(plan) = output::next_segment(c, &self.cx) else {
             self.refresh(now, index);
             return None;
@@ -136,11 +151,11 @@ impl Stack {
         let fin = c.fin_pos().is_some_and(|fin| fin < to);
         let mut flags = Flags::ACK;
         if fin {
-            flags = flags | Flags::FIN;
+            flags |= Flags::FIN;
         }
         // RFC 9293 MUST-61: PSH where the buffer is empty with this segment.
         if len > 0 && data_end == c.send.end() {
-            flags = flags | Flags::PSH;
+            flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
         let head = Head {
@@ -151,7 +166,7 @@ impl Stack {
             window,
             urgent,
             options: output::options(c, &self.cx, now, len > 0),
-            ..head_of(c, &self.cx)
+            ..head_of(c, &self.cx, &mut self.ip.ident)
         };
         let offload = self.cx.device.checksum_tx;
         let mut payload = [&[][..]; MAX_SLICES];
@@ -193,7 +208,7 @@ impl Stack {
             flags,
             window,
             options: output::syn_options(c, now, our_mss),
-            ..head_of(c, &self.cx)
+            ..head_of(c, &self.cx, &mut self.ip.ident)
         };
         let reason = if c.facts.syn_resent { SendReason::Retransmission } else { SendReason::Open };
         if crossed {
@@ -214,7 +229,7 @@ impl Stack {
             window,
             urgent,
             options: output::options(c, &self.cx, now, false),
-            ..head_of(c, &self.cx)
+            ..head_of(c, &self.cx, &mut self.ip.ident)
         };
         output::acknowledged(c);
         Some(self.finish_bare(now, index, &head, reason))
@@ -239,12 +254,16 @@ fn acceptable_seq(c: &Connection) -> Pos {
     if c.snd_nxt > edge { edge } else { c.snd_nxt }
 }
 
-fn head_of(c: &Connection, cx: &crate::cx::Cx) -> Head {
+fn head_of(c: &Connection, cx: &crate::cx::Cx, ident: &mut Ident) -> Head {
     let head = bare_head(cx, &c.tuple);
+    let dont_fragment = cx.settings.ip_no_pmtu_disc == 0;
+    let tuple = &c.tuple;
+    let ident = if dont_fragment { 0 } else { ident.next(tuple.local, tuple.remote, protocol::TCP) as u16 };
     Head {
         hop_limit: c.options.hop_limit.unwrap_or(head.hop_limit),
         tos: c.options.tos,
-        dont_fragment: cx.settings.ip_no_pmtu_disc == 0,
+        dont_fragment,
+        ident,
         ..head
     }
 }

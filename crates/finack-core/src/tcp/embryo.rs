@@ -63,8 +63,9 @@ pub(crate) enum Verdict {
     Ignore,
 }
 
-/// Decides what a segment means for the handshake.
-pub(crate) fn judge(e: &Embryo, segment: &Segment<'_>) -> Verdict {
+/// Decides what a segment means for the handshake. What completes it is never dropped by the connection that it makes:
+/// hence `needs_stamp`, where a segment without the agreed timestamp is dropped (RFC 7323 3.2).
+pub(crate) fn judge(e: &Embryo, segment: &Segment<'_>, needs_stamp: bool) -> Verdict {
     let flags = segment.flags;
     let old_stamp = e.agreed.timestamps
         && segment.options.timestamps.is_some_and(|(val, _)| seq::before(val, e.ts_recent));
@@ -95,7 +96,8 @@ pub(crate) fn judge(e: &Embryo, segment: &Segment<'_>) -> Verdict {
     if flags.syn() {
         return Verdict::Challenge;
     }
-    if flags.ack() { Verdict::Complete } else { Verdict::Ignore }
+    let lacks_stamp = needs_stamp && e.agreed.timestamps && segment.options.timestamps.is_none();
+    if flags.ack() && !lacks_stamp { Verdict::Complete } else { Verdict::Ignore }
 }
 
 impl Embryo {

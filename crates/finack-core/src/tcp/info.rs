@@ -41,6 +41,8 @@ impl Connection {
             segs_out: self.stats.segs_out,
             segs_in: self.stats.segs_in,
             retrans_segs: u64::from(self.stats.retrans_segs),
+            delivery_rate: self.rate.map_or(0, |r| r.bytes_per_second),
+            delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
             backoff: u32::from(self.backoff),
             probes: u32::from(self.probes),
             time_in_state: now.since(self.state_since),
@@ -68,7 +70,6 @@ impl Connection {
             delivered: 0,
             delivered_at: syn_ack_at,
             first_sent_at: syn_ack_at,
-            in_flight: 1,
             app_limited: true,
         });
         self.snd_nxt = 1;

@@ -19,6 +19,8 @@ pub(crate) struct Listener {
     pub(crate) backlog: u32,
     /// Connections that wait to be accepted, by index and generation.
     pub(crate) ready: VecDeque<(u32, u32)>,
+    /// Waits in the event queue of the stack.
+    pub(crate) event_queued: bool,
     /// Embryos that are no cookies.
     pub(crate) embryos: u32,
     /// Embryos whose SYN,ACK is a cookie, oldest first: they may be forgotten.

@@ -91,6 +91,10 @@ pub struct TcpInfo {
     pub segs_in: u64,
     /// Segments sent again.
     pub retrans_segs: u64,
+    /// Bytes a second that reached the peer, by the latest sample; 0 before the first.
+    pub delivery_rate: u64,
+    /// That sample was taken while the application left nothing to send.
+    pub delivery_rate_app_limited: bool,
     /// Consecutive retransmission time-outs without an answer.
     pub backoff: u32,
     /// Unanswered zero-window or keep-alive probes.

@@ -52,6 +52,26 @@ impl Connection {
         self.rcv_mss = self.mss.min(536);
     }
 
+    /// Time-out after time-out: perhaps large packets die on the path and no router says so (RFC 2923 2.1, RFC 4821 7.7).
+    pub(crate) fn suspect_black_hole(&mut self, cx: &mut Cx, now: Instant) {
+        let headers = (self.tuple.ip_header_len() + HEADER_LEN) as u32;
+        let base = cx.settings.tcp_base_mss as u32;
+        let now_mss = u32::from(self.mss);
+        let size = if now_mss > base { base } else { (now_mss / 2).max(cx.settings.tcp_min_snd_mss as u32) };
+        if size < now_mss {
+            self.facts.black_hole = true;
+            self.lower_path_mtu(cx, now, size + headers);
+        }
+    }
+
+    /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3).
+    pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
+        self.path_mtu = mtu;
+        let path = cx.device.mtu.min(mtu as usize);
+        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.congestion.on_mss_change(u64::from(self.mss));
+    }
+
     /// The path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes out again
     /// at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.3).
     pub(crate) fn lower_path_mtu(&mut self, cx: &mut Cx, now: Instant, mtu: u32) {

@@ -180,7 +180,6 @@ fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sen
         delivered: c.delivered,
         delivered_at: c.delivered_at,
         first_sent_at: c.first_sent_at,
-        in_flight: u32::try_from(c.in_flight() + (end - start) as u64).unwrap_or(u32::MAX),
         app_limited: end == c.snd_end(),
     }
 }
@@ -231,12 +230,7 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
 }
 
 fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
-    let reason = match c.recovery.phase {
-        super::recovery::Phase::Loss if c.retries == 0 => RetransmitReason::PathMtu,
-        super::recovery::Phase::Loss => RetransmitReason::Timeout,
-        _ if start > c.snd_una && !c.agreed.sack => RetransmitReason::PartialAck,
-        _ => RetransmitReason::FastRetransmit,
-    };
+    let reason = c.recovery.reason;
     c.rtx.resent(start, end, now);
     note_resent(c, cx, now, start, end, reason);
     if !c.timers.is_armed(Timer::Retransmit) {

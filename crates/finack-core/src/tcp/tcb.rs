@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
-use super::recovery::{Recovery, Rtt};
+use super::recovery::{RateSample, Recovery, Rtt};
 use super::recv::RecvQueue;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
@@ -109,6 +109,10 @@ pub(crate) struct Facts {
     pub(crate) keepalive_due: bool,
     /// The persist override: send what fits although it is small.
     pub(crate) push_small: bool,
+    /// The other end is this host too.
+    pub(crate) loopback: bool,
+    /// The path swallowed large packets: they are not tried again.
+    pub(crate) black_hole: bool,
     /// MSG_MORE: a partial segment is held back.
     pub(crate) more: bool,
     /// The window kept us from sending since the last ACK.
@@ -183,6 +187,7 @@ pub(crate) struct Connection {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
+    pub(crate) rate: Option<RateSample>,
 
     // Timers.
     pub(crate) timers: Timers,
@@ -281,6 +286,7 @@ impl Connection {
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
+            rate: None,
             timers: Timers::OFF,
             wheel: None,
             wheel_at: Instant::FAR_FUTURE,

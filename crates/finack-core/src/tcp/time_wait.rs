@@ -135,6 +135,10 @@ impl<K: Key> TimeWaits<K> {
         self.records.get(index).map(|r| (&r.state, r.key.tuple()))
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TimeWait, Tuple)> {
+        self.records.iter().map(|(_, r)| (&r.state, r.key.tuple()))
+    }
+
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut TimeWait> {
         self.records.get_mut(index).map(|r| &mut r.state)
     }

@@ -106,6 +106,9 @@ impl Connection {
         }
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
+        if cx.settings.tcp_mtu_probing == 1 && u64::from(self.retries) >= cx.settings.tcp_retries1 {
+            self.suspect_black_hole(cx, now);
+        }
         self.facts.push_small = true;
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);

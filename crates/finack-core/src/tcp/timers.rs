@@ -51,6 +51,11 @@ impl Timers {
         self.0[timer as usize] <= now
     }
 
+    /// Time until it fires; `None` where it is off.
+    pub(crate) fn remaining(&self, timer: Timer, now: Instant) -> Option<core::time::Duration> {
+        self.is_armed(timer).then(|| self.0[timer as usize].since(now))
+    }
+
     /// The earliest deadline; `FAR_FUTURE` where all are off.
     pub(crate) fn earliest(&self) -> Instant {
         self.0.iter().copied().fold(Instant::FAR_FUTURE, Instant::min)

@@ -176,14 +176,22 @@ fn an_oversized_datagram() {
 fn reassembly_times_out() {
     let mut t = Setup::new().bare();
     let s = udp_socket(&mut t, "10.0.0.1:53");
-    let before = t.stack.memory();
     let payload = udp_payload(false, &data(2000));
-    t.inject_bytes(&v4_fragment(7, proto::UDP, &payload, 0, 1480));
-    assert!(t.stack.memory() > before);
-    t.pass_ms(31_000);
-    assert!(t.stack.memory() <= before + 1024, "{before} -> {}", t.stack.memory());
-    assert_eq!(t.stack.counters().ip_reasm_fails, 1);
-    t.inject_bytes(&v4_fragment(7, proto::UDP, &payload, 1480, 1480));
+    let mut after_the_first = 0;
+    for id in 0..50 {
+        let before = t.stack.memory();
+        for other in 0..20 {
+            t.inject_bytes(&v4_fragment(id * 20 + other, proto::UDP, &payload, 0, 1480));
+        }
+        assert!(t.stack.memory() > before + 20 * 1480);
+        t.pass_ms(31_000);
+        if id == 0 {
+            after_the_first = t.stack.memory();
+        }
+    }
+    assert!(t.stack.memory() <= after_the_first + 1024, "{after_the_first} -> {}", t.stack.memory());
+    assert_eq!(t.stack.counters().ip_reasm_fails, 1000);
+    t.inject_bytes(&v4_fragment(999, proto::UDP, &payload, 1480, 1480));
     assert_eq!(recv(&mut t, s), None);
     t.take_sent();
 }

@@ -102,13 +102,20 @@ fn a_syn_flood() {
             memory = t.stack.memory();
         }
     }
-    assert!(t.count(State::SynReceived) <= 129, "{} embryos", t.count(State::SynReceived));
+    // Some are kept beside the cookies, so that a lost third ACK heals.
+    assert!(t.count(State::SynReceived) <= 256, "{} embryos", t.count(State::SynReceived));
     assert!(t.stack.counters().tcp_syn_cookies_sent > 4000);
     assert!(t.stack.memory() <= memory + 65_536, "{memory} -> {}", t.stack.memory());
-    // A real client among them opens with its cookie.
+    // A real client among them, overrun by the flood before its ACK comes, opens with its cookie.
     t.peer(50_000);
     t.inject(SYN);
     t.expect("S. 0:0(0) ack 1");
+    for i in 0..1000_u16 {
+        t.peer(20_000 + i);
+        t.inject(SYN);
+        t.take_sent();
+    }
+    t.peer(50_000);
     t.inject(". 1:1(0) ack 1");
     let c = t.accept();
     assert_eq!(t.stack.counters().tcp_syn_cookies_received, 1);

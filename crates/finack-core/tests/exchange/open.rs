@@ -623,3 +623,25 @@ fn timestamps_are_echoed_in_the_handshake() {
     t.write(c, 1);
     t.expect("P. 1:2(1) ack 1 <TS val * ecr 3>");
 }
+
+/// RFC 7323 3.2: with `profile=rfc` a third ACK that lacks the agreed timestamp is dropped: the connection stays half open, is not accepted,
+/// and is opened by the next ACK that has one. With Linux's profile it opens.
+#[test]
+fn a_third_ack_without_its_timestamp() {
+    const SYN: &str = "S 0:0(0) win 65535 <mss 1460,sackOK,TS val * ecr 0,nop,wscale 7>";
+    let mut t = Setup::new().timestamps().rfc().server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1 <>");
+    t.expect_nothing();
+    assert_eq!(t.try_accept(), Err(Error::WouldBlock));
+    assert_eq!(t.count(State::SynReceived), 1);
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    assert_eq!(t.state(c), State::Established);
+    let mut t = Setup::new().timestamps().server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1 <>");
+    t.accept();
+}

@@ -151,3 +151,24 @@ fn simultaneous_close_with_data() {
     t.inject(". 52:52(0) ack 102");
     assert_eq!(t.count(State::TimeWait), 1);
 }
+
+/// A simultaneous open whose peer falls silent is given up, whether the application still holds the socket (ETIMEDOUT) or has closed it.
+#[test]
+fn a_simultaneous_open_is_given_up() {
+    for closed in [false, true] {
+        let mut t = Setup::new().client();
+        let c = t.connect();
+        t.expect("S 0:0(0)");
+        t.inject("S 0:0(0) win 65535 <mss 1460>");
+        t.expect("S. 0:0(0) ack 1");
+        if closed {
+            t.close(c);
+        }
+        t.pass_ms(3_600_000);
+        if !closed {
+            assert_eq!(t.take_error(c), Some(finack_core::Error::TimedOut));
+            t.close(c);
+        }
+        expect_gone(&t);
+    }
+}

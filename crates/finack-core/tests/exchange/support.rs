@@ -26,17 +26,6 @@ pub(crate) fn expect_probe(t: &mut Script, ms: core::ops::RangeInclusive<u64>, u
     assert!(place == (una - 1, 0) || place == (una, 1), "a probe of {una}, not {place:?}");
 }
 
-/// The peer sends `count` full segments of 1460 bytes from `seq` on, and takes every ACK that they provoke.
-pub(crate) fn feed(t: &mut Script, seq: u32, count: u32) -> Vec<Sent> {
-    let mut acks = Vec::new();
-    for i in 0..count {
-        let from = seq + i * 1460;
-        t.inject(&format!(". {from}:{}(1460) ack 1", from + 1460));
-        acks.extend(t.take_sent());
-    }
-    acks
-}
-
 /// The peer acknowledges all up to `ack`, one segment of 1460 bytes at a time, until the stack's `len` bytes
 /// have all been sent and acknowledged.
 #[track_caller]

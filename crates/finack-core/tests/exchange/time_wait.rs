@@ -68,13 +68,26 @@ fn its_length_can_be_set() {
 #[test]
 fn it_is_small() {
     let mut t = Setup::new().server();
-    let c = t.accepted();
-    let connected = t.stack.memory();
-    t.close(c);
-    t.expect("F. 1:1(0) ack 1");
-    t.inject("F. 1:1(0) ack 2");
-    t.expect(". 2:2(0) ack 2");
-    assert!(t.stack.memory() <= connected, "{} bytes after {connected}", t.stack.memory());
+    let empty = t.stack.memory();
+    let conns: Vec<_> = (0..2000)
+        .map(|i| {
+            t.peer(10_000 + i);
+            t.accepted()
+        })
+        .collect();
+    let connected = t.stack.memory() - empty;
+    for (i, c) in (0..).zip(conns) {
+        t.peer(10_000 + i);
+        t.close(c);
+        t.expect("F. 1:1(0) ack 1");
+        t.inject("F. 1:1(0) ack 2");
+        t.expect(". 2:2(0) ack 2");
+    }
+    assert_eq!(t.count(State::TimeWait), 2000);
+    let now = t.stack.memory() - empty;
+    assert!(now < connected + 2000 * 128, "{connected} for 2000 connections, {now} with 2000 TIME-WAITs");
+    t.pass_ms(61_000);
+    expect_gone(&t);
 }
 
 /// A pure ACK that fits is ignored; data is answered by an ACK (RFC 9293 3.10.7.4: the only thing that can arrive is a
@@ -355,10 +368,12 @@ fn tw_reuse_spares_fin_wait_2() {
     assert_eq!(t.connect_with(SocketOptions::default()), Err(Error::AddrNotAvailable));
 }
 
-/// An explicitly bound port needs timestamps only, whatever the sysctl says.
+/// An explicitly bound port needs timestamps only, whatever the sysctl says (and SO_REUSEADDR, on both, to be bound at all).
 #[test]
 fn an_explicitly_bound_port_is_reused() {
-    let mut t = client_in_time_wait(one_port(Setup::new().timestamps().set("tcp_tw_reuse", 0)));
+    let mut t = client_in_time_wait(one_port(
+        Setup::new().timestamps().set("tcp_tw_reuse", 0).options(|o| o.reuse_addr = true),
+    ));
     t.quiet_ms(2000);
     t.flow().forget();
     t.bind_connect(BindOptions { reuse_addr: true, ..BindOptions::default() }).unwrap();

@@ -418,7 +418,7 @@ fn large_datagrams() {
 fn hop_limits() {
     let mut t = Setup::new().bare();
     let s = bound(&mut t, "10.0.0.1:53");
-    let mut ttl = |t: &mut Script, to: &str| {
+    let ttl = |t: &mut Script, to: &str| {
         t.stack.udp_send(t.now(), s, Some(addr(to)), b"x").unwrap();
         t.pump();
         t.next_sent().packet.ip.ttl

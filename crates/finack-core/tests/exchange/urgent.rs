@@ -88,6 +88,7 @@ fn received() {
     t.read(c, 9);
     t.read_blocks(c);
     t.flow().read += 1;
+    t.pass_ms(500);
     t.inject("P. 11:21(10) ack 1");
     t.read(c, 10);
     t.pass_ms(500);
@@ -127,6 +128,7 @@ fn the_pointer_runs_ahead() {
     assert!(t.stack.tcp_ready(c).unwrap().contains(Ready::PRIORITY));
     assert_eq!(read_oob(&mut t, c), Err(Error::WouldBlock), "the byte itself has not come");
     t.read(c, 10);
+    t.pass_ms(500);
     t.inject("UP. 11:41(30) ack 1 urg 20");
     assert_eq!(read_oob(&mut t, c), Ok(peer_byte(29)));
     assert_eq!(t.try_read(c, 100), Ok(19));

@@ -37,13 +37,15 @@ pub struct Collector {
     limits: Limits,
     report: Report,
     open: HashMap<TraceId, Follow>,
+    /// Connections in TIME-WAIT had to make room: an event of one of those must not pass for a new connection.
+    evicted: bool,
     started: Instant,
 }
 
 impl Collector {
     /// Collects from `started` on.
     pub fn new(started: Instant, limits: Limits) -> Self {
-        Self { limits, report: Report::default(), open: HashMap::new(), started }
+        Self { limits, report: Report::default(), open: HashMap::new(), evicted: false, started }
     }
 
     /// Takes the next event.
@@ -105,10 +107,14 @@ impl Collector {
         if matches!(event.kind, TraceKind::Ended(_)) {
             return false;
         }
-        if self.open.len() >= self.limits.open {
-            // Each connection begins with one such event, so that each is counted once.
-            let opens = matches!(event.kind, TraceKind::State { from: State::Closed | State::Listen, .. });
-            self.report.total += u64::from(opens);
+        // Each connection leaves CLOSED or LISTEN once, with its SYN before.
+        let leaves = matches!(event.kind, TraceKind::State { from: State::Closed | State::Listen, .. });
+        let syn = matches!(&event.kind, TraceKind::Segment(segment) if segment.flags.syn());
+        if self.open.len() >= self.limits.open && !self.make_room() {
+            self.report.total += u64::from(leaves);
+            return false;
+        }
+        if self.evicted && !leaves && !syn {
             return false;
         }
         let number = self.report.total + 1;
@@ -120,6 +126,19 @@ impl Collector {
         }
         self.open.insert(id, follow);
         true
+    }
+
+    /// Ends the following of those that only wait out their TIME-WAIT. False where there is none.
+    fn make_room(&mut self) -> bool {
+        let waiting = |f: &Follow| f.report.finack_state() == State::TimeWait;
+        let mut over: Vec<Follow> = self.open.extract_if(|_, f| waiting(f)).map(|(_, f)| f).collect();
+        over.sort_by_key(|f| f.report.number);
+        self.evicted |= !over.is_empty();
+        let found = !over.is_empty();
+        for follow in over {
+            self.end(follow.report);
+        }
+        found
     }
 
     fn drop_ladders(&mut self) {

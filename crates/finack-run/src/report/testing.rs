@@ -52,6 +52,11 @@ impl Script {
         self
     }
 
+    pub(super) fn first_connection(&mut self) -> &mut Self {
+        self.id = 1;
+        self
+    }
+
     pub(super) fn wait(&mut self, micros: u64) -> &mut Self {
         self.micros += micros;
         self

@@ -225,6 +225,22 @@ fn memory_stays_bounded_whatever_comes() {
 }
 
 #[test]
+fn time_waits_make_room_for_new_connections() {
+    let mut script = Script::with_limits(Limits { connections: 100, open: 5, ..Limits::default() });
+    for _ in 0..20 {
+        script.open().request().state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+        script.recv(FIN_ACK, 79, 314, 0).state(FinWait1, TimeWait).send(ACK, 314, 80, 0).next_connection();
+    }
+    // A late segment of the first of them.
+    script.first_connection().recv(FIN_ACK, 79, 314, 0).ended(EndCause::Closed);
+    let report = script.report();
+    assert_eq!((report.total, report.connections.len()), (20, 20));
+    assert_eq!(report.endings[&EndingKind::InOrder], 20);
+    assert!(report.connections.iter().all(|c| c.to_program.acknowledged == 312));
+    assert!(report.connections.iter().all(|c| c.opened_by == Some(Side::Program)));
+}
+
+#[test]
 fn the_json_document_holds_what_the_text_tells() {
     let mut script = Script::new();
     script.open().request().close();

@@ -76,6 +76,9 @@ pub fn render(report: &Report, look: &Look) -> String {
     } else {
         groups(report, look, &mut out);
     }
+    if report.total > 0 {
+        out.push('\n');
+    }
     states(report, look, &mut out);
     refusals(report, look, &mut out);
     datagrams(report, look, &mut out);
@@ -84,6 +87,10 @@ pub fn render(report: &Report, look: &Look) -> String {
     if report.lost_events > 0 {
         let text = format!("{} trace events were lost: the counts above may be too low", report.lost_events);
         item("note", NOTE, &text, look, &mut out);
+    }
+    // Where nothing followed the blank line.
+    while out.ends_with("\n\n") {
+        out.pop();
     }
     out
 }
@@ -253,7 +260,6 @@ fn states(report: &Report, look: &Look, out: &mut String) {
         return;
     }
     let counts: Vec<String> = report.by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
-    let _ = writeln!(out);
     item("at the end", DIM, &format!("finack's side: {}", counts.join(", ")), look, out);
 }
 

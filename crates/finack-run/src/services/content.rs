@@ -1,6 +1,6 @@
 //! Content that both ends can compute: the same bytes for the same offset, always.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 /// Bytes made at a time.
@@ -36,14 +36,14 @@ impl Iterator for Content {
             return None;
         }
         let want = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        while chunk.len() < want {
-            chunk.put_u64_le(mix(self.word));
+        let mut chunk = vec![0; want.next_multiple_of(8)];
+        for word in chunk.chunks_exact_mut(8) {
+            word.copy_from_slice(&mix(self.word).to_le_bytes());
             self.word += 1;
         }
         chunk.truncate(want);
         self.left -= want as u64;
-        Some(chunk.freeze())
+        Some(chunk.into())
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) seen: bool,
+    /// It had bytes among its options that only the stack can judge.
+    raw: bool,
     pub(crate) mss: Option<u16>,
     pub(crate) wscale: Option<u8>,
     pub(crate) sack: bool,
@@ -62,7 +64,9 @@ impl Offer {
     fn of(segment: &Tcp) -> Self {
         Self {
             seen: true,
-            mss: segment.mss(),
+            raw: segment.options.iter().any(|o| matches!(o, Opt::Raw(_))),
+            // Linux takes an MSS of 0 for none.
+            mss: segment.mss().filter(|&mss| mss != 0),
             wscale: segment.wscale(),
             sack: segment.options.contains(&Opt::SackOk),
             ts: segment.timestamps().is_some(),
@@ -131,8 +135,10 @@ impl Flow {
     }
 
     pub(crate) fn on_injected(&mut self, segment: &Tcp) {
-        if segment.has(flag::SYN) && !segment.has(flag::RST) {
+        if segment.has(flag::SYN) && !segment.has(flag::RST) && segment.seq == self.peer_iss {
+            let raw = self.peer_offer.raw;
             self.peer_offer = Offer::of(segment);
+            self.peer_offer.raw |= raw;
         }
         if segment.has(flag::ACK) {
             let shift = if segment.has(flag::SYN) { 0 } else { self.scale(self.peer_offer) };
@@ -202,7 +208,7 @@ impl Flow {
                 "a timestamp that was not negotiated (RFC 7323 3.2)".into()
             });
         }
-        if syn && segment.has(flag::ACK) && self.peer_offer.seen {
+        if syn && segment.has(flag::ACK) && self.peer_offer.seen && !self.peer_offer.raw {
             let mine = Offer::of(segment);
             if mine.wscale.is_some() && self.peer_offer.wscale.is_none()
                 || mine.sack && !self.peer_offer.sack
@@ -256,7 +262,7 @@ impl Flow {
         let default_mss = if self.remote.is_ipv4() { 536 } else { 1220 };
         let options: usize = if self.timestamps() { 12 } else { 0 };
         let most = usize::from(self.peer_offer.mss.unwrap_or(default_mss)).saturating_sub(options).max(48);
-        if self.peer_offer.seen && segment.payload.len() > most {
+        if self.peer_offer.seen && !self.peer_offer.raw && segment.payload.len() > most {
             wrong.push(format!("{len} bytes of payload: {most} are allowed by the peer's MSS (MUST-16)"));
         }
         if self.check_payload

@@ -183,7 +183,7 @@ impl Device for AfPacketDevice {
     }
 
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
-        let mut count = 0;
+        let (mut count, mut emptied) = (0, false);
         // Frames that are not for the engine are bounded too, or a flood of them would hold the caller.
         for _ in 0..max.saturating_mul(4) {
             if count >= max {
@@ -199,11 +199,15 @@ impl Device for AfPacketDevice {
             };
             match got {
                 Some(n) => count += n,
-                None => break,
+                None => {
+                    emptied = true;
+                    break;
+                }
             }
         }
         self.counters.received += count as u64;
-        Ok(count)
+        // Without a packet, 0 would say that nothing waits any more.
+        if count == 0 && !emptied { Err(io::ErrorKind::Interrupted.into()) } else { Ok(count) }
     }
 
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {

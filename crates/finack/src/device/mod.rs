@@ -43,8 +43,9 @@ pub trait Device: Send + AsFd {
     /// is malformed is counted in [`DeviceCounters::malformed`] and not handed over.
     ///
     /// # Errors
-    /// What the kernel says where the device can carry nothing any more, for instance because
-    /// its interface was removed.
+    /// [`Interrupted`](io::ErrorKind::Interrupted) where all that was looked through was for others
+    /// and more may wait: call again. Else what the kernel says where the device can carry nothing
+    /// any more, for instance because its interface was removed.
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize>;
 
     /// Hands one packet or unit to the device, whole: nothing of it is kept after the call.

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::{After, BATCH, Sent, Shard};
+use crate::device::Device;
 
 /// How long a driver sleeps that has no timer to wait for.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -58,7 +59,7 @@ struct Buffers {
 
 impl Driver {
     pub(super) fn new(shard: Weak<Shard>, fd: OwnedFd, kick: Arc<Notify>) -> io::Result<Self> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
         // SAFETY: an `OwnedFd` is open, is the same descriptor for as long as it lives, and is owned by the
         // `AsyncFd` from here on: nobody else can close it.
         let device = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
@@ -86,7 +87,7 @@ impl Driver {
             }
             arm(sleep.as_mut(), turn.deadline);
             let ready = tokio::select! {
-                guard = device.readable() => guard.map(|guard| readable = Some(guard)),
+                guard = device.ready(Interest::READABLE | Interest::ERROR) => guard.map(|guard| readable = Some(guard)),
                 guard = device.writable(), if turn.blocked => guard.map(|guard| writable = Some(guard)),
                 () = kick.notified() => Ok(()),
                 () = sleep.as_mut() => Ok(()),
@@ -110,8 +111,8 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
         }
         let drained = match read {
             false => true,
-            true => match inner.device.recv_batch(&mut buffers.packets, BATCH) {
-                Ok(count) => count == 0,
+            true => match receive(inner.device.as_mut(), &mut buffers.packets) {
+                Ok(drained) => drained,
                 Err(error) => {
                     drop(inner);
                     shard.stop(error.raw_os_error());
@@ -139,6 +140,22 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
     after.wake.drain(..).for_each(Waker::wake);
     buffers.wake = after.wake;
     Some(turn)
+}
+
+/// Up to a batch of packets; whether the device had none.
+///
+/// # Errors
+/// The device's end.
+fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::Result<bool> {
+    match device.recv_batch(packets, BATCH) {
+        Ok(count) => Ok(count == 0),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        // Nothing for us in all that it looked through, but there may be more.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        // The interface is down for now: like a cable that was pulled, it may come back.
+        Err(error) if error.kind() == io::ErrorKind::NetworkDown => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets go of the device's readiness, once it is used up.

@@ -4,12 +4,9 @@ mod newreno;
 
 pub(crate) use newreno::NewReno;
 
-use crate::time::Instant;
-
 /// What an ACK delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
-    pub(crate) now: Instant,
     /// Bytes acknowledged cumulatively.
     pub(crate) acked: u64,
     /// Bytes that were in flight before the ACK.

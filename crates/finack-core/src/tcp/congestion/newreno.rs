@@ -85,12 +85,11 @@ impl Control for NewReno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Instant;
 
     const MSS: u64 = 1000;
 
     fn delivery(acked: u64, in_flight: u64) -> Delivery {
-        Delivery { now: Instant::ZERO, acked, in_flight, cwnd_limited: true, mss: MSS }
+        Delivery { acked, in_flight, cwnd_limited: true, mss: MSS }
     }
 
     /// RFC 5681 3.1: slow start doubles each round trip, congestion avoidance adds a segment.

@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
-use crate::tcp::recovery::{AckEvent, Phase, Verdict};
+use crate::tcp::recovery::{AckEvent, Phase, RateSample, Verdict};
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
@@ -58,7 +58,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
 
 /// SND.WND, unless the segment is older than the one that set it. Answers whether it changed.
 fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
-    let shift = if placed.segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
+    let shift = if placed.scaled { c.agreed.snd_wscale } else { 0 };
     let window = u32::from(placed.segment.window) << shift;
     let newer = c.snd_wl1 < placed.start || (c.snd_wl1 == placed.start && c.snd_wl2 <= ack);
     if ack < c.snd_una || !(newer || ack > c.snd_una) {
@@ -110,7 +110,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if verdict == Verdict::Entered {
         c.congestion.on_loss(flight_size, u64::from(c.mss));
     }
-    tell_congestion(c, now, &summary, in_flight, verdict);
+    tell_congestion(c, &summary, in_flight, verdict);
     if advanced {
         c.retries = 0;
         c.backoff = 0;
@@ -125,14 +125,16 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
 }
 
 fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
-    let delivered = summary.acked + summary.newly_sacked;
-    if delivered > 0 {
-        c.delivered += delivered;
-        c.delivered_at = now;
+    let Some(latest) = summary.latest else { return };
+    c.delivered += summary.acked + summary.newly_sacked;
+    c.delivered_at = now;
+    c.first_sent_at = latest.sent_at;
+    if let Some(rate) = RateSample::take(c.delivered, now, &latest) {
+        c.rate = Some(rate);
     }
 }
 
-fn tell_congestion(c: &mut Connection, now: Instant, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
+fn tell_congestion(c: &mut Connection, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
     let mss = u64::from(c.mss);
     if verdict == Verdict::Left {
         let left_in_flight = c.in_flight();
@@ -140,8 +142,7 @@ fn tell_congestion(c: &mut Connection, now: Instant, summary: &AckSummary, in_fl
     }
     let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
     if growing && summary.acked > 0 {
-        let delivery =
-            Delivery { now, acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
+        let delivery = Delivery { acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
         c.congestion.on_ack(&delivery);
         c.facts.cwnd_limited = false;
     }
@@ -154,7 +155,6 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
         let end = seq::expand(c.iss, c.snd_una, end);
         if start >= end || end > c.snd_nxt {
             cx.counters.tcp_sack_discarded += 1;
-            summary.bad_sack = true;
             continue;
         }
         // A block at or below the acknowledgement reports a duplicate.

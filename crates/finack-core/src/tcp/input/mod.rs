@@ -57,8 +57,6 @@ pub(crate) enum Outcome {
     TimeWait,
     /// It is over.
     Closed(EndCause),
-    /// It is over, and the peer gets `<SEQ=SEG.ACK><CTL=RST>` for this reason.
-    ResetBySegment(ResetReason),
     /// It is over, and the peer gets a RST at SND.NXT for this reason.
     Reset(ResetReason),
     /// It goes on, but this segment gets `<SEQ=SEG.ACK><CTL=RST>`.
@@ -73,6 +71,8 @@ struct Placed<'a> {
     start: Pos,
     /// SEG.SEQ + SEG.LEN.
     end: Pos,
+    /// SEG.WND is scaled: it is none of a SYN's.
+    scaled: bool,
 }
 
 /// Handles a segment that the four-tuple gave to `c`.
@@ -82,7 +82,8 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         return syn_sent::on_segment(c, cx, now, segment);
     }
     let start = seq::expand(c.irs, c.rcv_nxt(), segment.seq);
-    let mut placed = Placed { segment, start, end: start + Pos::from(segment.len()) };
+    let mut placed =
+        Placed { segment, start, end: start + Pos::from(segment.len()), scaled: !segment.flags.syn() };
     match paws::check(c, cx, now, &placed) {
         Paws::Fine => {}
         Paws::Rejected => {

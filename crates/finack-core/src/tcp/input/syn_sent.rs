@@ -125,7 +125,7 @@ fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     let mut rest = *segment;
     rest.flags = rest.flags.without(finack_wire::tcp::Flags::SYN);
     rest.seq = rest.seq.wrapping_add(1);
-    let placed = super::Placed { segment: rest, start: 1, end: 1 + i64::from(rest.len()) };
+    let placed = super::Placed { segment: rest, start: 1, end: 1 + i64::from(rest.len()), scaled: false };
     // The window that our SYN offered holds for it.
     super::on_acceptable(c, cx, now, &placed)
 }

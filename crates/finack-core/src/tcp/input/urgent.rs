@@ -18,7 +18,8 @@ pub(super) fn process(c: &mut Connection, placed: &Placed<'_>) {
     if mark < c.recv.read_pos() || c.urgent.mark.is_some_and(|old| mark <= old) {
         return;
     }
-    c.urgent = Urgent { mark: Some(mark), byte: None, taken: false };
+    // The byte may have come before the segment that points at it.
+    c.urgent = Urgent { mark: Some(mark), byte: c.recv.byte(mark), taken: false };
     c.announce(Ready::PRIORITY);
 }
 

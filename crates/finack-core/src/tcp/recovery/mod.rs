@@ -1,11 +1,14 @@
 //! Loss recovery: what is lost, and when to look again. It never reads the congestion window.
 
+mod rate;
 mod rtt;
 
+pub(crate) use rate::RateSample;
 pub(crate) use rtt::Rtt;
 
 use super::send::RetransmitQueue;
 use super::seq::Pos;
+use crate::trace::RetransmitReason;
 
 /// Whether losses are being repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct Recovery {
     pub(crate) phase: Phase,
     /// SND.NXT when the phase began ("recover" in RFC 6582).
     point: Pos,
+    /// Why what is lost is sent again.
+    pub(crate) reason: RetransmitReason,
     /// Duplicate ACKs in a row, where the peer has no SACK.
     duplicates: u32,
 }
@@ -60,7 +65,7 @@ pub(crate) struct AckEvent {
 
 impl Recovery {
     pub(crate) const fn new() -> Self {
-        Self { phase: Phase::Open, point: 0, duplicates: 0 }
+        Self { phase: Phase::Open, point: 0, reason: RetransmitReason::FastRetransmit, duplicates: 0 }
     }
 
     /// Bytes that duplicate ACKs say have left the network, where no SACK tells exactly (RFC 5681 3.2 step 4).
@@ -81,6 +86,7 @@ impl Recovery {
             return Verdict::Nothing;
         }
         self.phase = Phase::Recovery;
+        self.reason = RetransmitReason::FastRetransmit;
         self.point = ack.nxt;
         Verdict::Entered
     }
@@ -99,7 +105,10 @@ impl Recovery {
         if ack.acked > 0 {
             self.duplicates = self.duplicates.saturating_sub((ack.acked / ack.mss.max(1)) as u32);
             return match self.phase {
-                Phase::Recovery => queue.mark_front_lost(ack.mss),
+                Phase::Recovery => {
+                    self.reason = RetransmitReason::PartialAck;
+                    queue.mark_front_lost(ack.mss)
+                }
                 Phase::Open => {
                     self.duplicates = 0;
                     0
@@ -126,6 +135,7 @@ impl Recovery {
     /// The path takes smaller packets only: what is out must go again, but nothing was lost to congestion.
     pub(crate) fn on_path_change(&mut self, queue: &mut RetransmitQueue, nxt: Pos) {
         queue.mark_all_lost(false);
+        self.reason = RetransmitReason::PathMtu;
         if self.phase == Phase::Open {
             self.phase = Phase::Loss;
             self.point = nxt;
@@ -137,6 +147,7 @@ impl Recovery {
         let reneged = queue.front_is_sacked();
         queue.mark_all_lost(reneged);
         self.phase = Phase::Loss;
+        self.reason = if reneged { RetransmitReason::Reneged } else { RetransmitReason::Timeout };
         self.point = nxt;
         self.duplicates = 0;
         reneged

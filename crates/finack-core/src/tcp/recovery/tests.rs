@@ -14,7 +14,6 @@ fn flight(segments: i64) -> RetransmitQueue {
         delivered: 0,
         delivered_at: Instant::ZERO,
         first_sent_at: Instant::ZERO,
-        in_flight: 0,
         app_limited: false,
     });
     queue

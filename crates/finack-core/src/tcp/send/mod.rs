@@ -4,4 +4,4 @@ mod buffer;
 mod queue;
 
 pub(crate) use buffer::SendBuffer;
-pub(crate) use queue::{AckSummary, Marks, RetransmitQueue, Sent};
+pub(crate) use queue::{AckSummary, Marks, RetransmitQueue, Sent, SentState};

@@ -47,8 +47,6 @@ pub(crate) struct Sent {
     pub(crate) delivered_at: Instant,
     /// When the flight that it belongs to began.
     pub(crate) first_sent_at: Instant,
-    /// Bytes in flight once it was out.
-    pub(crate) in_flight: u32,
     /// Nothing more was there to send then.
     pub(crate) app_limited: bool,
 }
@@ -70,8 +68,32 @@ pub(crate) struct AckSummary {
     pub(crate) rtt_sent_at: Option<Instant>,
     /// Something that was sent again was acknowledged.
     pub(crate) retransmitted_acked: bool,
-    /// A SACK block made no sense.
-    pub(crate) bad_sack: bool,
+    /// Of what was newly delivered, the unit sent last: the start of a rate sample.
+    pub(crate) latest: Option<SentState>,
+}
+
+/// What a unit remembers of the connection when it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentState {
+    pub(crate) sent_at: Instant,
+    pub(crate) delivered: u64,
+    pub(crate) delivered_at: Instant,
+    pub(crate) first_sent_at: Instant,
+    pub(crate) app_limited: bool,
+}
+
+impl AckSummary {
+    fn note_delivered(&mut self, unit: &Sent) {
+        if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
+            self.latest = Some(SentState {
+                sent_at: unit.sent_at,
+                delivered: unit.delivered,
+                delivered_at: unit.delivered_at,
+                first_sent_at: unit.first_sent_at,
+                app_limited: unit.app_limited,
+            });
+        }
+    }
 }
 
 /// Units in order; the first begins at SND.UNA.
@@ -153,6 +175,8 @@ impl RetransmitQueue {
             }
             if unit.marks.has(Marks::SACKED) {
                 self.sacked -= bytes;
+            } else {
+                summary.note_delivered(unit);
             }
             if unit.marks.has(Marks::LOST) {
                 self.lost -= bytes;
@@ -211,6 +235,7 @@ impl RetransmitQueue {
                 unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
                 self.sacked += bytes;
                 summary.newly_sacked += bytes;
+                summary.note_delivered(unit);
             }
             index += 1;
         }
@@ -319,11 +344,6 @@ impl RetransmitQueue {
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.sent_at = now;
         }
-    }
-
-    /// Whether anything at all was sent again and is still out.
-    pub(crate) fn any_retransmitted(&self) -> bool {
-        self.units.iter().any(|u| u.marks.has(Marks::RETRANSMITTED))
     }
 
     pub(crate) fn clear(&mut self) {

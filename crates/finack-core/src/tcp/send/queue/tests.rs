@@ -11,7 +11,6 @@ fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
             delivered: 0,
             delivered_at: Instant::ZERO,
             first_sent_at: Instant::ZERO,
-            in_flight: 0,
             app_limited: false,
         });
     }

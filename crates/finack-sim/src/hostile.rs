@@ -1,1 +1,0 @@
-//! Hostile input (placeholder until the next commit).
