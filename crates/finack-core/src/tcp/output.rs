@@ -251,8 +251,10 @@ fn note_resent(
 ) {
     let bytes = (end - start) as u64;
     let segments = bytes.div_ceil(u64::from(c.mss.max(1)));
-    c.stats.bytes_retrans += bytes;
-    c.stats.bytes_sent += bytes;
+    // SYN and FIN take a sequence number each, but are no payload.
+    let payload = (end.min(c.send.end()) - start.max(1)).max(0) as u64;
+    c.stats.bytes_retrans += payload;
+    c.stats.bytes_sent += payload;
     c.stats.retrans_segs = c.stats.retrans_segs.saturating_add(segments as u32);
     cx.counters.tcp_retrans_segs += segments;
     cx.counters.count_retransmit(reason);
