@@ -107,8 +107,7 @@ fn bulk_1500(name: &str, options: &Options) -> Comparison {
 fn bulk_large(name: &str, options: &Options, checksums: bool) -> Comparison {
     let device = Capabilities { mtu: 1500, max_unit: 65_535, checksum_tx: !checksums, udp_units: false };
     let setup = |handing| Setup { device, handing, buffers: LARGE_BUFFERS, listeners: 1 };
-    let mut subjects =
-        vec![Subject::new("finack", Role::Finack, finack_bulk(&setup(Handing::Lent)))];
+    let mut subjects = vec![Subject::new("finack", Role::Finack, finack_bulk(&setup(Handing::Lent)))];
     if !checksums {
         let given = finack_bulk(&setup(Handing::Given));
         subjects.push(Subject::new("finack, packets given away", Role::Bare, given));
@@ -246,9 +245,8 @@ fn random(name: &str, options: &Options, connections: usize) -> Comparison {
         let mut pair = smoltcp::Pair::new(1500, 2048, true);
         let ends: Vec<_> = (0..connections).map(|_| pair.open()).collect();
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
-        let smoltcp = move |length| {
-            nanos_per_packet(length, || pair.round_trip(ends[random.below(ends.len())]))
-        };
+        let smoltcp =
+            move |length| nanos_per_packet(length, || pair.round_trip(ends[random.below(ends.len())]));
         subjects.push(Subject::new("smoltcp 0.14.0", Role::Peer, smoltcp));
         push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", move |length| {
             lwip::random(connections, length.as_secs_f64())
@@ -263,7 +261,13 @@ fn push_lwip<'a>(subjects: &mut Vec<Subject<'a>>, name: &'static str, run: impl 
     }
 }
 
-fn finish(name: &str, unit: &'static str, more: bool, options: &Options, subjects: Vec<Subject<'_>>) -> Comparison {
+fn finish(
+    name: &str,
+    unit: &'static str,
+    more: bool,
+    options: &Options,
+    subjects: Vec<Subject<'_>>,
+) -> Comparison {
     let mut line = compare(name, unit, more, options.pace, subjects);
     if !lwip::PRESENT && !options.alone {
         line.missing.push(lwip::ABSENT.into());

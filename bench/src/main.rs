@@ -53,6 +53,7 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
+    keep_memory();
     pin(arguments.core);
     let pace = if arguments.quick {
         Pace { rounds: 5, slice: Duration::from_millis(120) }
@@ -78,6 +79,17 @@ fn main() {
             Ok(json) => println!("{json}"),
             Err(error) => eprintln!("the results cannot be written as JSON: {error}"),
         }
+    }
+}
+
+/// Has the C library's allocator keep freed memory: giving it back and faulting it in again is a cost that depends on
+/// the order of unrelated allocations, and would fall on whoever allocates most.
+fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two parameters of the allocator, before any other thread is there.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
     }
 }
 

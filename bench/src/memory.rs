@@ -19,7 +19,12 @@ struct Bytes {
 }
 
 /// Runs `work` and divides what the memory grew by.
-fn growth(pair: &mut Pair, ends: f64, stated: impl Fn(&Pair) -> usize, work: impl FnOnce(&mut Pair)) -> Bytes {
+fn growth(
+    pair: &mut Pair,
+    ends: f64,
+    stated: impl Fn(&Pair) -> usize,
+    work: impl FnOnce(&mut Pair),
+) -> Bytes {
     let (stated_before, live_before) = (stated(pair), counting::live_bytes());
     work(pair);
     Bytes {
@@ -34,29 +39,39 @@ fn pair() -> Pair {
 
 fn established() -> Bytes {
     let mut pair = pair();
-    growth(&mut pair, 2.0, |p| p.server.memory(), |pair| {
-        for _ in 0..MANY {
-            pair.open();
-            pair.pass(Duration::from_micros(10));
-        }
-        // What handshakes leave to be done is done.
-        pair.pass(Duration::from_secs(1));
-        pair.settle();
-    })
+    growth(
+        &mut pair,
+        2.0,
+        |p| p.server.memory(),
+        |pair| {
+            for _ in 0..MANY {
+                pair.open();
+                pair.pass(Duration::from_micros(10));
+            }
+            // What handshakes leave to be done is done.
+            pair.pass(Duration::from_secs(1));
+            pair.settle();
+        },
+    )
 }
 
 /// Every connection carried a request and an answer before it fell idle.
 fn used() -> Bytes {
     let mut pair = pair();
-    growth(&mut pair, 2.0, |p| p.server.memory(), |pair| {
-        for _ in 0..MANY {
-            let (client, server) = pair.open();
-            pair.round_trip(client, server);
-            pair.pass(Duration::from_micros(10));
-        }
-        pair.pass(Duration::from_secs(1));
-        pair.settle();
-    })
+    growth(
+        &mut pair,
+        2.0,
+        |p| p.server.memory(),
+        |pair| {
+            for _ in 0..MANY {
+                let (client, server) = pair.open();
+                pair.round_trip(client, server);
+                pair.pass(Duration::from_micros(10));
+            }
+            pair.pass(Duration::from_secs(1));
+            pair.settle();
+        },
+    )
 }
 
 /// The clients' memory counts too where the allocator is asked, so it is measured with a client that forgets:
@@ -80,12 +95,17 @@ fn half_open() -> Bytes {
 
 fn time_wait() -> Bytes {
     let mut pair = pair();
-    growth(&mut pair, 1.0, |p| p.client.memory(), |pair| {
-        for _ in 0..MANY {
-            pair.whole_life();
-            pair.pass(Duration::from_micros(10));
-        }
-    })
+    growth(
+        &mut pair,
+        1.0,
+        |p| p.client.memory(),
+        |pair| {
+            for _ in 0..MANY {
+                pair.whole_life();
+                pair.pass(Duration::from_micros(10));
+            }
+        },
+    )
 }
 
 fn smoltcp_idle() -> f64 {
@@ -163,8 +183,10 @@ fn steady_allocations() -> Comparison {
         pair.pass(Duration::from_micros(10));
     }
     let small = (counting::allocations() - before) as f64 / 1000.0;
-    let figures =
-        [("finack, a bulk data segment", Role::Finack, bulk), ("finack, a 1-byte round trip", Role::Bare, small)];
+    let figures = [
+        ("finack, a bulk data segment", Role::Finack, bulk),
+        ("finack, a 1-byte round trip", Role::Bare, small),
+    ];
     let line = Comparison::of_figures("allocations in steady state", "allocations", &figures);
     line.print();
     line

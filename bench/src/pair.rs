@@ -152,7 +152,8 @@ impl Pair {
         let listeners = (0..setup.listeners)
             .map(|i| {
                 let local = SocketAddr::new(SERVER, PORTS_FROM + i);
-                let bind = server.tcp_bind(Instant::ZERO, local, BindOptions::default()).expect("the port is free");
+                let bind =
+                    server.tcp_bind(Instant::ZERO, local, BindOptions::default()).expect("the port is free");
                 server.tcp_listen(Instant::ZERO, bind, u32::MAX, options).expect("nobody listens there")
             })
             .collect();
