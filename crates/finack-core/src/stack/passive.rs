@@ -395,7 +395,7 @@ impl Stack {
         let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
-        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
+        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
         if let Outcome::RefuseSegment(reason) = outcome {
             self.refuse(now, Some(id), &tuple, segment, reason);
         }
