@@ -127,6 +127,9 @@ impl fmt::Display for Report {
 
 /// What the user can do about a failed step; `device` is what works in spite of it.
 fn advice(failure: &Failure, device: Option<DevicePath>) -> Option<String> {
+    if fs::metadata("/proc/self/status").is_err() {
+        return Some("finack needs /proc: as root, mount -t proc proc /proc".into());
+    }
     let denied = matches!(failure.error.kind(), io::ErrorKind::PermissionDenied);
     let lines = match failure.step {
         Step::UserNamespace | Step::IdMaps | Step::NetworkNamespace | Step::MountNamespace => {

@@ -80,6 +80,10 @@ impl Routes {
 
     /// MTU of the first hop towards `dst` in bytes; `None` where there is no route (ENETUNREACH).
     pub(crate) fn lookup(&self, dst: IpAddr) -> Option<u32> {
+        // RFC 1122 3.2.1.3 (g): no default route leads there.
+        if dst.is_unspecified() || dst.is_loopback() && !self.is_own(dst) {
+            return None;
+        }
         let same_family = |a: &&InterfaceAddress| a.addr.is_ipv4() == dst.is_ipv4();
         let own = self.addresses.iter().filter(same_family);
         if self.is_broadcast(dst) || dst.is_multicast() {

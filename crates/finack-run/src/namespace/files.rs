@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 /// Directories in which name service daemons listen: covered with empty ones.
-const HIDDEN_DIRECTORIES: [&str; 2] = ["/run/nscd", "/var/run/nscd"];
+const HIDDEN_DIRECTORIES: [&str; 1] = ["/var/run/nscd"];
 
 /// Sockets hidden one by one, for `resolv.conf` often lies beside them.
 const HIDDEN_SOCKETS: [&str; 3] = [
@@ -28,52 +28,75 @@ pub(super) fn make_private() -> io::Result<()> {
     Ok(rustix::mount::mount_change("/", flags)?)
 }
 
+/// A file of `/etc` as the program is to see it.
+struct Replacement {
+    name: &'static str,
+    contents: String,
+    /// The real file, where there is one.
+    target: io::Result<OwnedFd>,
+    /// What it means if the program sees the system's file instead.
+    loss: &'static str,
+}
+
 /// Mounts `resolv_conf`, `hosts` and a changed `nsswitch.conf` over the files of the system and
 /// hides the sockets of name service daemons. Returns what could not be done and matters less.
 pub(super) fn mount_all(resolv_conf: &str, hosts: Option<&str>) -> io::Result<Vec<String>> {
     let mut warnings = Vec::new();
-    let switch = std::fs::read_to_string("/etc/nsswitch.conf").ok();
     // All targets are found before the stage covers one of their directories. Opening follows
     // symbolic links, so each is the file's real place.
     let resolv_target = target("/etc/resolv.conf");
-    let hosts_target = target("/etc/hosts");
-    let switch_target = target("/etc/nsswitch.conf");
+    let others = replacements(hosts);
     let sockets = HIDDEN_SOCKETS.map(|path| (path, target(path)));
     let directories = HIDDEN_DIRECTORIES.map(|path| (path, target(path)));
 
     let stage = Stage::mount()?;
     match resolv_target {
-        Ok(target) => stage.write_over("resolv.conf", resolv_conf, &target)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => stage.overlay_etc("resolv.conf", resolv_conf)?,
+        Ok(target) => {
+            stage.write_over("resolv.conf", resolv_conf, &target)?;
+            for file in others {
+                let mounted = file.target.and_then(|t| stage.write_over(file.name, &file.contents, &t));
+                if let Err(e) = mounted {
+                    warnings.push(format!("/etc/{} is the system's, {}: {e}", file.name, file.loss));
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => stage.overlay_etc(resolv_conf, &others)?,
         Err(e) => return Err(e),
     }
-    if let Some(hosts) = hosts
-        && let Err(e) = hosts_target.and_then(|target| stage.write_over("hosts", hosts, &target))
-    {
-        warnings.push(format!("/etc/hosts keeps its contents: {e}"));
-    }
-    if let (Some(text), Ok(target)) = (switch, switch_target)
-        && let Err(e) = stage.write_over("nsswitch.conf", &name_switch(&text), &target)
-    {
-        warnings.push(format!("/etc/nsswitch.conf keeps its contents, names may not reach finack: {e}"));
-    }
     let empty = stage.write("empty", "")?;
-    for (path, target) in sockets {
-        if let Ok(target) = target
-            && let Err(e) = bind(&empty, &target)
-        {
-            warnings.push(format!("{path} stays visible, names may not reach finack: {e}"));
-        }
-    }
-    for (path, target) in directories {
-        if let Ok(target) = target
-            && let Err(e) = cover(&target)
-        {
+    let hidden = sockets.into_iter().map(|(path, target)| (path, target.map(|t| bind(&empty, &t))));
+    let covered = directories.into_iter().map(|(path, target)| (path, target.map(|t| cover(&t))));
+    for (path, result) in hidden.chain(covered) {
+        // A path that is not there needs no hiding.
+        if let Ok(Err(e)) = result {
             warnings.push(format!("{path} stays visible, names may not reach finack: {e}"));
         }
     }
     stage.leave()?;
     Ok(warnings)
+}
+
+/// What is to be seen besides `resolv.conf`.
+fn replacements(hosts: Option<&str>) -> Vec<Replacement> {
+    let mut files = Vec::new();
+    if let Some(hosts) = hosts {
+        files.push(Replacement {
+            name: "hosts",
+            contents: hosts.to_owned(),
+            target: target("/etc/hosts"),
+            loss: "its names may lead elsewhere",
+        });
+    }
+    // Without the file the C library looks at files and DNS, which is what is wanted.
+    if let Ok(text) = std::fs::read_to_string("/etc/nsswitch.conf") {
+        files.push(Replacement {
+            name: "nsswitch.conf",
+            contents: name_switch(&text),
+            target: target("/etc/nsswitch.conf"),
+            loss: "names may not reach finack",
+        });
+    }
+    files
 }
 
 /// The place that a path leads to, without opening what is there.
@@ -137,15 +160,17 @@ impl Stage {
         bind(&self.write(name, contents)?, target)
     }
 
-    /// Puts a file into `/etc` where there is none: a layer over the directory, for not even
-    /// an empty file may be made in the real one.
-    fn overlay_etc(&self, name: &str, contents: &str) -> io::Result<()> {
+    /// Puts the files into `/etc` where there is no `resolv.conf`: as a layer over the
+    /// directory, for not even an empty file may be made in the real one. The layer is read-only.
+    fn overlay_etc(&self, resolv_conf: &str, others: &[Replacement]) -> io::Result<()> {
         rustix::fs::mkdirat(&self.directory, "etc", Mode::from_raw_mode(0o755))?;
-        self.write(&format!("etc/{name}"), contents)?;
-        let options = format!("lowerdir={}/etc:/etc", self.path);
-        let options = std::ffi::CString::new(options)?;
-        rustix::mount::mount("finack", "/etc", "overlay", MountFlags::RDONLY, Some(options.as_c_str()))
-            .map_err(io::Error::from)
+        self.write("etc/resolv.conf", resolv_conf)?;
+        for file in others {
+            self.write(&format!("etc/{}", file.name), &file.contents)?;
+        }
+        let options = std::ffi::CString::new(format!("lowerdir={}/etc:/etc", self.path))?;
+        let flags = MountFlags::RDONLY;
+        Ok(rustix::mount::mount("finack", "/etc", "overlay", flags, Some(options.as_c_str()))?)
     }
 
     /// Uncovers the directory; the files stay where they were bound.

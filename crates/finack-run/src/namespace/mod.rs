@@ -24,7 +24,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
 use finack::device::{AfPacketDevice, AfPacketOptions, Device, TunDevice, TunOptions};
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::check::Report;
 use caps::Privileges;
@@ -191,14 +192,12 @@ fn take_tun(config: &NetworkConfig, fd: OwnedFd, trial: &mut Trial) -> io::Resul
     let mtu = usize::from(config.mtu);
     let device =
         TunDevice::from_fd(fd, &TunOptions { mtu, offload: config.offload, ..TunOptions::default() })?;
-    if !trial.passed.iter().any(|(step, _)| *step == Step::TunInterface) {
-        let note = match (config.offload, device.capabilities().udp_units) {
-            (false, _) => "VNET_HDR, offloads not asked for",
-            (true, true) => "VNET_HDR, TSO, USO",
-            (true, false) => "VNET_HDR, TSO; no USO (Linux 6.2 has it)",
-        };
-        trial.passed.push((Step::TunInterface, note.into()));
-    }
+    let note = match (config.offload, device.capabilities().udp_units) {
+        (false, _) => "VNET_HDR, offloads not asked for",
+        (true, true) => "VNET_HDR, TSO, USO",
+        (true, false) => "VNET_HDR, TSO; no USO (Linux 6.2 has it)",
+    };
+    trial.note(Step::TunInterface, note);
     Ok(device)
 }
 
@@ -223,7 +222,7 @@ fn take_packet_socket(
         trial.warnings.push("no memory for a receive ring: bursts will be dropped".into());
         "PACKET_VNET_HDR, no receive ring"
     };
-    trial.passed.push((Step::PacketSocket, note.into()));
+    trial.note(Step::PacketSocket, note);
     Ok(device)
 }
 
@@ -282,16 +281,27 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Its end of stream is what the keeper ends on.
         self.channel = None;
-        let deadline = Instant::now() + KEEPER_PATIENCE;
-        let mut pause = Duration::from_micros(200);
-        while let Ok(None) = rustix::process::waitpid(Some(self.pid), WaitOptions::NOHANG) {
-            if Instant::now() > deadline {
-                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-                let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
-                return;
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+        // Readable once the process has ended; where there is no such descriptor, killed at once.
+        let ended = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
+            .is_ok_and(|pidfd| readable_within(&pidfd, KEEPER_PATIENCE));
+        if !ended {
+            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        }
+        while let Err(rustix::io::Errno::INTR) =
+            rustix::process::waitpid(Some(self.pid), WaitOptions::empty())
+        {}
+    }
+}
+
+fn readable_within(fd: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(left) = Timespec::try_from(left) else { return false };
+        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }

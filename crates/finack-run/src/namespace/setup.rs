@@ -49,11 +49,14 @@ pub(super) fn set_up(
             let open = File::options().read(true).write(true).open("/dev/net/tun");
             drop(open.at(Step::TunOpen)?);
             passed(Step::TunOpen, "")?;
-            (tun(config).at(Step::TunInterface)?, 0)
+            let queues = tun(config).at(Step::TunInterface)?;
+            passed(Step::TunInterface, "")?;
+            (queues, 0)
         }
         DevicePath::Veth => {
             let far = veth(config)?;
             passed(Step::VethPair, "")?;
+            passed(Step::PacketSocket, "")?;
             (vec![far.0], far.1)
         }
     };
@@ -181,6 +184,11 @@ fn addresses(config: &NetworkConfig) -> io::Result<Vec<String>> {
         .or_else(|_| set_sysctl("ipv4/ping_group_range", &format!("{own} {own}")))
     {
         warnings.push(format!("ping will need privileges inside: ping_group_range: {e}"));
+    }
+    if let Some(name) = &config.congestion_control
+        && let Err(e) = set_sysctl("ipv4/tcp_congestion_control", name)
+    {
+        warnings.push(format!("the program's kernel does not use {name} as congestion control: {e}"));
     }
     if let Err(e) = set_sysctl("ipv4/ip_unprivileged_port_start", "0") {
         warnings.push(format!("ports below 1024 will need privileges inside: {e}"));

@@ -112,6 +112,13 @@ impl Trial {
     pub(crate) fn new(path: DevicePath) -> Self {
         Self { path, passed: Vec::new(), warnings: Vec::new(), failed: None }
     }
+
+    /// Adds what is worth knowing of a step that worked.
+    pub(super) fn note(&mut self, step: Step, note: &str) {
+        if let Some((_, text)) = self.passed.iter_mut().find(|(passed, _)| *passed == step) {
+            note.clone_into(text);
+        }
+    }
 }
 
 /// What the keeper tells while it sets up, and what it is told.

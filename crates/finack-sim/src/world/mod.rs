@@ -74,8 +74,14 @@ impl World {
     /// An empty network at time 1 s.
     #[must_use]
     pub fn new(seed: u64, link: Link) -> Self {
+        Self::starting_at(Instant::from_secs(1), seed, link)
+    }
+
+    /// An empty network whose clock begins at `start`.
+    #[must_use]
+    pub fn starting_at(start: Instant, seed: u64, link: Link) -> Self {
         Self {
-            now: Instant::from_secs(1),
+            now: start,
             rng: Rng::new(seed),
             hosts: Vec::new(),
             default_link: link,
@@ -93,6 +99,18 @@ impl World {
     /// Adds a host: the n-th gets the addresses 10.0.0.n and fd00::n, counted from 1.
     pub fn host(&mut self, settings: Settings, device: Capabilities) -> HostId {
         let id = HostId(self.hosts.len());
+        let stack = self.boot(id, settings, device);
+        self.hosts.push(Host { stack, events: Vec::new(), sent: 0 });
+        id
+    }
+
+    /// The host crashes and comes back: its connections are forgotten, its secret is another.
+    pub fn reboot(&mut self, host: HostId, settings: Settings, device: Capabilities) {
+        self.hosts[host.0].stack = self.boot(host, settings, device);
+        self.hosts[host.0].events.clear();
+    }
+
+    fn boot(&mut self, id: HostId, settings: Settings, device: Capabilities) -> Stack {
         let default_of = |network: IpAddr| Route { network, prefix_len: 0, mtu: None };
         let config = Config {
             settings,
@@ -105,9 +123,7 @@ impl World {
             any_address: false,
             seed: self.rng.secret(),
         };
-        let stack = Stack::new(self.now, config);
-        self.hosts.push(Host { stack, events: Vec::new(), sent: 0 });
-        id
+        Stack::new(self.now, config)
     }
 
     /// Adds a host with usual settings and an MTU of 1500.
@@ -161,6 +177,13 @@ impl World {
         result
     }
 
+    /// Connections of a host in any state but LISTEN and CLOSED.
+    #[must_use]
+    pub fn connections(&self, host: HostId) -> usize {
+        let closed = |s: State| matches!(s, State::Listen | State::Closed);
+        self.stack(host).count_by_state().iter().filter(|(s, _)| !closed(*s)).map(|(_, n)| n).sum()
+    }
+
     /// The events of a host since the last call.
     pub fn take_events(&mut self, host: HostId) -> Vec<Event> {
         core::mem::take(&mut self.hosts[host.0].events)
@@ -190,7 +213,8 @@ impl World {
     /// Where the stack refuses to.
     pub fn listen(&mut self, host: HostId, local: SocketAddr, options: SocketOptions) -> ListenerId {
         self.with(host, |s, now| {
-            let bind = s.tcp_bind(now, local, BindOptions::default()).expect("bind");
+            let SocketOptions { reuse_addr, reuse_port, v6_only, .. } = options;
+            let bind = s.tcp_bind(now, local, BindOptions { reuse_addr, reuse_port, v6_only }).expect("bind");
             s.tcp_listen(now, bind, 128, options).expect("listen")
         })
     }

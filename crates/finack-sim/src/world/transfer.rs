@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use finack_core::Error;
 use finack_core::options::{RecvFlags, SendFlags, Shutdown};
-use finack_core::stack::ConnId;
+use finack_core::stack::{ConnId, Ready};
 
 use super::{HostId, World};
 use crate::pattern;
@@ -28,6 +28,11 @@ impl Direction {
     const fn new(total: u64) -> Self {
         Self { total, written: 0, read: 0, shut: false, eof: false }
     }
+}
+
+/// Whether the call has something to do.
+fn is_ready(world: &World, host: HostId, conn: ConnId, wanted: Ready) -> bool {
+    world.stack(host).tcp_ready(conn).map_or(true, |ready| ready.intersects(wanted | Ready::ERROR))
 }
 
 /// Two applications that send each other so many bytes, half-close after them and read until EOF.
@@ -70,6 +75,9 @@ impl Transfer {
         let (host, conn) = self.ends[side];
         let direction = &mut self.directions[side];
         while direction.written < direction.total {
+            if !is_ready(world, host, conn, Ready::WRITABLE) {
+                return;
+            }
             let len = (direction.total - direction.written).min(self.chunk as u64) as usize;
             let data = pattern::bytes(side as u8 + 1, direction.written, len);
             match world.with(host, |s, now| s.tcp_send(now, conn, &data, SendFlags::default())) {
@@ -90,6 +98,9 @@ impl Transfer {
     fn poll_reader(&mut self, world: &mut World, side: usize) {
         let (host, conn) = self.ends[1 - side];
         let direction = &mut self.directions[side];
+        if !is_ready(world, host, conn, Ready::READABLE) {
+            return;
+        }
         let mut buf = vec![0; self.chunk];
         while !direction.eof {
             match world.with(host, |s, now| s.tcp_recv(now, conn, &mut buf, RecvFlags::default())) {

@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::buffers::BufferPool;
 use super::ring::Ring;
-use super::{Device, DeviceCounters, vnet, write_packet};
+use super::{BATCH_BYTES, Device, DeviceCounters, Gathered, bytes_of_last, vnet};
 
 /// Bytes of an Ethernet header: destination, source, type.
 const ETHERNET: usize = 14;
@@ -183,10 +183,10 @@ impl Device for AfPacketDevice {
     }
 
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
-        let (mut count, mut emptied) = (0, false);
+        let (mut count, mut bytes, mut emptied) = (0, 0, false);
         // Frames that are not for the engine are bounded too, or a flood of them would hold the caller.
         for _ in 0..max.saturating_mul(4) {
-            if count >= max {
+            if count >= max || bytes >= BATCH_BYTES {
                 break;
             }
             let got = match self.ring {
@@ -198,7 +198,10 @@ impl Device for AfPacketDevice {
                 },
             };
             match got {
-                Some(n) => count += n,
+                Some(n) => {
+                    count += n;
+                    bytes += bytes_of_last(batch, n);
+                }
                 None => {
                     emptied = true;
                     break;
@@ -216,7 +219,8 @@ impl Device for AfPacketDevice {
         let mut link = [0; ETHERNET];
         link[..12].copy_from_slice(&self.link);
         link[12..].copy_from_slice(if v6 { &TYPE_IPV6 } else { &TYPE_IPV4 });
-        write_packet(self.fd.as_fd(), &[&header, &link], packet, &mut self.counters)
+        Gathered::new(&[&header, &link], packet)
+            .send(&mut self.counters, |slices| rustix::io::writev(&self.fd, slices))
     }
 
     fn counters(&mut self) -> DeviceCounters {

@@ -7,10 +7,10 @@ use finack_core::device::{
     Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta, Transmit, TxChecksum,
 };
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType};
 
 use super::buffers::BufferPool;
-use super::{Device, DeviceCounters, write_packet};
+use super::{Device, DeviceCounters, Gathered};
 
 /// Bytes in front of each packet: checksum state, and segment size.
 const PREFIX: usize = 4;
@@ -111,7 +111,11 @@ impl Device for MemoryDevice {
         let partial = matches!(packet.checksum, TxChecksum::Partial { .. });
         let headers = u8::try_from(packet.header.len()).unwrap_or(u8::MAX);
         let prefix = [u8::from(partial), headers, high, low];
-        write_packet(self.fd.as_fd(), &[&prefix], packet, &mut self.counters)
+        // No SIGPIPE where the other end is gone: a library must not end its program.
+        Gathered::new(&[&prefix], packet).send(&mut self.counters, |slices| {
+            let mut control = SendAncillaryBuffer::default();
+            rustix::net::sendmsg(&self.fd, slices, &mut control, SendFlags::NOSIGNAL)
+        })
     }
 
     fn counters(&mut self) -> DeviceCounters {

@@ -37,9 +37,9 @@ pub trait Device: Send + AsFd {
 
     /// Appends up to `max` packets that have already arrived to `batch` and returns how many.
     /// (The last of them may be a unit of UDP datagrams: those are handed over one by one, all
-    /// of them.)
+    /// of them.) A batch of large units ends sooner, at some 200 KiB.
     ///
-    /// 0 means that nothing was waiting: wait until the descriptor is readable. A packet that
+    /// Only 0 means that nothing was waiting: wait until the descriptor is readable. A packet that
     /// is malformed is counted in [`DeviceCounters::malformed`] and not handed over.
     ///
     /// # Errors
@@ -116,33 +116,53 @@ fn refuses_packet(error: rustix::io::Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOBUFS | Errno::NOMEM | Errno::MSGSIZE | Errno::IO | Errno::NETDOWN)
 }
 
-/// Writes one packet as `front`, IP header and payload slices in a single call.
-fn write_packet(
-    fd: std::os::fd::BorrowedFd<'_>,
-    front: &[&[u8]],
-    packet: &Transmit<'_>,
-    counters: &mut DeviceCounters,
-) -> io::Result<()> {
-    let mut iov = [io::IoSlice::new(&[]); MAX_IOVECS];
-    let parts = front.iter().chain(std::iter::once(&packet.header)).chain(packet.payload());
-    let mut used = 0;
-    for (slot, part) in iov.iter_mut().zip(parts) {
-        *slot = io::IoSlice::new(part);
-        used += 1;
+/// Bytes after which a batch ends, though more packets wait: with several units of 64 KiB at
+/// once, what was received first would have left the core's cache before it is looked at.
+const BATCH_BYTES: usize = 192 * 1024;
+
+/// Bytes of the last `count` packets of a batch.
+fn bytes_of_last(batch: &[Packet<'_>], count: usize) -> usize {
+    batch[batch.len() - count..].iter().map(|p| p.bytes.as_slice().len()).sum()
+}
+
+/// One packet as slices: `front`, IP header and payload.
+struct Gathered<'a> {
+    slices: [io::IoSlice<'a>; MAX_IOVECS],
+    used: usize,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(front: &[&'a [u8]], packet: &'a Transmit<'_>) -> Self {
+        let mut slices = [io::IoSlice::new(&[]); MAX_IOVECS];
+        let parts = front.iter().chain(std::iter::once(&packet.header)).chain(packet.payload());
+        let mut used = 0;
+        for (slot, part) in slices.iter_mut().zip(parts) {
+            *slot = io::IoSlice::new(part);
+            used += 1;
+        }
+        Self { slices, used }
     }
-    loop {
-        return match rustix::io::writev(fd, &iov[..used]) {
-            Ok(_) => {
-                counters.sent += 1;
-                Ok(())
-            }
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) if refuses_packet(e) => {
-                counters.refused += 1;
-                Ok(())
-            }
-            Err(e) => Err(e.into()),
-        };
+
+    /// Has `write` take the packet in a single call, and counts what becomes of it.
+    fn send(
+        &self,
+        counters: &mut DeviceCounters,
+        write: impl Fn(&[io::IoSlice<'a>]) -> rustix::io::Result<usize>,
+    ) -> io::Result<()> {
+        loop {
+            return match write(&self.slices[..self.used]) {
+                Ok(_) => {
+                    counters.sent += 1;
+                    Ok(())
+                }
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) if refuses_packet(e) => {
+                    counters.refused += 1;
+                    Ok(())
+                }
+                Err(e) => Err(e.into()),
+            };
+        }
     }
 }
 

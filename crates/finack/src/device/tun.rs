@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::buffers::BufferPool;
-use super::{Device, DeviceCounters, vnet, write_packet};
+use super::{BATCH_BYTES, Device, DeviceCounters, Gathered, bytes_of_last, vnet};
 
 /// Largest IP packet or unit that the kernel hands over.
 const MAX_UNIT: usize = 65535;
@@ -164,10 +164,13 @@ impl Device for TunDevice {
     }
 
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
-        let mut count = 0;
-        while count < max {
+        let (mut count, mut bytes) = (0, 0);
+        while count < max && bytes < BATCH_BYTES {
             match self.recv(batch) {
-                Ok(Some(n)) => count += n,
+                Ok(Some(n)) => {
+                    count += n;
+                    bytes += bytes_of_last(batch, n);
+                }
                 Ok(None) => break,
                 // What was read counts; the error comes again with the next call.
                 Err(_) if count > 0 => break,
@@ -180,7 +183,8 @@ impl Device for TunDevice {
 
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {
         let header = vnet::VnetHeader::for_transmit(packet, 0)?.emit();
-        write_packet(self.fd.as_fd(), &[&header], packet, &mut self.counters)
+        Gathered::new(&[&header], packet)
+            .send(&mut self.counters, |slices| rustix::io::writev(&self.fd, slices))
     }
 
     fn counters(&mut self) -> DeviceCounters {

@@ -87,6 +87,13 @@ fn the_longest_prefix_decides_the_mtu() {
     assert_eq!(r.lookup(ip("2606::1")), None, "no default route of the family");
     assert_eq!(r.lookup(ip("224.0.0.251")), Some(1500));
     assert_eq!(r.lookup(ip("255.255.255.255")), Some(1500));
+    for never in ["127.0.0.1", "0.0.0.0", "::1", "::"] {
+        assert_eq!(
+            r.lookup(ip(never)),
+            None,
+            "RFC 1122 3.2.1.3 (g): {never} is not sent by the default route"
+        );
+    }
     let v4_only = Routes::new(vec![own("10.0.0.1", 24)], vec![], false, 1500);
     assert_eq!(v4_only.lookup(ip("ff02::1")), None);
     assert_eq!(v4_only.lookup(ip("8.8.8.8")), None);

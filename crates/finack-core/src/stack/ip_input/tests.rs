@@ -171,6 +171,24 @@ fn datagrams_cross_between_two_hosts_whatever_their_size() {
 }
 
 #[test]
+fn datagrams_to_the_host_itself_stay_on_it() {
+    let mut stack = Stack::new(NOW, config(&[("10.0.0.1", 24), ("127.0.0.1", 8), ("::1", 128)]));
+    for (client, server) in
+        [("10.0.0.1:0", "10.0.0.1:53"), ("127.0.0.1:0", "127.0.0.1:53"), ("[::1]:0", "[::1]:53")]
+    {
+        let c = stack.udp_bind(at(client), BindOptions::default()).unwrap();
+        stack.udp_connect(c, Some(at(server))).unwrap();
+        assert_eq!(stack.udp_send(NOW, c, None, b"anybody?"), Ok(8));
+        assert_eq!(transmit(&mut stack), Vec::<Vec<u8>>::new());
+        assert_eq!(stack.udp_take_error(c), Ok(Some(Error::ConnectionRefused)));
+        let s = stack.udp_bind(at(server), BindOptions::default()).unwrap();
+        assert_eq!(stack.udp_send(NOW, c, None, &[7; 9000]), Ok(9000));
+        assert_eq!(transmit(&mut stack), Vec::<Vec<u8>>::new());
+        assert_eq!(stack.udp_recv(s, &mut [0; 9000], false).map(|r| r.len), Ok(9000), "in fragments or not");
+    }
+}
+
+#[test]
 fn rfc1122_3_2_1_packets_that_make_no_sense_are_dropped_in_silence_and_counted() {
     let good = udp("10.0.0.2:9", "10.0.0.1:53", b"data");
     let mut version = good.clone();
