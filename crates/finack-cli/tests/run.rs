@@ -2,6 +2,8 @@
 //! devices.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+#[path = "support/hostile.rs"]
+mod hostile;
 mod support;
 
 use std::process::Command;

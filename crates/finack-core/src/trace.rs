@@ -312,6 +312,8 @@ reasons! {
         AbortRepeated = "the peer challenged our abort: the RST repeated at its exact number",
         /// Listener closed.
         ListenerClosed = "the listener was closed before the connection was accepted",
+        /// A gateway's far side refused.
+        Refused = "the destination refused the connection",
         /// Listener overflow with tcp_abort_on_overflow.
         Overflow = "the accept queue is full and tcp_abort_on_overflow is set",
         /// Orphan out of time or memory.

@@ -1,7 +1,8 @@
 //! Every order of events of a small exchange between two stacks.
 //!
-//! From each situation every possible next step is taken: deliver the oldest packet of either direction, lose
-//! it (as long as the budget lasts), or let the next timer fire once nothing is in flight.
+//! From each situation every possible next step is taken: deliver the oldest packet of either direction; as long as
+//! the budget of faults lasts lose it, deliver it and keep a copy on its way, or let the one behind it overtake; or let
+//! the next timer fire once nothing is in flight.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -21,8 +22,8 @@ pub struct Pair {
     pub stacks: [Stack; 2],
     /// Packets on their way from each.
     pub wires: [VecDeque<Vec<u8>>; 2],
-    /// Losses that may still happen.
-    pub losses: u32,
+    /// Faults that may still happen.
+    pub faults: u32,
     /// Steps that led here.
     pub path: Vec<Step>,
 }
@@ -34,6 +35,10 @@ pub enum Step {
     Deliver(usize),
     /// The oldest packet from this end is lost.
     Lose(usize),
+    /// The oldest packet from this end arrives, and will arrive once more.
+    Repeat(usize),
+    /// The second oldest packet from this end arrives first.
+    Overtake(usize),
     /// The next timer fires.
     Timer,
 }
@@ -50,8 +55,8 @@ pub struct Explored {
 impl Pair {
     /// Two stacks with nothing between them.
     #[must_use]
-    pub fn new(now: Instant, stacks: [Stack; 2], losses: u32) -> Self {
-        Self { now, stacks, wires: [VecDeque::new(), VecDeque::new()], losses, path: Vec::new() }
+    pub fn new(now: Instant, stacks: [Stack; 2], faults: u32) -> Self {
+        Self { now, stacks, wires: [VecDeque::new(), VecDeque::new()], faults, path: Vec::new() }
     }
 
     /// Calls one of the stacks and takes what it sends.
@@ -83,8 +88,11 @@ impl Pair {
         for end in 0..2 {
             if !self.wires[end].is_empty() {
                 out.push(Step::Deliver(end));
-                if self.losses > 0 {
-                    out.push(Step::Lose(end));
+                if self.faults > 0 {
+                    out.extend([Step::Lose(end), Step::Repeat(end)]);
+                    if self.wires[end].len() > 1 {
+                        out.push(Step::Overtake(end));
+                    }
                 }
             }
         }
@@ -94,18 +102,33 @@ impl Pair {
         out
     }
 
+    fn deliver(&mut self, from: usize, packet: Option<Vec<u8>>) {
+        self.now += Duration::from_millis(1);
+        if let Some(bytes) = packet {
+            self.with(1 - from, |s, now| s.handle_packets(now, &[Packet::borrowed(&bytes)]));
+        }
+    }
+
     fn take(&mut self, step: Step) {
         self.path.push(step);
         match step {
             Step::Deliver(end) => {
-                self.now += Duration::from_millis(1);
-                if let Some(bytes) = self.wires[end].pop_front() {
-                    self.with(1 - end, |s, now| s.handle_packets(now, &[Packet::borrowed(&bytes)]));
-                }
+                let packet = self.wires[end].pop_front();
+                self.deliver(end, packet);
             }
             Step::Lose(end) => {
-                self.losses -= 1;
+                self.faults -= 1;
                 self.wires[end].pop_front();
+            }
+            Step::Repeat(end) => {
+                self.faults -= 1;
+                let packet = self.wires[end].front().cloned();
+                self.deliver(end, packet);
+            }
+            Step::Overtake(end) => {
+                self.faults -= 1;
+                let packet = self.wires[end].remove(1);
+                self.deliver(end, packet);
             }
             Step::Timer => {
                 if let Some((at, end)) = self.next_timer() {

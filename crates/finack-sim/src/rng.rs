@@ -30,6 +30,12 @@ impl Rng {
         if bound == 0 { 0 } else { self.next_u64() % bound }
     }
 
+    /// A size of any order of magnitude, below 2^`bits` (at most 63).
+    pub fn size(&mut self, bits: u32) -> u64 {
+        let magnitude = self.below(u64::from(bits.min(63)) + 1);
+        self.below(1 << magnitude)
+    }
+
     /// True once in `n` times on average; never where `n` is 0.
     pub fn one_in(&mut self, n: u64) -> bool {
         n != 0 && self.below(n) == 0

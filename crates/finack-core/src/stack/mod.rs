@@ -1,6 +1,7 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
 mod fingerprint;
+mod hold;
 mod icmp;
 mod ip_input;
 mod loopback;
@@ -13,6 +14,8 @@ mod tcp_open;
 mod time_wait;
 mod transmit;
 mod udp;
+
+pub use hold::{Incoming, IncomingId, Refusal};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -165,6 +168,11 @@ pub enum Event {
         /// Which listener.
         listener: ListenerId,
     },
+    /// `tcp_incoming` has an opening that waits for a decision.
+    Incoming {
+        /// Which listener.
+        listener: ListenerId,
+    },
     /// A UDP socket became ready for more.
     Udp {
         /// Which.
@@ -222,6 +230,7 @@ pub struct Stack {
 enum EventSource {
     Connection { index: u32, generation: u32 },
     Listener { index: u32, generation: u32 },
+    Incoming { index: u32, generation: u32 },
 }
 
 impl Stack {
@@ -302,6 +311,11 @@ impl Stack {
                     let ready = core::mem::take(&mut c.ready);
                     if !ready.is_empty() && !c.facts.orphan && !c.facts.unaccepted {
                         return Some(Event::Tcp { conn: ConnId { index, generation }, ready });
+                    }
+                }
+                EventSource::Incoming { index, generation } => {
+                    if let Some(event) = self.incoming_event(index, generation) {
+                        return Some(event);
                     }
                 }
                 EventSource::Listener { index, generation } => {

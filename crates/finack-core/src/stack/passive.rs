@@ -70,7 +70,9 @@ impl Stack {
             return;
         }
         let queue_full = u64::from(l.embryos) >= s.tcp_max_syn_backlog.min(u64::from(l.backlog).max(8));
-        let by_cookie = over.is_none() && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
+        let held = l.undecided.is_some();
+        let by_cookie =
+            over.is_none() && !held && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
         let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_overdrawn();
         if queue_full && !by_cookie || full {
             self.note_drop(now, DropReason::SynQueueFull, 0, Self::ends(tuple));
@@ -78,6 +80,7 @@ impl Stack {
         }
         let options = l.options.clone();
         let mut e = self.embryo(now, listener, tuple, segment, &options);
+        e.held = held;
         if let Some((slot, iss)) = over {
             e.iss = iss;
             e.under = Some(slot);
@@ -117,6 +120,7 @@ impl Stack {
             our_mss,
             retries: 0,
             is_cookie: false,
+            held: false,
             created_at: now,
             sent_at: now,
             answered_at: None,
@@ -126,8 +130,8 @@ impl Stack {
     }
 
     fn add_embryo(&mut self, now: Instant, e: Embryo, segment: &Segment<'_>) {
-        let (id, tuple, listener, is_cookie, generation) =
-            (e.trace_id, e.tuple, e.listener, e.is_cookie, e.generation);
+        let (id, tuple, listener, is_cookie, generation, held) =
+            (e.trace_id, e.tuple, e.listener, e.is_cookie, e.generation, e.held);
         let timeout = e.timeout(&self.cx);
         let index = self.embryos.insert(e);
         self.demux.insert(self.hash(&tuple), Slot::new(Kind::Embryo, index));
@@ -140,6 +144,9 @@ impl Stack {
             } else {
                 l.embryos += 1;
             }
+        }
+        if held {
+            return self.hold(now, index, generation, listener);
         }
         self.send_syn_ack(now, index, SendReason::Open);
         self.arm_embryo(index, now + timeout);
@@ -171,7 +178,7 @@ impl Stack {
         let most = self.cx.settings.tcp_synack_retries;
         let Some(e) = self.embryos.get_mut(index) else { return };
         e.wheel = None;
-        if u64::from(e.retries) >= most {
+        if e.held || u64::from(e.retries) >= most {
             self.drop_embryo(now, index, EndCause::TimedOut);
             return;
         }
@@ -388,7 +395,7 @@ impl Stack {
         let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
-        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
+        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
         if let Outcome::RefuseSegment(reason) = outcome {
             self.refuse(now, Some(id), &tuple, segment, reason);
         }

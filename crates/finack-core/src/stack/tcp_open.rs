@@ -115,6 +115,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            undecided: None,
         });
         self.listener_index.insert(local.port(), index);
         Ok(ListenerId { index, generation })
@@ -157,8 +158,12 @@ impl Stack {
     pub fn tcp_close_listener(&mut self, now: Instant, id: ListenerId) -> Result<(), Error> {
         self.listener_ref(id)?;
         let Some(l) = self.listeners.remove(id.index) else { return Err(Error::BadHandle) };
-        self.listener_index.remove(l.local.port(), id.index);
-        self.ports.remove(l.local.port(), &l.owner);
+        if l.undecided.is_some() {
+            self.listener_index.set_everywhere(None);
+        } else {
+            self.listener_index.remove(l.local.port(), id.index);
+            self.ports.remove(l.local.port(), &l.owner);
+        }
         let of_it = |e: &Embryo| e.listener == id.index;
         let embryos: alloc::vec::Vec<u32> =
             self.embryos.iter().filter(|(_, e)| of_it(e)).map(|(i, _)| i).collect();

@@ -34,6 +34,8 @@ pub(crate) struct Embryo {
     pub(crate) retries: u8,
     /// The SYN,ACK's sequence number is a cookie: if the record must go, the last ACK still tells everything.
     pub(crate) is_cookie: bool,
+    /// Not answered until somebody decides.
+    pub(crate) held: bool,
     pub(crate) created_at: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) answered_at: Option<Instant>,
@@ -67,6 +69,10 @@ pub(crate) enum Verdict {
 /// hence `needs_stamp`, where a segment without the agreed timestamp is dropped (RFC 7323 3.2).
 pub(crate) fn judge(e: &Embryo, segment: &Segment<'_>, needs_stamp: bool) -> Verdict {
     let flags = segment.flags;
+    if e.held {
+        let exact = flags.rst() && segment.seq == e.irs.wrapping_add(1);
+        return if exact { Verdict::Reset } else { Verdict::Ignore };
+    }
     let old_stamp = e.agreed.timestamps
         && segment.options.timestamps.is_some_and(|(val, _)| seq::before(val, e.ts_recent));
     if flags.syn() && !flags.ack() && !flags.rst() && segment.seq == e.irs && !old_stamp {

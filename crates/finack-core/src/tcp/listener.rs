@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     pub(crate) embryos: u32,
     /// Embryos whose SYN,ACK is a cookie, oldest first: they may be forgotten.
     pub(crate) cookies: VecDeque<(u32, u32)>,
+    /// Openings that wait for a decision, where the listener takes every address.
+    pub(crate) undecided: Option<VecDeque<(u32, u32)>>,
 }
 
 impl Listener {
@@ -51,6 +53,7 @@ impl Listener {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListenerIndex {
     by_port: BTreeMap<u16, Vec<u32>>,
+    everywhere: Option<u32>,
 }
 
 impl ListenerIndex {
@@ -67,8 +70,27 @@ impl ListenerIndex {
         }
     }
 
+    /// The listener that takes what no other does.
+    pub(crate) const fn everywhere(&self) -> Option<u32> {
+        self.everywhere
+    }
+
+    pub(crate) const fn set_everywhere(&mut self, listener: Option<u32>) {
+        self.everywhere = listener;
+    }
+
     /// The listener whose address fits `local` best; among equals of a SO_REUSEPORT group the hash decides.
     pub(crate) fn find<'a>(
+        &self,
+        local: IpAddr,
+        port: u16,
+        hash: u64,
+        listener: impl Fn(u32) -> Option<&'a Listener>,
+    ) -> Option<u32> {
+        self.find_bound(local, port, hash, listener).or(self.everywhere)
+    }
+
+    fn find_bound<'a>(
         &self,
         local: IpAddr,
         port: u16,

@@ -98,7 +98,10 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Only the FIN is left. It occupies a sequence number, so the window counts for it.
         return (window >= 1).then_some(Plan::Data { start, end });
     }
-    let limit = data.min(window).min(cwnd_room).min(unit_limit(c));
+    let mut limit = data.min(window).min(cwnd_room);
+    if limit > mss {
+        limit = limit.min(unit_limit(c));
+    }
     if limit <= 0 {
         return None;
     }
@@ -113,7 +116,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         return (half || (by_window && c.facts.push_small))
             .then_some(Plan::Data { start, end: start + limit });
     }
-    let tail = data % mss;
+    let tail = if data < mss { data } else { data % mss };
     let fin = c.facts.fin_queued;
     if tail == 0 || fin || c.facts.push_small || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
@@ -248,8 +251,10 @@ fn note_resent(
 ) {
     let bytes = (end - start) as u64;
     let segments = bytes.div_ceil(u64::from(c.mss.max(1)));
-    c.stats.bytes_retrans += bytes;
-    c.stats.bytes_sent += bytes;
+    // SYN and FIN take a sequence number each, but are no payload.
+    let payload = (end.min(c.send.end()) - start.max(1)).max(0) as u64;
+    c.stats.bytes_retrans += payload;
+    c.stats.bytes_sent += payload;
     c.stats.retrans_segs = c.stats.retrans_segs.saturating_add(segments as u32);
     cx.counters.tcp_retrans_segs += segments;
     cx.counters.count_retransmit(reason);
@@ -276,16 +281,20 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
     }
 }
 
-/// Flags and options of a segment `start..end` of a unit.
-pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool) -> TcpOptions {
-    let mut options = TcpOptions::default();
+/// Fills in the options of a segment, which are none so far.
+pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool, options: &mut TcpOptions) {
     if c.agreed.timestamps {
         options.timestamps = Some((c.ts_val(now), c.ts_recent));
     }
     if c.agreed.sack && !with_data {
-        add_sack_blocks(c, cx, &mut options);
+        add_sack_blocks(c, cx, options);
     }
-    options
+}
+
+/// Bytes of the options of a segment with data.
+pub(crate) const fn data_options_len(c: &Connection) -> usize {
+    // Two NOPs and the option (RFC 7323 appendix A).
+    if c.agreed.timestamps { 12 } else { 0 }
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.

@@ -63,6 +63,21 @@ pub(crate) struct AckState {
     pub(crate) dsack: Option<(Pos, Pos)>,
 }
 
+impl AckState {
+    const fn new(now: Instant) -> Self {
+        Self {
+            pending: false,
+            now: None,
+            quick: QUICK_ACKS,
+            interactive: false,
+            ato: Duration::ZERO,
+            data_at: now,
+            challenge_at: None,
+            dsack: None,
+        }
+    }
+}
+
 /// Urgent data (RFC 9293 3.8.5, RFC 6093).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Urgent {
@@ -270,16 +285,7 @@ impl Connection {
             ts_recent: 0,
             ts_recent_at: now,
             ts_offset: birth.ts_offset,
-            ack: AckState {
-                pending: false,
-                now: None,
-                quick: QUICK_ACKS,
-                interactive: false,
-                ato: Duration::ZERO,
-                data_at: now,
-                challenge_at: None,
-                dsack: None,
-            },
+            ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
             congestion: Controller::new_reno(initial),

@@ -255,3 +255,24 @@ fn the_rto_after_a_repeated_syn() {
     t.take_sent();
     expect_gone(&t);
 }
+
+/// What `tcp_info` counts as payload is payload: SYN and FIN are none, however often they are sent.
+#[test]
+fn syn_and_fin_are_no_payload() {
+    let mut t = Setup::new().client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.expect_after(1000, "S 0:0(0)");
+    t.inject("S. 0:0(0) ack 1 win 65535 <mss 1460>");
+    t.expect(". 1:1(0) ack 1");
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    t.shutdown(c, finack_core::options::Shutdown::Write);
+    t.expect("F. 101:101(0) ack 1");
+    t.pass_ms(3100);
+    let info = t.info(c);
+    assert_eq!((info.bytes_sent, info.bytes_retrans), (200, 100));
+    assert_eq!(info.send_queue, 100);
+    t.inject(". 1:1(0) ack 102");
+    assert_eq!(t.info(c).bytes_acked, 100);
+}
