@@ -156,7 +156,9 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         }
         Plan::Ack(_) => {}
     }
-    c.last_send_at = now;
+    if matches!(plan, Plan::Syn | Plan::Resend { .. } | Plan::Data { .. }) {
+        c.last_send_at = now;
+    }
 }
 
 fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
@@ -219,6 +221,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if end == c.snd_end() {
         c.timers.stop(Timer::Cork);
     }
+    // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
+    c.announce_room(cx);
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.

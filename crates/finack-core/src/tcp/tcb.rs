@@ -440,6 +440,20 @@ impl Connection {
         self.send.len() <= limit / 3 * 2 && unsent < lowat
     }
 
+    /// Tells who waits for room in the send buffer that there is some.
+    pub(crate) fn announce_room(&mut self, cx: &Cx) {
+        if self.facts.wants_room && self.is_writable(cx) {
+            self.facts.wants_room = false;
+            self.announce(Ready::WRITABLE);
+        }
+    }
+
+    /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
+    pub(crate) fn has_enough_to_read(&self) -> bool {
+        let unread = self.recv.len();
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.rcv_buf / 2
+    }
+
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;

@@ -75,7 +75,7 @@ impl Connection {
             most += 1;
         }
         let waited = now.since(self.created_at);
-        let by_user = self.options.user_timeout.is_some_and(|t| waited >= t);
+        let by_user = self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t);
         if u64::from(self.retries) >= most || by_user {
             return self.give_up();
         }

@@ -171,7 +171,7 @@ impl Connection {
         let mut ready = Ready::default();
         let over = self.state == State::Closed;
         let read_closed = self.facts.fin_received || self.facts.read_shut || over;
-        if self.recv.len() >= self.options.recv_lowat.max(1) || read_closed || self.error.is_some() {
+        if self.has_enough_to_read() || read_closed || self.error.is_some() {
             ready |= Ready::READABLE;
         }
         if read_closed {

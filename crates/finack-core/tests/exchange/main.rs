@@ -5,6 +5,7 @@ mod close;
 mod data;
 mod icmp;
 mod ip;
+mod itself;
 mod keepalive;
 mod listen;
 mod nagle;

@@ -80,8 +80,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     }
     if c.recv.next() > before {
         c.ack.pending = true;
-        let unread = c.recv.len();
-        if unread >= c.options.recv_lowat.max(1) || unread as u32 >= c.rcv_buf / 2 {
+        if c.has_enough_to_read() {
             c.announce(Ready::READABLE);
         }
     }
