@@ -62,10 +62,10 @@ fn finack() -> Option<PathBuf> {
 }
 
 impl Session {
-    fn compare(&self, case: &str, way: Way, pace: Pace) -> Comparison {
+    fn compare<'a>(&'a self, case: &str, way: Way, pace: Pace) -> Comparison {
         let mut subjects = Vec::new();
         let mut missing = Vec::new();
-        let mut add = |name, role, run: Box<dyn Fn() -> Option<f64> + '_>, how: &str| match run() {
+        let mut add = |name, role, run: Box<dyn Fn() -> Option<f64> + 'a>, how: &str| match run() {
             Some(_) => subjects.push(Subject::new(name, role, move |_| run().unwrap_or(f64::NAN))),
             None => missing.push(format!("{name}: does not run here; {how}")),
         };

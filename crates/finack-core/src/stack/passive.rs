@@ -401,13 +401,17 @@ impl Stack {
 
     /// Runs a segment through a connection and settles what follows.
     pub(super) fn connection_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
-        let Some(c) = self.connections.get_mut(index) else { return };
-        let (id, tuple) = (c.trace_id, c.tuple);
-        let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
-        self.trace_received(now, Some(id), &tuple, segment, shift);
+        if self.cx.tracer.is_on()
+            && let Some(c) = self.connections.get(index)
+        {
+            let (id, tuple) = (c.trace_id, c.tuple);
+            let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
+            self.trace_received(now, Some(id), &tuple, segment, shift);
+        }
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
         if let Outcome::RefuseSegment(reason) = outcome {
+            let (id, tuple) = (c.trace_id, c.tuple);
             self.refuse(now, Some(id), &tuple, segment, reason);
         }
         self.settle(now, index, outcome);
