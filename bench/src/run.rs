@@ -67,7 +67,7 @@ impl Session {
         let mut missing = Vec::new();
         let mut add = |name, role, run: Box<dyn Fn() -> Option<f64> + 'a>, how: &str| match run() {
             Some(_) => subjects.push(Subject::new(name, role, move |_| run().unwrap_or(f64::NAN))),
-            None => missing.push(format!("{name}: does not run here; {how}")),
+            None => missing.push(format!("{name}: did not finish a transfer here (not installed: {how})")),
         };
         let build = "cargo build --release, then `finack check` says what is missing";
         for (name, device) in [("finack run, TUN", "tun"), ("finack run, veth", "veth")] {
@@ -89,7 +89,7 @@ impl Session {
 
     /// The arguments of `curl`, which writes its speed to stdout.
     fn curl(&self, way: Way, host: &str) -> Vec<String> {
-        let mut words: Vec<String> = ["curl", "-s", "-m", "60", "-o", "/dev/null"].map(Into::into).to_vec();
+        let mut words: Vec<String> = ["curl", "-s", "--connect-timeout", "5", "-m", "60", "-o", "/dev/null"].map(Into::into).to_vec();
         match way {
             Way::Down => words.extend(["-w".into(), "%{http_code} %{speed_download}".into()]),
             Way::Up => {
@@ -163,6 +163,10 @@ impl Session {
         let route = String::from_utf8_lossy(&route.stdout).into_owned();
         let gateway = route.split_whitespace().skip_while(|w| *w != "via").nth(1)?;
         let mut command = Command::new("pasta");
+        if rustix::process::geteuid().is_root() {
+            // It would become nobody, who may not open the TUN device everywhere.
+            command.args(["--runas", "0:0", "--netns-only"]);
+        }
         command.args(["--config-net", "--quiet", "--mtu", &mtu.to_string(), "-T", "none", "-U", "none", "--"]);
         speed(command.args(self.curl(way, &format!("{gateway}:{}", self.port))).stdin(Stdio::null()))
     }
