@@ -70,6 +70,86 @@ macro_rules! stories {
                 log
             }
 
+            fn bound(addr: std::net::SocketAddr, reuse_addr: bool, reuse_port: bool) -> io::Result<TcpSocket> {
+                let socket = TcpSocket::new_v4()?;
+                socket.set_reuseaddr(reuse_addr)?;
+                socket.set_reuseport(reuse_port)?;
+                socket.bind(addr)?;
+                Ok(socket)
+            }
+
+            pub(super) async fn ports_taken_and_shared() -> Vec<String> {
+                let any = "127.0.0.1:0".parse().unwrap();
+                let first = bound(any, false, false).unwrap();
+                let addr = first.local_addr().unwrap();
+                let mut log = vec![told(bound(addr, false, false).map(drop)), told(bound(addr, true, false).map(drop))];
+                drop(first);
+                let first = bound(addr, true, false).unwrap();
+                log.push(told(bound(addr, false, false).map(drop)));
+                log.push(told(bound(addr, true, false).map(drop)));
+                let listener = first.listen(8).unwrap();
+                log.push(told(bound(addr, true, false).map(drop)));
+                drop(listener);
+
+                let one = bound(addr, false, true).unwrap().listen(8).unwrap();
+                log.push(told(bound(addr, false, false).map(drop)));
+                let two = bound(addr, false, true).and_then(|s| s.listen(8));
+                log.push(told(two.map(drop)));
+                drop(one);
+                let everywhere = (std::net::Ipv4Addr::UNSPECIFIED, addr.port()).into();
+                let _all = bound(everywhere, false, false).unwrap().listen(8).unwrap();
+                log.push(told(bound(addr, false, false).map(drop)));
+                log.push(told(bound(addr, true, false).map(drop)));
+                log
+            }
+
+            pub(super) async fn a_port_in_time_wait() -> Vec<String> {
+                let (client, mut server) = connected().await;
+                let (local, peer) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+                // The server closes first: its side holds TIME-WAIT.
+                server.shutdown().await.unwrap();
+                drop(client);
+                let mut log = vec![told(server.read(&mut [0; 8]).await)];
+                drop(server);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                log.push(told(bound(local, false, false).map(drop)));
+                log.push(told(bound(local, true, false).and_then(|s| s.listen(8)).map(drop)));
+                log.push(told(bound(peer, false, false).map(drop)));
+                log
+            }
+
+            pub(super) async fn one_pair_of_addresses_is_one_connection() -> Vec<String> {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let addr = listener.local_addr().unwrap();
+                let socket = bound("127.0.0.1:0".parse().unwrap(), true, false).unwrap();
+                let local = socket.local_addr().unwrap();
+                let _first = socket.connect(addr).await.unwrap();
+                let second = bound(local, true, false);
+                let mut log = vec![told(second.as_ref().map(drop).map_err(|_| io::ErrorKind::Other.into()))];
+                if let Ok(second) = second {
+                    log.push(told(second.connect(addr).await.map(drop)));
+                }
+                log
+            }
+
+            pub(super) async fn odd_destinations() -> Vec<String> {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                vec![
+                    told(TcpStream::connect("127.0.0.1:0").await.map(drop)),
+                    told(TcpStream::connect(("0.0.0.0", port)).await.map(|s| s.peer_addr().unwrap().ip())),
+                    told(TcpStream::connect("224.0.0.1:80").await.map(drop)),
+                    told(TcpStream::connect("255.255.255.255:80").await.map(drop)),
+                    told(udp.send_to(b"x", "127.0.0.1:0").await),
+                    told(udp.send_to(b"x", "[::1]:9").await),
+                    told(UdpSocket::bind("224.0.0.9:0").await.map(drop)),
+                    told(UdpSocket::bind("192.0.2.1:0").await.map(drop)),
+                    told(udp.send_to(b"x", ("0.0.0.0", udp.local_addr().unwrap().port())).await),
+                    told(udp.recv_from(&mut [0; 8]).await.map(|(n, from)| (n, from.ip()))),
+                ]
+            }
+
             pub(super) async fn half_close() -> Vec<String> {
                 let (mut client, mut server) = connected().await;
                 let mut buf = [0; 16];
@@ -235,6 +315,10 @@ macro_rules! compared {
 
 compared! {
     opening,
+    ports_taken_and_shared,
+    a_port_in_time_wait,
+    one_pair_of_addresses_is_one_connection,
+    odd_destinations,
     half_close,
     reset,
     reset_seen_by_take_error,
