@@ -3,6 +3,7 @@
 
 mod close;
 mod data;
+mod events;
 mod icmp;
 mod ip;
 mod itself;
