@@ -101,7 +101,6 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     } else if !acceptability::is_acceptable(c, &placed) {
         return off_window(c, cx, now, &placed);
     }
-    paws::update(c, now, &placed);
     if placed.segment.flags.rst() {
         return on_reset(c, cx, now, &placed);
     }
