@@ -1,3 +1,74 @@
 //! Chores of the finack repository.
+//!
+//! `cargo xtask bench` and `cargo xtask fuzz` build what is in `bench/`, a workspace of its own whose dependencies are
+//! nobody else's, in release, and run it. This program itself depends on nothing.
 
-fn main() {}
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  bench [engine|memory|run] [--quick] [--json] [--only TEXT] [--alone] [--core N]
+        Measures finack beside its peers in alternating runs; in memory where nothing is named.
+        --quick takes under a minute, --only leaves out cases without TEXT in their name,
+        --alone leaves out the peers, --core -1 does not stay on one core.
+  fuzz [--packets N] [--seed S]
+        Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let program = match arguments.next().as_deref() {
+        Some("bench") => "finack-bench",
+        Some("fuzz") => "finack-fuzz",
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => return misuse(&format!("unknown command '{other}'")),
+        None => return misuse("no command"),
+    };
+    let rest: Vec<String> = arguments.collect();
+    if program == "finack-bench" && rest.iter().any(|a| a == "run") && !build_finack() {
+        return ExitCode::FAILURE;
+    }
+    let manifest = root().join("bench/Cargo.toml");
+    let mut command = cargo();
+    command.args(["run", "--release", "--quiet", "--bin", program, "--manifest-path"]);
+    command.arg(manifest).arg("--").args(rest);
+    succeed(&mut command)
+}
+
+/// The command that `bench run` measures.
+fn build_finack() -> bool {
+    let mut command = cargo();
+    command.args(["build", "--release", "--quiet", "--package", "finack-cli"]).current_dir(root());
+    succeed(&mut command) == ExitCode::SUCCESS
+}
+
+/// The repository's root: `xtask` lies in it.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn misuse(what: &str) -> ExitCode {
+    eprint!("xtask: {what}\n{USAGE}");
+    ExitCode::from(2)
+}
+
+fn succeed(command: &mut Command) -> ExitCode {
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("xtask: cannot run cargo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -304,3 +304,31 @@ fn a_hundred_thousand_hostile_packets_from_inside_do_no_harm() {
         );
     }
 }
+
+#[test]
+fn names_are_answered_over_udp_and_tcp_by_both_ip_versions() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let script = "\
+import socket, struct
+question = struct.pack('!6H', 7, 0x100, 1, 0, 0, 0) + b'\\x05hello\\x06finack\\x00' + struct.pack('!2H', 1, 1)
+for server in ['198.18.0.1', 'fd66:696e:6163:6b00::1']:
+    family = socket.AF_INET6 if ':' in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(10)
+        udp.sendto(b'too short', (server, 53))
+        udp.sendto(question, (server, 53))
+        print(socket.inet_ntoa(udp.recv(512)[-4:]))
+    with socket.create_connection((server, 53), 10) as tcp:
+        for _ in range(2):
+            tcp.sendall(struct.pack('!H', len(question)) + question)
+            length, = struct.unpack('!H', tcp.recv(2, socket.MSG_WAITALL))
+            print(socket.inet_ntoa(tcp.recv(length, socket.MSG_WAITALL)[-4:]))
+";
+    for setting in settings() {
+        let (out, report) = run(setting, &["python3", "-c", script]);
+        assert_eq!(out, "198.18.0.80\n".repeat(6), "{setting}");
+        assert!(report.contains("6 questions: 6 × hello.finack A (found)"), "{setting}: {report}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Hostile input through the engine with sockets in every state: no panic, no unsound packet, memory below its bound.
 //!
 //! `FINACK_FUZZ_PACKETS` sets the number of packets (300,000 by default); the bounded release run of millions is
-//! `cargo run --release -p finack-sim --example hostile -- 10000000`.
+//! `cargo xtask fuzz`.
 
 use finack_core::tcp::State;
 use finack_sim::hostile::hostile;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use finack_core::counters::Counters;
 use finack_core::settings::{SettingError, Settings};
@@ -192,6 +193,14 @@ impl Net {
         self.shard.with(|inner| inner.stack.settings().clone())
     }
 
+    /// Changes a setting by its sysctl name; connections that exist keep what they negotiated.
+    ///
+    /// # Errors
+    /// The name is unknown or the value makes no sense; see [`Settings::set`].
+    pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), SettingError> {
+        self.shard.with(|inner| inner.stack.set_sysctl(name, value))
+    }
+
     /// The connections that this program holds, in no particular order.
     pub fn connections(&self) -> Vec<TcpInfo> {
         let mut infos = Vec::new();
@@ -242,17 +251,24 @@ impl Net {
     /// # Errors
     /// The network was shut down.
     pub async fn drain(&self) -> io::Result<()> {
-        poll_fn(|cx| {
-            self.shard.with(|inner| match inner.stopped() {
-                Some(error) => Poll::Ready(Err(error)),
-                None if inner.is_drained() => Poll::Ready(Ok(())),
-                None => {
-                    inner.await_drained(cx.waker());
-                    Poll::Pending
-                }
-            })
-        })
-        .await
+        // Counting is no work for every packet: it is done now and then.
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let drained = self.shard.with(|inner| match inner.stopped() {
+                Some(error) => Err(error),
+                None => Ok(inner.is_drained()),
+            })?;
+            if drained {
+                return Ok(());
+            }
+            let sleep = {
+                // The timer is the driver's runtime's, whatever polls this future.
+                let _entered = self.shard.runtime().enter();
+                tokio::time::sleep(pause)
+            };
+            sleep.await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
     }
 
     /// Takes the network down at once: every socket call fails from now on with `ENETDOWN`, waiting tasks are

@@ -47,6 +47,10 @@ fn time_outs_and_refusals() {
     client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     assert_eq!(kind(client.read(&mut [0; 8])), ErrorKind::WouldBlock);
     assert_eq!(kind(client.set_read_timeout(Some(Duration::ZERO))), ErrorKind::InvalidInput);
+    assert_eq!(kind(client.peek(&mut [0; 8])), ErrorKind::WouldBlock);
+    let nowhere = (std::net::Ipv4Addr::new(10, 9, 0, 77), 80).into();
+    let given_up = TcpStream::connect_timeout(&a, &nowhere, Duration::from_millis(30));
+    assert_eq!(kind(given_up), ErrorKind::TimedOut);
 }
 
 #[test]

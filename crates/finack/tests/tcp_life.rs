@@ -403,3 +403,28 @@ async fn trace_events_tell_the_story_of_a_connection() {
     assert_eq!(bed.a.counters().tcp_active_opens, 1);
     assert_eq!(bed.b.counters().tcp_passive_opens, 1);
 }
+
+#[tokio::test]
+async fn a_listeners_options_can_change_while_it_listens() {
+    let bed = bed();
+    let listener = TcpListener::bind_on(&bed.b, (B, 80)).await.unwrap();
+    assert_eq!(listener.ttl().unwrap(), 64);
+    listener.set_ttl(40).unwrap();
+    let mut options = listener.options();
+    options.nodelay = true;
+    listener.set_options(options).unwrap();
+    let _client = soon(TcpStream::connect_on(&bed.a, (B, 80))).await.unwrap();
+    let (server, _) = soon(listener.accept()).await.unwrap();
+    assert_eq!((server.ttl().unwrap(), server.nodelay().unwrap()), (40, true));
+    assert_eq!(kind(listener.set_ttl(0)), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_setting_changes_while_the_network_runs() {
+    let bed = bed();
+    bed.a.set_sysctl("ip_default_ttl", "17").unwrap();
+    let (client, _server) = connected(&bed).await;
+    assert_eq!(client.ttl().unwrap(), 17);
+    assert!(bed.a.set_sysctl("ip_default_ttl", "0").is_err());
+    assert!(bed.a.set_sysctl("no_such_thing", "1").is_err());
+}

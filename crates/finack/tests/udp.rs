@@ -182,3 +182,14 @@ async fn hop_limits_are_what_they_were_set_to() {
     assert_eq!((a.ttl().unwrap(), a.multicast_ttl_v4().unwrap()), (9, 5));
     assert_eq!(kind(a.set_ttl(256)), ErrorKind::InvalidInput);
 }
+
+#[tokio::test]
+async fn the_type_of_service_arrives() {
+    let bed = bed();
+    let a = UdpSocket::bind_on(&bed.a, (A, 0)).await.unwrap();
+    let b = UdpSocket::bind_on(&bed.b, (B, 2000)).await.unwrap();
+    a.set_tos_v4(0xb8).unwrap();
+    assert_eq!(a.tos_v4().unwrap(), 0xb8);
+    a.send_to(b"quickly", (B, 2000)).await.unwrap();
+    assert_eq!(soon(b.recv_msg(&mut [0; 16])).await.unwrap().tos, 0xb8);
+}

@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 /// A user that owns nothing.
 const NOBODY: &str = "65534";
 
+/// Where the binary is copied to: this and the process's number.
+const COPIES: &str = "finack-test-";
+
 /// Who runs finack, and over what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -97,6 +100,17 @@ pub(crate) fn have(tools: &[&str]) -> bool {
     })
 }
 
+/// Copies that earlier runs left: a test has no moment at which the last of them is over.
+fn remove_old_copies() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|n| n.strip_prefix(COPIES)).and_then(|n| n.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// The binary where every user may execute it.
 pub(crate) fn binary() -> PathBuf {
     static COPY: OnceLock<PathBuf> = OnceLock::new();
@@ -105,7 +119,8 @@ pub(crate) fn binary() -> PathBuf {
         if !is_root() {
             return built;
         }
-        let dir = std::env::temp_dir().join(format!("finack-test-{}", std::process::id()));
+        remove_old_copies();
+        let dir = std::env::temp_dir().join(format!("{COPIES}{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         let copy = dir.join("finack");

@@ -173,10 +173,21 @@ impl Stack {
     pub(super) fn send_syn_ack(&mut self, now: Instant, index: u32, reason: SendReason) {
         let Some(e) = self.embryos.get_mut(index) else { return };
         e.sent_at = now;
-        let (id, tuple) = (e.trace_id, e.tuple);
+        let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let (seq, ack, window, options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
-        let head = Head { seq, ack, flags: Embryo::FLAGS, window, options, ..bare_head(&self.cx, &tuple) };
+        let head =
+            Head { seq, ack, flags: Embryo::FLAGS, window, options, ..self.embryo_head(listener, &tuple) };
         self.push_bare(now, Some(id), &head, reason);
+    }
+
+    /// Headers of what is sent for an embryo: its listener's hop limit and TOS (RFC 9293 MUST-49).
+    fn embryo_head(&self, listener: u32, tuple: &Tuple) -> Head {
+        let mut head = bare_head(&self.cx, tuple);
+        if let Some(l) = self.listeners.get(listener) {
+            head.hop_limit = l.options.hop_limit.unwrap_or(head.hop_limit);
+            head.tos = l.options.tos;
+        }
+        head
     }
 
     /// The SYN,ACK was not answered (RFC 9293 3.8.3 for SYNs).
@@ -273,7 +284,7 @@ impl Stack {
             ack: e.irs.wrapping_add(1),
             flags: finack_wire::tcp::Flags::ACK,
             window: e.window.div_ceil(1 << e.agreed.rcv_wscale),
-            ..bare_head(&self.cx, &tuple)
+            ..self.embryo_head(e.listener, &tuple)
         };
         head.options.timestamps = e.agreed.timestamps.then_some((stamp, e.ts_recent));
         let challenged = verdict == Verdict::Challenge;
@@ -414,7 +425,7 @@ impl Stack {
         let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
         self.trace_received(now, Some(id), &tuple, segment, shift);
         let Some(c) = self.connections.get_mut(index) else { return };
-        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, *segment);
+        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
         if let Outcome::RefuseSegment(reason) = outcome {
             self.refuse(now, Some(id), &tuple, segment, reason);
         }

@@ -173,11 +173,10 @@ impl Stack {
         let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
         // A larger send buffer or a lower mark may be what somebody waits for.
-        if c.facts.wants_room && indexed && c.state.may_send() && c.is_writable(cx) {
-            c.facts.wants_room = false;
-            c.announce(Ready::WRITABLE);
+        if indexed && c.state.may_send() {
+            c.announce_room(cx);
         }
-        if options.recv_lowat < old.recv_lowat && c.is_readable() {
+        if options.recv_lowat < old.recv_lowat && c.has_enough_to_read() {
             c.announce(Ready::READABLE);
         }
         let after = owner_of(c);

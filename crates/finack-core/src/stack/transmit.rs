@@ -1,5 +1,6 @@
 //! What goes out: connections take turns, and units are cut where the device can't take them whole.
 
+use finack_sum::Accumulator;
 use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
 
@@ -143,7 +144,7 @@ impl Stack {
             self.emission = None;
             return None;
         }
-        let cut = cut(c, &self.cx.device, &self.cx, now, from, emission.end);
+        let cut = cut(c, &self.cx.device, from, emission.end);
         let window = c.advertise(&self.cx);
         let (to, segment) = (cut.to, cut.segment);
         let data_end = to.min(c.send.end());
@@ -158,20 +159,16 @@ impl Stack {
             flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
-        let head = Head {
-            tuple: c.tuple,
-            seq: c.snd_seq(from),
-            ack: c.rcv_seq(c.rcv_nxt()),
-            flags: flags | urgent_flag,
-            window,
-            urgent,
-            options: output::options(c, &self.cx, now, len > 0),
-            ..head_of(c, &self.cx, &mut self.ip.ident)
-        };
+        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
+        head.seq = c.snd_seq(from);
+        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.flags = flags | urgent_flag;
+        head.window = window;
+        head.urgent = urgent;
+        output::options(c, &self.cx, now, len > 0, &mut head.options);
         let offload = self.cx.device.checksum_tx;
-        let mut payload = [&[][..]; MAX_SLICES];
-        let (slices, _) = c.send.slices(from, data_end, &mut payload);
-        let (header, checksum) = emit::headers(&head, &payload[..slices], offload, &mut self.header);
+        let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
+        let (header, checksum) = emit::headers(&head, len, add, offload, &mut self.header);
         let segments = len.div_ceil(segment).max(1) as u16;
         let segment_size = if len > segment { segment as u16 } else { 0 };
         c.stats.segs_out += u64::from(segments);
@@ -201,15 +198,12 @@ impl Stack {
         let window = c.syn_window(&self.cx, our_mss);
         let crossed = c.state == State::SynReceived;
         let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };
-        let head = Head {
-            tuple: c.tuple,
-            seq: c.iss,
-            ack: if crossed { c.rcv_seq(c.rcv_nxt()) } else { 0 },
-            flags,
-            window,
-            options: output::syn_options(c, now, our_mss),
-            ..head_of(c, &self.cx, &mut self.ip.ident)
-        };
+        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
+        head.seq = c.iss;
+        head.ack = if crossed { c.rcv_seq(c.rcv_nxt()) } else { 0 };
+        head.flags = flags;
+        head.window = window;
+        head.options = output::syn_options(c, now, our_mss);
         let reason = if c.facts.syn_resent { SendReason::Retransmission } else { SendReason::Open };
         if crossed {
             output::acknowledged(c);
@@ -221,22 +215,19 @@ impl Stack {
         let c = self.connections.get_mut(index)?;
         let window = c.advertise(&self.cx);
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, pos);
-        let head = Head {
-            tuple: c.tuple,
-            seq: c.snd_seq(pos),
-            ack: c.rcv_seq(c.rcv_nxt()),
-            flags: Flags::ACK | urgent_flag,
-            window,
-            urgent,
-            options: output::options(c, &self.cx, now, false),
-            ..head_of(c, &self.cx, &mut self.ip.ident)
-        };
+        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
+        head.seq = c.snd_seq(pos);
+        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.flags = Flags::ACK | urgent_flag;
+        head.window = window;
+        head.urgent = urgent;
+        output::options(c, &self.cx, now, false, &mut head.options);
         output::acknowledged(c);
         Some(self.finish_bare(now, index, &head, reason))
     }
 
     fn finish_bare(&mut self, now: Instant, index: u32, head: &Head, reason: SendReason) -> Decided {
-        let (header, checksum) = emit::headers(head, &[], self.cx.device.checksum_tx, &mut self.header);
+        let (header, checksum) = emit::headers(head, 0, |_| {}, self.cx.device.checksum_tx, &mut self.header);
         self.cx.counters.tcp_out_segs += 1;
         if let Some(c) = self.connections.get_mut(index) {
             c.stats.segs_out += 1;
@@ -254,18 +245,19 @@ fn acceptable_seq(c: &Connection) -> Pos {
     if c.snd_nxt > edge { edge } else { c.snd_nxt }
 }
 
+/// What all segments of a connection have in common. Whatever else there is to say is filled in where it is known:
+/// a `Head` is large, and moving it about costs more than writing it.
 fn head_of(c: &Connection, cx: &crate::cx::Cx, ident: &mut Ident) -> Head {
-    let head = bare_head(cx, &c.tuple);
-    let dont_fragment = cx.settings.ip_no_pmtu_disc == 0;
-    let tuple = &c.tuple;
-    let ident = if dont_fragment { 0 } else { ident.next(tuple.local, tuple.remote, protocol::TCP) as u16 };
-    Head {
-        hop_limit: c.options.hop_limit.unwrap_or(head.hop_limit),
-        tos: c.options.tos,
-        dont_fragment,
-        ident,
-        ..head
+    let mut head = bare_head(cx, &c.tuple);
+    if let Some(hop_limit) = c.options.hop_limit {
+        head.hop_limit = hop_limit;
     }
+    head.tos = c.options.tos;
+    head.dont_fragment = cx.settings.ip_no_pmtu_disc == 0;
+    if !head.dont_fragment {
+        head.ident = ident.next(c.tuple.local, c.tuple.remote, protocol::TCP) as u16;
+    }
+    head
 }
 
 struct Cut {
@@ -275,16 +267,8 @@ struct Cut {
 }
 
 /// How much of `from..end` one packet takes.
-fn cut(
-    c: &Connection,
-    device: &crate::device::Capabilities,
-    cx: &crate::cx::Cx,
-    now: Instant,
-    from: Pos,
-    end: Pos,
-) -> Cut {
-    let options = output::options(c, cx, now, true).encoded_len();
-    let headers = c.tuple.ip_header_len() + HEADER_LEN + options;
+fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos) -> Cut {
+    let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
     let mtu = device.mtu.min(c.path_mtu as usize);
     let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
     // An urgent pointer counts from its own segment: no unit can carry it for several.
@@ -295,8 +279,7 @@ fn cut(
         segment
     };
     let data = (end.min(c.send.end()) - from).max(0) as usize;
-    let mut slices = [&[][..]; MAX_SLICES];
-    let (_, lent) = c.send.slices(from, from + data.min(most) as Pos, &mut slices);
+    let lent = c.send.lendable(from, from + data.min(most) as Pos);
     // Where the slices do not suffice, whole segments of what they hold go out.
     let fits = if lent < data && lent > segment { lent / segment * segment } else { lent };
     // A FIN at the end rides with the last byte.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use finack_sum::Accumulator;
 use finack_wire::ip::IpEmit;
 use finack_wire::protocol;
 use finack_wire::tcp::{self, Flags, TcpEmit};
@@ -30,12 +31,14 @@ pub(crate) struct Head {
     pub(crate) dont_fragment: bool,
 }
 
-/// Writes both headers for a payload given in slices; answers their length and what is left to do for the checksum.
+/// Writes both headers for a payload of `payload_len` bytes, which `add_payload` adds to a sum; answers their length
+/// and what is left to do for the checksum.
 ///
 /// With `offload` the checksum field holds the pseudo-header's sum, and the device does the rest.
 pub(crate) fn headers(
     head: &Head,
-    payload: &[&[u8]],
+    payload_len: usize,
+    add_payload: impl FnOnce(&mut Accumulator),
     offload: bool,
     out: &mut [u8; MAX_HEADERS],
 ) -> (usize, TxChecksum) {
@@ -51,7 +54,6 @@ pub(crate) fn headers(
         urgent: head.urgent,
         options: &option_bytes[..options_len],
     };
-    let payload_len: usize = payload.iter().map(|s| s.len()).sum();
     let ip = IpEmit {
         src: head.tuple.local,
         dst: head.tuple.remote,
@@ -69,12 +71,10 @@ pub(crate) fn headers(
         tcp::set_checksum(&mut out[ip_len..len], pseudo);
         return (len, TxChecksum::Partial { start: ip_len as u16, offset: 16 });
     }
-    let mut sum = finack_sum::Accumulator::new();
+    let mut sum = Accumulator::new();
     sum.add_u16(pseudo);
     sum.add(&out[ip_len..len]);
-    for slice in payload {
-        sum.add(slice);
-    }
+    add_payload(&mut sum);
     let checksum = sum.finish();
     tcp::set_checksum(&mut out[ip_len..len], checksum);
     (len, TxChecksum::Complete)
@@ -83,6 +83,6 @@ pub(crate) fn headers(
 /// A whole segment without payload, checksum finished.
 pub(crate) fn bare(head: &Head) -> Vec<u8> {
     let mut out = [0; MAX_HEADERS];
-    let (len, _) = headers(head, &[], false, &mut out);
+    let (len, _) = headers(head, 0, |_| {}, false, &mut out);
     out[..len].to_vec()
 }

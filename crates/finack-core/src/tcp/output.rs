@@ -98,7 +98,10 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Only the FIN is left. It occupies a sequence number, so the window counts for it.
         return (window >= 1).then_some(Plan::Data { start, end });
     }
-    let limit = data.min(window).min(cwnd_room).min(unit_limit(c));
+    let mut limit = data.min(window).min(cwnd_room);
+    if limit > mss {
+        limit = limit.min(unit_limit(c));
+    }
     if limit <= 0 {
         return None;
     }
@@ -113,7 +116,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         return (half || (by_window && c.facts.push_small))
             .then_some(Plan::Data { start, end: start + limit });
     }
-    let tail = data % mss;
+    let tail = if data < mss { data } else { data % mss };
     let fin = c.facts.fin_queued;
     if tail == 0 || fin || c.facts.push_small || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
@@ -153,7 +156,9 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         }
         Plan::Ack(_) => {}
     }
-    c.last_send_at = now;
+    if matches!(plan, Plan::Syn | Plan::Resend { .. } | Plan::Data { .. }) {
+        c.last_send_at = now;
+    }
 }
 
 fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
@@ -219,6 +224,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if end == c.snd_end() {
         c.timers.stop(Timer::Cork);
     }
+    // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
+    c.announce_room(cx);
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.
@@ -281,16 +288,20 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
     }
 }
 
-/// Flags and options of a segment `start..end` of a unit.
-pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool) -> TcpOptions {
-    let mut options = TcpOptions::default();
+/// Fills in the options of a segment, which are none so far.
+pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool, options: &mut TcpOptions) {
     if c.agreed.timestamps {
         options.timestamps = Some((c.ts_val(now), c.ts_recent));
     }
     if c.agreed.sack && !with_data {
-        add_sack_blocks(c, cx, &mut options);
+        add_sack_blocks(c, cx, options);
     }
-    options
+}
+
+/// Bytes of the options of a segment with data.
+pub(crate) const fn data_options_len(c: &Connection) -> usize {
+    // Two NOPs and the option (RFC 7323 appendix A).
+    if c.agreed.timestamps { 12 } else { 0 }
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.

@@ -441,10 +441,18 @@ impl Connection {
         self.send.len() <= limit / 3 * 2 && unsent < lowat
     }
 
-    /// Whether the application should be told that it may read: SO_RCVLOWAT, bounded by what the buffer can hold.
-    pub(crate) fn is_readable(&self) -> bool {
-        let least = self.options.recv_lowat.min(self.rcv_buf as usize / 2).max(1);
-        self.recv.len() >= least
+    /// Tells who waits for room in the send buffer that there is some.
+    pub(crate) fn announce_room(&mut self, cx: &Cx) {
+        if self.facts.wants_room && self.is_writable(cx) {
+            self.facts.wants_room = false;
+            self.announce(Ready::WRITABLE);
+        }
+    }
+
+    /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
+    pub(crate) fn has_enough_to_read(&self) -> bool {
+        let unread = self.recv.len();
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.rcv_buf / 2
     }
 
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.

@@ -181,7 +181,7 @@ impl Connection {
         let mut ready = Ready::default();
         let over = self.state == State::Closed;
         let read_closed = self.facts.fin_received || self.facts.read_shut || over;
-        if self.is_readable() || read_closed || self.error.is_some() {
+        if self.has_enough_to_read() || read_closed || self.error.is_some() {
             ready |= Ready::READABLE;
         }
         if read_closed {

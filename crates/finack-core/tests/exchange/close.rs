@@ -539,6 +539,51 @@ fn close_in_syn_received() {
     assert!(t.count(State::TimeWait) == 1 || t.connections() == 0);
 }
 
+/// Linger 0 counts whenever the socket is closed, also after a half-close: the peer's direction is cut with a RST.
+#[test]
+fn linger_0_after_a_half_close() {
+    let mut t = Setup::new().options(|o| o.linger = Some(Duration::ZERO)).server();
+    let c = t.accepted();
+    t.shutdown(c, Shutdown::Write);
+    t.expect("F. 1:1(0) ack 1");
+    t.inject(". 1:1(0) ack 2");
+    t.close(c);
+    t.expect("R.? 2:2(0)");
+    expect_gone(&t);
+}
+
+/// A socket that was shut down for both directions takes no more data: it is answered by a RST (RFC 1122 4.2.2.13).
+#[test]
+fn data_after_shutdown_both() {
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    t.shutdown(c, Shutdown::Both);
+    t.expect("F. 1:1(0) ack 1");
+    t.inject("P. 1:101(100) ack 2");
+    assert!(segment(&t.next_sent()).has(flag::RST));
+    t.take_sent();
+    assert_eq!(t.connections(), 0);
+    t.close(c);
+}
+
+/// The FIN waits for the peer's window like data does, and an orphan does not wait for ever.
+#[test]
+fn a_fin_at_the_peers_zero_window() {
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    t.write(c, 1000);
+    t.expect("P. 1:1001(1000) ack 1");
+    t.inject(". 1:1(0) ack 1001 win 0");
+    t.write(c, 500);
+    t.close(c);
+    let sent = t.pass_ms(3000);
+    assert!(sent.iter().all(|s| segment(s).payload.len() <= 1));
+    t.inject(". 1:1(0) ack 1001 win 1000");
+    t.expect("FP. 1001:1501(500) ack 1");
+    t.inject("F. 1:1(0) ack 1502");
+    t.expect(". 1502:1502(0) ack 2");
+}
+
 /// RFC 9293 3.10.5: ABORT in LAST-ACK and CLOSING deletes the TCB without a RST, which could only end the peer's TIME-WAIT; unless
 /// there is data that was never sent, of which the peer must learn that it is lost (Linux).
 #[test]

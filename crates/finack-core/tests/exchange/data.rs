@@ -1,6 +1,6 @@
 //! Data both ways: delivery in order, acknowledgements, segmentation.
 
-use finack_core::device::{ChecksumState, Packet, PacketBytes, PacketMeta};
+use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta};
 use finack_core::options::{RecvFlags, SendFlags, SocketOptions};
 use finack_core::stack::Ready;
 use finack_core::trace::DropReason;
@@ -496,4 +496,55 @@ fn options_in_any_segment() {
     let last = t.next_sent();
     assert!(segment(&last).options.iter().all(plain));
     assert_eq!(segment(&last).flags, flag::PSH | flag::ACK);
+}
+
+/// SO_RCVLOWAT above the buffer is no deadlock: once the window is used up the socket is readable all the same.
+#[test]
+fn a_recv_lowat_that_cannot_be_reached() {
+    let mut t = Setup::new().options(|o| (o.recv_lowat, o.recv_buffer) = (1 << 20, Some(8192))).server();
+    let c = t.accepted();
+    let mut seq = 1;
+    for _ in 0..50 {
+        t.inject(&format!("P. {seq}:{}(500) ack 1", seq + 500));
+        t.pass_ms(500);
+        seq = 1 + t.info(c).recv_queue as u32;
+        if t.info(c).rcv_wnd == 0 {
+            break;
+        }
+    }
+    assert!(t.stack.tcp_ready(c).unwrap().contains(Ready::READABLE), "{:?}", t.info(c));
+    let readable = |e: &Event| matches!(e, Event::Tcp { ready, .. } if ready.contains(Ready::READABLE));
+    assert!(t.events.iter().any(readable));
+}
+
+/// MTUs at the edges of what is possible: nothing that is sent exceeds them (checked on each packet), and the bytes arrive.
+#[test]
+fn extreme_mtus() {
+    for mtu in [68, 88, 100, 576, 65_535] {
+        let mut t = Setup::new().device(Capabilities::plain(mtu)).server();
+        let c = t.accepted();
+        t.write(c, 10_000);
+        drain(&mut t, 1, 10_001);
+        t.pass_ms(500);
+        assert_eq!(t.info(c).send_queue, 0, "MTU {mtu}");
+    }
+}
+
+/// TCP_NOTSENT_LOWAT: writable only while little is unsent, however large the buffer.
+#[test]
+fn notsent_lowat() {
+    let mut t =
+        Setup::new().options(|o| (o.notsent_lowat, o.send_buffer) = (Some(5000), Some(200_000))).server();
+    let c = t.accepted();
+    t.write(c, 14_600);
+    assert!(t.stack.tcp_ready(c).unwrap().contains(Ready::WRITABLE), "all of it was sent");
+    t.take_sent();
+    t.write(c, 10_000);
+    assert!(!t.stack.tcp_ready(c).unwrap().contains(Ready::WRITABLE), "10,000 bytes are unsent");
+    t.events.clear();
+    t.inject(". 1:1(0) ack 14601");
+    t.take_sent();
+    assert!(t.stack.tcp_ready(c).unwrap().contains(Ready::WRITABLE));
+    let writable = |e: &Event| matches!(e, Event::Tcp { ready, .. } if ready.contains(Ready::WRITABLE));
+    assert!(t.events.iter().any(writable));
 }

@@ -413,6 +413,35 @@ fn a_new_listener_disturbs_nobody() {
     t.accepted();
 }
 
+/// RFC 9293 MUST-49: the listener's hop limit and TOS are those of its SYN,ACKs too (who checks the hop limit, as BGP does, checks it there).
+#[test]
+fn the_syn_ack_has_the_listeners_hop_limit() {
+    let mut t = Setup::new().options(|o| (o.hop_limit, o.tos) = (Some(255), 0x28)).server();
+    t.inject(SYN);
+    let sent = t.next_sent();
+    assert_eq!((sent.packet.ip.ttl, sent.packet.ip.tos), (255, 0x28));
+}
+
+/// The third ACK may carry data, or a FIN, or both.
+#[test]
+fn a_fin_in_the_third_ack() {
+    for (text, len) in [("F. 1:1(0) ack 1", 0), ("FP. 1:101(100) ack 1", 100)] {
+        let mut t = Setup::new().server();
+        t.inject(SYN);
+        t.expect("S. 0:0(0) ack 1");
+        t.inject(text);
+        let c = t.accept();
+        assert_eq!(t.state(c), State::CloseWait);
+        if len > 0 {
+            t.read(c, len);
+        }
+        t.read_eof(c);
+        t.take_sent();
+        t.write(c, 10);
+        t.expect(&format!("P. 1:11(10) ack {}", len + 2));
+    }
+}
+
 /// RFC 4987 3.6: a cookie without timestamps can't tell the window scale or SACK, so the SYN,ACK grants neither: a peer that
 /// believed in a scale which we forgot would overrun our window.
 #[test]

@@ -3,8 +3,10 @@
 
 mod close;
 mod data;
+mod events;
 mod icmp;
 mod ip;
+mod itself;
 mod keepalive;
 mod listen;
 mod nagle;

@@ -277,6 +277,44 @@ fn syn_and_fin_are_no_payload() {
     assert_eq!(t.info(c).bytes_acked, 100);
 }
 
+/// TCP_USER_TIMEOUT 0 is none: connect goes on, and so does data.
+#[test]
+fn a_user_time_out_of_zero_is_none() {
+    let mut t = Setup::new().options(|o| o.user_timeout = Some(Duration::ZERO)).client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.expect_after(1000, "S 0:0(0)");
+    t.expect_after(1000, "S 0:0(0)");
+    t.inject("S. 0:0(0) ack 1 win 65535 <mss 1460>");
+    t.expect(". 1:1(0) ack 1");
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    t.pass_ms(100_000);
+    assert_eq!(t.state(c), State::Established);
+    t.abort(c);
+    t.take_sent();
+}
+
+/// RFC 5681 4.1: it is not sending *data* that makes a sender idle: ACKs of what the peer sends meanwhile do not keep its window.
+#[test]
+fn slow_start_after_receiving_for_long() {
+    let mut t = Setup::new().options(|o| o.send_buffer = Some(1_000_000)).server();
+    let c = t.accepted();
+    t.write(c, 100_000);
+    crate::support::drain(&mut t, 1, 100_001);
+    assert!(t.info(c).cwnd > 20 * 1460);
+    for i in 0..200_u32 {
+        let seq = 1 + i * 100;
+        t.inject(&format!("P. {seq}:{}(100) ack 100001", seq + 100));
+        t.read(c, 100);
+        t.pass_ms(100);
+    }
+    t.write(c, 100_000);
+    assert_eq!(t.take_sent().len(), 10);
+    t.abort(c);
+    t.take_sent();
+}
+
 /// RFC 6298 5 (Karn): after a time-out the doubled RTO stays until something that was sent only once is acknowledged: else a path that
 /// became slower than the RTO would see everything sent twice for ever.
 #[test]

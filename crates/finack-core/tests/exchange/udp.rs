@@ -441,3 +441,33 @@ fn bad_sources() {
     assert_eq!(recv(&mut t, s).map(|_| ()), Err(Error::WouldBlock));
     assert!(drops(&t, DropReason::BadSource) >= 2);
 }
+
+/// A packet joined of several datagrams (GRO) is taken apart again: their borders are the application's.
+#[test]
+fn joined_datagrams() {
+    use finack_core::device::{ChecksumState, Packet, PacketBytes, PacketMeta};
+    let mut t = Setup::new().bare();
+    let s = bound(&mut t, "10.0.0.1:53");
+    let payload: Vec<u8> = (0..2500_u32).map(|i| (i / 1000) as u8).collect();
+    let bytes = build(&Pkt::udp(addr(PEER), addr("10.0.0.1:53"), &payload));
+    let meta = PacketMeta { checksum: ChecksumState::Valid, segments: 3, segment_size: 1000, ce_marks: 0 };
+    t.inject_batch(&[Packet { bytes: PacketBytes::Borrowed(&bytes), meta }]);
+    for (value, len) in [(0, 1000), (1, 1000), (2, 500)] {
+        assert_eq!(recv(&mut t, s).unwrap().0, vec![value; len]);
+    }
+    assert_eq!(recv(&mut t, s).map(|_| ()), Err(Error::WouldBlock));
+}
+
+/// CVE-2020-25705: how many ICMP errors one destination got cannot be seen at another.
+#[test]
+fn the_limit_of_icmp_errors_is_not_shared() {
+    let mut t = Setup::new().bare();
+    for _ in 0..1000 {
+        datagram(&mut t, PEER, "10.0.0.1:53", b"anybody?");
+        t.take_sent();
+    }
+    for host in 3..40 {
+        datagram(&mut t, &format!("10.0.0.{host}:9000"), "10.0.0.1:53", b"anybody?");
+        assert_eq!(t.take_sent().len(), 1, "host {host}");
+    }
+}

@@ -247,6 +247,20 @@ fn an_old_segment_does_not_change_the_window() {
     assert_eq!(t.info(c).snd_wnd, 300 << 7);
 }
 
+/// The same where the acknowledgement is the same: of two segments that overtook each other the later one's window counts (SND.WL1).
+#[test]
+fn an_overtaken_segment_does_not_change_the_window() {
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    t.inject("P. 101:201(100) ack 1 win 600");
+    t.expect(". 1:1(0) ack 1");
+    assert_eq!(t.info(c).snd_wnd, 600 << 7);
+    t.inject("P. 1:101(100) ack 1 win 1");
+    t.expect_after(0..=300, ". 1:1(0) ack 201");
+    assert_eq!(t.info(c).snd_wnd, 600 << 7);
+    t.read(c, 200);
+}
+
 /// Our own window closes as the application does not read, never retreats (RFC 9293 SHLD-14; checked on every segment), and once it
 /// has read a good part an update is sent without being asked for.
 #[test]

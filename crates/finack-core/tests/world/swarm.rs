@@ -144,12 +144,17 @@ impl App {
 
 fn live(seed: u64) {
     let mut rng = Rng::new(seed);
-    let mut w = World::new(seed, link(&mut rng));
+    let way = link(&mut rng);
+    let mtu = way.mtu;
+    let mut w = World::new(seed, way);
     let (sa, da) = (settings(&mut rng), device(&mut rng));
     let a = w.host(sa, da);
     let (sb, db) = (settings(&mut rng), device(&mut rng));
     let b = w.host(sb, db);
-    let (c, s) = w.connect(a, b, 80, options(&mut rng));
+    // IPv6 has no links below 1280 bytes.
+    let v6 = rng.one_in(3) && [da.mtu, db.mtu, mtu].iter().all(|&m| m >= 1280);
+    let to = core::net::SocketAddr::new(if v6 { w.v6(b) } else { w.v4(b) }, 80);
+    let (c, s) = w.connect_to(a, b, to, options(&mut rng));
     let totals = [rng.size(19), rng.size(19)];
     let app = |i: usize, host, conn| App {
         host,

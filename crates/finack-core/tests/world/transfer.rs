@@ -1,5 +1,6 @@
 //! Transfers over links that lose, repeat, reorder and corrupt.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use finack_core::device::Capabilities;
@@ -259,4 +260,20 @@ fn the_same_load_takes_the_same_memory() {
     }
     let most = kept[..6].iter().max().unwrap();
     assert!(kept[6..].iter().all(|k| *k <= most + 200_000), "memory after each round: {kept:?}");
+}
+
+/// The same over IPv6, with a path MTU below the devices'.
+#[test]
+fn streams_survive_any_link_v6() {
+    seeds::for_each(30, |seed| {
+        let mut rng = Rng::new(seed ^ 0x6666);
+        let mut link = lossy(&mut rng);
+        link.mtu = 1280 + rng.below(500) as usize;
+        let device = if seed % 2 == 0 { units() } else { Capabilities::plain(1500) };
+        let (mut w, a, b) = pair(seed, link, device);
+        let to = SocketAddr::new(w.v6(b), 80);
+        let (c, s) = w.connect_to(a, b, to, options());
+        Transfer::new((a, c), (b, s), rng.below(300_000), rng.below(100_000)).run(&mut w, HOUR);
+        expect_nothing_left(&mut w, [a, b]);
+    });
 }

@@ -131,7 +131,9 @@ pub(super) fn start(body: &[u8], fds: Vec<OwnedFd>, with: &Surroundings<'_>) -> 
         pid => Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from)?,
     };
     drop(write);
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    })?;
     let mut report = Vec::new();
     File::from(read).read_to_end(&mut report)?;
     if report.is_empty() {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 /// Directories in which name service daemons listen: covered with empty ones.
@@ -139,7 +139,7 @@ impl Stage {
     fn mount() -> io::Result<Self> {
         let path = STAGES.into_iter().find(|p| Path::new(p).is_dir()).ok_or(io::ErrorKind::NotFound)?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        rustix::mount::mount("finack", path, "tmpfs", flags, Some(c"mode=0755,size=1m"))?;
+        rustix::mount::mount("finack", path, "tmpfs", flags, Some(c"mode=0755,size=64m"))?;
         let directory =
             rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { path, directory })
@@ -163,7 +163,9 @@ impl Stage {
     /// Puts the files into `/etc` where there is no `resolv.conf`: as a layer over the
     /// directory, for not even an empty file may be made in the real one. The layer is read-only.
     fn overlay_etc(&self, resolv_conf: &str, others: &[Replacement]) -> io::Result<()> {
-        rustix::fs::mkdirat(&self.directory, "etc", Mode::from_raw_mode(0o755))?;
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&self.directory, "etc", mode)?;
+        rustix::fs::chmodat(&self.directory, "etc", mode, AtFlags::empty())?;
         self.write("etc/resolv.conf", resolv_conf)?;
         for file in others {
             self.write(&format!("etc/{}", file.name), &file.contents)?;

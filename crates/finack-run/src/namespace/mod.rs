@@ -40,6 +40,7 @@ mod files;
 mod keeper;
 mod maps;
 mod netlink;
+mod offload;
 mod process;
 mod setup;
 mod signals;

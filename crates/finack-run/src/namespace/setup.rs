@@ -13,6 +13,7 @@ use super::channel::{Channel, Decoder};
 use super::config::{DevicePath, NetworkConfig};
 use super::files;
 use super::netlink::{Netlink, VethPair};
+use super::offload;
 use super::step::{At, Failure, Step, send_passed, tag};
 
 /// The interface's name inside.
@@ -128,6 +129,9 @@ fn veth(config: &NetworkConfig) -> Result<(OwnedFd, u32), Failure> {
         mtu: u32::from(config.mtu),
     };
     Netlink::open().and_then(|mut netlink| netlink.create_veth(&pair)).at(Step::VethPair)?;
+    if !hands_over_udp_units() {
+        offload::turn_off(INTERFACE, "tx-udp-segmentation").at(Step::VethPair)?;
+    }
     set_namespace(far.as_fd()).at(Step::VethPair)?;
     // No address at all, or the kernel here would answer what is meant for finack.
     let _ = set_sysctl(&format!("ipv6/conf/{FAR_INTERFACE}/disable_ipv6"), "1");
@@ -141,6 +145,14 @@ fn veth(config: &NetworkConfig) -> Result<(OwnedFd, u32), Failure> {
         .at(Step::PacketSocket)?;
     set_namespace(near.as_fd()).at(Step::VethPair)?;
     Ok((socket, index))
+}
+
+/// Whether packet sockets know units of UDP datagrams; before Linux 6.2 they drop them.
+fn hands_over_udp_units() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0_u32));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(2))
 }
 
 /// Brings `lo` and the interface up, with addresses, routes and the settings that a program

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::process::Child;
 
 /// Passed on where a process sent them. The terminal sends them to the whole group itself.
-const FORWARDED: [libc::c_int; 10] = [
+const FORWARDED: [libc::c_int; 9] = [
     libc::SIGINT,
     libc::SIGQUIT,
     libc::SIGTERM,
@@ -19,7 +19,6 @@ const FORWARDED: [libc::c_int; 10] = [
     // itself has a report to write.
     libc::SIGTTIN,
     libc::SIGTTOU,
-    libc::SIGALRM,
 ];
 
 const NOBODY: i32 = -1;
@@ -30,7 +29,7 @@ static TARGET: AtomicI32 = AtomicI32::new(NOBODY);
 /// Leaves signals to a program for as long as this lives, as `sudo` and shells do: finack survives
 /// Ctrl-C, `kill` and a terminal that is gone, to see the program's end and to report on it.
 ///
-/// SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM and the terminal's stop signals
+/// SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and the terminal's stop signals
 /// no longer act on this process. Those that another process sent go on to the program; those
 /// that the terminal or the kernel sent reach it anyway, for it is in the same process group.
 #[derive(Debug)]

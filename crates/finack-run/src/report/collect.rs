@@ -94,7 +94,8 @@ impl Collector {
     pub fn finish(mut self, now: Instant) -> Report {
         let mut left: Vec<Follow> = self.open.drain().map(|(_, follow)| follow).collect();
         left.sort_by_key(|f| f.report.number);
-        for follow in left {
+        for mut follow in left {
+            follow.release();
             self.end(follow.report);
         }
         self.report.connections.sort_by_key(|c| c.number);
@@ -135,7 +136,8 @@ impl Collector {
         over.sort_by_key(|f| f.report.number);
         self.evicted |= !over.is_empty();
         let found = !over.is_empty();
-        for follow in over {
+        for mut follow in over {
+            follow.release();
             self.end(follow.report);
         }
         found

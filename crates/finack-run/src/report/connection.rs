@@ -116,6 +116,8 @@ pub(super) struct Follow {
     theirs: Line,
     peer: PeerModel,
     syn: SynTimes,
+    /// The last segment that came in: what follows tells whether finack took it for one of the connection's.
+    held: Option<(Instant, SegmentTrace)>,
 }
 
 /// When our SYN (or SYN,ACK) went out.
@@ -158,12 +160,22 @@ impl Follow {
             theirs: Line::default(),
             peer: PeerModel::default(),
             syn: SynTimes::default(),
+            held: None,
         })
     }
 
     pub(super) fn observe(&mut self, event: &TraceEvent) {
         if !matches!(event.kind, TraceKind::Ended(_)) {
             self.report.last = event.at;
+        }
+        match &event.kind {
+            TraceKind::Segment(segment) if segment.dir == Direction::In => {
+                self.release();
+                self.held = Some((event.at, segment.clone()));
+                return;
+            }
+            TraceKind::Dropped { reason, .. } if is_foreign(*reason) => self.show_foreign(),
+            _ => self.release(),
         }
         let report = &mut self.report;
         match &event.kind {
@@ -195,6 +207,24 @@ impl Follow {
             }
             TraceKind::Ended(cause) => report.cause = Some(*cause),
             _ => {}
+        }
+    }
+
+    /// Takes the held segment for what it says.
+    pub(super) fn release(&mut self) {
+        if let Some((at, segment)) = self.held.take() {
+            self.segment(at, &segment);
+        }
+    }
+
+    /// The held segment was none of the connection's: it is shown, and changes nothing.
+    fn show_foreign(&mut self) {
+        let Some((at, segment)) = self.held.take() else { return };
+        let numbers =
+            (self.theirs.offset(segment.seq), segment.flags.ack().then(|| self.ours.offset(segment.ack)));
+        self.report.from_program.segments += u64::from(segment.segments.max(1));
+        if let Some(ladder) = &mut self.report.ladder {
+            ladder.segment(at, &segment, numbers, &[]);
         }
     }
 
@@ -262,7 +292,9 @@ impl Follow {
         let side = if incoming { Side::Program } else { Side::Finack };
         self.report.opened_by.get_or_insert(side);
         let line = if incoming { &mut self.theirs } else { &mut self.ours };
-        line.start(segment.seq);
+        if line.is_new() {
+            line.start(segment.seq);
+        }
     }
 
     /// Our SYN and the first segment that acknowledges it give the round trip.
@@ -291,6 +323,24 @@ impl Follow {
             closes.push(Close { at, side, how });
         }
     }
+}
+
+/// Whether a segment dropped for this reason says nothing about the peer's state: an old duplicate, or a forgery.
+fn is_foreign(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::Paws
+            | DropReason::OutOfWindow
+            | DropReason::ResetNotExact
+            | DropReason::SynInWindow
+            | DropReason::NoAck
+            | DropReason::AckBeyondSent
+            | DropReason::AckTooOld
+            | DropReason::NoSynInSynSent
+            | DropReason::TimeWait
+            | DropReason::TimeWaitReset
+            | DropReason::HandshakeAck
+    )
 }
 
 impl ConnectionReport {

@@ -16,6 +16,11 @@ impl Line {
         *self = Self { isn: Some(isn), high: 0, fin: None };
     }
 
+    /// Whether nothing but a SYN was seen.
+    pub(super) fn is_new(&self) -> bool {
+        self.high <= 1
+    }
+
     /// The offset of `seq`, the nearest to what was seen last; negative before the SYN.
     pub(super) fn offset(&mut self, seq: u32) -> i64 {
         // Without a SYN (its event was lost) the first number seen stands for the first byte.

@@ -126,13 +126,38 @@ fn an_ack_of_what_was_never_sent_proves_nothing() {
 }
 
 #[test]
+fn what_finack_refuses_to_believe_the_report_does_not_believe_either() {
+    // RFC 5961 3.2, 4.2: a RST that is not exact, a SYN in the window, a segment from elsewhere in sequence space.
+    let mut script = Script::new();
+    script.open();
+    for (flags, seq, reason) in [
+        (RST, 500, DropReason::ResetNotExact),
+        (SYN, 70_000, DropReason::SynInWindow),
+        (FIN_ACK, 2_000_000_000, DropReason::OutOfWindow),
+        (PSH_ACK, 4_000_000_000, DropReason::OutOfWindow),
+    ] {
+        script.recv(flags, seq, 1, 100).event(TraceKind::Dropped { reason, len: 152 }).send(ACK, 1, 1, 0);
+    }
+    script.request().close();
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!(states(&c.program_states), [Closed, SynSent, Established, FinWait1, FinWait2, TimeWait]);
+    assert_eq!((c.from_program.sent, c.from_program.acknowledged), (78, 78));
+    assert_eq!(c.closes.iter().map(|c| c.how).collect::<Vec<_>>(), [How::Fin, How::Fin]);
+    assert_eq!(c.drops.values().sum::<u64>(), 4);
+    assert_eq!(c.from_program.segments, 10);
+}
+
+#[test]
 fn every_reset_reason_is_explained_with_its_section() {
     for &reason in ResetReason::ALL {
         let mut script = Script::new();
         script.open().request().reset(reason);
         let ending = told(script);
-        let expected =
-            if reason == ResetReason::NoListener { EndingKind::Refused } else { EndingKind::ResetByFinack };
+        let expected = match reason {
+            ResetReason::NoListener | ResetReason::Refused => EndingKind::Refused,
+            _ => EndingKind::ResetByFinack,
+        };
         assert_eq!(ending.kind, expected);
         assert!(!ending.why.is_empty() && !ending.rfc.is_empty(), "{reason:?}");
         assert!(ending.what.starts_with("finack threw the connection away (RST): "), "{ending:?}");

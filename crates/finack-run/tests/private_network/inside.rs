@@ -9,9 +9,12 @@ use finack_run::namespace::{DevicePath, ProgramCommand, SignalForwarding, exit_c
 
 pub(crate) const V4: &str = "198.18.0.1";
 pub(crate) const V6: &str = "fd66:696e:6163:6b00::1";
+/// Datagrams of a unit, and the bytes of each.
+pub(crate) const BURST: usize = 20;
+pub(crate) const BURST_SIZE: usize = 1000;
 /// Datagrams of each IP version.
 pub(crate) const DATAGRAMS: usize = 50;
-/// Bytes, or what `FINACK_TEST_BYTES` says in the rate measurement.
+/// Bytes.
 pub(crate) const UPLOAD: usize = 8 << 20;
 pub(crate) const DOWNLOAD: usize = 8 << 20;
 
@@ -25,6 +28,10 @@ pub(crate) fn play(role: &str) {
         "udp" => {
             udp("0.0.0.0:0", &format!("{V4}:7777"));
             udp("[::]:0", &format!("[{V6}]:7777"));
+        }
+        "burst" => {
+            burst("0.0.0.0:0", &format!("{V4}:7778"));
+            burst("[::]:0", &format!("[{V6}]:7778"));
         }
         "refused" => {
             for target in [format!("{V4}:80"), format!("[{V6}]:80")] {
@@ -57,6 +64,19 @@ fn udp(local: &str, remote: &str) {
         let mut buffer = [0; 2048];
         let got = socket.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..got], sent);
+    }
+}
+
+/// Asks once and gets many datagrams.
+fn burst(local: &str, remote: &str) {
+    let socket = UdpSocket::bind(local).unwrap();
+    socket.connect(remote).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.send(b"go").unwrap();
+    let mut buffer = [0; 2048];
+    for i in 0..BURST {
+        let got = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..got], pattern(i * BURST_SIZE, BURST_SIZE), "datagram {i}");
     }
 }
 

@@ -146,6 +146,37 @@ fn datagrams_go_both_ways_over_both_ip_versions() {
 }
 
 #[test]
+fn a_unit_of_datagrams_arrives_as_datagrams() {
+    over_each_device(|mut network| {
+        let mut device = network.take_devices().remove(0);
+        if !device.capabilities().udp_units {
+            eprintln!("skipped: no units of datagrams over {}", network.device_path());
+            return;
+        }
+        let mut child = network.spawn(&role("burst")).unwrap();
+        let status = link::serve(&mut *device, &mut child, |packet, device| {
+            let bytes = packet.bytes.as_slice();
+            if let Some(unit) = link::udp_burst(bytes, 7778, inside::BURST, inside::BURST_SIZE) {
+                unit.send(device);
+            }
+        });
+        assert!(status.success());
+    });
+}
+
+#[test]
+fn a_tun_interface_has_as_many_queues_as_asked_for() {
+    let config = NetworkConfig { device: Some(DevicePath::Tun), queues: 20, ..NetworkConfig::default() };
+    match Network::create(&config) {
+        Ok(mut network) => {
+            assert_eq!(network.take_devices().len(), 20);
+            assert!(network.take_devices().is_empty(), "given once");
+        }
+        Err(_) => eprintln!("skipped: no TUN here"),
+    }
+}
+
+#[test]
 fn a_refused_connection_is_refused() {
     over_each_device(|mut network| {
         let mut device = network.take_devices().remove(0);

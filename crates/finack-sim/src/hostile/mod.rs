@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta};
 use finack_core::settings::Settings;
 use finack_core::tcp::State;
+use finack_core::trace::DropReason;
 use finack_core::{Instant, Stack};
 
 use crate::packet::{Body, Tcp, parse};
@@ -38,6 +39,8 @@ pub struct HostileReport {
     pub bound: usize,
     /// How often a connection was seen in each state (in samples).
     pub states: [(State, u64); 11],
+    /// How many packets were dropped for each reason for which any was.
+    pub drops: Vec<(DropReason, u64)>,
 }
 
 /// Most connections of all kinds during an attack.
@@ -151,6 +154,7 @@ impl Attack {
                 peak_memory: 0,
                 bound: bound(),
                 states: State::ALL.map(|s| (s, 0)),
+                drops: Vec::new(),
             },
         }
     }
@@ -275,6 +279,9 @@ impl Attack {
             self.run_to(self.now + Duration::from_secs(3600));
         }
         self.watch();
+        let counters = self.stack.counters();
+        let drops = DropReason::ALL.iter().map(|&reason| (reason, counters.dropped(reason)));
+        self.report.drops = drops.filter(|&(_, n)| n > 0).collect();
         let left: Vec<(State, usize)> =
             self.stack.count_by_state().into_iter().filter(|(s, n)| *n > 0 && *s != State::Closed).collect();
         assert!(left.is_empty(), "left over when all was closed and a day had passed: {left:?}");

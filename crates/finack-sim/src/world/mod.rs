@@ -225,6 +225,20 @@ impl World {
     /// Where it is not open within ten virtual minutes.
     pub fn connect(&mut self, a: HostId, b: HostId, port: u16, options: SocketOptions) -> (ConnId, ConnId) {
         let to = SocketAddr::new(self.v4(b), port);
+        self.connect_to(a, b, to, options)
+    }
+
+    /// As [`connect`](Self::connect), to this address of `b`.
+    ///
+    /// # Panics
+    /// Where it is not open within ten virtual minutes.
+    pub fn connect_to(
+        &mut self,
+        a: HostId,
+        b: HostId,
+        to: SocketAddr,
+        options: SocketOptions,
+    ) -> (ConnId, ConnId) {
         let listener = self.listen(b, to, options);
         let client = self.with(a, |s, now| s.tcp_connect(now, None, to, options)).expect("connect");
         let mut server = None;

@@ -47,7 +47,7 @@ pub struct AfPacketOptions {
 
 impl Default for AfPacketOptions {
     fn default() -> Self {
-        Self { interface: 0, mtu: 1500, local: [0; 6], peer: [0; 6], offload: true, ring_slots: 255 }
+        Self { interface: 0, mtu: 1500, local: [0; 6], peer: [0; 6], offload: true, ring_slots: 510 }
     }
 }
 
@@ -88,7 +88,7 @@ impl AfPacketDevice {
         let _ = set_option(sock, libc::PACKET_IGNORE_OUTGOING, &1_i32);
         let ring = match options.ring_slots {
             0 => None,
-            // A ring of 17 MB may be refused; a smaller one is still far better than none.
+            // A ring of 34 MB may be refused; a smaller one is still far better than none.
             n => Ring::map(sock, n).or_else(|_| Ring::map(sock, n / 4)).ok(),
         };
         if ring.is_none() {

@@ -6,6 +6,7 @@
 
 mod addr;
 mod ready;
+mod tcp_gate;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_split;
@@ -13,6 +14,7 @@ mod tcp_stream;
 mod udp;
 
 pub use addr::ToSocketAddrs;
+pub use tcp_gate::{Opening, TcpGate};
 pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use finack_core::options::{BindOptions, SocketOptions};
@@ -12,7 +12,7 @@ use finack_core::stack::{ConnId, ListenerId};
 use super::TcpStream;
 use super::addr::{ToSocketAddrs, first_of};
 use crate::host::Net;
-use crate::shard::{Inner, READ, Shard, Side, Wait};
+use crate::shard::{ACCEPT, Inner, Shard, Side, Wait};
 
 /// The backlog that [`TcpListener::bind`] asks for, as tokio does.
 const BACKLOG: u32 = 1024;
@@ -23,6 +23,8 @@ const BACKLOG: u32 = 1024;
 pub struct TcpListener {
     shard: Arc<Shard>,
     listener: ListenerId,
+    /// What accepted connections inherit.
+    options: Mutex<SocketOptions>,
 }
 
 impl fmt::Debug for TcpListener {
@@ -43,8 +45,8 @@ impl Drop for TcpListener {
 }
 
 impl TcpListener {
-    pub(super) const fn new(shard: Arc<Shard>, listener: ListenerId) -> Self {
-        Self { shard, listener }
+    pub(super) const fn new(shard: Arc<Shard>, listener: ListenerId, options: SocketOptions) -> Self {
+        Self { shard, listener, options: Mutex::new(options) }
     }
 
     /// Listens at the first of the addresses that can be had in the current network, with SO_REUSEADDR and a
@@ -78,7 +80,7 @@ impl TcpListener {
                 }
                 listener
             })?;
-            Ok(Self::new(Arc::clone(&net.shard), listener))
+            Ok(Self::new(Arc::clone(&net.shard), listener, options))
         })
     }
 
@@ -93,7 +95,7 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let listener = self.listener;
         let accept = |inner: &mut Inner, now| inner.accept(now, listener);
-        Ok(self.stream(Wait::new(&self.shard, listener, READ, accept).await?))
+        Ok(self.stream(Wait::new(&self.shard, listener, ACCEPT, accept).await?))
     }
 
     /// Polls [`accept`](Self::accept); only the last task to do so is woken.
@@ -110,5 +112,51 @@ impl TcpListener {
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.shard.query(|stack, _| stack.tcp_listener_addr(self.listener))
+    }
+
+    /// The options that accepted connections inherit.
+    pub fn options(&self) -> SocketOptions {
+        *self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the options that accepted connections inherit. Those that concern the address
+    /// (SO_REUSEADDR, SO_REUSEPORT, IPV6_V6ONLY) stay as they were bound with.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub fn set_options(&self, options: SocketOptions) -> io::Result<()> {
+        let mut kept = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = SocketOptions {
+            reuse_addr: kept.reuse_addr,
+            reuse_port: kept.reuse_port,
+            v6_only: kept.v6_only,
+            ..options
+        };
+        self.shard.call(|stack, _| stack.tcp_set_listener_options(self.listener, options))?;
+        *kept = options;
+        Ok(())
+    }
+
+    /// IP_TTL of accepted connections.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub fn ttl(&self) -> io::Result<u32> {
+        match self.options().hop_limit {
+            Some(ttl) => Ok(u32::from(ttl)),
+            None => self.shard.query(|stack, _| {
+                Ok(u32::try_from(stack.settings().ip_default_ttl).unwrap_or(u32::from(u8::MAX)))
+            }),
+        }
+    }
+
+    /// IP_TTL of accepted connections, 1 to 255.
+    ///
+    /// # Errors
+    /// Out of that range (`InvalidInput`).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = u8::try_from(ttl).ok().filter(|&ttl| ttl > 0);
+        let hop_limit = Some(ttl.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?);
+        self.set_options(SocketOptions { hop_limit, ..self.options() })
     }
 }

@@ -281,6 +281,6 @@ impl TcpSocket {
         let options = parts.options;
         let listener = self.shard.open(|stack, now| stack.tcp_listen(now, bind, backlog, options))?;
         parts.bind = None;
-        Ok(TcpListener::new(Arc::clone(&self.shard), listener))
+        Ok(TcpListener::new(Arc::clone(&self.shard), listener, options))
     }
 }

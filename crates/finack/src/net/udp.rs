@@ -33,6 +33,7 @@ pub struct UdpSocket {
     /// Hop limits that were set; 0 means the default.
     ttl: AtomicU8,
     multicast_ttl: AtomicU8,
+    tos: AtomicU8,
 }
 
 impl fmt::Debug for UdpSocket {
@@ -93,6 +94,7 @@ impl UdpSocket {
                 broadcast: AtomicBool::new(false),
                 ttl: AtomicU8::new(0),
                 multicast_ttl: AtomicU8::new(0),
+                tos: AtomicU8::new(0),
             })
         })
     }
@@ -534,6 +536,41 @@ impl UdpSocket {
     /// Out of that range (`InvalidInput`).
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
         self.set_hop_limits(self.ttl.load(Ordering::Relaxed), checked_ttl(ttl)?)
+    }
+
+    /// IP_TOS.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn tos_v4(&self) -> io::Result<u32> {
+        Ok(u32::from(self.tos.load(Ordering::Relaxed)))
+    }
+
+    /// IP_TOS of what is sent, 0 to 255.
+    ///
+    /// # Errors
+    /// Out of that range (`InvalidInput`).
+    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
+        let tos = u8::try_from(tos).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        self.call(|stack, _| stack.udp_set_tos(self.socket, tos))?;
+        self.tos.store(tos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// IPV6_TCLASS, which is the same here as IP_TOS.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn tclass_v6(&self) -> io::Result<u32> {
+        self.tos_v4()
+    }
+
+    /// IPV6_TCLASS of what is sent, 0 to 255.
+    ///
+    /// # Errors
+    /// Out of that range (`InvalidInput`).
+    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
+        self.set_tos_v4(tclass)
     }
 
     fn join(&self, group: IpAddr) -> io::Result<()> {

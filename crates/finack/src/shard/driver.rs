@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use finack_core::device::Packet;
 use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
@@ -21,10 +21,14 @@ use crate::device::Device;
 /// How long a driver sleeps that has no timer to wait for.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
+/// What the device is watched for all the time: packets, and its end.
+const ARRIVAL: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// Holds the shard weakly: it ends, and with it the device, when the last socket and handle are gone.
 pub(crate) struct Driver {
     shard: StopWithDriver,
     device: AsyncFd<OwnedFd>,
+    room: Room,
     kick: Arc<Notify>,
 }
 
@@ -57,38 +61,73 @@ struct Buffers {
     wake: Vec<Waker>,
 }
 
+/// Registers a descriptor with the runtime's reactor.
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, is the same descriptor for as long as it lives, and is owned by the
+    // `AsyncFd` from here on: nobody else can close it.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Waits for a full device to have room. Only then is its descriptor watched for that: room that comes
+/// with every packet that leaves would wake the driver for nothing.
+struct Room {
+    idle: Option<OwnedFd>,
+    watched: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Room {
+    async fn wait(&mut self) -> io::Result<()> {
+        if let Some(fd) = self.idle.take() {
+            self.watched = Some(watch(fd, Interest::WRITABLE)?);
+        }
+        match &self.watched {
+            // Cleared before the device is tried again, so that room that comes after that is seen.
+            Some(watched) => watched.writable().await.map(|mut guard| guard.clear_ready()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            self.idle = Some(watched.into_inner());
+        }
+    }
+}
+
 impl Driver {
     pub(super) fn new(shard: Weak<Shard>, fd: OwnedFd, kick: Arc<Notify>) -> io::Result<Self> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
-        // SAFETY: an `OwnedFd` is open, is the same descriptor for as long as it lives, and is owned by the
-        // `AsyncFd` from here on: nobody else can close it.
-        let device = unsafe { AsyncFd::register_with_interest(fd, interest) }?;
-        Ok(Self { shard: StopWithDriver(shard), device, kick })
+        let room = Room { idle: Some(fd.try_clone()?), watched: None };
+        let device = watch(fd, ARRIVAL)?;
+        Ok(Self { shard: StopWithDriver(shard), device, room, kick })
     }
 
     /// Runs until the last handle is gone, the network is shut down, or the device fails.
     pub(crate) async fn run(self) {
-        let Self { shard, device, kick } = self;
+        let Self { shard, device, mut room, kick } = self;
         let mut buffers = Buffers { packets: Vec::with_capacity(BATCH), wake: Vec::with_capacity(BATCH) };
         let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
-        let (mut readable, mut writable) = (None, None);
+        let mut read = true;
         loop {
-            let Some(turn) = turn(&shard.0, readable.is_some(), &mut buffers) else { return };
-            release(&mut readable, turn.drained);
-            release(&mut writable, turn.blocked);
-            writable = None;
+            let Some(turn) = turn(&shard.0, read, &mut buffers) else { return };
+            read = !turn.drained;
+            if !turn.blocked {
+                room.forget();
+            }
             if turn.again {
                 // The application's tasks share this runtime: their turn now.
                 tokio::task::yield_now().await;
-                if readable.is_none() {
-                    readable = readable_now(&device).await;
-                }
+                read = read || arrived(&device).await;
                 continue;
             }
             arm(sleep.as_mut(), turn.deadline);
             let ready = tokio::select! {
-                guard = device.ready(Interest::READABLE | Interest::ERROR) => guard.map(|guard| readable = Some(guard)),
-                guard = device.writable(), if turn.blocked => guard.map(|guard| writable = Some(guard)),
+                biased;
+                // Cleared before the device is read, so that what comes after that is seen.
+                guard = device.ready(ARRIVAL) => guard.map(|mut guard| {
+                    guard.clear_ready();
+                    read = true;
+                }),
+                room = room.wait(), if turn.blocked => room,
                 () = kick.notified() => Ok(()),
                 () = sleep.as_mut() => Ok(()),
             };
@@ -158,18 +197,14 @@ fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::R
     }
 }
 
-/// Lets go of the device's readiness, once it is used up.
-fn release(guard: &mut Option<AsyncFdReadyGuard<'_, OwnedFd>>, used_up: bool) {
-    if used_up && let Some(mut guard) = guard.take() {
-        guard.clear_ready();
-    }
-}
-
-/// Whether the device has something to read, without waiting for it.
-async fn readable_now(device: &AsyncFd<OwnedFd>) -> Option<AsyncFdReadyGuard<'_, OwnedFd>> {
+/// Whether packets have arrived meanwhile, without waiting for them.
+async fn arrived(device: &AsyncFd<OwnedFd>) -> bool {
     poll_fn(|cx| match device.poll_read_ready(cx) {
-        Poll::Ready(guard) => Poll::Ready(guard.ok()),
-        Poll::Pending => Poll::Ready(None),
+        Poll::Ready(Ok(mut guard)) => {
+            guard.clear_ready();
+            Poll::Ready(true)
+        }
+        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(false),
     })
     .await
 }

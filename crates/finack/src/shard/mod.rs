@@ -29,7 +29,7 @@ use crate::error::{network_down, to_io};
 
 pub(crate) use driver::Driver;
 pub(crate) use wait::Wait;
-pub(crate) use waiters::{ANY, READ, Side, SocketId, WRITE};
+pub(crate) use waiters::{ACCEPT, ANY, INCOMING, READ, Side, SocketId, WRITE};
 use waiters::{Key, Slot, Waiters};
 
 /// Most packets that are received, and most that are sent, while the lock is held once.
@@ -122,8 +122,6 @@ pub(crate) struct Inner {
     /// When the driver will look at the timers without being asked to.
     armed: Option<Instant>,
     tracing: Tracing,
-    /// Who waits for closing connections to be done.
-    draining: Vec<Waker>,
     /// The network has stopped; the errno of the device where that is why.
     stopped: Option<Option<i32>>,
 }
@@ -171,7 +169,6 @@ impl Shard {
             stalled: Stalled::new(),
             armed: None,
             tracing: Tracing::default(),
-            draining: Vec::new(),
             stopped: None,
         };
         let shard = Arc::new(Self { inner: Mutex::new(inner), kick: Arc::clone(&kick), runtime });
@@ -396,27 +393,19 @@ impl Inner {
         while let Some(event) = self.stack.poll_event() {
             self.waiters.fire(event, &mut after.wake);
         }
-        self.settle_observers(after);
+        if self.tracing.reader.is_some() && self.next_trace() {
+            after.wake.extend(self.tracing.reader.take());
+        }
         let next = self.stack.poll_timeout();
         let sooner = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
         after.kick |= sooner || sent == Sent::MoreLeft || (sent == Sent::DeviceFull && !was_full);
         sent
     }
 
-    fn settle_observers(&mut self, after: &mut After) {
-        if self.tracing.reader.is_some() && self.next_trace() {
-            after.wake.extend(self.tracing.reader.take());
-        }
-        if !self.draining.is_empty() && self.is_drained() {
-            after.wake.append(&mut self.draining);
-        }
-    }
-
     /// Every call fails from now on, and everyone who waits is to see it.
     fn stop(&mut self, errno: Option<i32>, after: &mut After) {
         self.stopped.get_or_insert(errno);
         self.waiters.take_all(&mut after.wake);
-        after.wake.append(&mut self.draining);
         after.wake.extend(self.tracing.reader.take());
         after.kick = true;
     }
@@ -481,12 +470,6 @@ impl Inner {
         self.stack.count_by_state().iter().all(|&(state, count)| {
             count == 0 || !matches!(state, State::FinWait1 | State::Closing | State::LastAck)
         })
-    }
-
-    pub(crate) fn await_drained(&mut self, waker: &Waker) {
-        if !self.draining.iter().any(|w| w.will_wake(waker)) {
-            self.draining.push(waker.clone());
-        }
     }
 }
 

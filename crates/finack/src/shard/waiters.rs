@@ -20,6 +20,11 @@ pub(crate) const WRITE: Ready = Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0 
 /// Anything at all.
 pub(crate) const ANY: Ready = Ready(READ.0 | WRITE.0);
 
+/// A listener's: a connection waits to be accepted.
+pub(crate) const ACCEPT: Ready = Ready::READABLE;
+/// A gate's: an opening waits for a decision.
+pub(crate) const INCOMING: Ready = Ready::PRIORITY;
+
 /// Slots that a table grows by, and looks through at once: growing moves none that are there.
 const SEGMENT: usize = 64;
 
@@ -216,7 +221,8 @@ impl Waiters {
     pub(crate) fn fire(&mut self, event: Event, out: &mut Vec<Waker>) {
         match event {
             Event::Tcp { conn, ready } => self.wake(conn, ready, out),
-            Event::Accept { listener } => self.wake(listener, Ready::READABLE, out),
+            Event::Accept { listener } => self.wake(listener, ACCEPT, out),
+            Event::Incoming { listener } => self.wake(listener, INCOMING, out),
             Event::Udp { socket, ready } => self.wake(socket, ready, out),
             _ => {}
         }

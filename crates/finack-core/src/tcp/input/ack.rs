@@ -130,10 +130,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.soft_error = None;
         c.trouble_since = (!c.rtx.is_empty()).then_some(now);
         c.restart_retransmit(cx, now);
-        if c.facts.wants_room && c.is_writable(cx) {
-            c.facts.wants_room = false;
-            c.announce(Ready::WRITABLE);
-        }
+        c.announce_room(cx);
     }
 }
 

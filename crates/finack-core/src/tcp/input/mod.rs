@@ -66,7 +66,7 @@ pub(crate) enum Outcome {
 /// A segment in positions of the receive space.
 #[derive(Clone, Copy, Debug)]
 struct Placed<'a> {
-    segment: Segment<'a>,
+    segment: &'a Segment<'a>,
     /// SEG.SEQ.
     start: Pos,
     /// SEG.SEQ + SEG.LEN.
@@ -76,13 +76,13 @@ struct Placed<'a> {
 }
 
 /// Handles a segment that the four-tuple gave to `c`.
-pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: Segment<'_>) -> Outcome {
+pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     c.stats.segs_in += u64::from(segment.segments);
     if c.state == State::SynSent {
         return syn_sent::on_segment(c, cx, now, segment);
     }
     let start = seq::expand(c.irs, c.rcv_nxt(), segment.seq);
-    let mut placed =
+    let placed =
         Placed { segment, start, end: start + Pos::from(segment.len()), scaled: !segment.flags.syn() };
     match paws::check(c, cx, now, &placed) {
         Paws::Fine => {}
@@ -96,22 +96,30 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     }
     if is_crossed_syn_ack(c, &placed) {
         // The peer's SYN,ACK of a simultaneous open acknowledges our SYN; its SYN was processed before.
-        placed.segment.flags = placed.segment.flags.without(Flags::SYN);
-        placed.start += 1;
-    } else if !acceptability::is_acceptable(c, &placed) {
+        let flags = segment.flags.without(Flags::SYN);
+        let bare = Segment { flags, ..*segment };
+        let placed = Placed { segment: &bare, start: start + 1, ..placed };
+        return on_checked(c, cx, now, &placed);
+    }
+    if !acceptability::is_acceptable(c, &placed) {
         return off_window(c, cx, now, &placed);
     }
+    on_checked(c, cx, now, &placed)
+}
+
+/// Its sequence numbers will do: RST, SYN, then all that needs an ACK.
+fn on_checked(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
     if placed.segment.flags.rst() {
-        return on_reset(c, cx, now, &placed);
+        return on_reset(c, cx, now, placed);
     }
     if placed.segment.flags.syn() {
         return challenge(c, cx, now, DropReason::SynInWindow);
     }
     if !placed.segment.flags.ack() {
-        return drop_segment(c, cx, now, &placed, DropReason::NoAck);
+        return drop_segment(c, cx, now, placed, DropReason::NoAck);
     }
     c.last_recv_at = now;
-    on_acceptable(c, cx, now, &placed)
+    on_acceptable(c, cx, now, placed)
 }
 
 fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {

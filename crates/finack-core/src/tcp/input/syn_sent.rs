@@ -12,7 +12,7 @@ use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
 
-pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: Segment<'_>) -> Outcome {
+pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     let flags = segment.flags;
     let len = segment.payload.bytes.len() as u32;
     if flags.ack() {
@@ -39,13 +39,13 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         note_drop(c, cx, now, len, DropReason::NoSynInSynSent);
         return Outcome::Keep;
     }
-    if flags.ack() && echo_is_wrong(c, now, &segment) {
+    if flags.ack() && echo_is_wrong(c, now, segment) {
         // RFC 7323 3.2: the echo proves that it answers an older SYN.
         return Outcome::RefuseSegment(ResetReason::UnexpectedAck);
     }
     c.last_recv_at = now;
-    agree(c, cx, now, &segment);
-    if flags.ack() { established(c, cx, now, &segment) } else { crossed(c, cx, now, &segment) }
+    agree(c, cx, now, segment);
+    if flags.ack() { established(c, cx, now, segment) } else { crossed(c, cx, now, segment) }
 }
 
 /// TSecr must name something that we sent in this handshake.
@@ -121,7 +121,7 @@ fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     let mut rest = *segment;
     rest.flags = rest.flags.without(finack_wire::tcp::Flags::SYN);
     rest.seq = rest.seq.wrapping_add(1);
-    let placed = super::Placed { segment: rest, start: 1, end: 1 + i64::from(rest.len()), scaled: false };
+    let placed = super::Placed { segment: &rest, start: 1, end: 1 + i64::from(rest.len()), scaled: false };
     // The window that our SYN offered holds for it.
     super::on_acceptable(c, cx, now, &placed)
 }

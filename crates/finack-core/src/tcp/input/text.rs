@@ -81,7 +81,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     }
     if c.recv.next() > before {
         c.ack.pending = true;
-        if c.is_readable() {
+        if c.has_enough_to_read() {
             c.announce(Ready::READABLE);
         }
     }

@@ -153,28 +153,22 @@ impl RecvQueue {
 
     fn append(&mut self, pool: &mut Pool, mut payload: Payload<'_>) {
         self.next += payload.bytes.len() as Pos;
-        let keep_shared = payload.owner.is_some() && payload.bytes.len() >= KEEP_SHARED;
-        if !keep_shared && let Some(Chunk::Compact(block)) = self.chunks.back_mut() {
-            let room = (block.capacity() - block.len()).min(payload.bytes.len());
-            block.extend_from_slice(&payload.bytes[..room]);
-            payload = payload.trim(room, usize::MAX);
-        }
-        if payload.bytes.is_empty() {
+        if payload.owner.is_some() && payload.bytes.len() >= KEEP_SHARED {
+            self.chunks.push_back(Chunk::keep(payload, pool));
             return;
         }
+        // A reader that lags behind gets large blocks, so that small segments share them.
         let queued = self.len();
-        let chunk = if !keep_shared && queued > crate::pool::SMALL {
-            // A reader that lags behind gets large blocks, so that small segments share them.
-            let mut block = pool.take(queued.max(payload.bytes.len()));
-            if block.capacity() < payload.bytes.len() {
-                block = Vec::with_capacity(payload.bytes.len());
+        while !payload.bytes.is_empty() {
+            if let Some(Chunk::Compact(block)) = self.chunks.back_mut() {
+                let room = (block.capacity() - block.len()).min(payload.bytes.len());
+                block.extend_from_slice(&payload.bytes[..room]);
+                payload = payload.trim(room, usize::MAX);
             }
-            block.extend_from_slice(payload.bytes);
-            Chunk::Compact(block)
-        } else {
-            Chunk::keep(payload, pool)
-        };
-        self.chunks.push_back(chunk);
+            if !payload.bytes.is_empty() {
+                self.chunks.push_back(Chunk::Compact(pool.take(queued)));
+            }
+        }
     }
 
     /// Moves what has become in order; answers whether anything did.

@@ -3,8 +3,10 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use finack_sum::Accumulator;
+
 use crate::device::MAX_SLICES;
-use crate::pool::Pool;
+use crate::pool::{Pool, SMALL};
 use crate::tcp::seq::Pos;
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,33 @@ impl SendBuffer {
             at += take as Pos;
         }
         (count, bytes)
+    }
+
+    /// Bytes from `from` on that [`slices`](Self::slices) can lend at once, at most up to `to`.
+    pub(crate) fn lendable(&self, from: Pos, to: Pos) -> usize {
+        let wanted = (to.min(self.end) - from.max(self.start)).max(0) as usize;
+        // Every block but the last is full, and none is smaller than SMALL; the first may be used in part.
+        if wanted <= (MAX_SLICES - 2) * SMALL {
+            return wanted;
+        }
+        let mut slices = [&[][..]; MAX_SLICES];
+        self.slices(from, to, &mut slices).1
+    }
+
+    /// Adds bytes `from..to` to a checksum.
+    pub(crate) fn add_to(&self, from: Pos, to: Pos, sum: &mut Accumulator) {
+        let mut at = from.max(self.start);
+        let to = to.min(self.end);
+        let first = self.blocks.partition_point(|b| b.start + b.data.len() as Pos <= at);
+        for block in self.blocks.range(first..) {
+            if at >= to {
+                break;
+            }
+            let skip = (at - block.start) as usize;
+            let take = (block.data.len() - skip).min((to - at) as usize);
+            sum.add(&block.data[skip..skip + take]);
+            at += take as Pos;
+        }
     }
 
     /// The byte at `pos`, for the urgent mark and tests.

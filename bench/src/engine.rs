@@ -1,0 +1,276 @@
+//! Engines in memory: both hosts in one thread, a copying link, no system call.
+
+use std::time::Duration;
+
+use finack_core::device::Capabilities;
+
+use crate::bare::Bare;
+use crate::measure::{Comparison, Pace, Role, Subject, compare, rate};
+use crate::pair::{Handing, Pair, Setup};
+use crate::peers::{lwip, pktkit, smoltcp};
+
+/// Virtual time that passes in a round of packets.
+const ROUND: Duration = Duration::from_micros(10);
+/// Bytes of send and receive buffers where packets are of 1500 bytes: all of it stays in the cache.
+const BUFFERS: usize = 128 << 10;
+/// The same where packets are of 64 KiB.
+const LARGE_BUFFERS: usize = 512 << 10;
+
+/// What is measured and for how long.
+pub struct Options {
+    pub pace: Pace,
+    pub quick: bool,
+    /// Only cases whose name holds this.
+    pub only: Option<String>,
+    /// Leave the peers out.
+    pub alone: bool,
+}
+
+/// Everything in memory.
+pub fn all(options: &Options) -> Vec<Comparison> {
+    let mut lines = Vec::new();
+    let mut case = |name: &str, run: &dyn Fn(&str) -> Comparison| {
+        if options.only.as_ref().is_none_or(|only| name.contains(only)) {
+            let line = run(name);
+            line.print();
+            lines.push(line);
+        }
+    };
+    case("bulk, MTU 1500, checksums on", &|name| bulk_1500(name, options));
+    case("bulk, 64 KiB units, checksums on", &|name| bulk_large(name, options, true));
+    case("bulk, 64 KiB units, checksums offloaded", &|name| bulk_large(name, options, false));
+    case("1-byte request/response", &|name| round_trips(name, options));
+    case("open + request + close", &|name| lives(name, options));
+    let most = if options.quick { 10_000 } else { 1_000_000 };
+    for connections in [1, 1_000, 10_000, 100_000, 1_000_000].into_iter().filter(|&n| n <= most) {
+        let name = format!("packet to a random one of {connections} connections");
+        case(&name, &|name| random(name, options, connections));
+    }
+    lines
+}
+
+/// Bytes a second through one connection, as Gb/s.
+fn finack_bulk(setup: &Setup) -> impl FnMut(Duration) -> f64 + use<> {
+    let mut pair = Pair::new(setup);
+    let (client, server) = pair.open();
+    let data = vec![7; 64 << 10];
+    let mut sink = vec![0; 64 << 10];
+    move |length| {
+        let bytes = rate(length, || {
+            pair.fill(client, &data);
+            pair.to_server();
+            let read = pair.drain(server, &mut sink);
+            pair.to_client();
+            pair.pass(ROUND);
+            read
+        });
+        bytes * 8.0 / 1e9
+    }
+}
+
+fn smoltcp_bulk(mtu: usize, buffers: usize, checksums: bool) -> impl FnMut(Duration) -> f64 + use<> {
+    let mut pair = smoltcp::Pair::new(mtu, buffers, checksums);
+    let ends = pair.open();
+    let data = vec![7; 64 << 10];
+    let mut sink = vec![0; 64 << 10];
+    move |length| rate(length, || pair.bulk(ends, &data, &mut sink)) * 8.0 / 1e9
+}
+
+fn pktkit_bulk() -> impl FnMut(Duration) -> f64 + use<> {
+    let mut pair = pktkit::Pair::open();
+    let data = vec![7; 64 << 10];
+    let mut sink = vec![0; 64 << 10];
+    move |length| rate(length, || pair.bulk(&data, &mut sink)) * 8.0 / 1e9
+}
+
+fn bare_bulk(unit: usize, checksums: bool) -> impl FnMut(Duration) -> f64 + use<> {
+    let mut bare = Bare::new(unit);
+    move |length| rate(length, || bare.bulk(checksums)) * 8.0 / 1e9
+}
+
+fn bulk_1500(name: &str, options: &Options) -> Comparison {
+    let setup = Setup::plain(1500, BUFFERS);
+    let mut subjects = vec![
+        Subject::new("finack", Role::Finack, finack_bulk(&setup)),
+        Subject::new("bare loop", Role::Bare, bare_bulk(1448, true)),
+    ];
+    if !options.alone {
+        subjects.push(Subject::new("smoltcp 0.14.0", Role::Peer, smoltcp_bulk(1500, BUFFERS, true)));
+        subjects.push(Subject::new("pktkit 0.1.11 (no IP, no checksum)", Role::Peer, pktkit_bulk()));
+        push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| {
+            lwip::bulk(length.as_secs_f64()) * 8.0 / 1e9
+        });
+    }
+    finish(name, "Gb/s", true, options, subjects)
+}
+
+fn bulk_large(name: &str, options: &Options, checksums: bool) -> Comparison {
+    let device = Capabilities { mtu: 1500, max_unit: 65_535, checksum_tx: !checksums, udp_units: false };
+    let setup = |handing| Setup { device, handing, buffers: LARGE_BUFFERS, listeners: 1 };
+    let mut subjects = vec![Subject::new("finack", Role::Finack, finack_bulk(&setup(Handing::Lent)))];
+    if !checksums {
+        let given = finack_bulk(&setup(Handing::Given));
+        subjects.push(Subject::new("finack, packets given away", Role::Bare, given));
+    }
+    subjects.push(Subject::new("bare loop", Role::Bare, bare_bulk(64 << 10, checksums)));
+    if !options.alone {
+        let peer = smoltcp_bulk(65_535, LARGE_BUFFERS, checksums);
+        subjects.push(Subject::new("smoltcp 0.14.0 (MTU 65535)", Role::Peer, peer));
+    }
+    finish(name, "Gb/s", true, options, subjects)
+}
+
+fn round_trips(name: &str, options: &Options) -> Comparison {
+    let mut pair = Pair::new(&Setup::plain(1500, BUFFERS));
+    let (client, server) = pair.open();
+    let finack = move |length| {
+        rate(length, || {
+            pair.round_trip(client, server);
+            pair.pass(ROUND);
+            1
+        })
+    };
+    let mut subjects = vec![Subject::new("finack", Role::Finack, finack)];
+    if !options.alone {
+        let mut pair = smoltcp::Pair::new(1500, BUFFERS, true);
+        let ends = pair.open();
+        let smoltcp = move |length| {
+            rate(length, || {
+                pair.round_trip(ends);
+                1
+            })
+        };
+        subjects.push(Subject::new("smoltcp 0.14.0", Role::Peer, smoltcp));
+        let mut pair = pktkit::Pair::open();
+        let pktkit = move |length| {
+            rate(length, || {
+                pair.round_trip();
+                1
+            })
+        };
+        subjects.push(Subject::new("pktkit 0.1.11 (no IP, no checksum)", Role::Peer, pktkit));
+        push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| lwip::round_trips(length.as_secs_f64()));
+    }
+    finish(name, "round trips/s", true, options, subjects)
+}
+
+/// A pair that keeps `standing` connections in TIME-WAIT: virtual time passes as fast as that needs.
+fn finack_lives(standing: u32) -> impl FnMut(Duration) -> f64 + use<> {
+    // Four-tuples must suffice for all that stand.
+    let listeners = (standing / 30_000 + 1) as u16;
+    let mut pair = Pair::new(&Setup { listeners, ..Setup::plain(1500, BUFFERS) });
+    let step = Duration::from_secs(60) / standing;
+    for _ in 0..standing {
+        pair.whole_life();
+        pair.pass(step);
+    }
+    move |length| {
+        rate(length, || {
+            pair.whole_life();
+            pair.pass(step);
+            1
+        })
+    }
+}
+
+fn lives(name: &str, options: &Options) -> Comparison {
+    let mut subjects = vec![
+        Subject::new("finack, 100,000 in TIME-WAIT", Role::Finack, finack_lives(100_000)),
+        Subject::new("finack, 1,000 in TIME-WAIT", Role::Bare, finack_lives(1_000)),
+    ];
+    if !options.quick {
+        subjects.push(Subject::new("finack, 1,000,000 in TIME-WAIT", Role::Bare, finack_lives(1_000_000)));
+    }
+    if !options.alone {
+        let mut pair = smoltcp::Pair::new(1500, 2048, true);
+        let ends = pair.open();
+        let smoltcp = move |length| {
+            rate(length, || {
+                pair.whole_life(ends);
+                1
+            })
+        };
+        subjects.push(Subject::new("smoltcp 0.14.0, TIME-WAIT dropped", Role::Peer, smoltcp));
+        let pktkit = |length| {
+            rate(length, || {
+                pktkit::Pair::whole_life();
+                1
+            })
+        };
+        subjects.push(Subject::new("pktkit 0.1.11, TIME-WAIT dropped", Role::Peer, pktkit));
+        push_lwip(&mut subjects, "lwIP 2.1.3, TIME-WAIT dropped", |length| {
+            lwip::lives(length.as_secs_f64(), false)
+        });
+        push_lwip(&mut subjects, "lwIP 2.1.3, 0 to 10,000 in TIME-WAIT", |length| {
+            lwip::lives(length.as_secs_f64(), true)
+        });
+    }
+    finish(name, "connections/s", true, options, subjects)
+}
+
+/// xorshift: which connection is next must cost nothing and be the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// Nanoseconds a packet, over the packets that `step` says it carried.
+fn nanos_per_packet(length: Duration, mut step: impl FnMut() -> u64) -> f64 {
+    1e9 / rate(length, &mut step)
+}
+
+fn random(name: &str, options: &Options, connections: usize) -> Comparison {
+    let listeners = (connections / 30_000 + 1) as u16;
+    let mut pair = Pair::new(&Setup { listeners, ..Setup::plain(1500, BUFFERS) });
+    let ends: Vec<_> = (0..connections).map(|_| pair.open()).collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let finack = move |length| {
+        nanos_per_packet(length, || {
+            let (client, server) = ends[random.below(ends.len())];
+            let packets = pair.round_trip(client, server);
+            pair.pass(ROUND);
+            packets + pair.settle()
+        })
+    };
+    let mut subjects = vec![Subject::new("finack", Role::Finack, finack)];
+    // Opening N connections costs the peers N² steps.
+    let bearable = if options.quick { 1_000 } else { 10_000 };
+    if !options.alone && connections <= bearable {
+        let mut pair = smoltcp::Pair::new(1500, 2048, true);
+        let ends: Vec<_> = (0..connections).map(|_| pair.open()).collect();
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let smoltcp =
+            move |length| nanos_per_packet(length, || pair.round_trip(ends[random.below(ends.len())]));
+        subjects.push(Subject::new("smoltcp 0.14.0", Role::Peer, smoltcp));
+        push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", move |length| {
+            lwip::random(connections, length.as_secs_f64())
+        });
+    }
+    finish(name, "ns/packet", false, options, subjects)
+}
+
+fn push_lwip<'a>(subjects: &mut Vec<Subject<'a>>, name: &'static str, run: impl FnMut(Duration) -> f64 + 'a) {
+    if lwip::PRESENT {
+        subjects.push(Subject::new(name, Role::Peer, run));
+    }
+}
+
+fn finish(
+    name: &str,
+    unit: &'static str,
+    more: bool,
+    options: &Options,
+    subjects: Vec<Subject<'_>>,
+) -> Comparison {
+    let mut line = compare(name, unit, more, options.pace, subjects);
+    if !lwip::PRESENT && !options.alone {
+        line.missing.push(lwip::ABSENT.into());
+    }
+    line
+}

@@ -1,0 +1,104 @@
+//! finack and its peers on the same tasks, in alternating runs of one session.
+//!
+//! Only the ratios mean something beyond the machine and the hour of the run. One core is taken and kept; beside each
+//! figure stands, where there is one, the bare loop: the same bytes with no protocol.
+
+mod bare;
+mod counting;
+mod engine;
+mod measure;
+mod memory;
+mod pair;
+mod peers;
+
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use measure::Pace;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
+/// What to measure.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Engines in memory: bulk, request/response, churn, many connections.
+    Engine,
+    /// Bytes a connection takes, by state.
+    Memory,
+}
+
+/// Measures finack beside its peers.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure; everything in memory if left out.
+    what: Option<What>,
+    /// Under a minute: shorter and fewer runs.
+    #[arg(long)]
+    quick: bool,
+    /// Prints the results as JSON too, as the last line.
+    #[arg(long)]
+    json: bool,
+    /// Only cases whose name holds this text.
+    #[arg(long)]
+    only: Option<String>,
+    /// Leaves the peers out.
+    #[arg(long)]
+    alone: bool,
+    /// The core to stay on; -1 for none.
+    #[arg(long, default_value_t = 1, allow_hyphen_values = true)]
+    core: i32,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    keep_memory();
+    pin(arguments.core);
+    let pace = if arguments.quick {
+        Pace { rounds: 5, slice: Duration::from_millis(120) }
+    } else {
+        Pace { rounds: 7, slice: Duration::from_millis(1000) }
+    };
+    let wanted = |what| arguments.what.is_none_or(|w| w == what);
+    let mut lines = Vec::new();
+    // First, so that the allocator has seen nothing yet.
+    if arguments.what == Some(What::Memory) {
+        lines.extend(memory::all(arguments.alone));
+    }
+    if wanted(What::Engine) {
+        lines.extend(engine::all(&engine::Options {
+            pace,
+            quick: arguments.quick,
+            only: arguments.only,
+            alone: arguments.alone,
+        }));
+    }
+    if arguments.json {
+        match serde_json::to_string(&lines) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("the results cannot be written as JSON: {error}"),
+        }
+    }
+}
+
+/// Has the C library's allocator keep freed memory: giving it back and faulting it in again is a cost that depends on
+/// the order of unrelated allocations, and would fall on whoever allocates most.
+fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two parameters of the allocator, before any other thread is there.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+    }
+}
+
+/// Stays on one core, so that runs differ by what they do and not by where they run.
+fn pin(core: i32) {
+    let Ok(core) = usize::try_from(core) else { return };
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        eprintln!("cannot stay on core {core} ({error}): figures will be noisier");
+    }
+}

@@ -1,0 +1,271 @@
+//! Two finack hosts and a copying link, in one thread.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta, TxChecksum};
+use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
+use finack_core::settings::Settings;
+use finack_core::stack::{ConnId, InterfaceAddress, ListenerId};
+use finack_core::{Config, Error, Instant, Stack};
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+/// Servers listen from this port on.
+const PORTS_FROM: u16 = 1000;
+/// Packets that the link hands over at once.
+const BATCH: usize = 32;
+
+/// How received packets are given to the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Handing {
+    /// Lent: the engine copies what it keeps.
+    Lent,
+    /// Given away: the engine keeps the link's own memory.
+    Given,
+}
+
+/// The link's memory, used again and again.
+struct Link {
+    buffers: Vec<Vec<u8>>,
+    metas: [PacketMeta; BATCH],
+    handing: Handing,
+}
+
+impl Link {
+    fn new(handing: Handing) -> Self {
+        Self { buffers: vec![Vec::new(); BATCH], metas: [PacketMeta::default(); BATCH], handing }
+    }
+
+    /// Copies all that `from` wants to send, and gives it to `to`. Answers how many packets that were.
+    fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
+        let mut carried = 0;
+        loop {
+            let mut count = 0;
+            while count < BATCH
+                && let Some(t) = from.poll_transmit(now)
+            {
+                let buffer = &mut self.buffers[count];
+                buffer.clear();
+                t.write_to(buffer);
+                let size = usize::from(t.segment_size);
+                let payload = buffer.len() - t.header.len();
+                self.metas[count] = PacketMeta {
+                    checksum: match t.checksum {
+                        TxChecksum::Complete => ChecksumState::Unchecked,
+                        TxChecksum::Partial { .. } => ChecksumState::Valid,
+                    },
+                    segments: if size > 0 { payload.div_ceil(size) as u16 } else { 1 },
+                    segment_size: t.segment_size,
+                    ce_marks: 0,
+                };
+                count += 1;
+            }
+            if count == 0 {
+                return carried;
+            }
+            carried += count as u64;
+            self.hand(to, now, count);
+        }
+    }
+
+    fn hand(&mut self, to: &mut Stack, now: Instant, count: usize) {
+        let Self { buffers, metas, handing } = self;
+        if *handing == Handing::Given {
+            for i in 0..count {
+                let bytes = PacketBytes::Shared(Bytes::from(std::mem::take(&mut buffers[i])));
+                to.handle_packets(now, &[Packet { bytes, meta: metas[i] }]);
+            }
+            return;
+        }
+        let packet = |i: usize| Packet { bytes: PacketBytes::Borrowed(&buffers[i]), meta: metas[i] };
+        if count == 1 {
+            to.handle_packets(now, &[packet(0)]);
+        } else {
+            let packets: [Packet<'_>; BATCH] = std::array::from_fn(packet);
+            to.handle_packets(now, &packets[..count]);
+        }
+    }
+}
+
+/// What a pair is made with.
+pub struct Setup {
+    pub device: Capabilities,
+    pub handing: Handing,
+    /// Bytes of send and receive buffers.
+    pub buffers: usize,
+    /// Ports that the server listens on.
+    pub listeners: u16,
+}
+
+impl Setup {
+    pub fn plain(mtu: usize, buffers: usize) -> Self {
+        Self { device: Capabilities::plain(mtu), handing: Handing::Lent, buffers, listeners: 1 }
+    }
+}
+
+/// A client's and a server's stack.
+pub struct Pair {
+    pub client: Stack,
+    pub server: Stack,
+    link: Link,
+    pub now: Instant,
+    options: SocketOptions,
+    listeners: Vec<ListenerId>,
+    next_listener: usize,
+}
+
+fn stack(addr: IpAddr, device: Capabilities, settings: Settings) -> Stack {
+    let addresses = vec![InterfaceAddress { addr, prefix_len: 24 }];
+    let seed = [match addr {
+        IpAddr::V4(a) => a.octets()[3],
+        IpAddr::V6(_) => 0,
+    }; 32];
+    let config = Config { settings, device, addresses, routes: Vec::new(), any_address: false, seed };
+    Stack::new(Instant::ZERO, config)
+}
+
+/// Settings that let a bench open as many connections as it likes.
+fn settings() -> Settings {
+    Settings {
+        ip_local_port_min: 1024,
+        ip_local_port_max: 65_535,
+        tcp_max_tw_buckets: 20_000_000,
+        tcp_max_syn_backlog: 4_194_304,
+        somaxconn: 4_194_304,
+        max_connections: 20_000_000,
+        tcp_mem: 1 << 40,
+        ..Settings::default()
+    }
+}
+
+impl Pair {
+    pub fn new(setup: &Setup) -> Self {
+        let mut server = stack(SERVER, setup.device, settings());
+        let options = SocketOptions {
+            nodelay: true,
+            send_buffer: Some(setup.buffers),
+            recv_buffer: Some(setup.buffers),
+            ..SocketOptions::default()
+        };
+        let listeners = (0..setup.listeners)
+            .map(|i| {
+                let local = SocketAddr::new(SERVER, PORTS_FROM + i);
+                let bind =
+                    server.tcp_bind(Instant::ZERO, local, BindOptions::default()).expect("the port is free");
+                server.tcp_listen(Instant::ZERO, bind, u32::MAX, options).expect("nobody listens there")
+            })
+            .collect();
+        Self {
+            client: stack(CLIENT, setup.device, settings()),
+            server,
+            link: Link::new(setup.handing),
+            now: Instant::from_secs(1),
+            options,
+            listeners,
+            next_listener: 0,
+        }
+    }
+
+    /// Lets virtual time pass, and what is due in it happen.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for stack in [&mut self.client, &mut self.server] {
+            if stack.poll_timeout().is_some_and(|at| at <= self.now) {
+                stack.handle_timeout(self.now);
+            }
+            while stack.poll_event().is_some() {}
+        }
+    }
+
+    pub fn to_server(&mut self) -> u64 {
+        self.link.carry(&mut self.client, &mut self.server, self.now)
+    }
+
+    pub fn to_client(&mut self) -> u64 {
+        self.link.carry(&mut self.server, &mut self.client, self.now)
+    }
+
+    /// Carries packets until neither side has any.
+    pub fn settle(&mut self) -> u64 {
+        let mut carried = 0;
+        loop {
+            let n = self.to_server() + self.to_client();
+            if n == 0 {
+                return carried;
+            }
+            carried += n;
+        }
+    }
+
+    /// Sends a SYN to the next listener in turn, without carrying it.
+    pub fn connect(&mut self) -> (ConnId, ListenerId) {
+        let i = self.next_listener;
+        self.next_listener = (i + 1) % self.listeners.len();
+        let remote = SocketAddr::new(SERVER, PORTS_FROM + i as u16);
+        let conn = self.client.tcp_connect(self.now, None, remote, self.options).expect("a port is free");
+        (conn, self.listeners[i])
+    }
+
+    /// Opens a connection: the client's end and the server's.
+    pub fn open(&mut self) -> (ConnId, ConnId) {
+        let (conn, listener) = self.connect();
+        self.settle();
+        let (accepted, _) = self.server.tcp_accept(self.now, listener).expect("the handshake is done");
+        (conn, accepted)
+    }
+
+    /// As much as fits, from `data`, over and over.
+    pub fn fill(&mut self, conn: ConnId, data: &[u8]) {
+        while let Ok(n) = self.client.tcp_send(self.now, conn, data, SendFlags::default()) {
+            if n < data.len() {
+                break;
+            }
+        }
+    }
+
+    /// Reads all there is on the server; answers how many bytes.
+    pub fn drain(&mut self, conn: ConnId, into: &mut [u8]) -> u64 {
+        let mut total = 0;
+        while let Ok(n) = self.server.tcp_recv(self.now, conn, into, RecvFlags::default()) {
+            total += n as u64;
+            if n < into.len() {
+                break;
+            }
+        }
+        total
+    }
+
+    /// One byte there and one back; answers the packets that took.
+    pub fn round_trip(&mut self, client: ConnId, server: ConnId) -> u64 {
+        let mut byte = [1];
+        let flags = (SendFlags::default(), RecvFlags::default());
+        self.client.tcp_send(self.now, client, &byte, flags.0).expect("the connection is open");
+        let mut packets = self.to_server();
+        self.server.tcp_recv(self.now, server, &mut byte, flags.1).expect("the request came");
+        self.server.tcp_send(self.now, server, &byte, flags.0).expect("the connection is open");
+        packets += self.to_client();
+        self.client.tcp_recv(self.now, client, &mut byte, flags.1).expect("the response came");
+        packets
+    }
+
+    /// Opens a connection, asks, answers and closes, the client first; answers the packets that took.
+    pub fn whole_life(&mut self) -> u64 {
+        let (client, listener) = self.connect();
+        let mut packets = self.settle();
+        let (server, _) = self.server.tcp_accept(self.now, listener).expect("the handshake is done");
+        packets += self.round_trip(client, server);
+        self.client.tcp_close(self.now, client).expect("the handle is good");
+        packets += self.to_server();
+        let end = self.server.tcp_recv(self.now, server, &mut [0], RecvFlags::default());
+        assert!(matches!(end, Ok(0) | Err(Error::WouldBlock)), "{end:?}");
+        self.server.tcp_close(self.now, server).expect("the handle is good");
+        packets + self.settle()
+    }
+
+    /// Drops what the server wants to send.
+    pub fn lose_answers(&mut self) {
+        while self.server.poll_transmit(self.now).is_some() {}
+    }
+}

@@ -1,0 +1,5 @@
+//! The stacks that finack is measured against.
+
+pub mod lwip;
+pub mod pktkit;
+pub mod smoltcp;
