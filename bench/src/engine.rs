@@ -58,9 +58,9 @@ fn finack_bulk(setup: &Setup) -> impl FnMut(Duration) -> f64 + use<> {
     move |length| {
         let bytes = rate(length, || {
             pair.fill(client, &data);
-            pair.to_server();
+            pair.carry_there();
             let read = pair.drain(server, &mut sink);
-            pair.to_client();
+            pair.carry_back();
             pair.pass(ROUND);
             read
         });

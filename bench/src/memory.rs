@@ -82,7 +82,7 @@ fn half_open() -> Bytes {
     let before = clients.server.memory();
     for _ in 0..MANY {
         let (conn, _) = clients.connect();
-        clients.to_server();
+        clients.carry_there();
         clients.client.tcp_abort(clients.now, conn).expect("the handle is good");
         clients.lose_answers();
         while clients.server.poll_event().is_some() {}
@@ -158,9 +158,9 @@ fn steady_allocations() -> Comparison {
     let mut segments = 0;
     let mut turn = |pair: &mut Pair| {
         pair.fill(client, &data);
-        segments += pair.to_server();
+        segments += pair.carry_there();
         pair.drain(server, &mut sink);
-        pair.to_client();
+        pair.carry_back();
         pair.pass(Duration::from_micros(10));
     };
     for _ in 0..1000 {

@@ -179,11 +179,11 @@ impl Pair {
         }
     }
 
-    pub fn to_server(&mut self) -> u64 {
+    pub fn carry_there(&mut self) -> u64 {
         self.link.carry(&mut self.client, &mut self.server, self.now)
     }
 
-    pub fn to_client(&mut self) -> u64 {
+    pub fn carry_back(&mut self) -> u64 {
         self.link.carry(&mut self.server, &mut self.client, self.now)
     }
 
@@ -191,7 +191,7 @@ impl Pair {
     pub fn settle(&mut self) -> u64 {
         let mut carried = 0;
         loop {
-            let n = self.to_server() + self.to_client();
+            let n = self.carry_there() + self.carry_back();
             if n == 0 {
                 return carried;
             }
@@ -242,10 +242,10 @@ impl Pair {
         let mut byte = [1];
         let flags = (SendFlags::default(), RecvFlags::default());
         self.client.tcp_send(self.now, client, &byte, flags.0).expect("the connection is open");
-        let mut packets = self.to_server();
+        let mut packets = self.carry_there();
         self.server.tcp_recv(self.now, server, &mut byte, flags.1).expect("the request came");
         self.server.tcp_send(self.now, server, &byte, flags.0).expect("the connection is open");
-        packets += self.to_client();
+        packets += self.carry_back();
         self.client.tcp_recv(self.now, client, &mut byte, flags.1).expect("the response came");
         packets
     }
@@ -257,7 +257,7 @@ impl Pair {
         let (server, _) = self.server.tcp_accept(self.now, listener).expect("the handshake is done");
         packets += self.round_trip(client, server);
         self.client.tcp_close(self.now, client).expect("the handle is good");
-        packets += self.to_server();
+        packets += self.carry_there();
         let end = self.server.tcp_recv(self.now, server, &mut [0], RecvFlags::default());
         assert!(matches!(end, Ok(0) | Err(Error::WouldBlock)), "{end:?}");
         self.server.tcp_close(self.now, server).expect("the handle is good");

@@ -3,7 +3,7 @@
 //! `cargo xtask bench` and `cargo xtask fuzz` build what is in `bench/`, a workspace of its own whose dependencies are
 //! nobody else's, in release, and run it. This program itself depends on nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
@@ -37,6 +37,8 @@ fn main() -> ExitCode {
     let mut command = cargo();
     command.args(["run", "--release", "--quiet", "--bin", program, "--manifest-path"]);
     command.arg(manifest).arg("--").args(rest);
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    command.env("FINACK", target.join("release/finack"));
     succeed(&mut command)
 }
 
