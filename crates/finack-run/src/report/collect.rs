@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use finack_core::Instant;
 use finack_core::tcp::State;
-use finack_core::trace::{TraceEvent, TraceId, TraceKind};
+use finack_core::trace::{AppCall, TraceEvent, TraceId, TraceKind};
 
 use super::connection::{ConnectionReport, Follow};
 use super::{NameQuery, Refusal, Report};
@@ -106,18 +106,19 @@ impl Collector {
     }
 
     fn begin(&mut self, id: TraceId, event: &TraceEvent) -> bool {
-        // The end of one that is followed no more opens nothing.
-        if matches!(event.kind, TraceKind::Ended(_)) {
+        // The application lets go of a connection after that has ended, or takes it only then: this opens nothing.
+        let connects = matches!(event.kind, TraceKind::App(AppCall::Connect));
+        if !connects && !matches!(event.kind, TraceKind::State { .. } | TraceKind::Segment(_)) {
             return false;
         }
         // Each connection leaves CLOSED or LISTEN once, with its SYN before.
         let leaves = matches!(event.kind, TraceKind::State { from: State::Closed | State::Listen, .. });
         let syn = matches!(&event.kind, TraceKind::Segment(segment) if segment.flags.syn());
-        if self.open.len() >= self.limits.open && !((leaves || syn) && self.make_room()) {
+        if self.open.len() >= self.limits.open && !((leaves || syn || connects) && self.make_room()) {
             self.report.total += u64::from(leaves);
             return false;
         }
-        if self.evicted && !leaves && !syn {
+        if self.evicted && !leaves && !syn && !connects {
             return false;
         }
         let number = self.report.total + 1;
