@@ -71,6 +71,18 @@ fn opened(stack: &mut Stack, conn: ConnId) -> Result<(), Error> {
     }
 }
 
+/// What the connection is ready for, where that is something of `mask`.
+fn ready_for(stack: &mut Stack, conn: ConnId, mask: CoreReady) -> Result<CoreReady, Error> {
+    let ready = stack.tcp_ready(conn)?;
+    if ready.intersects(mask) {
+        return Ok(ready);
+    }
+    if mask.intersects(CoreReady::WRITABLE) {
+        stack.tcp_await_room(conn)?;
+    }
+    Err(Error::WouldBlock)
+}
+
 /// Writes as much of all slices as fits; what follows a slice is announced, so that no partial segment
 /// goes out between two of them.
 fn send_all(stack: &mut Stack, now: Instant, conn: ConnId, slices: &[IoSlice<'_>]) -> Result<usize, Error> {
@@ -228,8 +240,7 @@ impl TcpStream {
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         let (conn, mask) = (self.conn, mask(interest));
         let found = Wait::new(&self.shard, conn, mask | CoreReady::ERROR, move |inner: &mut Inner, _| {
-            let ready = inner.stack.tcp_ready(conn)?;
-            if ready.intersects(mask) { Ok(ready) } else { Err(Error::WouldBlock) }
+            ready_for(&mut inner.stack, conn, mask)
         });
         Ok(to_tokio(found.await?, mask))
     }
@@ -252,9 +263,8 @@ impl TcpStream {
 
     fn poll_ready(&self, cx: &mut Context<'_>, side: Side, interest: Interest) -> Poll<io::Result<()>> {
         let mask = mask(interest);
-        self.shard.poll(cx, self.conn, side, |inner, _| {
-            if inner.stack.tcp_ready(self.conn)?.intersects(mask) { Ok(()) } else { Err(Error::WouldBlock) }
-        })
+        self.shard
+            .poll(cx, self.conn, side, |inner, _| ready_for(&mut inner.stack, self.conn, mask).map(drop))
     }
 
     /// Polls [`readable`](Self::readable); only the last task to do so, or to `poll_read`, is woken.
