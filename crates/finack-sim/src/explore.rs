@@ -1,8 +1,8 @@
 //! Every order of events of a small exchange between two stacks.
 //!
 //! From each situation every possible next step is taken: deliver the oldest packet of either direction; as long as
-//! the budget of faults lasts lose it, deliver it and keep a copy on its way, or let the one behind it overtake; or let
-//! the next timer fire once nothing is in flight.
+//! the budget of faults lasts lose it, deliver it and keep a copy on its way, let the one behind it overtake, or let the
+//! next timer fire before it arrives; and once nothing is in flight let the next timer fire.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -39,8 +39,10 @@ pub enum Step {
     Repeat(usize),
     /// The second oldest packet from this end arrives first.
     Overtake(usize),
-    /// The next timer fires.
+    /// The next timer fires; nothing is on its way.
     Timer,
+    /// The next timer fires while packets are on their way: they are late.
+    Late,
 }
 
 /// How much was explored.
@@ -96,8 +98,12 @@ impl Pair {
                 }
             }
         }
-        if out.is_empty() && self.next_timer().is_some() {
-            out.push(Step::Timer);
+        if self.next_timer().is_some() {
+            match (out.is_empty(), self.faults) {
+                (true, _) => out.push(Step::Timer),
+                (false, 0) => {}
+                (false, _) => out.push(Step::Late),
+            }
         }
         out
     }
@@ -130,7 +136,8 @@ impl Pair {
                 let packet = self.wires[end].remove(1);
                 self.deliver(end, packet);
             }
-            Step::Timer => {
+            Step::Timer | Step::Late => {
+                self.faults -= u32::from(step == Step::Late);
                 if let Some((at, end)) = self.next_timer() {
                     self.now = self.now.max(at);
                     self.with(end, Stack::handle_timeout);

@@ -6,23 +6,27 @@ use super::{ConnId, Ready, Stack};
 use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use crate::stack::tables::owner_of;
-use crate::tcp::input::Outcome;
 use crate::tcp::tcb::Connection;
 use crate::tcp::{State, TcpInfo};
 use crate::time::Instant;
-use crate::trace::{AppCall, ResetReason, TraceKind};
+use crate::trace::{AppCall, TraceKind};
+
+impl Connection {
+    /// Whether the application may use it by this handle.
+    fn is_held_by(&self, id: ConnId) -> bool {
+        self.generation == id.generation && !self.facts.orphan && !self.facts.unaccepted
+    }
+}
 
 impl Stack {
     fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
-        let usable =
-            |c: &&Connection| c.generation == id.generation && !c.facts.orphan && !c.facts.unaccepted;
-        self.connections.get(id.index).filter(usable).ok_or(Error::BadHandle)
+        self.connections.get(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)
     }
 
     fn conn_mut(&mut self, id: ConnId) -> Result<(&mut Connection, &mut crate::cx::Cx), Error> {
-        self.conn(id)?;
         let cx = &mut self.cx;
-        self.connections.get_mut(id.index).map(|c| (c, cx)).ok_or(Error::BadHandle)
+        let c = self.connections.get_mut(id.index).filter(|c| c.is_held_by(id));
+        c.map(|c| (c, cx)).ok_or(Error::BadHandle)
     }
 
     /// Queues data; answers how many bytes were taken.
@@ -112,9 +116,7 @@ impl Stack {
         }
         let (trace_id, tuple) = (c.trace_id, c.tuple);
         cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::Abort));
-        let silent = c.state == State::SynSent;
-        let cause = crate::trace::EndCause::Dropped;
-        let outcome = if silent { Outcome::Closed(cause) } else { Outcome::Reset(ResetReason::Abort) };
+        let outcome = c.abort();
         self.settle(now, id.index, outcome);
         Ok(())
     }
@@ -175,6 +177,13 @@ impl Stack {
         // TCP_NODELAY and the end of TCP_CORK push out what was held back.
         let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
+        // A larger send buffer or a lower mark may be what somebody waits for.
+        if indexed && c.state.may_send() {
+            c.announce_room(cx);
+        }
+        if options.recv_lowat < old.recv_lowat && c.has_enough_to_read() {
+            c.announce(Ready::READABLE);
+        }
         let after = owner_of(c);
         if indexed && before != after {
             self.ports.remove(port, &before);

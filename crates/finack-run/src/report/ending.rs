@@ -167,7 +167,7 @@ impl ConnectionReport {
 
     fn reset_by_finack(&self, reason: ResetReason) -> Told {
         let kind = match reason {
-            ResetReason::NoListener => EndingKind::Refused,
+            ResetReason::NoListener | ResetReason::Refused => EndingKind::Refused,
             _ => EndingKind::ResetByFinack,
         };
         let (why, rfc) = reset_reason(reason);
@@ -276,6 +276,10 @@ pub(super) fn reset_reason(reason: ResetReason) -> (&'static str, &'static str) 
         ResetReason::NoListener => {
             ("no service of finack's answers at this address and port", "RFC 9293 3.10.7.1")
         }
+        ResetReason::Refused => (
+            "the connection was opened towards its destination first, and a RST came back",
+            "RFC 9293 3.10.7.1",
+        ),
         ResetReason::NoConnection => (
             "the program's end believes in a connection of which finack knows nothing, and is told so",
             "RFC 9293 3.5.1",

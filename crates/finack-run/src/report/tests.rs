@@ -154,8 +154,10 @@ fn every_reset_reason_is_explained_with_its_section() {
         let mut script = Script::new();
         script.open().request().reset(reason);
         let ending = told(script);
-        let expected =
-            if reason == ResetReason::NoListener { EndingKind::Refused } else { EndingKind::ResetByFinack };
+        let expected = match reason {
+            ResetReason::NoListener | ResetReason::Refused => EndingKind::Refused,
+            _ => EndingKind::ResetByFinack,
+        };
         assert_eq!(ending.kind, expected);
         assert!(!ending.why.is_empty() && !ending.rfc.is_empty(), "{reason:?}");
         assert!(ending.what.starts_with("finack threw the connection away (RST): "), "{ending:?}");

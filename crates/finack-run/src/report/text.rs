@@ -320,11 +320,11 @@ fn has_paragraphs(report: &Report) -> bool {
 /// A label at the left, and text that wraps beside it.
 fn item(label: &str, style: Style, text: &str, look: &Look, out: &mut String) {
     let text = if look.unicode { text.to_owned() } else { text.replace('×', "x").replace('…', "...") };
+    // What has a label needs no dimming to be told apart.
+    let style = if style == DIM && !label.is_empty() { Style::new() } else { style };
     for (i, part) in wrap(&text, look.columns() - INDENT).into_iter().enumerate() {
         let label = if i == 0 { label } else { "" };
-        let plain = style == DIM && !label.is_empty();
-        let (on, off) = if plain { (Style::new(), Style::new()) } else { (style, style) };
-        let _ = writeln!(out, "   {DIM}{label:<w$}{DIM:#}{on}{part}{off:#}", w = INDENT - 3);
+        let _ = writeln!(out, "   {DIM}{label:<w$}{DIM:#}{style}{part}{style:#}", w = INDENT - 3);
     }
 }
 
