@@ -175,6 +175,11 @@ impl Stack {
         // TCP_NODELAY and the end of TCP_CORK push out what was held back.
         let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
+        // A larger buffer or a lower mark may be what somebody waits for.
+        c.announce_room(cx);
+        if options.recv_lowat < old.recv_lowat && c.has_enough_to_read() {
+            c.announce(Ready::READABLE);
+        }
         let after = owner_of(c);
         if indexed && before != after {
             self.ports.remove(port, &before);
