@@ -576,7 +576,7 @@ fn connect_from_a_bound_port() {
     assert!(matches!(again, Err(Error::AddrInUse | Error::AddrNotAvailable)), "{again:?}");
 }
 
-/// RFC 9293 MUST-44, MUST-45: the source address is chosen by family; without a route there is ENETUNREACH, a foreign one is EADDRNOTAVAIL.
+/// RFC 9293 MUST-43, MUST-44, MUST-45: the source address is chosen by family; without a route there is ENETUNREACH, a foreign one is EADDRNOTAVAIL.
 #[test]
 fn source_addresses() {
     let mut t = Setup::new().bare();

@@ -100,7 +100,7 @@ fn no_scaling_without_consent() {
     assert_eq!(t.info(c).window_scale, None);
 }
 
-/// RFC 9293 MUST-36, SHLD-29, SHLD-30: a zero window is probed first after an RTO, then with growing distance.
+/// RFC 9293 MUST-35, MUST-36, SHLD-29, SHLD-30: a zero window is probed first after an RTO, then with growing distance.
 #[test]
 fn a_zero_window_is_probed() {
     let (mut t, c) = with_peer_window(Setup::new(), 100);
