@@ -123,6 +123,21 @@ impl Routes {
             .map(|(_, a)| a.addr)
     }
 
+    /// Where a program means to go: the unspecified address stands for this host itself, at the address that the
+    /// socket has, else at the loopback address, else at its first (as on Linux).
+    pub(crate) fn destination(&self, dst: IpAddr, source: Option<IpAddr>) -> IpAddr {
+        if !dst.is_unspecified() {
+            return dst;
+        }
+        let same_family = |a: &IpAddr| a.is_ipv4() == dst.is_ipv4();
+        let own = self.addresses.iter().map(|a| a.addr).filter(same_family);
+        source
+            .filter(|a| same_family(a) && !a.is_unspecified())
+            .or_else(|| own.clone().find(IpAddr::is_loopback))
+            .or_else(|| own.clone().next())
+            .unwrap_or(dst)
+    }
+
     /// The device's MTU in bytes.
     pub(crate) fn mtu(&self) -> u32 {
         self.mtu

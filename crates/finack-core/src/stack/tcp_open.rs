@@ -210,9 +210,8 @@ impl Stack {
     /// open when an event says WRITABLE, and has failed when it says ERROR (`tcp_take_error` tells why).
     ///
     /// # Errors
-    /// `NetworkUnreachable` without a route, `AddrNotAvailable` where no port is left, `AddrInUse` where the
-    /// four-tuple is taken, `InvalidArgument` for port 0, `NoBufferSpace` where the table is full, `AddressFamily`,
-    /// `BadHandle`.
+    /// `NetworkUnreachable` without a route, `AddrNotAvailable` where no port is left or the four-tuple is taken,
+    /// `NoBufferSpace` where the table is full, `AddressFamily`, `BadHandle`.
     pub fn tcp_connect(
         &mut self,
         now: Instant,
@@ -220,14 +219,16 @@ impl Stack {
         remote: SocketAddr,
         options: SocketOptions,
     ) -> Result<ConnId, Error> {
-        if remote.port() == 0 || !self.ip.routes.is_unicast(remote.ip()) {
-            return Err(if remote.port() == 0 { Error::AddrNotAvailable } else { Error::NetworkUnreachable });
-        }
         if self.connections.len() as u64 >= self.cx.settings.max_connections || self.cx.budget.is_overdrawn()
         {
             return Err(Error::NoBufferSpace);
         }
         let bound = bind.map(|b| self.bind_ref(b).map(|b| (b.local, b.owner))).transpose()?;
+        let to = self.ip.routes.destination(remote.ip(), bound.map(|(local, _)| local.ip()));
+        let remote = SocketAddr::new(to, remote.port());
+        if !self.ip.routes.is_unicast(to) {
+            return Err(Error::NetworkUnreachable);
+        }
         let source = self.source_of(bound.map(|(local, _)| local.ip()), remote.ip())?;
         let (tuple, taken_over) = match bound {
             Some((local, _)) => self.tuple_of_bind(now, source, local.port(), remote)?,
@@ -266,7 +267,7 @@ impl Stack {
         match self.claim(now, &tuple, true) {
             Claim::Free => Ok((tuple, None)),
             Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
-            Claim::Taken => Err(Error::AddrInUse),
+            Claim::Taken => Err(Error::AddrNotAvailable),
         }
     }
 

@@ -206,6 +206,8 @@ impl Udp {
             None => (socket.bound, None),
             Some(remote) => {
                 let remote = socket.destination(remote)?;
+                let remote =
+                    SocketAddr::new(routes.destination(remote.ip(), Some(socket.bound)), remote.port());
                 if routes.is_broadcast(remote.ip()) && !socket.broadcast {
                     return Err(Error::AccessDenied);
                 }

@@ -57,7 +57,10 @@ impl Udp {
             return Err(error);
         }
         let to = match to {
-            Some(to) => socket.destination(to)?,
+            Some(to) => {
+                let to = socket.destination(to)?;
+                SocketAddr::new(ip.routes.destination(to.ip(), Some(socket.local)), to.port())
+            }
             None => socket.remote.ok_or(Error::DestinationRequired)?,
         };
         if to.port() == 0 || to.ip().is_unspecified() {

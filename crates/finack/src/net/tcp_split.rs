@@ -275,7 +275,7 @@ macro_rules! write_half {
 
             /// Half-close: a FIN follows what was written.
             fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.$stream.shutdown_write())
+                Poll::Ready(self.$stream.end_writing())
             }
         }
     };

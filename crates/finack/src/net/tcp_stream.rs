@@ -197,9 +197,12 @@ impl TcpStream {
     /// The other end's address.
     ///
     /// # Errors
-    /// The connection is over (`NotConnected`).
+    /// The connection is not open yet, or is over (`NotConnected`).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| stack.tcp_remote_addr(self.conn))
+        self.shard.query(|stack, _| match stack.tcp_state(self.conn)? {
+            State::SynSent | State::Closed => Err(Error::NotConnected),
+            _ => stack.tcp_remote_addr(self.conn),
+        })
     }
 
     /// What Linux's `TCP_INFO` tells: state, round trip, windows, counts.
@@ -361,6 +364,14 @@ impl TcpStream {
         self.call(|stack, now| stack.tcp_shutdown(now, self.conn, Shutdown::Write))
     }
 
+    /// Half-close as tokio's `poll_shutdown` has it: a connection that is over needs none.
+    pub(super) fn end_writing(&self) -> io::Result<()> {
+        match self.shutdown_write() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
     /// SHUT_RD: what is queued or still comes is not read any more; purely local, as on Linux.
     ///
     /// # Errors
@@ -511,11 +522,7 @@ impl TcpStream {
     }
 
     async fn linger_for(&self, time: Duration) -> io::Result<()> {
-        match self.shutdown_write() {
-            // Over already: nothing to wait for.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
-            result => result?,
-        }
+        self.end_writing()?;
         let conn = self.conn;
         let acknowledged = Wait::new(&self.shard, conn, ANY, |inner: &mut Inner, _| {
             if let Some(error) = inner.stack.tcp_take_error(conn)? {
@@ -572,8 +579,8 @@ impl AsyncWrite for TcpStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Half-close: a FIN follows what was written, reading goes on.
+    /// Half-close: a FIN follows what was written, reading goes on. On a connection that is over it is done already.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown_write())
+        Poll::Ready(self.end_writing())
     }
 }
