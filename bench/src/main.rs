@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod pair;
 mod peers;
+mod run;
 
 use std::time::Duration;
 
@@ -27,12 +28,14 @@ enum What {
     Engine,
     /// Bytes a connection takes, by state.
     Memory,
+    /// `finack run` with a bulk transfer, beside slirp4netns and pasta.
+    Run,
 }
 
 /// Measures finack beside its peers.
 #[derive(Parser)]
 struct Arguments {
-    /// What to measure; everything in memory if left out.
+    /// What to measure; the engines if left out.
     what: Option<What>,
     /// Under a minute: shorter and fewer runs.
     #[arg(long)]
@@ -54,19 +57,23 @@ struct Arguments {
 fn main() {
     let arguments = Arguments::parse();
     keep_memory();
-    pin(arguments.core);
+    if arguments.what != Some(What::Run) {
+        pin(arguments.core);
+    }
     let pace = if arguments.quick {
         Pace { rounds: 5, slice: Duration::from_millis(120) }
     } else {
         Pace { rounds: 7, slice: Duration::from_millis(1000) }
     };
-    let wanted = |what| arguments.what.is_none_or(|w| w == what);
     let mut lines = Vec::new();
     // First, so that the allocator has seen nothing yet.
     if arguments.what == Some(What::Memory) {
         lines.extend(memory::all(arguments.alone));
     }
-    if wanted(What::Engine) {
+    if arguments.what == Some(What::Run) {
+        lines.extend(run::all(arguments.quick));
+    }
+    if arguments.what.is_none_or(|what| what == What::Engine) {
         lines.extend(engine::all(&engine::Options {
             pace,
             quick: arguments.quick,

@@ -69,7 +69,8 @@ impl Comparison {
     fn finish(case: &str, unit: &'static str, more_is_better: bool, mut rows: Vec<Row>) -> Self {
         let ours = rows.iter().find(|r| r.role == Role::Finack).map(|r| r.median);
         for row in rows.iter_mut().filter(|r| r.role != Role::Finack) {
-            row.ratio = ours.map(|f| if more_is_better { f / row.median } else { row.median / f });
+            let of = |f: f64| if more_is_better { f / row.median } else { row.median / f };
+            row.ratio = ours.map(of).filter(|ratio| ratio.is_finite());
         }
         Self { case: case.into(), unit, more_is_better, rows, missing: Vec::new() }
     }

@@ -10,7 +10,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   bench [engine|memory|run] [--quick] [--json] [--only TEXT] [--alone] [--core N]
-        Measures finack beside its peers in alternating runs; in memory where nothing is named.
+        Measures finack beside its peers in alternating runs; the engines where nothing is named.
         --quick takes under a minute, --only leaves out cases without TEXT in their name,
         --alone leaves out the peers, --core -1 does not stay on one core.
   fuzz [--packets N] [--seed S]

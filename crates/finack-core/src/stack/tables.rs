@@ -155,12 +155,7 @@ impl Stack {
             c.facts.event_queued = true;
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
-        self.rearm(index);
-    }
-
-    /// One entry in the wheel for a connection, moved only when it would fire too late.
-    pub(super) fn rearm(&mut self, index: u32) {
-        let Some(c) = self.connections.get_mut(index) else { return };
+        // One entry in the wheel for all of its timers, moved only when it would fire too late.
         let earliest = c.timers.earliest();
         if earliest >= c.wheel_at {
             return;

@@ -11,17 +11,22 @@ use crate::tcp::{State, TcpInfo};
 use crate::time::Instant;
 use crate::trace::{AppCall, TraceKind};
 
+impl Connection {
+    /// Whether the application may use it by this handle.
+    fn is_held_by(&self, id: ConnId) -> bool {
+        self.generation == id.generation && !self.facts.orphan && !self.facts.unaccepted
+    }
+}
+
 impl Stack {
     fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
-        let usable =
-            |c: &&Connection| c.generation == id.generation && !c.facts.orphan && !c.facts.unaccepted;
-        self.connections.get(id.index).filter(usable).ok_or(Error::BadHandle)
+        self.connections.get(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)
     }
 
     fn conn_mut(&mut self, id: ConnId) -> Result<(&mut Connection, &mut crate::cx::Cx), Error> {
-        self.conn(id)?;
         let cx = &mut self.cx;
-        self.connections.get_mut(id.index).map(|c| (c, cx)).ok_or(Error::BadHandle)
+        let c = self.connections.get_mut(id.index).filter(|c| c.is_held_by(id));
+        c.map(|c| (c, cx)).ok_or(Error::BadHandle)
     }
 
     /// Queues data; answers how many bytes were taken.

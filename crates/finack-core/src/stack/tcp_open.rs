@@ -115,6 +115,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            cookie_at: None,
             undecided: None,
         });
         self.listener_index.insert(local.port(), index);
