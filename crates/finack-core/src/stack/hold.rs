@@ -181,6 +181,10 @@ impl Stack {
         let Some(l) = self.listeners.get_mut(listener) else { return };
         let most = l.backlog as usize + 8;
         let Some(queue) = &mut l.undecided else { return };
+        if queue.len() >= most {
+            let embryos = &self.embryos;
+            queue.retain(|&(i, g)| embryos.get(i).is_some_and(|e| e.generation == g && e.held));
+        }
         // What nobody asked for in time is forgotten first.
         while queue.len() >= most {
             queue.pop_front();

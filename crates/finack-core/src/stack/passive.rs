@@ -87,6 +87,11 @@ impl Stack {
             self.cover_time_wait(slot);
         } else if by_cookie {
             e.is_cookie = true;
+            if !e.agreed.timestamps {
+                // A cookie alone can't tell them; only the echo of a timestamp brings them back.
+                e.agreed =
+                    Negotiated { sack: false, scaling: false, snd_wscale: 0, rcv_wscale: 0, ..e.agreed };
+            }
             e.iss = cookie::make(&self.cx.secrets, tuple, segment.seq, e.agreed.peer_mss, now);
             self.cx.counters.tcp_syn_cookies_sent += 1;
         }
@@ -119,6 +124,7 @@ impl Stack {
             window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
             our_mss,
             retries: 0,
+            resent: false,
             is_cookie: false,
             held: false,
             created_at: now,
@@ -244,6 +250,9 @@ impl Stack {
             }
             Verdict::Repeat if !limited => {
                 self.mark_answered(now, index);
+                if let Some(e) = self.embryos.get_mut(index) {
+                    e.resent = true;
+                }
                 self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
                 self.send_syn_ack(now, index, SendReason::Retransmission);
             }
@@ -274,7 +283,7 @@ impl Stack {
             seq: e.iss.wrapping_add(1),
             ack: e.irs.wrapping_add(1),
             flags: finack_wire::tcp::Flags::ACK,
-            window: e.window >> e.agreed.rcv_wscale,
+            window: e.window.div_ceil(1 << e.agreed.rcv_wscale),
             ..self.embryo_head(e.listener, &tuple)
         };
         head.options.timestamps = e.agreed.timestamps.then_some((stamp, e.ts_recent));
@@ -330,7 +339,8 @@ impl Stack {
             now,
         };
         let mut c = Connection::new(&self.cx, birth);
-        c.begin_passive(e.sent_at, e.retries > 0, e.created_at);
+        c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
+        c.facts.syn_resent = e.retries > 0;
         c.snd_wnd = u32::from(e.peer_window);
         c.snd_max_wnd = c.snd_wnd;
         c.rcv_edge = 1 + i64::from(e.window);
@@ -360,15 +370,22 @@ impl Stack {
     fn take_cookie(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) -> bool {
         let Some(l) = self.listeners.get(listener) else { return false };
         let expected = self.cx.settings.tcp_syncookies > 0 && self.cx.counters.tcp_syn_cookies_sent > 0;
-        if !expected || segment.flags.syn() || l.is_full() {
+        if !expected || segment.flags.syn() {
             return false;
         }
+        let no_room = l.is_full() || self.connections.len() as u64 >= self.cx.settings.max_connections;
         let (iss, irs) = (segment.ack.wrapping_sub(1), segment.seq.wrapping_sub(1));
         let Some(peer_mss) = cookie::check(&self.cx.secrets, tuple, irs, iss, now) else {
             self.cx.counters.tcp_syn_cookies_failed += 1;
             return false;
         };
         self.cx.counters.tcp_syn_cookies_received += 1;
+        if no_room {
+            // As without cookies: in silence, and what the peer sends again completes the handshake later.
+            self.cx.counters.tcp_listen_overflows += 1;
+            self.note_drop(now, DropReason::ListenOverflow, segment.payload.bytes.len(), Self::ends(tuple));
+            return true;
+        }
         let options = l.options.clone();
         let mut e = self.embryo(now, listener, tuple, segment, &options);
         let echo = segment.options.timestamps.filter(|_| self.cx.settings.tcp_timestamps > 0);
@@ -377,6 +394,8 @@ impl Stack {
         e.iss = iss;
         e.irs = irs;
         e.is_cookie = true;
+        // When the SYN,ACK went out is forgotten: it gives no sample.
+        e.resent = true;
         e.peer_window = segment.window;
         e.agreed = Negotiated {
             timestamps: echo.is_some(),

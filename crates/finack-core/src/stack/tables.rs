@@ -13,6 +13,7 @@ use crate::tcp::input::Outcome;
 use crate::tcp::output;
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{self, Key4, Key6, TimeWait, TimeWaits, TwFlags};
+use crate::tcp::timers::Timer;
 use crate::tcp::{State, Tuple};
 use crate::time::Instant;
 use crate::trace::{EndCause, ResetReason, TraceKind};
@@ -175,6 +176,11 @@ impl Stack {
         let Some(c) = self.connections.get_mut(index) else { return };
         c.wheel = None;
         c.wheel_at = Instant::FAR_FUTURE;
+        if c.timers.is_due(Timer::Retransmit, now) {
+            // Routers limit how often they complain: perhaps another connection was told why nothing comes through.
+            self.follow_path_mtu(now, index);
+        }
+        let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = c.on_timers(&mut self.cx, now);
         self.settle(now, index, outcome);
     }

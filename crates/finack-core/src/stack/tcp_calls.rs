@@ -6,11 +6,10 @@ use super::{ConnId, Ready, Stack};
 use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use crate::stack::tables::owner_of;
-use crate::tcp::input::Outcome;
 use crate::tcp::tcb::Connection;
 use crate::tcp::{State, TcpInfo};
 use crate::time::Instant;
-use crate::trace::{AppCall, ResetReason, TraceKind};
+use crate::trace::{AppCall, TraceKind};
 
 impl Stack {
     fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
@@ -112,9 +111,7 @@ impl Stack {
         }
         let (trace_id, tuple) = (c.trace_id, c.tuple);
         cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::Abort));
-        let silent = c.state == State::SynSent;
-        let cause = crate::trace::EndCause::Dropped;
-        let outcome = if silent { Outcome::Closed(cause) } else { Outcome::Reset(ResetReason::Abort) };
+        let outcome = c.abort();
         self.settle(now, id.index, outcome);
         Ok(())
     }
@@ -175,6 +172,13 @@ impl Stack {
         // TCP_NODELAY and the end of TCP_CORK push out what was held back.
         let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
+        // A larger send buffer or a lower mark may be what somebody waits for.
+        if indexed && c.state.may_send() {
+            c.announce_room(cx);
+        }
+        if options.recv_lowat < old.recv_lowat && c.has_enough_to_read() {
+            c.announce(Ready::READABLE);
+        }
         let after = owner_of(c);
         if indexed && before != after {
             self.ports.remove(port, &before);

@@ -28,15 +28,20 @@ impl Stack {
         };
         if let ErrorKind::FragNeeded { mtu } = kind {
             let len = quoted.total_len as u32;
-            if let Some(mtu) = self.ip.learn_mtu(now, quoted.dst, mtu, len, &self.cx.settings)
-                && let Some(c) = self.connections.get_mut(index)
-            {
-                c.lower_path_mtu(&mut self.cx, now, mtu);
-                self.refresh(now, index);
-            }
+            self.ip.learn_mtu(now, quoted.dst, mtu, len, &self.cx.settings);
+            self.follow_path_mtu(now, index);
+            self.refresh(now, index);
             return;
         }
         self.unreachable(now, index, icmp::meaning(kind));
+    }
+
+    /// Smaller segments, if the path is known to take no larger ones: also where another connection learned it.
+    pub(super) fn follow_path_mtu(&mut self, now: Instant, index: u32) {
+        let Some(c) = self.connections.get_mut(index) else { return };
+        if let Some(mtu) = self.ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu < c.path_mtu) {
+            c.lower_path_mtu(&mut self.cx, now, mtu);
+        }
     }
 
     /// A connection that is being opened fails; one that stands goes on, and remembers what was said for the case that it

@@ -32,6 +32,8 @@ pub(crate) struct Embryo {
     pub(crate) window: u16,
     pub(crate) our_mss: u16,
     pub(crate) retries: u8,
+    /// The SYN,ACK went out more than once, by its timer or because the SYN came again: Karn's rule holds.
+    pub(crate) resent: bool,
     /// The SYN,ACK's sequence number is a cookie: if the record must go, the last ACK still tells everything.
     pub(crate) is_cookie: bool,
     /// Not answered until somebody decides.

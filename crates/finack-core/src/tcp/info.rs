@@ -74,6 +74,5 @@ impl Connection {
         });
         self.snd_nxt = 1;
         self.created_at = created_at;
-        self.facts.syn_resent = resent;
     }
 }

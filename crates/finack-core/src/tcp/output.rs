@@ -168,8 +168,11 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
     } else {
         c.rtx.resent(0, 1, now);
-        c.facts.syn_resent = true;
-        note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
+        // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
+        if c.state == State::SynSent || c.retries > 0 {
+            c.facts.syn_resent = true;
+            note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
+        }
     }
     if !c.timers.is_armed(Timer::Retransmit) {
         c.restart_retransmit(cx, now);

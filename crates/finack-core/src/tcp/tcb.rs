@@ -435,7 +435,8 @@ impl Connection {
     /// Whether the application should be told that it may write.
     pub(crate) fn is_writable(&self, cx: &Cx) -> bool {
         let limit = self.send_limit(cx);
-        let lowat = self.options.notsent_lowat.unwrap_or(cx.settings.tcp_notsent_lowat as usize);
+        let lowat = self.options.notsent_lowat.filter(|&mark| mark > 0);
+        let lowat = lowat.unwrap_or(cx.settings.tcp_notsent_lowat.max(1) as usize);
         let unsent = (self.send.end() - self.snd_nxt.min(self.send.end())) as usize;
         self.send.len() <= limit / 3 * 2 && unsent < lowat
     }

@@ -75,7 +75,7 @@ impl Connection {
             most += 1;
         }
         let waited = now.since(self.created_at);
-        let by_user = self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t);
+        let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         if u64::from(self.retries) >= most || by_user {
             return self.give_up();
         }
@@ -87,7 +87,20 @@ impl Connection {
         self.rtx.mark_all_lost(false);
         self.facts.syn_due = true;
         self.restart_retransmit(cx, now);
+        self.cut_to_user_timeout(now, self.created_at);
         Outcome::Keep
+    }
+
+    /// TCP_USER_TIMEOUT; 0 stands for none, as on Linux.
+    fn user_timeout(&self) -> Option<Duration> {
+        self.options.user_timeout.filter(|t| !t.is_zero())
+    }
+
+    /// The user time-out ends the connection when it is over, not at the next doubled RTO.
+    fn cut_to_user_timeout(&mut self, now: Instant, since: Instant) {
+        if let Some(most) = self.user_timeout() {
+            self.timers.arm_earlier(Timer::Retransmit, (since + most).max(now));
+        }
     }
 
     /// RFC 6298 5.4 to 5.7.
@@ -112,6 +125,7 @@ impl Connection {
         self.facts.push_small = true;
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
+        self.cut_to_user_timeout(now, self.trouble_since.unwrap_or(now));
         Outcome::Keep
     }
 
@@ -119,7 +133,7 @@ impl Connection {
     fn is_out_of_time(&self, cx: &Cx, now: Instant) -> bool {
         let since = self.trouble_since.unwrap_or(self.last_send_at);
         let waited = now.since(since);
-        if let Some(most) = self.options.user_timeout.filter(|t| !t.is_zero()) {
+        if let Some(most) = self.user_timeout() {
             return waited >= most;
         }
         if self.snd_wnd == 0 && !self.facts.orphan {
@@ -137,8 +151,8 @@ impl Connection {
             return Outcome::Keep;
         }
         let waited = now.since(self.trouble_since.unwrap_or(now));
-        let by_user =
-            self.options.user_timeout.is_some_and(|t| !t.is_zero() && waited >= t && self.probes > 0);
+        // RFC 5482, tcp(7): the user time-out is also about data that a zero window holds back.
+        let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         // Answered probes go on for ever, for a program that still runs; an orphan has only so many.
         let spent = if self.facts.orphan {
             u64::from(self.backoff) >= orphan_retries(cx)
@@ -158,6 +172,7 @@ impl Connection {
         self.backoff = self.backoff.saturating_add(1);
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
+        self.cut_to_user_timeout(now, self.trouble_since.unwrap_or(now));
         Outcome::Keep
     }
 
@@ -210,7 +225,7 @@ impl Connection {
         let interval =
             self.options.keepalive_interval.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_intvl));
         let count = self.options.keepalive_count.unwrap_or(cx.settings.tcp_keepalive_probes as u32);
-        let spent = match self.options.user_timeout.filter(|t| !t.is_zero()) {
+        let spent = match self.user_timeout() {
             Some(most) => self.probes > 0 && idle >= most,
             None => u32::from(self.probes) >= count,
         };

@@ -153,7 +153,7 @@ impl Connection {
         match self.state {
             State::Closed => Outcome::Closed(EndCause::Closed),
             State::SynSent => Outcome::Closed(EndCause::Dropped),
-            _ if abort => Outcome::Reset(ResetReason::Abort),
+            _ if abort => self.abort(),
             _ if unread => Outcome::Reset(ResetReason::UnreadData),
             _ => {
                 self.close_write(cx, now);
@@ -164,6 +164,16 @@ impl Connection {
                 Outcome::Keep
             }
         }
+    }
+
+    /// RFC 9293 3.10.5: the peer gets a RST, unless both FINs are out and ours has all in front of it sent: then a RST
+    /// could only end the peer's TIME-WAIT (Linux's `tcp_need_reset`).
+    pub(crate) fn abort(&self) -> Outcome {
+        let closing = matches!(self.state, State::Closing | State::LastAck) && self.snd_nxt == self.snd_end();
+        if closing || self.state == State::SynSent {
+            return Outcome::Closed(EndCause::Dropped);
+        }
+        Outcome::Reset(ResetReason::Abort)
     }
 
     /// What the application can do now without being told to wait.

@@ -49,6 +49,13 @@ impl Connection {
         field.min(u32::from(u16::MAX)) as u16
     }
 
+    /// Where what may be unread ends in any case. Rounding up to the scale moves the right edge by a little with
+    /// each segment; a peer that fills the window up to an odd byte, again and again, must not make the queue grow
+    /// for ever.
+    pub(crate) fn most_unread(&self) -> Pos {
+        self.recv.read_pos() + Pos::from(self.rcv_buf) * 2 + Pos::from(MAX_UNSCALED)
+    }
+
     /// Bytes that could be offered.
     fn free_window(&self, cx: &Cx) -> u32 {
         within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32)
@@ -57,7 +64,7 @@ impl Connection {
     /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.
     pub(crate) fn window_gain(&self, cx: &Cx) -> u32 {
         let gain = self.free_window(cx).saturating_sub(self.rcv_wnd());
-        let worth = (self.rcv_buf / 2).min(u32::from(self.rcv_mss.max(self.mss)));
+        let worth = (within_budget(self.rcv_buf, cx) / 2).min(u32::from(self.rcv_mss.max(self.mss)));
         if gain >= worth.max(1) { gain } else { 0 }
     }
 

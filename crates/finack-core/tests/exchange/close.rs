@@ -583,3 +583,36 @@ fn a_fin_at_the_peers_zero_window() {
     t.inject("F. 1:1(0) ack 1502");
     t.expect(". 1502:1502(0) ack 2");
 }
+
+/// RFC 9293 3.10.5: ABORT in LAST-ACK and CLOSING deletes the TCB without a RST, which could only end the peer's TIME-WAIT; unless
+/// there is data that was never sent, of which the peer must learn that it is lost (Linux).
+#[test]
+fn abort_after_both_fins() {
+    for first in ["peer", "both"] {
+        let mut t = Setup::new().options(|o| o.linger = Some(Duration::ZERO)).server();
+        let c = t.accepted();
+        if first == "peer" {
+            t.inject("F. 1:1(0) ack 1");
+            t.pass_ms(300);
+        }
+        t.shutdown(c, Shutdown::Write);
+        t.take_sent();
+        if first == "both" {
+            t.inject("F. 1:1(0) ack 1");
+            t.take_sent();
+        }
+        assert!(matches!(t.state(c), State::LastAck | State::Closing));
+        t.close(c);
+        t.expect_nothing();
+        expect_gone(&t);
+    }
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    t.inject("F. 1:1(0) ack 1 win 0");
+    t.pass_ms(100);
+    t.write(c, 100);
+    t.shutdown(c, Shutdown::Write);
+    t.abort(c);
+    assert!(t.take_sent().iter().any(|s| segment(s).has(flag::RST)));
+    expect_gone(&t);
+}

@@ -311,3 +311,38 @@ fn no_errors_about_errors() {
         t.expect_nothing();
     }
 }
+
+/// RFC 1191 6.3: what one connection learns of a path holds for the others on it, also for one that has large segments out: its own
+/// frag-needed says nothing new, and yet its segments must become smaller.
+#[test]
+fn frag_needed_for_two_connections() {
+    let (mut t, c) = sending(Setup::new());
+    t.peer(40_001);
+    let d = t.accepted();
+    t.write(d, 14_600);
+    t.take_sent();
+    t.inject_icmp(IcmpError::TooBig(1400), ". 1:1461(1460) ack 1");
+    let sent = t.take_sent();
+    assert_eq!(place(&t, &sent[0]), (1, 1360));
+    t.peer(40_000);
+    t.inject_icmp(IcmpError::TooBig(1400), ". 1:1461(1460) ack 1");
+    assert_eq!(t.info(c).snd_mss, 1360);
+    let sent = t.take_sent();
+    assert_eq!(sent.first().map(|s| place(&t, s)), Some((1, 1360)));
+}
+
+/// The same where the router complained only once: the time-out finds the path's MTU.
+#[test]
+fn a_time_out_follows_the_path_mtu() {
+    let (mut t, _c) = sending(Setup::new());
+    t.peer(40_001);
+    let d = t.accepted();
+    t.write(d, 14_600);
+    t.take_sent();
+    t.inject_icmp(IcmpError::TooBig(1400), ". 1:1461(1460) ack 1");
+    t.take_sent();
+    t.peer(40_000);
+    let sent = t.pass_ms(700);
+    let mine: Vec<_> = sent.iter().filter(|s| segment(s).dport == 40_000).collect();
+    assert!(!mine.is_empty() && mine.iter().all(|s| segment(s).payload.len() <= 1360), "{mine:?}");
+}

@@ -1,6 +1,7 @@
 //! Listening: backlog and its overflow, SYN cookies, binding and sharing of ports.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use finack_core::Error;
 use finack_core::options::{BindOptions, SocketOptions};
@@ -439,4 +440,57 @@ fn a_fin_in_the_third_ack() {
         t.write(c, 10);
         t.expect(&format!("P. 1:11(10) ack {}", len + 2));
     }
+}
+
+/// RFC 4987 3.6: a cookie without timestamps can't tell the window scale or SACK, so the SYN,ACK grants neither: a peer that
+/// believed in a scale which we forgot would overrun our window.
+#[test]
+fn a_cookie_without_timestamps_grants_no_options() {
+    let mut t = Setup::new().set("tcp_syncookies", 2).server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1 <mss 1460>");
+    t.inject(". 1:1(0) ack 1 win 5000");
+    let c = t.accept();
+    let info = t.info(c);
+    assert_eq!((info.window_scale, info.sack, info.snd_wnd), (None, false, 5000));
+}
+
+/// A client with a good cookie that meets a full accept queue is not refused: it gets in with what it sends again.
+#[test]
+fn a_cookie_meets_a_full_queue() {
+    let mut t = Setup::new().set("tcp_syncookies", 2).backlog(0).server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1");
+    for port in 1000..1100 {
+        t.peer(port);
+        t.inject(SYN);
+        t.take_sent();
+    }
+    t.inject(". 1:1(0) ack 1");
+    t.peer(40_000);
+    t.inject(". 1:1(0) ack 1");
+    t.expect_nothing();
+    t.peer(1099);
+    t.accept();
+    t.peer(40_000);
+    t.inject("P. 1:101(100) ack 1");
+    let c = t.accept();
+    t.read(c, 100);
+    assert_eq!(t.info(c).srtt, Duration::ZERO, "when the SYN,ACK went out is forgotten: no sample");
+    t.take_sent();
+}
+
+/// Openings that were given up make room in the queue of those that wait for a decision; nobody else is forgotten for them.
+#[test]
+fn an_opening_waits_while_others_are_given_up() {
+    let mut t = Setup::new().bare();
+    let listener = t.stack.tcp_listen_everywhere(1, SocketOptions::default()).unwrap();
+    t.inject(SYN);
+    for port in 1000..1050 {
+        t.peer(port);
+        t.inject(SYN);
+        t.inject("R 1:1(0)");
+    }
+    let incoming = t.stack.tcp_incoming(listener).unwrap();
+    assert_eq!(incoming.remote.port(), 40_000);
 }

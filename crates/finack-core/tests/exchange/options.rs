@@ -1,7 +1,9 @@
 //! TCP options: MSS, window scale, timestamps, SACK-permitted, and the ones that are nobody's.
 
 use finack_core::device::Capabilities;
-use finack_core::options::SocketOptions;
+use finack_core::options::{SendFlags, SocketOptions};
+use finack_core::stack::Ready;
+use finack_core::{Error, Event};
 use finack_sim::Setup;
 
 use crate::support::segment;
@@ -212,4 +214,31 @@ fn max_segment_in_a_syn() {
     let mut t = Setup::new().client();
     t.connect_with(SocketOptions { max_segment: Some(900), ..SocketOptions::default() }).unwrap();
     t.expect("S 0:0(0) <mss 900,sackOK,TS val * ecr 0,nop,wscale *>");
+}
+
+/// A larger send buffer wakes who waits for room, and a lower SO_RCVLOWAT who waits for data (as on Linux); TCP_NOTSENT_LOWAT 0 stands
+/// for the sysctl, and no mark is higher than what the buffer can hold.
+#[test]
+fn marks_that_change_wake_who_waits() {
+    let mut t = Setup::new()
+        .options(|o| {
+            o.send_buffer = Some(3000);
+            o.recv_lowat = 1 << 30;
+            o.notsent_lowat = Some(0);
+        })
+        .server();
+    let c = t.accepted();
+    t.inject("P. 1:11(10) ack 1 win 0");
+    t.pass_ms(100);
+    assert!(!t.stack.tcp_ready(c).unwrap().contains(Ready::READABLE));
+    t.write(c, 3000);
+    assert_eq!(t.try_write(c, 1, SendFlags::default()), Err(Error::WouldBlock));
+    t.events.clear();
+    t.set_options(c, |o| {
+        o.send_buffer = Some(100_000);
+        o.recv_lowat = 5;
+    });
+    t.pump();
+    let told = |r: Ready| t.events.iter().any(|e| matches!(e, Event::Tcp { ready, .. } if ready.contains(r)));
+    assert!(told(Ready::WRITABLE) && told(Ready::READABLE), "{:?}", t.events);
 }

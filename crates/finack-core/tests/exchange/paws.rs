@@ -223,3 +223,18 @@ fn paws_comes_first() {
     }
     assert_eq!(t.state(c), State::Established);
 }
+
+/// RFC 5961 5.2, RFC 7323 4.3: a segment whose ACK proves nothing does not move TS.Recent: else one guessed sequence number would lock
+/// the true peer out.
+#[test]
+fn a_bad_ack_does_not_move_ts_recent() {
+    let mut t = Setup::new().timestamps().server();
+    let c = t.accepted();
+    t.inject(". 1:1(0) ack 5000 <nop,nop,TS val +1000000 ecr +0>");
+    t.take_sent();
+    t.inject("P 1:11(10) <nop,nop,TS val +1000000 ecr +0>");
+    t.take_sent();
+    t.inject("P. 1:11(10) ack 1");
+    t.read(c, 10);
+    t.take_sent();
+}

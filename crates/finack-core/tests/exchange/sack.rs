@@ -236,3 +236,22 @@ fn many_islands() {
     t.read(c, 1460);
     t.take_sent();
 }
+
+/// RFC 6675 5 (1): the third ACK that reports something new by SACK repeats the first segment also where segments are small.
+#[test]
+fn small_segments_are_repeated_before_the_time_out() {
+    let mut t = Setup::new().options(|o| o.nodelay = true).server();
+    let c = t.accepted();
+    for _ in 0..5 {
+        t.write(c, 100);
+        t.take_sent();
+    }
+    t.inject(". 1:1(0) ack 1 <sack 101:201>");
+    t.inject(". 1:1(0) ack 1 <sack 101:301>");
+    t.expect_nothing();
+    t.inject(". 1:1(0) ack 1 <sack 101:401>");
+    t.expect("P?. 1:101(100) ack 1");
+    t.expect_nothing();
+    t.inject(". 1:1(0) ack 501");
+    assert_eq!(t.info(c).send_queue, 0);
+}

@@ -314,3 +314,109 @@ fn slow_start_after_receiving_for_long() {
     t.abort(c);
     t.take_sent();
 }
+
+/// RFC 6298 5 (Karn): after a time-out the doubled RTO stays until something that was sent only once is acknowledged: else a path that
+/// became slower than the RTO would see everything sent twice for ever.
+#[test]
+fn the_doubled_rto_stays_until_a_sample() {
+    let mut t = Setup::new().client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.quiet_ms(100);
+    t.inject("S. 0:0(0) ack 1 win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.expect(". 1:1(0) ack 1");
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    t.expect_after(295..=310, "P. 1:101(100) ack 1");
+    t.inject(". 1:1(0) ack 101");
+    assert_eq!(t.info(c).rto.as_millis(), 600);
+    t.write(c, 100);
+    t.expect("P. 101:201(100) ack 1");
+    t.quiet_ms(400);
+    t.inject(". 1:1(0) ack 201");
+    let rto = t.info(c).rto.as_millis();
+    assert!(
+        (500..=700).contains(&rto) && t.info(c).srtt.as_millis() > 100,
+        "a sample of 400 ms: RTO {rto} ms"
+    );
+}
+
+/// RFC 5681 3.1, RFC 6298 5.7: a SYN,ACK that was lost is a loss too: one segment at first, and 3 s of RTO.
+#[test]
+fn after_a_lost_syn_ack() {
+    let mut t = Setup::new().server();
+    t.inject("S 0:0(0) win 65535 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.expect_after(1000, "S. 0:0(0) ack 1");
+    t.quiet_ms(50);
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    assert_eq!(t.info(c).cwnd, 1460);
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    t.expect_after(2950..=3050, "P. 1:101(100) ack 1");
+}
+
+/// MUST-18, Karn: a SYN that came twice had two answers; which of them is acknowledged nobody knows.
+#[test]
+fn a_syn_ack_that_went_out_twice_gives_no_sample() {
+    let mut t = Setup::new().server();
+    t.inject("S 0:0(0) win 65535 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.quiet_ms(800);
+    t.inject("S 0:0(0) win 65535 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.quiet_ms(5);
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    assert_eq!(t.info(c).srtt, Duration::ZERO);
+    assert_eq!(t.info(c).cwnd, 14_600, "nothing was lost");
+}
+
+/// The first SYN,ACK of a simultaneous open repeats our SYN's number, but is no retransmission.
+#[test]
+fn a_crossed_syn_ack_is_no_retransmission() {
+    let mut t = Setup::new().client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.inject("S 0:0(0) win 65535 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1");
+    assert_eq!((t.info(c).retrans_segs, t.info(c).cwnd), (0, 14_600));
+    assert_eq!(t.stack.counters().tcp_retrans_segs, 0);
+}
+
+/// TCP_USER_TIMEOUT ends the connection when it is over, not when the next doubled RTO is; 0 stands for none.
+#[test]
+fn the_user_time_out_is_exact() {
+    let mut t = Setup::new().options(|o| o.user_timeout = Some(Duration::from_secs(10))).server();
+    let c = t.accepted();
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    t.pass_ms(9_900);
+    assert_eq!(t.state(c), State::Established);
+    t.pass_ms(200);
+    assert_eq!(t.take_error(c), Some(Error::TimedOut));
+    let mut t = Setup::new().options(|o| o.user_timeout = Some(Duration::ZERO)).client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.expect_after(1000, "S 0:0(0)");
+    assert_eq!(t.state(c), State::SynSent);
+}
+
+/// tcp(7): the user time-out is also about data that a zero window holds back, although each probe is answered.
+#[test]
+fn the_user_time_out_and_a_zero_window() {
+    let mut t = Setup::new().options(|o| o.user_timeout = Some(Duration::from_secs(5))).server();
+    let c = t.accepted();
+    t.inject(". 1:1(0) ack 1 win 0");
+    t.write(c, 100);
+    for _ in 0..20 {
+        for _ in t.pass_ms(490) {
+            t.inject(". 1:1(0) ack 1 win 0");
+        }
+    }
+    assert_eq!(t.take_error(c), Some(Error::TimedOut));
+    t.take_sent();
+    assert_eq!(t.connections(), 0);
+}

@@ -1,5 +1,6 @@
 //! Windows both ways: flow control, zero windows and their probes, shrinking, silly windows, scaling.
 
+use finack_core::device::Capabilities;
 use finack_core::options::SendFlags;
 use finack_core::tcp::State;
 use finack_sim::packet::flag;
@@ -439,4 +440,57 @@ fn small_writes_leave() {
     let c = t.accepted();
     assert_eq!(t.try_write(c, 10, SendFlags::default()), Ok(10));
     t.expect("P. 1:11(10) ack 1");
+}
+
+/// SHLD-14 and a bound for memory: rounding up to the scale moves the right edge by less than a unit with each ACK. A peer that
+/// uses that up again and again, while nobody reads, must not make the queue grow for ever.
+#[test]
+fn a_window_filled_to_an_odd_byte() {
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    let mut next = 1;
+    for _ in 0..3000 {
+        let window = t.info(c).rcv_wnd;
+        let len = (window - 1).min(1460);
+        if len == 0 {
+            break;
+        }
+        t.inject(&format!("P. {next}:{}({len}) ack 1", next + len));
+        next += len;
+        t.pass_ms(50);
+    }
+    let queued = t.info(c).recv_queue;
+    assert!(queued <= 200_000, "{queued} bytes unread, window {}", t.info(c).rcv_wnd);
+}
+
+/// When memory is short everybody gets a little: also where a segment of the path is larger than that little, a window that closed
+/// opens again once the application has read.
+#[test]
+fn a_little_window_on_a_jumbo_path() {
+    let mut t = Setup::new().device(Capabilities::plain(9000)).set("tcp_mem", 65_536).server();
+    let syn = "S 0:0(0) win 65535 <mss 8960,sackOK,nop,wscale 7>";
+    let mut conns = Vec::new();
+    for port in [40_001, 40_002, 40_000] {
+        t.peer(port);
+        t.inject(syn);
+        if t.take_sent().is_empty() {
+            continue;
+        }
+        t.inject(". 1:1(0) ack 1");
+        conns.push(t.accept());
+    }
+    let c = *conns.last().unwrap();
+    let mut next = 1;
+    while t.info(c).rcv_wnd > 0 {
+        let len = t.info(c).rcv_wnd.min(8960);
+        t.inject(&format!("P. {next}:{}({len}) ack 1", next + len));
+        next += len;
+        t.pass_ms(300);
+    }
+    while t.info(c).recv_queue > 0 {
+        let some = t.info(c).recv_queue as usize;
+        t.read(c, some);
+    }
+    t.take_sent();
+    assert!(t.info(c).rcv_wnd > 0, "the peer may send again");
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Outcome, Placed, challenge, syn_sent};
+use super::{Outcome, Placed, challenge, paws, syn_sent};
 use crate::cx::Cx;
 use crate::stack::Ready;
 use crate::tcp::State;
@@ -32,7 +32,14 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         c.enter(cx, now, State::Established);
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
+        let disposition = take(c, cx, now, placed, ack);
+        syn_sent::after_lost_syn(c);
+        return disposition;
     }
+    take(c, cx, now, placed, ack)
+}
+
+fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos) -> Disposition {
     if ack > c.snd_nxt {
         // RFC 5961 5.2 sharpens RFC 9293's plain ACK; both drop the segment.
         challenge(c, cx, now, DropReason::AckBeyondSent);
@@ -43,6 +50,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         return Disposition::Drop;
     }
     c.probes = 0;
+    paws::update(c, now, placed);
     let window_moved = update_window(c, placed, ack);
     if ack >= c.snd_una {
         acknowledge(c, cx, now, placed, ack, window_moved);
@@ -94,13 +102,14 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding {
         return;
     }
-    sample_rtt(c, cx, now, placed, &summary);
+    let sampled = sample_rtt(c, cx, now, placed, &summary);
     deliver(c, now, &summary);
     let duplicate = !advanced && !moved && placed.end == placed.start;
     let event = AckEvent {
         una: c.snd_una,
         nxt: c.snd_nxt,
         acked: summary.acked,
+        newly_sacked: summary.newly_sacked,
         duplicate,
         sack: c.agreed.sack,
         mss: u64::from(c.mss),
@@ -113,6 +122,10 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     tell_congestion(c, &summary, in_flight, verdict);
     if advanced {
         c.retries = 0;
+        if !sampled {
+            // RFC 6298 5 (Karn): the backed-off time-out stays until there is a sample.
+            c.rtt.keep_backed_off(u32::from(c.backoff), &cx.settings);
+        }
         c.backoff = 0;
         c.soft_error = None;
         c.trouble_since = (!c.rtx.is_empty()).then_some(now);
@@ -161,22 +174,24 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
     }
 }
 
-/// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice.
-fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, summary: &AckSummary) {
+/// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice. Answers
+/// whether there was a sample.
+fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, summary: &AckSummary) -> bool {
     if summary.retransmitted_acked {
         let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
-            return;
+            return false;
         };
         let sent_ms = echo.wrapping_sub(c.ts_offset);
         let age_ms = ts_clock(now).wrapping_sub(sent_ms);
-        if echo != 0 && summary.acked > 0 && age_ms < 1 << 30 {
+        let plausible = echo != 0 && summary.acked > 0 && age_ms < 1 << 30;
+        if plausible {
             c.rtt.sample(Duration::from_millis(u64::from(age_ms.max(1))), &cx.settings);
         }
-        return;
+        return plausible;
     }
-    if let Some(at) = summary.rtt_sent_at {
-        c.rtt.sample(now.since(at), &cx.settings);
-    }
+    let Some(at) = summary.rtt_sent_at else { return false };
+    c.rtt.sample(now.since(at), &cx.settings);
+    true
 }
 
 /// What the acknowledgement of our FIN changes.

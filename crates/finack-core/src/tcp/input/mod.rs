@@ -109,7 +109,6 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
 
 /// Its sequence numbers will do: RST, SYN, then all that needs an ACK.
 fn on_checked(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
-    paws::update(c, now, placed);
     if placed.segment.flags.rst() {
         return on_reset(c, cx, now, placed);
     }

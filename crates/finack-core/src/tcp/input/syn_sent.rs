@@ -89,11 +89,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     if let Some(at) = summary.rtt_sent_at {
         c.rtt.sample(now.since(at), &cx.settings);
     }
-    if c.facts.syn_resent {
-        c.rtt.after_lost_syn();
-        // RFC 5681 3.1: a lost SYN is a sign of congestion.
-        c.congestion = crate::tcp::congestion::Controller::new_reno(u64::from(c.mss));
-    }
+    after_lost_syn(c);
     c.retries = 0;
     c.backoff = 0;
     c.trouble_since = None;
@@ -128,6 +124,15 @@ fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     let placed = super::Placed { segment: &rest, start: 1, end: 1 + i64::from(rest.len()), scaled: false };
     // The window that our SYN offered holds for it.
     super::on_acceptable(c, cx, now, &placed)
+}
+
+/// What the handshake's loss, if any, leaves behind (RFC 6298 5.7, RFC 5681 3.1).
+pub(super) fn after_lost_syn(c: &mut Connection) {
+    if c.facts.syn_resent {
+        c.rtt.after_lost_syn();
+        // A lost SYN or SYN,ACK is a sign of congestion.
+        c.congestion = crate::tcp::congestion::Controller::new_reno(u64::from(c.mss));
+    }
 }
 
 /// Timers that start with ESTABLISHED.

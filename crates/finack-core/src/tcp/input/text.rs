@@ -38,7 +38,8 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
 /// Puts what lies in the window into the queue.
 fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     // Nothing lies beyond the window, and nothing behind a FIN.
-    let end = c.rcv_fin.map_or(c.rcv_edge, |fin| fin.min(c.rcv_edge));
+    let edge = c.rcv_edge.min(c.most_unread());
+    let end = c.rcv_fin.map_or(edge, |fin| fin.min(edge));
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);
     if payload.bytes.is_empty() {

@@ -40,7 +40,7 @@ pub(crate) struct Recovery {
     point: Pos,
     /// Why what is lost is sent again.
     pub(crate) reason: RetransmitReason,
-    /// Duplicate ACKs in a row, where the peer has no SACK.
+    /// Duplicate ACKs in a row; with SACK those that reported something new (RFC 6675 2).
     duplicates: u32,
 }
 
@@ -53,6 +53,8 @@ pub(crate) struct AckEvent {
     pub(crate) nxt: Pos,
     /// Positions that the ACK acknowledged.
     pub(crate) acked: u64,
+    /// Positions that SACK blocks reported for the first time.
+    pub(crate) newly_sacked: u64,
     /// It is a duplicate in the sense of RFC 5681 2.
     pub(crate) duplicate: bool,
     /// The connection uses SACK.
@@ -76,9 +78,10 @@ impl Recovery {
     /// Marks what the ACK shows to be lost.
     pub(crate) fn on_ack(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent) -> Verdict {
         if ack.acked > 0 && self.phase != Phase::Open && ack.una >= self.point {
-            self.phase = Phase::Open;
+            let phase = core::mem::replace(&mut self.phase, Phase::Open);
             self.duplicates = 0;
-            return Verdict::Left;
+            // RFC 6582 3.2 deflates the window after fast recovery; after a time-out it was never inflated.
+            return if phase == Phase::Recovery { Verdict::Left } else { Verdict::Nothing };
         }
         let newly_lost =
             if ack.sack { self.detect_by_sack(queue, ack) } else { self.detect_by_duplicates(queue, ack) };
@@ -91,13 +94,18 @@ impl Recovery {
         Verdict::Entered
     }
 
-    /// RFC 6675 4, IsLost: more than `DupThresh - 1` segments' worth of bytes above it are SACKed.
+    /// RFC 6675 4, IsLost: more than `DupThresh - 1` segments' worth of bytes above it are SACKed. Where segments are
+    /// small, the third duplicate ACK tells it of the first one (RFC 6675 5 (1)).
     fn detect_by_sack(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent) -> u64 {
-        let threshold = (ack.reordering - 1) * ack.mss;
-        match queue.position_below_sacked(threshold) {
-            Some(limit) => queue.mark_lost_before(limit),
-            None => 0,
+        if ack.acked > 0 {
+            self.duplicates = 0;
+        } else {
+            self.duplicates += u32::from(ack.newly_sacked > 0);
         }
+        let threshold = (ack.reordering - 1) * ack.mss;
+        let lost = queue.position_below_sacked(threshold).map_or(0, |limit| queue.mark_lost_before(limit));
+        let third = self.phase == Phase::Open && u64::from(self.duplicates) >= ack.reordering;
+        if lost == 0 && third { queue.mark_front_lost(ack.mss) } else { lost }
     }
 
     /// RFC 5681 3.2 and RFC 6582: the third duplicate, and then each partial ACK, loses the first segment.

@@ -57,7 +57,12 @@ impl Rtt {
         }
     }
 
-    /// The time-out without back-off.
+    /// The time-out stays doubled `backoff` times until the next sample.
+    pub(crate) fn keep_backed_off(&mut self, backoff: u32, settings: &Settings) {
+        self.rto = self.backed_off(backoff, settings).as_micros() as u32;
+    }
+
+    /// The time-out without back-off, except what stays of one until the next sample.
     pub(crate) const fn base(&self) -> Duration {
         Duration::from_micros(self.rto as u64)
     }

@@ -20,7 +20,7 @@ fn flight(segments: i64) -> RetransmitQueue {
 }
 
 fn ack(una: Pos, acked: u64, duplicate: bool, sack: bool) -> AckEvent {
-    AckEvent { una, nxt: 10_001, acked, duplicate, sack, mss: MSS, reordering: 3 }
+    AckEvent { una, nxt: 10_001, acked, newly_sacked: 0, duplicate, sack, mss: MSS, reordering: 3 }
 }
 
 /// RFC 5681 3.2: two duplicates are reordering, the third is a loss of exactly one segment.
