@@ -89,7 +89,8 @@ impl Session {
 
     /// The arguments of `curl`, which writes its speed to stdout.
     fn curl(&self, way: Way, host: &str) -> Vec<String> {
-        let mut words: Vec<String> = ["curl", "-s", "--connect-timeout", "5", "-m", "60", "-o", "/dev/null"].map(Into::into).to_vec();
+        let mut words: Vec<String> =
+            ["curl", "-s", "--connect-timeout", "5", "-m", "60", "-o", "/dev/null"].map(Into::into).to_vec();
         match way {
             Way::Down => words.extend(["-w".into(), "%{http_code} %{speed_download}".into()]),
             Way::Up => {
@@ -167,7 +168,17 @@ impl Session {
             // It would become nobody, who may not open the TUN device everywhere.
             command.args(["--runas", "0:0", "--netns-only"]);
         }
-        command.args(["--config-net", "--quiet", "--mtu", &mtu.to_string(), "-T", "none", "-U", "none", "--"]);
+        command.args([
+            "--config-net",
+            "--quiet",
+            "--mtu",
+            &mtu.to_string(),
+            "-T",
+            "none",
+            "-U",
+            "none",
+            "--",
+        ]);
         speed(command.args(self.curl(way, &format!("{gateway}:{}", self.port))).stdin(Stdio::null()))
     }
 
