@@ -207,6 +207,59 @@ fn the_programs_own_exit_status_is_finacks() {
 }
 
 #[test]
+fn what_follows_the_programs_name_is_the_programs() {
+    for setting in settings() {
+        let arguments =
+            ["run", "--quiet", "--device", setting.device, "echo", "--quiet", "--json", "--", "-q"];
+        let output = command(setting).args(arguments).output().unwrap();
+        assert_eq!(texts(&output), ("--quiet --json -- -q\n".into(), String::new()), "{setting}");
+    }
+}
+
+#[test]
+fn a_program_that_takes_its_network_away_ends_as_usual() {
+    if !have(&["ip", "timeout"]) {
+        return;
+    }
+    // An ordinary user may not even in here.
+    for setting in settings().into_iter().filter(|s| !s.ordinary) {
+        let script = "ip link del finack0 && sleep 0.2; exit 7";
+        let mut limited = Command::new("timeout");
+        limited.args(["-s", "KILL", "60"]).arg(support::binary()).args([
+            "run",
+            "--device",
+            setting.device,
+            "--",
+        ]);
+        let output = limited.args(["sh", "-c", script]).output().unwrap();
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(7), "{setting}: {stderr}");
+        let told = stderr.contains("the private network broke down: its device failed: ");
+        assert_eq!(told, setting.device == "tun", "{setting}: {stderr}");
+    }
+}
+
+#[test]
+fn a_shell_gets_its_prompt_back_from_a_program_that_stops() {
+    if !have(&["bash", "script", "timeout"]) {
+        return;
+    }
+    // The terminal is there, though no stream leads to it.
+    for setting in settings().into_iter().filter(|s| !s.ordinary) {
+        let finack = format!("{} run -q --device {} --", support::binary().display(), setting.device);
+        let script = format!(
+            "{finack} sh -c 'kill -STOP $$; exit 7' </dev/null >/dev/null 2>&1; echo stopped; fg >/dev/null; echo $?"
+        );
+        let mut terminal = Command::new("timeout");
+        terminal.args(["-s", "KILL", "60", "script", "-qec", "bash -mc \"$SCRIPT\"", "/dev/null"]);
+        let output = terminal.env("SCRIPT", script).stdin(std::process::Stdio::null()).output().unwrap();
+        let (screen, _) = texts(&output);
+        let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+        assert!(lines.ends_with(&["stopped", "7"]), "{setting}: {screen}");
+    }
+}
+
+#[test]
 fn programs_that_cannot_run_get_one_line_and_the_shells_status() {
     for setting in settings() {
         for (program, status) in

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use crate::services;
 const TRACE_RING: usize = 16_384;
 /// How long connections may take to finish once the program has ended. TIME-WAIT is not waited for.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long packets that the program sent before it ended may take to be read.
+const LAST_PACKETS: Duration = Duration::from_millis(1);
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -131,8 +133,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let (status, report) = local.block_on(&runtime, carry(&network, device, &config))?;
-    let warnings = network.warnings().to_vec();
+    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, &config))?;
+    let mut warnings = network.warnings().to_vec();
+    warnings
+        .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
     drop(local);
     drop(runtime);
@@ -164,7 +168,7 @@ async fn carry(
     network: &Network,
     device: Box<dyn Device>,
     config: &RunConfig,
-) -> Result<(ExitStatus, Report), RunError> {
+) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
@@ -176,14 +180,20 @@ async fn carry(
         .await
         .map_err(own("finack's services can't be started"))?;
 
-    let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
-    let command = ProgramCommand::new(&config.program).args(&config.args).job_control(terminal);
+    let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
     watch.settle().await;
     drop(forwarding);
-    Ok((status, watch.finish(&net)))
+    let failed = net.stopped();
+    Ok((status, watch.finish(&net), failed))
+}
+
+/// Whether a terminal controls this process, wherever its streams lead: then a shell waits for it to be stopped along
+/// with the program.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// On a thread of its own, where waiting may block.
@@ -217,6 +227,8 @@ impl Watch {
     /// Waits until every connection is over, but not for long.
     async fn settle(&self) {
         let deadline = Instant::now() + LINGER;
+        // What the program sent last may not have been read yet.
+        tokio::time::sleep(LAST_PACKETS).await;
         while self.collector.borrow().unfinished() > 0 {
             if timeout_at(deadline, self.changed.notified()).await.is_err() {
                 return;
@@ -228,7 +240,11 @@ impl Watch {
         let now = net.now();
         let counters = net.counters();
         let limits = Limits::default();
-        let collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
+        let mut collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
+        // What the reading task did not get to.
+        while let Some(event) = net.poll_trace() {
+            collector.observe(&event);
+        }
         let mut report = collector.finish(now);
         report.datagrams = (counters.udp_in_datagrams, counters.udp_out_datagrams);
         net.shutdown();

@@ -1,6 +1,6 @@
 //! An allocator that counts, for tests that assert what the engine allocates.
 //!
-//! ```ignore
+//! ```text
 //! #[global_allocator]
 //! static ALLOC: finack_sim::counting::Counting = finack_sim::counting::Counting;
 //! ```

@@ -37,7 +37,8 @@ impl Wake for Unpark {
 fn wait<T>(limit: Option<Duration>, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    // Tokio's budget is renewed by a return to its scheduler, which never happens here: in a task it would run out.
+    let mut future = pin!(tokio::task::coop::unconstrained(future));
     // A time beyond what the clock counts is no limit.
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     loop {

@@ -66,3 +66,24 @@ fn datagrams_on_threads() {
     a.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     assert_eq!(kind(a.recv(&mut buf)), ErrorKind::WouldBlock);
 }
+
+#[test]
+fn calls_from_a_task_of_some_runtime_go_on_for_as_long_as_they_like() {
+    let (a, b) = hosts();
+    let a = UdpSocket::bind(&a, (A, 0)).unwrap();
+    let b = UdpSocket::bind(&b, (B, 2000)).unwrap();
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut buf = [0; 4];
+            // More than tokio's budget for one poll of a task.
+            for _ in 0..500 {
+                a.send_to(b"ping", (B, 2000)).unwrap();
+                b.recv_from(&mut buf).unwrap();
+            }
+        });
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(30)).expect("the calls have stalled");
+}

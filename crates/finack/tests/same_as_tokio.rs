@@ -227,6 +227,77 @@ macro_rules! stories {
                 log
             }
 
+            pub(super) async fn data_before_a_reset() -> Vec<String> {
+                let (mut client, mut server) = connected().await;
+                client.write_all(b"last words").await.unwrap();
+                client.set_zero_linger().unwrap();
+                drop(client);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let mut buf = [0; 4];
+                let mut log = Vec::new();
+                for _ in 0..5 {
+                    log.push(told(server.read(&mut buf).await));
+                }
+                log
+            }
+
+            pub(super) async fn both_have_closed() -> Vec<String> {
+                let (mut client, mut server) = connected().await;
+                let mut log = vec![told(client.shutdown().await), told(server.read(&mut [0; 8]).await)];
+                log.push(told(server.shutdown().await));
+                log.push(told(client.read(&mut [0; 8]).await));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                for end in [&mut client, &mut server] {
+                    log.push(told(end.peer_addr().map(drop)));
+                    log.push(told(end.local_addr().map(drop)));
+                    log.push(told(end.read(&mut [0; 8]).await));
+                    log.push(told(end.peek(&mut [0; 8]).await));
+                    log.push(told(end.write(b"x").await));
+                    log.push(told(end.shutdown().await));
+                    log.push(told(end.take_error().map(|e| e.is_none())));
+                    log.push(flags(end).await);
+                }
+                log
+            }
+
+            pub(super) async fn over_ipv6() -> Vec<String> {
+                let listener = TcpListener::bind("[::]:0").await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let mut log = Vec::new();
+                for to in ["::1", "127.0.0.1", "::ffff:127.0.0.1"] {
+                    let (client, server) = tokio::join!(TcpStream::connect((to, port)), listener.accept());
+                    let (client, (server, peer)) = (client.unwrap(), server.unwrap());
+                    let ends = [client.local_addr(), client.peer_addr(), server.local_addr(), server.peer_addr()];
+                    log.extend(ends.map(|end| told(end.map(|a| a.ip()))));
+                    log.push(peer.ip().to_string());
+                }
+                let mapped = TcpListener::bind("[::ffff:127.0.0.1]:0").await.unwrap();
+                log.push(told(mapped.local_addr().map(|a| a.ip())));
+                log.push(told(TcpListener::bind(("0.0.0.0", port)).await.map(drop)));
+                log.push(told(TcpListener::bind(("::1", port)).await.map(drop)));
+                log
+            }
+
+            pub(super) async fn an_error_before_a_datagram() -> Vec<String> {
+                let a = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                let b = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                let addr = b.local_addr().unwrap();
+                a.connect(addr).await.unwrap();
+                b.send_to(b"queued", a.local_addr().unwrap()).await.unwrap();
+                drop(b);
+                a.send(b"anybody?").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let mut buf = [0; 16];
+                let mut log = vec![told(a.recv(&mut buf).await), told(a.recv(&mut buf).await)];
+                log.push(told(a.try_recv(&mut buf)));
+                let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                log.push(told(stranger.send_to(b"hello?", a.local_addr().unwrap()).await));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                log.push(told(stranger.try_recv_from(&mut buf).map(drop)));
+                log.push(told(a.try_recv(&mut buf)));
+                log
+            }
+
             pub(super) async fn a_listener_that_goes() -> Vec<String> {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let mut waiting = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -305,7 +376,7 @@ macro_rules! compared {
         #[tokio::test]
         async fn $story() {
             let (device, _other_end) = finack::device::pair(Capabilities::plain(1500)).unwrap();
-            let net = Net::builder().address([127, 0, 0, 1], 8).address([10, 0, 0, 1], 24).build(device).unwrap();
+            let net = Net::builder().address([127, 0, 0, 1], 8).address(std::net::Ipv6Addr::LOCALHOST, 128).build(device).unwrap();
             let kernels = soon(kernel::$story()).await;
             let ours = soon(net.scope(user_space::$story())).await;
             assert_eq!(ours, kernels, "finack on the left, the kernel on the right");
@@ -325,6 +396,10 @@ compared! {
     reset_seen_by_a_writer,
     closing_with_unread_data,
     writing_to_one_who_closed,
+    data_before_a_reset,
+    both_have_closed,
+    over_ipv6,
+    an_error_before_a_datagram,
     a_listener_that_goes,
     small_things,
     datagrams,

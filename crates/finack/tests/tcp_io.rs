@@ -318,3 +318,21 @@ async fn options_are_what_they_were_set_to() {
     assert_eq!(info.local, client.local_addr().unwrap());
     assert!(info.timestamps && info.sack && info.window_scale.is_some());
 }
+
+#[tokio::test]
+async fn room_that_went_without_a_write_is_announced_when_it_comes_back() {
+    let bed = bed();
+    let (client, _server) = connected(&bed).await;
+    bed.cut();
+    client.try_write(&[7; 8000]).unwrap();
+    // As when a loss shrinks the send buffer.
+    let options =
+        finack::core::options::SocketOptions { send_buffer: Some(4000), ..client.options().unwrap() };
+    client.set_options(options).unwrap();
+    // A task of its own: it sees nothing but its wake-up.
+    let room = tokio::spawn(async move { client.writable().await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!room.is_finished());
+    bed.mend();
+    soon(room).await.unwrap().unwrap();
+}

@@ -20,11 +20,10 @@ pub(crate) const OWN_FAILURE: u8 = EXIT_NO_NETWORK;
 pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
-    /// The program to run
-    program: OsString,
-    /// Its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<OsString>,
+    /// The program to run, and its arguments: all that follows its name is its own
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    #[arg(value_hint = clap::ValueHint::CommandWithArguments)]
+    command: Vec<OsString>,
 }
 
 /// What `run` and `demo` take.
@@ -75,7 +74,10 @@ fn parse_sysctl(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn main(args: Args) -> ExitCode {
-    carry(args.program, args.args, &args.options)
+    let mut command = args.command.into_iter();
+    // The parser wants one at least.
+    let program = command.next().unwrap_or_default();
+    carry(program, command.collect(), &args.options)
 }
 
 /// Runs `program`, tells what became of its connections, and ends as it ended.

@@ -91,6 +91,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            cookie_at: None,
             undecided: Some(VecDeque::new()),
         });
         self.listener_index.set_everywhere(Some(index));

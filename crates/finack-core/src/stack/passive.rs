@@ -146,6 +146,7 @@ impl Stack {
         self.cx.trace(now, id, &tuple, TraceKind::State { from, to });
         if let Some(l) = self.listeners.get_mut(listener) {
             if is_cookie {
+                l.cookie_at = Some(now);
                 l.cookies.push_back((index, generation));
             } else {
                 l.embryos += 1;
@@ -235,13 +236,17 @@ impl Stack {
         let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
         let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
-        if verdict != Verdict::Complete {
+        if !matches!(verdict, Verdict::Complete | Verdict::Renew) {
             self.trace_received(now, Some(id), &tuple, segment, 0);
         }
         match verdict {
             Verdict::Complete => self.complete(now, index, segment),
             Verdict::Refuse => {
                 self.refuse(now, Some(id), &tuple, segment, ResetReason::HandshakeAck);
+            }
+            Verdict::Renew => {
+                self.drop_embryo(now, index, EndCause::Dropped);
+                self.route_segment(now, &tuple, segment);
             }
             Verdict::Reset => {
                 self.cx.counters.tcp_in_rsts += 1;
@@ -369,7 +374,8 @@ impl Stack {
     /// An ACK for a listener may be the answer to a cookie (RFC 4987 3.6). Answers whether it was.
     fn take_cookie(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) -> bool {
         let Some(l) = self.listeners.get(listener) else { return false };
-        let expected = self.cx.settings.tcp_syncookies > 0 && self.cx.counters.tcp_syn_cookies_sent > 0;
+        // As Linux does: where none was sent of late, nobody gets to guess.
+        let expected = l.cookie_at.is_some_and(|at| now.since(at) <= cookie::LIFETIME);
         if !expected || segment.flags.syn() {
             return false;
         }

@@ -137,6 +137,15 @@ impl Stack {
         self.conn(id).map(|c| c.readiness(&self.cx))
     }
 
+    /// Asks for an event once there is room to write, where [`tcp_ready`](Self::tcp_ready) saw none. A send that
+    /// found no room has asked already; room may also go without one, when a loss shrinks the send buffer.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_await_room(&mut self, id: ConnId) -> Result<(), Error> {
+        self.conn_mut(id).map(|(c, _)| c.facts.wants_room = true)
+    }
+
     /// SO_ERROR: the pending error, cleared by asking.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl Stack {
     }
 
     /// Gives a segment to whom its four-tuple names, else to a listener, else to the rule for CLOSED.
-    fn route_segment(&mut self, now: Instant, tuple: &Tuple, segment: &Segment<'_>) {
+    pub(super) fn route_segment(&mut self, now: Instant, tuple: &Tuple, segment: &Segment<'_>) {
         let hash = self.hash(tuple);
         if let Some(slot) = self.find(hash, tuple) {
             match slot.kind() {

@@ -30,6 +30,8 @@ impl Stack {
         local: SocketAddr,
         options: BindOptions,
     ) -> Result<BindId, Error> {
+        // A mapped address is an IPv4 one: it never stands on the wire.
+        let mut local = SocketAddr::new(local.ip().to_canonical(), local.port());
         if !local.ip().is_unspecified() && !self.ip.routes.is_bindable(local.ip()) {
             return Err(Error::AddrNotAvailable);
         }
@@ -41,7 +43,6 @@ impl Stack {
             v6_only: options.v6_only,
             explicit: true,
         };
-        let mut local = local;
         if local.port() == 0 {
             let random = self.cx.rng.next_u64();
             let port = self.ports.bind_any(self.port_range(), &owner, random).ok_or(Error::AddrInUse)?;
@@ -115,6 +116,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            cookie_at: None,
             undecided: None,
         });
         self.listener_index.insert(local.port(), index);
@@ -224,7 +226,7 @@ impl Stack {
             return Err(Error::NoBufferSpace);
         }
         let bound = bind.map(|b| self.bind_ref(b).map(|b| (b.local, b.owner))).transpose()?;
-        let to = self.ip.routes.destination(remote.ip(), bound.map(|(local, _)| local.ip()));
+        let to = self.ip.routes.destination(remote.ip().to_canonical(), bound.map(|(local, _)| local.ip()));
         let remote = SocketAddr::new(to, remote.port());
         if !self.ip.routes.is_unicast(to) {
             return Err(Error::NetworkUnreachable);

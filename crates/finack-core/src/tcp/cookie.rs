@@ -3,6 +3,8 @@
 //! Bits 31..27 hold the minute, 26..24 the MSS class, 23..0 a keyed hash of both, the four-tuple and the
 //! peer's ISN. Where timestamps are in use the low bits of TSval tell the other options.
 
+use core::time::Duration;
+
 use super::Tuple;
 use crate::hash::Secrets;
 use crate::time::Instant;
@@ -13,6 +15,8 @@ const CLASSES: [u16; 8] = [48, 216, 536, 1220, 1300, 1440, 1460, 8940];
 const SLOT_SECS: u64 = 64;
 /// A cookie is good in its own slot and the next.
 const SLOTS: u32 = 2;
+/// No cookie is good for longer.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(SLOT_SECS * SLOTS as u64);
 /// Bits of TSval that tell options.
 const OPTION_BITS: u32 = 6;
 const NO_SCALE: u8 = 15;

@@ -55,6 +55,8 @@ pub(crate) enum Verdict {
     Refuse,
     /// An ACK says what is expected (RFC 9293 3.10.7.4 first, RFC 5961).
     Ack,
+    /// Another SYN before anything was answered: the first one's sender gave up, and this is an opening of its own.
+    Renew,
     /// A RST exactly at RCV.NXT: back to LISTEN.
     Reset,
     /// The handshake is complete.
@@ -73,7 +75,12 @@ pub(crate) fn judge(e: &Embryo, segment: &Segment<'_>, needs_stamp: bool) -> Ver
     let flags = segment.flags;
     if e.held {
         let exact = flags.rst() && segment.seq == e.irs.wrapping_add(1);
-        return if exact { Verdict::Reset } else { Verdict::Ignore };
+        let another = flags.syn() && !flags.ack() && !flags.rst() && segment.seq != e.irs;
+        return match (exact, another) {
+            (true, _) => Verdict::Reset,
+            (_, true) => Verdict::Renew,
+            _ => Verdict::Ignore,
+        };
     }
     let old_stamp = e.agreed.timestamps
         && segment.options.timestamps.is_some_and(|(val, _)| seq::before(val, e.ts_recent));

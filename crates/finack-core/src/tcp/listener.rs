@@ -7,6 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::options::SocketOptions;
 use crate::ports::Owner;
+use crate::time::Instant;
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Listener {
     pub(crate) embryos: u32,
     /// Embryos whose SYN,ACK is a cookie, oldest first: they may be forgotten.
     pub(crate) cookies: VecDeque<(u32, u32)>,
+    /// When the last cookie went out: long after it no ACK can be the answer to one.
+    pub(crate) cookie_at: Option<Instant>,
     /// Openings that wait for a decision, where the listener takes every address.
     pub(crate) undecided: Option<VecDeque<(u32, u32)>>,
 }

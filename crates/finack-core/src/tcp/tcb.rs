@@ -425,7 +425,7 @@ impl Connection {
             return cx.settings.tcp_wmem_min as usize;
         }
         if let Some(fixed) = self.options.send_buffer {
-            return fixed;
+            return fixed.max(1);
         }
         let (least, most) = (cx.settings.tcp_wmem_default, cx.settings.tcp_wmem_max);
         let wanted = self.congestion.cwnd().max(u64::from(self.mss) * 32) * 2;

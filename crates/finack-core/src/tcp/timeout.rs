@@ -15,6 +15,8 @@ use crate::trace::{EndCause, ResetReason, SendReason};
 
 /// Linux's stand-in for `tcp_orphan_retries` = 0.
 const ORPHAN_RETRIES: u64 = 8;
+/// Least time between two keep-alive probes: a timer that is due as soon as it is set would never let go.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 impl Connection {
     /// Runs every timer that is due.
@@ -197,7 +199,8 @@ impl Connection {
     }
 
     fn keepalive_idle(&self, cx: &Cx) -> Duration {
-        self.options.keepalive_idle.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_time))
+        let idle = self.options.keepalive_idle;
+        idle.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_time)).max(LEAST_WAIT)
     }
 
     /// An orphan in FIN-WAIT-2 waits for so long for the peer's FIN; a socket that only shut down writing
@@ -224,6 +227,7 @@ impl Connection {
         }
         let interval =
             self.options.keepalive_interval.unwrap_or(Duration::from_secs(cx.settings.tcp_keepalive_intvl));
+        let interval = interval.max(LEAST_WAIT);
         let count = self.options.keepalive_count.unwrap_or(cx.settings.tcp_keepalive_probes as u32);
         let spent = match self.user_timeout() {
             Some(most) => self.probes > 0 && idle >= most,

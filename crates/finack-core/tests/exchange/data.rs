@@ -393,7 +393,7 @@ fn recv_lowat() {
     t.pass_ms(500);
 }
 
-/// RFC 9293 MUST-49: the application sets the hop limit, and the TOS.
+/// RFC 9293 MUST-48, MUST-49, SHLD-21: the application sets the hop limit and the TOS, also while the connection stands.
 #[test]
 fn hop_limit_and_tos() {
     let mut t = Setup::new().options(|o| (o.hop_limit, o.tos) = (Some(9), 0x20)).server();

@@ -161,3 +161,23 @@ fn a_fin_beyond_the_window_is_cut_off() {
     t.read(c, seq as usize - 1 + 1400 - queued);
     t.read_eof(c);
 }
+
+/// Options that make room or lower a mark wake who waits for it, without waiting for the next packet.
+#[test]
+fn options_wake() {
+    let mut t = Setup::new().options(|o| (o.send_buffer, o.recv_lowat) = (Some(20_000), 1000)).server();
+    let c = t.accepted();
+    while t.try_write(c, 10_000, Default::default()).is_ok() {}
+    t.take_sent();
+    told(&mut t, c);
+    t.set_options(c, |o| o.send_buffer = Some(100_000));
+    t.take_sent();
+    assert!(any(&told(&mut t, c), Ready::WRITABLE));
+    t.inject("P. 1:101(100) ack 1");
+    t.take_sent();
+    assert!(!any(&told(&mut t, c), Ready::READABLE));
+    t.set_options(c, |o| o.recv_lowat = 50);
+    assert!(any(&told(&mut t, c), Ready::READABLE));
+    t.abort(c);
+    t.take_sent();
+}

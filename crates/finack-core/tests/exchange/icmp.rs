@@ -3,13 +3,14 @@
 use finack_core::Error;
 use finack_core::stack::ConnId;
 use finack_core::tcp::State;
-use finack_core::trace::{DropReason, RetransmitReason};
+use finack_core::trace::{DropReason, RetransmitReason, TraceEvent, TraceKind};
 use finack_sim::packet::{Icmp, Pkt, build, v4, v6};
 use finack_sim::{IcmpError, Script, Setup};
 
 use crate::support::{drain, place, segment};
 
-const SOFT: [IcmpError; 3] = [IcmpError::Network, IcmpError::Host, IcmpError::TimeExceeded];
+const SOFT: [IcmpError; 4] =
+    [IcmpError::Network, IcmpError::Host, IcmpError::TimeExceeded, IcmpError::Parameter];
 
 fn sending(setup: Setup) -> (Script, ConnId) {
     let mut t = setup.server();
@@ -139,7 +140,8 @@ fn a_path_mtu_is_remembered_and_expires() {
     t.take_sent();
 }
 
-/// RFC 9293 MUST-54: soft errors do not abort an established connection; the data goes through later.
+/// RFC 9293 MUST-54, MUST-56: soft errors do not abort an established connection; the data goes through later. They are told all the
+/// same (MUST-47, SHLD-25): as observations.
 #[test]
 fn soft_errors() {
     for error in SOFT {
@@ -147,6 +149,8 @@ fn soft_errors() {
         t.inject_icmp(error, ". 1:1461(1460) ack 1");
         t.expect_nothing();
         assert_eq!(t.state(c), State::Established, "{error:?}");
+        let told = |e: &TraceEvent| matches!(e.kind, TraceKind::Icmp { hard: false, .. });
+        assert_eq!(t.trace.iter().filter(|e| told(e)).count(), 1, "{error:?}");
         t.inject(". 1:1(0) ack 14601");
         assert_eq!(t.state(c), State::Established);
         assert_eq!(t.info(c).send_queue, 0);

@@ -143,3 +143,23 @@ fn a_reset_in_answer() {
     t.inject("R 1:1(0)");
     assert_eq!(t.take_error(c), Some(Error::ConnectionReset));
 }
+
+/// Times of 0 make no sense (Linux refuses them), and do no harm either: no endless loop, neither idle nor with data out.
+#[test]
+fn times_of_zero() {
+    let mut t = Setup::new()
+        .options(|o| {
+            o.keepalive = true;
+            o.keepalive_idle = Some(Duration::ZERO);
+            o.keepalive_interval = Some(Duration::ZERO);
+        })
+        .server();
+    let c = t.accepted();
+    t.write(c, 100);
+    t.take_sent();
+    t.pass_ms(50);
+    t.inject(". 1:1(0) ack 101");
+    t.pass_ms(100);
+    assert_eq!(t.take_error(c), Some(Error::TimedOut));
+    t.take_sent();
+}

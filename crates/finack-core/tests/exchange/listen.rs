@@ -494,3 +494,38 @@ fn an_opening_waits_while_others_are_given_up() {
     let incoming = t.stack.tcp_incoming(listener).unwrap();
     assert_eq!(incoming.remote.port(), 40_000);
 }
+
+/// RFC 4987 3.6: cookies are taken only while some may be on their way; afterwards an ACK for a listener is a stray one, looked at no further.
+#[test]
+fn cookies_are_taken_for_a_while() {
+    let mut t = Setup::new().set("tcp_syncookies", 2).server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1");
+    t.peer(40_001);
+    t.inject(". 1:1(0) ack 1");
+    t.take_sent();
+    assert_eq!(t.stack.counters().tcp_syn_cookies_failed, 1);
+    t.pass_ms(200_000);
+    t.inject(". 1:1(0) ack 1");
+    t.expect("R 1:1(0)");
+    assert_eq!(t.stack.counters().tcp_syn_cookies_failed, 1);
+}
+
+/// A program that gave up connecting says nothing (RFC 9293 3.10.4, SYN-SENT); when it tries again from the same port before anybody
+/// decided about the first SYN, its new SYN takes the old one's place.
+#[test]
+fn a_new_syn_replaces_an_undecided_one() {
+    let mut t = Setup::new().bare();
+    let listener = t.stack.tcp_listen_everywhere(8, SocketOptions::default()).unwrap();
+    t.inject(SYN);
+    let old = t.stack.tcp_incoming(listener).unwrap();
+    t.pass_ms(5000);
+    t.flow().forget();
+    t.flow().peer_iss = 7_000_000;
+    t.inject(SYN);
+    assert_eq!(t.stack.tcp_answer(t.now(), old.id), Err(Error::BadHandle));
+    let new = t.stack.tcp_incoming(listener).unwrap();
+    t.stack.tcp_answer(t.now(), new.id).unwrap();
+    t.pump();
+    t.expect("S. 0:0(0) ack 1");
+}

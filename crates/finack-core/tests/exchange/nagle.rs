@@ -110,3 +110,34 @@ fn nagle_waits_no_longer_than_the_ack() {
     t.inject(". 1:1(0) ack 11");
     t.expect("P. 11:21(10) ack 1");
 }
+
+/// RFC 9293 3.7.4: with `profile=rfc` a partial segment waits while anything at all is unacknowledged, not just a partial one.
+#[test]
+fn nagle_by_the_rfc() {
+    for (rfc, at_once) in [(true, false), (false, true)] {
+        let setup = Setup::new();
+        let mut t = if rfc { setup.rfc() } else { setup }.server();
+        let c = t.accepted();
+        t.write(c, 2000);
+        t.expect("P?. 1:1461(1460) ack 1");
+        if at_once {
+            t.expect("P. 1461:2001(540) ack 1");
+        } else {
+            t.expect_nothing();
+            t.inject(". 1:1(0) ack 1461");
+            t.expect("P. 1461:2001(540) ack 1");
+        }
+    }
+}
+
+/// RFC 9293 MUST-60: what is held back by TCP_CORK and never continued goes out all the same.
+#[test]
+fn corked_data_is_not_held_for_ever() {
+    let mut t = Setup::new().options(|o| o.cork = true).server();
+    let c = t.accepted();
+    for i in 0..5 {
+        t.write(c, 100);
+        t.expect_after(100..=210, &format!("P. {}:{}(100) ack 1", 1 + i * 100, 101 + i * 100));
+        t.inject(&format!(". 1:1(0) ack {}", 101 + i * 100));
+    }
+}

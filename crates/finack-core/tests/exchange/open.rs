@@ -576,7 +576,7 @@ fn connect_from_a_bound_port() {
     assert!(matches!(again, Err(Error::AddrInUse | Error::AddrNotAvailable)), "{again:?}");
 }
 
-/// RFC 9293 MUST-44, MUST-45: the source address is chosen by family; without a route there is ENETUNREACH, a foreign one is EADDRNOTAVAIL.
+/// RFC 9293 MUST-43, MUST-44, MUST-45: the source address is chosen by family; without a route there is ENETUNREACH, a foreign one is EADDRNOTAVAIL.
 #[test]
 fn source_addresses() {
     let mut t = Setup::new().bare();
@@ -643,5 +643,18 @@ fn a_third_ack_without_its_timestamp() {
     t.inject(SYN);
     t.expect("S. 0:0(0) ack 1");
     t.inject(". 1:1(0) ack 1 <>");
+    t.accept();
+}
+
+/// RFC 5961 3.2: a RST inside the window of a half-open connection, but not at its edge, is challenged; the handshake goes on.
+#[test]
+fn a_blind_reset_in_syn_received() {
+    let mut t = Setup::new().server();
+    t.inject(SYN);
+    t.expect("S. 0:0(0) ack 1");
+    t.inject("R 2:2(0)");
+    t.expect(". 1:1(0) ack 1");
+    assert_eq!(t.count(State::SynReceived), 1);
+    t.inject(". 1:1(0) ack 1");
     t.accept();
 }

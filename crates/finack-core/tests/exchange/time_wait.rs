@@ -149,7 +149,7 @@ fn an_older_syn_does_not_reopen() {
     assert_eq!(t.count(State::TimeWait), 1);
 }
 
-/// RFC 6191: a SYN with a newer timestamp reopens though its sequence number is lower.
+/// RFC 6191, RFC 9293 SHLD-4: a SYN with a newer timestamp reopens though its sequence number is lower.
 #[test]
 fn a_syn_with_a_newer_timestamp_reopens() {
     let mut t = in_time_wait(Setup::new().timestamps());

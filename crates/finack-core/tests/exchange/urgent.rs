@@ -94,7 +94,7 @@ fn received() {
     t.pass_ms(500);
 }
 
-/// A read stops at the urgent byte: what is before it and what is behind it are two reads.
+/// RFC 9293 MUST-33: the application learns how much of the urgent data is still to be read: a read stops at the urgent byte; what is before it and what is behind it are two reads.
 #[test]
 fn a_read_stops_at_the_mark() {
     let mut t = Setup::new().server();

@@ -101,7 +101,7 @@ fn no_scaling_without_consent() {
     assert_eq!(t.info(c).window_scale, None);
 }
 
-/// RFC 9293 MUST-36, SHLD-29, SHLD-30: a zero window is probed first after an RTO, then with growing distance.
+/// RFC 9293 MUST-35, MUST-36, SHLD-29, SHLD-30: a zero window is probed first after an RTO, then with growing distance.
 #[test]
 fn a_zero_window_is_probed() {
     let (mut t, c) = with_peer_window(Setup::new(), 100);
@@ -440,6 +440,24 @@ fn small_writes_leave() {
     let c = t.accepted();
     assert_eq!(t.try_write(c, 10, SendFlags::default()), Ok(10));
     t.expect("P. 1:11(10) ack 1");
+}
+
+/// A peer whose window was never larger than a fraction of a segment is no silly window: what it takes is sent at once.
+#[test]
+fn a_peer_with_a_tiny_buffer_is_served_at_once() {
+    let mut t = Setup::new().options(|o| o.send_buffer = Some(100_000)).server();
+    t.inject("S 0:0(0) win 1000 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1 win 1000");
+    let c = t.accept();
+    t.write(c, 50_000);
+    for i in 0..50 {
+        let seq = 1 + i * 1000;
+        t.expect(&format!("P?. {seq}:{}(1000) ack 1", seq + 1000));
+        t.inject(&format!(". 1:1(0) ack {} win 1000", seq + 1000));
+    }
+    t.expect_nothing();
+    assert_eq!(t.info(c).send_queue, 0);
 }
 
 /// SHLD-14 and a bound for memory: rounding up to the scale moves the right edge by less than a unit with each ACK. A peer that

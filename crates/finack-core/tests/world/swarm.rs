@@ -151,6 +151,11 @@ fn live(seed: u64) {
     let a = w.host(sa, da);
     let (sb, db) = (settings(&mut rng), device(&mut rng));
     let b = w.host(sb, db);
+    for host in [a, b] {
+        if rng.one_in(2) {
+            w.join_received(host);
+        }
+    }
     // IPv6 has no links below 1280 bytes.
     let v6 = rng.one_in(3) && [da.mtu, db.mtu, mtu].iter().all(|&m| m >= 1280);
     let to = core::net::SocketAddr::new(if v6 { w.v6(b) } else { w.v4(b) }, 80);

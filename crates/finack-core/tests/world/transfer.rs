@@ -277,3 +277,24 @@ fn streams_survive_any_link_v6() {
         expect_nothing_left(&mut w, [a, b]);
     });
 }
+
+/// A device that joins what it receives (GRO) and takes batches changes nothing about the bytes, and far fewer ACKs come back
+/// than segments went.
+#[test]
+fn joined_segments() {
+    let mut link = Link::new(Duration::from_millis(10));
+    for loss in [0, 5000] {
+        link.loss = loss;
+        let (mut w, a, b) = pair(2, link, units());
+        w.join_received(a);
+        w.join_received(b);
+        let (c, s) = w.connect(a, b, 80, options());
+        Transfer::new((a, c), (b, s), 3_000_000, 0).run(&mut w, Duration::from_secs(120));
+        let (there, back) = (w.stack(a).counters().tcp_out_segs, w.stack(b).counters().tcp_out_segs);
+        assert!(there > 2000, "{there} segments on the wire");
+        assert!(back < there / 2, "{back} ACKs for {there} segments");
+        let counted = w.stack(b).counters().tcp_in_segs;
+        let told = format!("each wire segment: {counted} of {there}");
+        assert!(counted + w.packets_lost() >= there && counted <= there, "{told}");
+    }
+}

@@ -1,16 +1,17 @@
 //! Making the namespaces and what is in them. This runs in the keeper, a process of one thread.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
-use finack::device::{TunDevice, TunOptions};
+use finack::device::{TunDevice, TunOptions, packet_sockets_know_udp_units};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::caps::Privileges;
 use super::channel::{Channel, Decoder};
-use super::config::{DevicePath, NetworkConfig};
+use super::config::{Addresses, DevicePath, NetworkConfig};
 use super::files;
 use super::netlink::{Netlink, VethPair};
 use super::offload;
@@ -25,6 +26,8 @@ pub(super) const NEAR_ADDRESS: [u8; 6] = [0x02, b'f', b'i', b'n', 0, 1];
 pub(super) const FAR_ADDRESS: [u8; 6] = [0x02, b'f', b'i', b'n', 0, 2];
 /// Packets that may wait for finack in the TUN interface: a unit of 64 KiB is one.
 const QUEUE: u32 = 1000;
+/// How long the kernel may take to accept packets to a new address.
+const ROUTE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the keeper hands to finack once everything stands.
 pub(super) struct Ready {
@@ -129,7 +132,7 @@ fn veth(config: &NetworkConfig) -> Result<(OwnedFd, u32), Failure> {
         mtu: u32::from(config.mtu),
     };
     Netlink::open().and_then(|mut netlink| netlink.create_veth(&pair)).at(Step::VethPair)?;
-    if !hands_over_udp_units() {
+    if !packet_sockets_know_udp_units() {
         offload::turn_off(INTERFACE, "tx-udp-segmentation").at(Step::VethPair)?;
     }
     set_namespace(far.as_fd()).at(Step::VethPair)?;
@@ -145,14 +148,6 @@ fn veth(config: &NetworkConfig) -> Result<(OwnedFd, u32), Failure> {
         .at(Step::PacketSocket)?;
     set_namespace(near.as_fd()).at(Step::VethPair)?;
     Ok((socket, index))
-}
-
-/// Whether packet sockets know units of UDP datagrams; before Linux 6.2 they drop them.
-fn hands_over_udp_units() -> bool {
-    let system = rustix::system::uname();
-    let release = system.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0_u32));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(2))
 }
 
 /// Brings `lo` and the interface up, with addresses, routes and the settings that a program
@@ -178,18 +173,44 @@ fn addresses(config: &NetworkConfig) -> io::Result<Vec<String>> {
             netlink.add_default_route(index, IpAddr::V4(v4.gateway))?;
         }
     }
-    if let Some(v6) = config.ipv6 {
-        let result =
-            netlink.add_address(index, IpAddr::V6(v6.program), v6.prefix).and_then(|()| {
-                match config.default_route {
-                    true => netlink.add_default_route(index, IpAddr::V6(v6.gateway)),
-                    false => Ok(()),
-                }
-            });
-        if let Err(e) = result {
-            warnings.push(format!("no IPv6 inside: {e}"));
-        }
+    if let Some(v6) = config.ipv6
+        && let Err(e) = ipv6(&mut netlink, index, v6, config.default_route)
+    {
+        warnings.push(format!("no IPv6 inside: {e}"));
     }
+    settings(config, &mut warnings);
+    Ok(warnings)
+}
+
+fn ipv6(netlink: &mut Netlink, index: u32, v6: Addresses<Ipv6Addr>, default_route: bool) -> io::Result<()> {
+    netlink.add_address(index, IpAddr::V6(v6.program), v6.prefix)?;
+    if default_route {
+        netlink.add_default_route(index, IpAddr::V6(v6.gateway))?;
+    }
+    // The kernel adds the route by which it accepts packets to the address in a worker of its
+    // own: until then it drops the answers to a program that was quicker.
+    let deadline = Instant::now() + ROUTE_PATIENCE;
+    while !fs::read_to_string("/proc/net/ipv6_route")?.lines().any(|l| is_local_route(l, v6.program)) {
+        if Instant::now() > deadline {
+            return Err(io::Error::other("the kernel does not come to accept the address"));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// Whether a line of `/proc/net/ipv6_route` says that packets to `address` are for this host.
+pub(super) fn is_local_route(line: &str, address: Ipv6Addr) -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    let mut fields = line.split_whitespace();
+    let destination = fields.next().and_then(|d| u128::from_str_radix(d, 16).ok());
+    let whole = fields.next() == Some("80");
+    let flags = fields.nth(6).and_then(|f| u32::from_str_radix(f, 16).ok());
+    destination == Some(address.to_bits()) && whole && flags.is_some_and(|f| f & LOCAL != 0)
+}
+
+/// Lets a program without privileges do what it could do on a machine of its own.
+fn settings(config: &NetworkConfig, warnings: &mut Vec<String>) {
     // Echo sockets for everyone (`ping` without privileges), as far as groups are mapped.
     let own = rustix::process::getegid().as_raw();
     if let Err(e) = set_sysctl("ipv4/ping_group_range", "0 2147483647")
@@ -205,12 +226,11 @@ fn addresses(config: &NetworkConfig) -> io::Result<Vec<String>> {
     if let Err(e) = set_sysctl("ipv4/ip_unprivileged_port_start", "0") {
         warnings.push(format!("ports below 1024 will need privileges inside: {e}"));
     }
-    Ok(warnings)
 }
 
 /// Writes a setting of the present network namespace.
 fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
-    std::fs::write(format!("/proc/sys/net/{name}"), value)
+    fs::write(format!("/proc/sys/net/{name}"), value)
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {

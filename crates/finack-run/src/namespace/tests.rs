@@ -10,6 +10,7 @@ use super::channel::{Channel, Decoder, Encoder};
 use super::exit_code;
 use super::files::name_switch;
 use super::maps::identity;
+use super::setup::is_local_route;
 
 #[test]
 fn messages_arrive_whole_with_their_descriptors() {
@@ -67,4 +68,16 @@ fn exit_codes_are_those_of_a_shell() {
     assert_eq!(exit_code(ExitStatus::from_raw(42 << 8)), 42);
     assert_eq!(exit_code(ExitStatus::from_raw(9)), 137);
     assert_eq!(exit_code(ExitStatus::from_raw(11 | 0x80)), 139, "with a core");
+}
+
+#[test]
+fn the_route_to_an_own_address_is_told_from_others() {
+    let line = "fd66696e61636b000000000000000002 80 00000000000000000000000000000000 00 \
+                00000000000000000000000000000000 00000000 00000002 00000000 80200001  finack0";
+    let address = "fd66:696e:6163:6b00::2".parse().unwrap();
+    assert!(is_local_route(line, address));
+    assert!(!is_local_route(line, "fd66:696e:6163:6b00::3".parse().unwrap()));
+    assert!(!is_local_route(&line.replace(" 80 ", " 40 "), address), "a prefix");
+    assert!(!is_local_route(&line.replace("80200001", "00200001"), address), "not to this host");
+    assert!(!is_local_route("", address));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use finack_core::Instant;
 use finack_core::tcp::State;
-use finack_core::trace::{TraceEvent, TraceId, TraceKind};
+use finack_core::trace::{AppCall, TraceEvent, TraceId, TraceKind};
 
 use super::connection::{ConnectionReport, Follow};
 use super::{NameQuery, Refusal, Report};
@@ -39,13 +39,15 @@ pub struct Collector {
     open: HashMap<TraceId, Follow>,
     /// Connections in TIME-WAIT had to make room: an event of one of those must not pass for a new connection.
     evicted: bool,
+    /// Openings to pass by before it is worth looking for such connections again.
+    patience: usize,
     started: Instant,
 }
 
 impl Collector {
     /// Collects from `started` on.
     pub fn new(started: Instant, limits: Limits) -> Self {
-        Self { limits, report: Report::default(), open: HashMap::new(), evicted: false, started }
+        Self { limits, report: Report::default(), open: HashMap::new(), evicted: false, patience: 0, started }
     }
 
     /// Takes the next event.
@@ -104,18 +106,19 @@ impl Collector {
     }
 
     fn begin(&mut self, id: TraceId, event: &TraceEvent) -> bool {
-        // The end of one that is followed no more opens nothing.
-        if matches!(event.kind, TraceKind::Ended(_)) {
+        // The application lets go of a connection after that has ended, or takes it only then: this opens nothing.
+        let connects = matches!(event.kind, TraceKind::App(AppCall::Connect));
+        if !connects && !matches!(event.kind, TraceKind::State { .. } | TraceKind::Segment(_)) {
             return false;
         }
         // Each connection leaves CLOSED or LISTEN once, with its SYN before.
         let leaves = matches!(event.kind, TraceKind::State { from: State::Closed | State::Listen, .. });
         let syn = matches!(&event.kind, TraceKind::Segment(segment) if segment.flags.syn());
-        if self.open.len() >= self.limits.open && !self.make_room() {
+        if self.open.len() >= self.limits.open && !((leaves || syn || connects) && self.make_room()) {
             self.report.total += u64::from(leaves);
             return false;
         }
-        if self.evicted && !leaves && !syn {
+        if self.evicted && !leaves && !syn && !connects {
             return false;
         }
         let number = self.report.total + 1;
@@ -131,6 +134,11 @@ impl Collector {
 
     /// Ends the following of those that only wait out their TIME-WAIT. False where there is none.
     fn make_room(&mut self) -> bool {
+        // Looking through all of them is no work for every opening.
+        if self.patience > 0 {
+            self.patience -= 1;
+            return false;
+        }
         let waiting = |f: &Follow| f.report.finack_state() == State::TimeWait;
         let mut over: Vec<Follow> = self.open.extract_if(|_, f| waiting(f)).map(|(_, f)| f).collect();
         over.sort_by_key(|f| f.report.number);
@@ -139,6 +147,9 @@ impl Collector {
         for mut follow in over {
             follow.release();
             self.end(follow.report);
+        }
+        if !found {
+            self.patience = self.limits.open / 64;
         }
         found
     }

@@ -250,6 +250,20 @@ fn memory_stays_bounded_whatever_comes() {
 }
 
 #[test]
+fn what_the_application_does_after_the_end_is_no_new_connection() {
+    let mut script = Script::new();
+    for _ in 0..30 {
+        script.open().recv(RST_ACK, 1, 1, 0).event(TraceKind::ResetReceived);
+        script.state(Established, Closed).ended(EndCause::ResetByPeer);
+        // It was reset while it waited to be accepted.
+        script.app(AppCall::Accept).app(AppCall::Close).next_connection();
+    }
+    let report = script.report();
+    assert_eq!((report.total, report.connections.len()), (30, 30));
+    assert_eq!(report.endings.len(), 1, "{:?}", report.endings);
+}
+
+#[test]
 fn time_waits_make_room_for_new_connections() {
     let mut script = Script::with_limits(Limits { connections: 100, open: 5, ..Limits::default() });
     for _ in 0..20 {

@@ -49,7 +49,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
             Ok(accepted) => return Some(accepted),
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return None,
+            Err(_) if listener.local_addr().is_err() => return None,
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -106,7 +106,8 @@ async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
     loop {
         let (len, from) = match socket.recv_from(&mut message).await {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::NetworkDown => return,
+            // The network is down, whatever its device failed with: the same error would come for ever.
+            Err(_) if socket.local_addr().is_err() => return,
             // An ICMP error about an earlier answer: the resolver had closed its socket.
             Err(_) => continue,
         };

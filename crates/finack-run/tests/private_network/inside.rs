@@ -100,6 +100,7 @@ fn hold() {
     let network = crate::network(path()).unwrap();
     let line = "sleep 1000 & echo $!; (setsid sleep 1000 & echo $!); echo $$; exec sleep 1000";
     let mut child = network.spawn(&ProgramCommand::new("sh").args(["-c", line])).unwrap();
+    println!("spawned");
     let _ = child.wait();
 }
 

@@ -157,6 +157,21 @@ fn tcp(packet: &[u8]) -> Option<Segment> {
     })
 }
 
+/// The window scale that a SYN offers (RFC 7323 §2.2).
+fn window_scale(packet: &[u8]) -> u8 {
+    let start = layout(packet).0;
+    let mut options = &packet[start + 20..start + usize::from(packet[start + 12] >> 4) * 4];
+    while let [kind, rest @ ..] = options {
+        options = match (kind, rest) {
+            (1, _) => rest,
+            (3, [3, scale, ..]) => return *scale,
+            (2.., [len, ..]) => &options[usize::from(*len)..],
+            _ => return 0,
+        };
+    }
+    0
+}
+
 fn acknowledged(packet: &[u8]) -> u32 {
     let t = &packet[layout(packet).0..];
     u32::from_be_bytes([t[8], t[9], t[10], t[11]])
@@ -188,17 +203,20 @@ pub(crate) struct Peer {
     /// Bytes to send, and how many have been.
     total: u64,
     sent: u64,
+    /// Of the windows that the program advertises.
+    scale: u8,
 }
 
 /// MSS 1440, window scale 10.
 const OPTIONS: [u8; 8] = [2, 4, 0x05, 0xa0, 1, 3, 3, 10];
 const ISS: u32 = 1000;
-/// Payload of an outgoing unit: 44 segments.
-const UNIT: usize = 1440 * 44;
+/// Payload of an outgoing unit: 20 segments.
+const UNIT: usize = 1440 * 20;
+
 impl Peer {
     /// A peer that takes everything, and sends `total` bytes.
     pub(crate) fn new(total: u64) -> Self {
-        Self { received: 0, intact: true, units: 0, next: 0, total, sent: 0 }
+        Self { received: 0, intact: true, units: 0, next: 0, total, sent: 0, scale: 0 }
     }
 
     pub(crate) fn on_packet(&mut self, packet: &Packet<'_>, device: &mut dyn Device) {
@@ -206,6 +224,7 @@ impl Peer {
         let Some(segment) = tcp(bytes) else { return };
         if segment.flags & SYN != 0 {
             self.next = segment.sequence.wrapping_add(1);
+            self.scale = window_scale(bytes);
             tcp_answer(bytes, ISS, self.next, SYN | ACK, &OPTIONS, Vec::new()).send(device);
             return;
         }
@@ -233,8 +252,10 @@ impl Peer {
 
     fn send_more(&mut self, packet: &[u8], ack: u32, device: &mut dyn Device) {
         let acknowledged = u64::from(ack.wrapping_sub(ISS + 1));
-        // One unit at a time: it just fits the window that Linux starts with.
-        if self.sent < self.total && self.sent <= acknowledged {
+        let t = &packet[layout(packet).0..];
+        let window = usize::from(u16::from_be_bytes([t[14], t[15]])) << self.scale;
+        // One unit at a time, and none that does not fit: nothing is ever sent again here.
+        if self.sent < self.total && self.sent <= acknowledged && window >= UNIT {
             let len = UNIT.min((self.total - self.sent) as usize);
             let data = pattern(self.sent as usize, len);
             let sequence = (ISS + 1).wrapping_add(self.sent as u32);

@@ -58,11 +58,23 @@ fn keeper_of(pid: u32) -> i32 {
         .expect("a keeper")
 }
 
+/// The processes of a finack in the role `hold`, once it knows that its program runs. The output
+/// must stay open as long as they are to run.
+fn held(finack: &mut Child) -> (Vec<i32>, impl Sized + use<>) {
+    let mut lines = BufReader::new(finack.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (mut pids, mut spawned) = (Vec::new(), false);
+    while pids.len() < 3 || !spawned {
+        let line = lines.next().expect("the role's output");
+        pids.extend(line.trim().parse::<i32>());
+        spawned |= line.contains("spawned");
+    }
+    (pids, lines)
+}
+
 #[test]
 fn nothing_outlives_a_finack_that_is_killed() {
     each_finack("hold", |mut finack| {
-        let mut lines = BufReader::new(finack.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let pids: Vec<i32> = lines.by_ref().filter_map(|l| l.trim().parse().ok()).take(3).collect();
+        let (pids, _output) = held(&mut finack);
         let keeper = keeper_of(finack.id());
         assert!(pids.iter().all(|p| runs(*p)) && runs(keeper));
         finack.kill().unwrap();
@@ -76,8 +88,7 @@ fn nothing_outlives_a_finack_that_is_killed() {
 #[test]
 fn the_program_ends_when_the_keeper_is_killed() {
     each_finack("hold", |mut finack| {
-        let mut lines = BufReader::new(finack.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let pids: Vec<i32> = lines.by_ref().filter_map(|l| l.trim().parse().ok()).take(3).collect();
+        let (pids, _output) = held(&mut finack);
         let keeper = Pid::from_raw(keeper_of(finack.id())).unwrap();
         rustix::process::kill_process(keeper, Signal::KILL).unwrap();
         assert!(ends(pids[2]), "the program");

@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use finack_core::device::{Capabilities, Packet};
 use finack_core::stack::{ConnId, ListenerId};
+use finack_core::trace::TraceEvent;
 use finack_core::{Event, Instant, Stack};
 
 use crate::packet::{Body, Opt, Pkt, Tcp, build, flag, parse};
@@ -56,6 +57,8 @@ pub struct Script {
     pub stack: Stack,
     /// Events that the stack reported and nobody took.
     pub events: Vec<Event>,
+    /// What the stack traced.
+    pub trace: Vec<TraceEvent>,
     /// The listener of [`Setup::server`].
     pub listener: Option<ListenerId>,
     setup: Setup,
@@ -93,6 +96,7 @@ impl Script {
         Self {
             stack,
             events: Vec::new(),
+            trace: Vec::new(),
             listener: None,
             setup,
             start,

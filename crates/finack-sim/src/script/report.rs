@@ -34,12 +34,13 @@ impl Script {
     pub(crate) fn drain_trace(&mut self) {
         while let Some(event) = self.stack.poll_trace() {
             let line = match &event.kind {
-                TraceKind::Segment(s) if s.dir == Direction::Out => format!("     ({:?})", s.reason),
-                TraceKind::Segment(_) | TraceKind::App(_) => continue,
-                TraceKind::State { from, to } => format!("     ({from} -> {to})"),
-                kind => format!("     ({kind:?})"),
+                TraceKind::Segment(s) if s.dir == Direction::Out => Some(format!("     ({:?})", s.reason)),
+                TraceKind::Segment(_) | TraceKind::App(_) => None,
+                TraceKind::State { from, to } => Some(format!("     ({from} -> {to})")),
+                kind => Some(format!("     ({kind:?})")),
             };
-            self.note(line);
+            self.trace.push(event);
+            line.into_iter().for_each(|line| self.note(line));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Hosts on a network whose clock, losses and delays one seed decides.
 
+mod gro;
 mod link;
 mod transfer;
 
@@ -30,6 +31,7 @@ struct Host {
     stack: Stack,
     events: Vec<Event>,
     sent: u64,
+    joins: bool,
 }
 
 struct Delivery {
@@ -100,8 +102,13 @@ impl World {
     pub fn host(&mut self, settings: Settings, device: Capabilities) -> HostId {
         let id = HostId(self.hosts.len());
         let stack = self.boot(id, settings, device);
-        self.hosts.push(Host { stack, events: Vec::new(), sent: 0 });
+        self.hosts.push(Host { stack, events: Vec::new(), sent: 0, joins: false });
         id
+    }
+
+    /// From now on the host's device hands over at once what arrives at once, and joins neighbouring segments (GRO).
+    pub fn join_received(&mut self, host: HostId) {
+        self.hosts[host.0].joins = true;
     }
 
     /// The host crashes and comes back: its connections are forgotten, its secret is another.
@@ -280,10 +287,23 @@ impl World {
 
     fn deliver(&mut self, at: Instant) {
         self.now = self.now.max(at);
-        let Some((_, delivery)) = self.in_flight.pop_first() else { return };
+        let Some((_, Delivery { to, bytes })) = self.in_flight.pop_first() else { return };
         let now = self.now;
-        self.hosts[delivery.to.0].stack.handle_packets(now, &[Packet::borrowed(&delivery.bytes)]);
-        self.pump(delivery.to);
+        if self.hosts[to.0].joins {
+            let mut together = vec![bytes];
+            while let Some(next) =
+                self.in_flight.first_entry().filter(|e| e.key().0 == at && e.get().to == to)
+            {
+                together.push(next.remove().bytes);
+            }
+            let joined = gro::join(together);
+            let batch: Vec<Packet<'_>> =
+                joined.iter().map(|(b, meta)| Packet { meta: *meta, ..Packet::borrowed(b) }).collect();
+            self.hosts[to.0].stack.handle_packets(now, &batch);
+        } else {
+            self.hosts[to.0].stack.handle_packets(now, &[Packet::borrowed(&bytes)]);
+        }
+        self.pump(to);
     }
 
     /// Runs for so long.

@@ -103,7 +103,7 @@ impl AfPacketDevice {
             mtu,
             max_unit: if options.offload { MAX_UNIT } else { mtu },
             checksum_tx: true,
-            udp_units: false,
+            udp_units: options.offload && packet_sockets_know_udp_units(),
         };
         let mut link = [0; 12];
         link[..6].copy_from_slice(&options.peer);
@@ -230,6 +230,16 @@ impl Device for AfPacketDevice {
         }
         self.counters
     }
+}
+
+/// Whether this kernel's packet sockets know units of UDP datagrams (Linux 6.2). Older ones refuse
+/// to send them, and drop those that a program sends: there the interface at the other end must
+/// not make any.
+pub fn packet_sockets_know_udp_units() -> bool {
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0_u32));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(2))
 }
 
 /// Opens a packet socket that receives nothing until it is bound.

@@ -7,8 +7,8 @@
 //!
 //! | device | where | units of 64 KiB | checksums |
 //! |---|---|---|---|
-//! | [`TunDevice`] | `/dev/net/tun` | both ways, UDP too on Linux 6.2 | left to the device |
-//! | [`AfPacketDevice`] | one end of a veth pair | both ways | left to the device |
+//! | [`TunDevice`] | `/dev/net/tun` | both ways, of UDP from Linux 6.2 on | left to the device |
+//! | [`AfPacketDevice`] | one end of a veth pair | both ways, of UDP from Linux 6.2 on | left to the device |
 //! | [`MemoryDevice`] | a pair inside the machine | as configured | as configured |
 
 use std::io;
@@ -23,7 +23,7 @@ mod ring;
 mod tun;
 mod vnet;
 
-pub use af_packet::{AfPacketDevice, AfPacketOptions};
+pub use af_packet::{AfPacketDevice, AfPacketOptions, packet_sockets_know_udp_units};
 pub use memory::{MemoryDevice, pair};
 pub use tun::{TunDevice, TunOptions};
 

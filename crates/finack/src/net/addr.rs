@@ -102,6 +102,16 @@ pub(crate) fn first_of<R>(
     Err(last.unwrap_or_else(no_address))
 }
 
+/// An address as a socket made for IPv6 shows it: IPv4 ones as mapped (RFC 4291 2.5.5.2).
+pub(crate) const fn shown(addr: SocketAddr, v6: bool) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v6 => {
+            SocketAddr::V6(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0))
+        }
+        addr => addr,
+    }
+}
+
 /// The list of addresses was empty.
 pub(crate) fn no_address() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "no address was given")

@@ -65,7 +65,7 @@ impl TcpGate {
         let listener = self.listener;
         let accept = |inner: &mut Inner, now| inner.accept(now, listener);
         let (conn, peer) = Wait::new(&self.shard, listener, ACCEPT, accept).await?;
-        Ok((TcpStream::new(Arc::clone(&self.shard), conn), peer))
+        Ok((TcpStream::new(Arc::clone(&self.shard), conn, false), peer))
     }
 }
 

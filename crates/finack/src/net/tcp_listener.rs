@@ -10,7 +10,7 @@ use finack_core::options::{BindOptions, SocketOptions};
 use finack_core::stack::{ConnId, ListenerId};
 
 use super::TcpStream;
-use super::addr::{ToSocketAddrs, first_of};
+use super::addr::{ToSocketAddrs, first_of, shown};
 use crate::host::Net;
 use crate::shard::{ACCEPT, Inner, Shard, Side, Wait};
 
@@ -23,6 +23,8 @@ const BACKLOG: u32 = 1024;
 pub struct TcpListener {
     shard: Arc<Shard>,
     listener: ListenerId,
+    /// Made for IPv6: shows IPv4 peers as mapped addresses.
+    v6: bool,
     /// What accepted connections inherit.
     options: Mutex<SocketOptions>,
 }
@@ -45,8 +47,13 @@ impl Drop for TcpListener {
 }
 
 impl TcpListener {
-    pub(super) const fn new(shard: Arc<Shard>, listener: ListenerId, options: SocketOptions) -> Self {
-        Self { shard, listener, options: Mutex::new(options) }
+    pub(super) const fn new(
+        shard: Arc<Shard>,
+        listener: ListenerId,
+        v6: bool,
+        options: SocketOptions,
+    ) -> Self {
+        Self { shard, listener, v6, options: Mutex::new(options) }
     }
 
     /// Listens at the first of the addresses that can be had in the current network, with SO_REUSEADDR and a
@@ -80,12 +87,12 @@ impl TcpListener {
                 }
                 listener
             })?;
-            Ok(Self::new(Arc::clone(&net.shard), listener, options))
+            Ok(Self::new(Arc::clone(&net.shard), listener, addr.is_ipv6(), options))
         })
     }
 
     fn stream(&self, (conn, peer): (ConnId, SocketAddr)) -> (TcpStream, SocketAddr) {
-        (TcpStream::new(Arc::clone(&self.shard), conn), peer)
+        (TcpStream::new(Arc::clone(&self.shard), conn, self.v6), shown(peer, self.v6))
     }
 
     /// The next connection that is open, and its other end. Any number of tasks may wait here at once.
@@ -111,7 +118,8 @@ impl TcpListener {
     /// # Errors
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| stack.tcp_listener_addr(self.listener))
+        let addr = self.shard.query(|stack, _| stack.tcp_listener_addr(self.listener))?;
+        Ok(shown(addr, self.v6))
     }
 
     /// The options that accepted connections inherit.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use finack_core::options::{BindOptions, SocketOptions};
 use finack_core::stack::BindId;
 
+use super::addr::shown;
 use super::{TcpListener, TcpStream};
 use crate::host::Net;
 use crate::shard::Shard;
@@ -202,7 +203,10 @@ impl TcpSocket {
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self.parts().bind {
-            Some(bind) => self.shard.query(|stack, _| stack.tcp_bound_addr(bind)),
+            Some(bind) => {
+                let addr = self.shard.query(|stack, _| stack.tcp_bound_addr(bind))?;
+                Ok(shown(addr, self.v6))
+            }
             None => Ok(self.unspecified()),
         }
     }
@@ -260,7 +264,7 @@ impl TcpSocket {
             let (bind, options) = (parts.bind, parts.options);
             let conn = self.shard.open(|stack, now| stack.tcp_connect(now, bind, addr, options))?;
             parts.bind = None;
-            TcpStream::new(Arc::clone(&self.shard), conn)
+            TcpStream::new(Arc::clone(&self.shard), conn, self.v6)
         };
         stream.opened().await
     }
@@ -281,6 +285,6 @@ impl TcpSocket {
         let options = parts.options;
         let listener = self.shard.open(|stack, now| stack.tcp_listen(now, bind, backlog, options))?;
         parts.bind = None;
-        Ok(TcpListener::new(Arc::clone(&self.shard), listener, options))
+        Ok(TcpListener::new(Arc::clone(&self.shard), listener, self.v6, options))
     }
 }

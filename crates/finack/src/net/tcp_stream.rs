@@ -15,7 +15,7 @@ use finack_core::tcp::{State, TcpInfo};
 use finack_core::{Error, Instant, Stack};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-use super::addr::{ToSocketAddrs, no_address};
+use super::addr::{ToSocketAddrs, no_address, shown};
 use super::ready::{mask, to_tokio};
 use super::tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::error::to_io;
@@ -35,6 +35,8 @@ const PEEK: RecvFlags = RecvFlags { peek: true, oob: false };
 pub struct TcpStream {
     shard: Arc<Shard>,
     conn: ConnId,
+    /// Made for IPv6: shows IPv4 addresses as mapped ones, as Linux does (RFC 4291 2.5.5.2).
+    v6: bool,
     /// The engine still knows `conn` as ours.
     open: bool,
 }
@@ -69,6 +71,18 @@ fn opened(stack: &mut Stack, conn: ConnId) -> Result<(), Error> {
         State::Closed => Err(Error::ConnectionAborted),
         _ => Ok(()),
     }
+}
+
+/// What the connection is ready for, where that is something of `mask`.
+fn ready_for(stack: &mut Stack, conn: ConnId, mask: CoreReady) -> Result<CoreReady, Error> {
+    let ready = stack.tcp_ready(conn)?;
+    if ready.intersects(mask) {
+        return Ok(ready);
+    }
+    if mask.intersects(CoreReady::WRITABLE) {
+        stack.tcp_await_room(conn)?;
+    }
+    Err(Error::WouldBlock)
 }
 
 /// Writes as much of all slices as fits; what follows a slice is announced, so that no partial segment
@@ -117,8 +131,8 @@ fn recv_all(
 
 impl TcpStream {
     /// The stream of a connection that the engine just gave us.
-    pub(super) const fn new(shard: Arc<Shard>, conn: ConnId) -> Self {
-        Self { shard, conn, open: true }
+    pub(super) const fn new(shard: Arc<Shard>, conn: ConnId, v6: bool) -> Self {
+        Self { shard, conn, v6, open: true }
     }
 
     /// Opens a connection in the current network, trying each address until one answers.
@@ -140,7 +154,7 @@ impl TcpStream {
             let started =
                 net.shard.open(|stack, now| stack.tcp_connect(now, None, addr, SocketOptions::default()));
             let result = match started {
-                Ok(conn) => Self::new(Arc::clone(&net.shard), conn).opened().await,
+                Ok(conn) => Self::new(Arc::clone(&net.shard), conn, addr.is_ipv6()).opened().await,
                 Err(error) => Err(error),
             };
             match result {
@@ -191,7 +205,8 @@ impl TcpStream {
     /// # Errors
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| stack.tcp_local_addr(self.conn))
+        let addr = self.shard.query(|stack, _| stack.tcp_local_addr(self.conn))?;
+        Ok(shown(addr, self.v6))
     }
 
     /// The other end's address.
@@ -199,10 +214,11 @@ impl TcpStream {
     /// # Errors
     /// The connection is not open yet, or is over (`NotConnected`).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| match stack.tcp_state(self.conn)? {
+        let addr = self.shard.query(|stack, _| match stack.tcp_state(self.conn)? {
             State::SynSent | State::Closed => Err(Error::NotConnected),
             _ => stack.tcp_remote_addr(self.conn),
-        })
+        })?;
+        Ok(shown(addr, self.v6))
     }
 
     /// What Linux's `TCP_INFO` tells: state, round trip, windows, counts.
@@ -228,8 +244,7 @@ impl TcpStream {
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         let (conn, mask) = (self.conn, mask(interest));
         let found = Wait::new(&self.shard, conn, mask | CoreReady::ERROR, move |inner: &mut Inner, _| {
-            let ready = inner.stack.tcp_ready(conn)?;
-            if ready.intersects(mask) { Ok(ready) } else { Err(Error::WouldBlock) }
+            ready_for(&mut inner.stack, conn, mask)
         });
         Ok(to_tokio(found.await?, mask))
     }
@@ -252,9 +267,8 @@ impl TcpStream {
 
     fn poll_ready(&self, cx: &mut Context<'_>, side: Side, interest: Interest) -> Poll<io::Result<()>> {
         let mask = mask(interest);
-        self.shard.poll(cx, self.conn, side, |inner, _| {
-            if inner.stack.tcp_ready(self.conn)?.intersects(mask) { Ok(()) } else { Err(Error::WouldBlock) }
-        })
+        self.shard
+            .poll(cx, self.conn, side, |inner, _| ready_for(&mut inner.stack, self.conn, mask).map(drop))
     }
 
     /// Polls [`readable`](Self::readable); only the last task to do so, or to `poll_read`, is woken.

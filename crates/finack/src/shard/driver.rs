@@ -170,7 +170,11 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
         inner.armed = inner.stack.poll_timeout();
         Turn {
             drained,
-            again: !drained || sent == Sent::MoreLeft || inner.armed.is_some_and(|due| due <= now),
+            // The turn after the one in which the device failed ends the driver.
+            again: !drained
+                || sent == Sent::MoreLeft
+                || inner.armed.is_some_and(|due| due <= now)
+                || inner.stopped.is_some(),
             blocked: sent == Sent::DeviceFull,
             deadline: inner.armed.and_then(|due| inner.clock.to_tokio(due)),
         }

@@ -24,6 +24,8 @@ use body::Body;
 
 /// How long a client may take for a request's header, or stay idle between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's header, and of an answer that waits for its reader: both are held for each connection.
+const BUFFER: usize = 64 * 1024;
 /// Bytes hashed between two chances for other connections.
 const HASH_TURN: usize = 16;
 
@@ -52,6 +54,7 @@ where
     });
     hyper::server::conn::http1::Builder::new()
         .half_close(true)
+        .max_buf_size(BUFFER)
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
