@@ -201,7 +201,7 @@ settings! {
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.
     tcp_notsent_lowat, "net.ipv4.tcp_notsent_lowat", 4_294_967_295, 0, 4_294_967_295, "bytes";
-    /// 1: the urgent pointer names the last urgent byte (RFC 9293 MUST-62), 0: the one after it (RFC 6093, Linux).
+    /// 0: the urgent pointer names the byte behind the last urgent one (RFC 9293 MUST-62, Linux); 1: the last urgent byte (RFC 1122).
     tcp_stdurg, "net.ipv4.tcp_stdurg", 0, 0, 1, "";
     /// First local port that is chosen.
     ip_local_port_min, "net.ipv4.ip_local_port_range[0]", 32_768, 1, 65_535, "";
