@@ -5,9 +5,7 @@
 //! - [`explore`]: every order of delivery and every single loss of a small exchange.
 //! - [`hostile`]: mutated and structured random packets, with the memory watched.
 //! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
-//! - [`counting`]: an allocator that counts.
 
-pub mod counting;
 pub mod explore;
 pub mod hostile;
 pub mod packet;

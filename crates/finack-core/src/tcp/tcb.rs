@@ -134,8 +134,6 @@ pub(crate) struct Facts {
     pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
-    /// Nobody was told yet that the error is there.
-    pub(crate) reset_seen: bool,
     /// The application was told that it may not write; it waits for room.
     pub(crate) wants_room: bool,
     /// Waits in the transmit queue of the stack.

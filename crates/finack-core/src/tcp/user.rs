@@ -58,10 +58,8 @@ impl Connection {
         if buf.is_empty() {
             return Ok(0);
         }
-        let mut copied = 0;
-        if self.recv.len() > 0 && !(self.facts.read_shut && self.recv.len() == 0) {
-            copied = self.copy_around_mark(cx, buf, flags.peek);
-        }
+        // An empty queue must not move the urgent mark.
+        let copied = if self.recv.len() > 0 { self.copy_around_mark(cx, buf, flags.peek) } else { 0 };
         if copied > 0 {
             if !flags.peek && self.after_read(cx) {
                 self.ack_now(SendReason::WindowUpdate);
@@ -74,11 +72,7 @@ impl Connection {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        match self.state {
-            State::Closed => Ok(0),
-            State::SynSent | State::SynReceived => Err(Error::WouldBlock),
-            _ => Err(Error::WouldBlock),
-        }
+        if self.state == State::Closed { Ok(0) } else { Err(Error::WouldBlock) }
     }
 
     /// A read stops in front of the urgent byte, and the next one passes over it unless it stays in the stream

@@ -241,7 +241,6 @@ fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) 
 /// The connection failed: the application learns it once, with everything that waits woken.
 pub(crate) fn fail(c: &mut Connection, error: Error) {
     c.error = Some(error);
-    c.facts.reset_seen = true;
     c.announce(Ready(
         Ready::ERROR.0 | Ready::READABLE.0 | Ready::WRITABLE.0 | Ready::READ_CLOSED.0 | Ready::WRITE_CLOSED.0,
     ));

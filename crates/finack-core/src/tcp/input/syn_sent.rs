@@ -112,7 +112,7 @@ fn crossed(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>)
     take_early_data(c, cx, now, segment)
 }
 
-/// Text and FIN of a SYN wait for the handshake's end (RFC 9293 SHLD-... 3.10.7.3): they are dropped here, and
+/// Text and FIN of a SYN wait for the handshake's end (RFC 9293 3.10.7.3): they are dropped here, and
 /// the peer sends them again, unless the handshake has ended with this segment.
 fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     if c.state != State::Established || (segment.payload.bytes.is_empty() && !segment.flags.fin()) {

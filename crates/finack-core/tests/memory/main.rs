@@ -1,15 +1,17 @@
 //! What the engine allocates, counted by the allocator. One test only: the counts are the process's.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod counting;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use counting::{Counting, allocations, live_bytes};
 use finack_core::device::{Capabilities, Packet};
 use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
 use finack_core::stack::{ConnId, ListenerId};
 use finack_core::{Error, Instant, Stack};
 use finack_sim::Setup;
-use finack_sim::counting::{Counting, allocations, live_bytes};
 use finack_sim::packet::v4;
 
 #[global_allocator]

@@ -1,9 +1,5 @@
 //! An allocator that counts, for tests that assert what the engine allocates.
 //!
-//! ```text
-//! #[global_allocator]
-//! static ALLOC: finack_sim::counting::Counting = finack_sim::counting::Counting;
-//! ```
 //! The counts are of the whole process: a test that reads them must be alone in its binary.
 
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -14,15 +10,15 @@ static LIVE: AtomicI64 = AtomicI64::new(0);
 
 /// The system's allocator, counted.
 #[derive(Debug)]
-pub struct Counting;
+pub(crate) struct Counting;
 
 /// How many allocations (and reallocations) were made since the process began.
-pub fn allocations() -> u64 {
+pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Relaxed)
 }
 
 /// How many bytes are allocated now.
-pub fn live_bytes() -> i64 {
+pub(crate) fn live_bytes() -> i64 {
     LIVE.load(Relaxed)
 }
 
