@@ -59,22 +59,54 @@ mod tests {
     use crate::stack::{Config, InterfaceAddress};
     use crate::tcp::State;
 
+    fn host(settings: Settings) -> Stack {
+        let addr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let config = Config {
+            settings,
+            device: Capabilities::plain(1500),
+            addresses: vec![InterfaceAddress { addr, prefix_len: 8 }],
+            routes: vec![],
+            any_address: false,
+            seed: [3; 32],
+        };
+        Stack::new(Instant::ZERO, config)
+    }
+
+    /// Linux's default `tcp_tw_reuse` = 2: within the host an outgoing connection takes over a TIME-WAIT that is old
+    /// enough (`tcp_tw_reuse_delay`), so that the only port there is serves again; 0 never lets it.
+    #[test]
+    fn a_time_wait_within_the_host_is_reused_after_a_second() {
+        for (reuse, later) in [("2", Ok(())), ("0", Err(crate::Error::AddrNotAvailable))] {
+            let mut settings = Settings::default();
+            settings.set("tcp_tw_reuse", reuse).unwrap();
+            settings.set("ip_local_port_range", "5000 5000").unwrap();
+            let mut stack = host(settings);
+            let (now, server) = (Instant::ZERO, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80));
+            let bind = stack.tcp_bind(now, server, BindOptions::default()).unwrap();
+            let listener = stack.tcp_listen(now, bind, 5, SocketOptions::default()).unwrap();
+            let client = stack.tcp_connect(now, None, server, SocketOptions::default()).unwrap();
+            assert!(stack.poll_transmit(now).is_none());
+            let (accepted, _) = stack.tcp_accept(now, listener).unwrap();
+            for conn in [client, accepted] {
+                stack.tcp_close(now, conn).unwrap();
+                assert!(stack.poll_transmit(now).is_none());
+            }
+            assert_eq!(stack.count_by_state()[State::TimeWait as usize].1, 1);
+            let mut connect = |ms| {
+                let now = Instant::from_millis(ms);
+                stack.tcp_connect(now, None, server, SocketOptions::default()).map(|_| ())
+            };
+            assert_eq!(connect(900), Err(crate::Error::AddrNotAvailable), "tcp_tw_reuse {reuse}");
+            assert_eq!(connect(1100), later, "tcp_tw_reuse {reuse}");
+        }
+    }
+
     /// RFC 1122 3.2.1.3 (g): 127/8 never appears outside; a connection from the host to itself works within it.
     #[test]
     fn a_host_connects_to_itself_without_a_packet_outside() {
         let now = Instant::ZERO;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let mut stack = Stack::new(
-            now,
-            Config {
-                settings: Settings::default(),
-                device: Capabilities::plain(1500),
-                addresses: vec![InterfaceAddress { addr: loopback, prefix_len: 8 }],
-                routes: vec![],
-                any_address: false,
-                seed: [3; 32],
-            },
-        );
+        let mut stack = host(Settings::default());
         let server = SocketAddr::new(loopback, 80);
         let bind = stack.tcp_bind(now, server, BindOptions::default()).unwrap();
         let listener = stack.tcp_listen(now, bind, 5, SocketOptions::default()).unwrap();
