@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
         let word = self.word_here();
         let digits = self.defines.get(word).unwrap_or(word);
         let is_hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        if !is_hex || digits.len() % 2 != 0 {
+        if !is_hex || !digits.len().is_multiple_of(2) {
             return Err(self.error(format!("{what}: pairs of hexadecimal digits")));
         }
         if digits.len() / 2 > max {
