@@ -69,6 +69,7 @@ impl Script {
             conn: Some(TraceId(self.id)),
             local: Some(self.local),
             remote: Some(SocketAddr::new("198.18.0.2".parse().unwrap(), port)),
+            packet: None,
             kind,
         });
         self
@@ -129,7 +130,7 @@ impl Script {
             segments: 1,
             urgent: 0,
             options: TcpOptions::default(),
-            reason: SendReason::Retransmission,
+            reason: SendReason::Retransmission(why),
         }))
     }
 
