@@ -149,7 +149,8 @@ impl ConnectionReport {
         let (kind, what, why, rfc) = told.unwrap_or_else(|| self.told_by_segments());
         let time_wait = [Side::Program, Side::Finack].into_iter().find(|s| self.held_time_wait(*s));
         let by = self.brought_about(kind, &story);
-        let (seen_as, advice) = (hint::seen_as(self, kind, by), hint::advice(self, kind, by));
+        let seen_as = hint::seen_as(self, kind, by, &story);
+        let advice = hint::advice(self, kind, by, &story);
         Ending { kind, what, why, rfc, time_wait, by, segment: segment_of(kind), seen_as, advice }
     }
 

@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use finack_core::tcp::State;
 
 use super::format::{bytes, duration, plural, wrap};
-use super::{ConnectionReport, Ending, EndingKind, Note, Party, Report, Side, StateAt};
+use super::{ConnectionReport, Ending, EndingKind, Note, Report, Side, StateAt};
 use crate::plan;
 use crate::services::dns::{Outcome, type_name};
 
@@ -160,7 +160,7 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
             said.push(explanation);
         }
     }
-    hints(&ending, look, said, out);
+    hints(c, &ending, look, said, out);
     if look.ladders
         && let Some(ladder) = &c.ladder
     {
@@ -169,9 +169,10 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
     }
 }
 
-/// What the program saw of an end that was not in order, and who can change what.
-fn hints(ending: &Ending, look: &Look, said: &mut Vec<String>, out: &mut String) {
-    if ending.kind.is_good() && ending.by != Some(Party::Service) {
+/// What the program saw of an end that was not in order or of a service that means ill, and who can change what.
+fn hints(c: &ConnectionReport, ending: &Ending, look: &Look, said: &mut Vec<String>, out: &mut String) {
+    let on_purpose = c.notes.iter().any(|n| matches!(n.note, Note::Service { .. }));
+    if ending.kind.is_good() && !on_purpose {
         return;
     }
     for (label, text) in [("seen as", ending.seen_as), ("advice", ending.advice.as_str())] {
