@@ -3,6 +3,7 @@
 
 mod close;
 mod data;
+mod direct;
 mod events;
 mod icmp;
 mod ip;
