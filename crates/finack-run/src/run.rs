@@ -20,9 +20,9 @@ use crate::namespace::{
     SignalForwarding, SpawnError, exit_code,
 };
 use crate::plan;
-use crate::report::{Collector, Limits, Report};
+use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
-use crate::services::dns::{Forwarder, Names, ResolvConf};
+use crate::services::dns::{Forwarder, NameServer, ResolvConf};
 use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
@@ -183,8 +183,9 @@ async fn carry(
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
     let collector = Rc::clone(&watch.collector);
-    let names = Names::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
-    services::start(&net, &names).await.map_err(own("finack's services can't be started"))?;
+    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
+    let note = watch.take_note(&net);
+    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
@@ -228,6 +229,20 @@ impl Watch {
             }
         });
         Self { collector, changed }
+    }
+
+    /// What takes notes of connections from gateway and services.
+    fn take_note(&self, net: &Net) -> TakeNote {
+        let (net, into) = (net.clone(), Rc::clone(&self.collector));
+        Rc::new(move |finack_end, program_end, note| {
+            let mut collector = into.borrow_mut();
+            // What the stack traced until now comes before it.
+            while let Some(event) = net.poll_trace() {
+                collector.observe(&event);
+            }
+            collector.advance_to(net.now());
+            collector.note(finack_end, program_end, note);
+        })
     }
 
     /// Waits until every connection is over, but not for long.

@@ -13,9 +13,11 @@ use finack::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 
-use super::dns::{self, Answered, Names, Transport};
+use super::dns::{self, Answered, NameServer, Transport};
 use super::hello::{self, Visitor};
+use super::serve;
 use crate::plan;
+use crate::report::TakeNote;
 
 /// How long a listener that can accept nothing now (no memory, too many connections) waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -26,7 +28,7 @@ const DATAGRAM: usize = 4096;
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, names: &Rc<Names>) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, names: &Rc<NameServer>, note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
@@ -38,11 +40,12 @@ pub(crate) async fn start(net: &Net, names: &Rc<Names>) -> io::Result<()> {
         let socket = UdpSocket::bind_on(net, at).await?;
         spawn_local(serve_names_over_udp(socket, Rc::clone(names)));
     }
-    Ok(())
+    serve::small(net).await?;
+    serve::misbehaving(net, &note).await
 }
 
 /// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+pub(super) async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
             Ok(accepted) => return Some(accepted),
@@ -88,7 +91,7 @@ fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-async fn serve_names_over_tcp(listener: TcpListener, names: Rc<Names>) {
+async fn serve_names_over_tcp(listener: TcpListener, names: Rc<NameServer>) {
     while let Some((stream, _)) = accept(&listener).await {
         let names = Rc::clone(&names);
         spawn_local(async move {
@@ -98,7 +101,7 @@ async fn serve_names_over_tcp(listener: TcpListener, names: Rc<Names>) {
     }
 }
 
-async fn serve_names_over_udp(socket: UdpSocket, names: Rc<Names>) {
+async fn serve_names_over_udp(socket: UdpSocket, names: Rc<NameServer>) {
     let socket = Rc::new(socket);
     let mut message = vec![0; DATAGRAM];
     loop {

@@ -1,6 +1,6 @@
 //! DNS (RFC 1035) for `*.finack` and the addresses behind it, over UDP and TCP.
 //!
-//! Names elsewhere are asked of the host's name servers by a [`Forwarder`]. Without one they are answered with NXDOMAIN:
+//! NameServer elsewhere are asked of the host's name servers by a [`Forwarder`]. Without one they are answered with NXDOMAIN:
 //! then there is no way out of this network, and of all answers this is the one that makes every resolver library give
 //! up at once and say that the name is not known. (REFUSED and SERVFAIL are tried again, and then reported as a passing
 //! failure.)
@@ -14,7 +14,7 @@ mod tests;
 
 pub use forward::Forwarder;
 pub use resolv_conf::ResolvConf;
-pub use server::{Answered, Names, serve_stream};
+pub use server::{Answered, NameServer, serve_stream};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -20,18 +20,18 @@ const IDLE: Duration = Duration::from_secs(10);
 const AT_A_TIME: usize = 16;
 
 /// Answers questions and tells of each.
-pub struct Names {
+pub struct NameServer {
     forwarder: Option<Rc<Forwarder>>,
     seen: Box<dyn Fn(&Answer)>,
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for NameServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names").field("forwarder", &self.forwarder).finish_non_exhaustive()
+        f.debug_struct("NameServer").field("forwarder", &self.forwarder).finish_non_exhaustive()
     }
 }
 
-impl Names {
+impl NameServer {
     /// Names of this network, and with a `forwarder` those outside; `seen` is told of each answer.
     pub fn new(forwarder: Option<Rc<Forwarder>>, seen: impl Fn(&Answer) + 'static) -> Rc<Self> {
         Rc::new(Self { forwarder, seen: Box::new(seen) })
@@ -84,7 +84,7 @@ impl fmt::Debug for Answered {
 ///
 /// # Errors
 /// What reading or writing answers; the peer's going away between two messages is none.
-pub async fn serve_stream<S>(stream: S, names: Rc<Names>) -> io::Result<()>
+pub async fn serve_stream<S>(stream: S, names: Rc<NameServer>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + 'static,
 {

@@ -77,7 +77,7 @@ fn ptr_names_the_address() {
         HELLO_V6.octets().iter().rev().map(|b| format!("{:x}.{:x}.", b & 15, b >> 4)).collect();
     let ptr = ask(&format!("{nibbles}ip6.arpa"), rtype::PTR);
     assert!(ptr.message.ends_with(b"\x05hello\x06finack\0"));
-    assert_eq!(ask("7.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
+    assert_eq!(ask("8.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
     assert_eq!(ask("7.2.0.192.in-addr.arpa", rtype::PTR).outcome, Outcome::Outside);
     assert_eq!(ask("80.0.18.198.in-addr.arpa", rtype::A).outcome, Outcome::NoData);
 }
@@ -175,7 +175,7 @@ async fn a_stream_carries_many_questions_each_after_its_length() {
     let (mut client, server) = tokio::io::duplex(4096);
     let asked = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&asked);
-    let names = Names::new(None, move |a| seen.borrow_mut().push(a.name.clone()));
+    let names = NameServer::new(None, move |a| seen.borrow_mut().push(a.name.clone()));
     let client = async {
         for _ in 0..2 {
             let wire = query("hello.finack", rtype::A, None);
