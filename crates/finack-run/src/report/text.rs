@@ -253,10 +253,16 @@ fn line(c: &ConnectionReport, look: &Look, out: &mut String) {
         ending.kind,
     );
     if !ending.kind.is_good() {
-        for part in wrap(&format!("{}: {} [{}]", ending.what, ending.why, ending.rfc), look.columns() - 8) {
+        for part in wrap(&in_one(&ending), look.columns() - 8) {
             let _ = writeln!(out, "        {DIM}{part}{DIM:#}");
         }
     }
+}
+
+/// What happened, why, and where that is written.
+fn in_one(ending: &Ending) -> String {
+    let why = if ending.why.is_empty() { String::new() } else { format!(": {}", ending.why) };
+    format!("{}{why} [{}]", ending.what, ending.rfc)
 }
 
 /// Many connections, counted by where they went and how they ended.
@@ -267,7 +273,7 @@ fn groups(report: &Report, look: &Look, out: &mut String) {
         let group = groups.entry((c.finack, ending.kind)).or_insert_with(|| (0, String::new()));
         group.0 += 1;
         if !ending.kind.is_good() && group.1.is_empty() {
-            group.1 = format!("#{}: {}: {} [{}]", c.number, ending.what, ending.why, ending.rfc);
+            group.1 = format!("#{}: {}", c.number, in_one(&ending));
         }
     }
     for ((finack, kind), (count, example)) in groups {
