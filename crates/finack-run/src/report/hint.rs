@@ -68,6 +68,9 @@ pub(super) fn advice(c: &ConnectionReport, kind: EndingKind, by: Option<Party>, 
             EndingKind::LostOutside | EndingKind::Unreachable | EndingKind::Unanswered,
             Some(Party::Outside),
         ) => "the network between this host and the other end; the program can only try again".to_owned(),
+        (EndingKind::Unreachable, Some(Party::Finack)) => {
+            "the program's user: what the run lets out is set by its flags (`finack run --help`)".to_owned()
+        }
         (EndingKind::ResetByProgram, _) if c.held_established() && !c.program_sent_fin() => {
             "the program: read to the end, or shut down its sending side and wait for EOF, before it closes"
                 .to_owned()
