@@ -33,8 +33,8 @@ const PEEK: RecvFlags = RecvFlags { peek: true, oob: false };
 /// with unread data (RFC 1122 4.2.2.13) or a linger time of zero the connection is reset instead.
 /// [`close`](Self::close) does the same and can wait for the end.
 pub struct TcpStream {
-    shard: Arc<Shard>,
-    conn: ConnId,
+    pub(super) shard: Arc<Shard>,
+    pub(super) conn: ConnId,
     /// Made for IPv6: shows IPv4 addresses as mapped ones, as Linux does (RFC 4291 2.5.5.2).
     v6: bool,
     /// The engine still knows `conn` as ours.
