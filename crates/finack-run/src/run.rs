@@ -22,6 +22,8 @@ use crate::namespace::{
 use crate::plan;
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
+use crate::services::dns::{Forwarder, NameServer, ResolvConf};
+use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
 const TRACE_RING: usize = 16_384;
@@ -123,7 +125,10 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// No private network can be made here, or the program can't be started in it.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
-    let mut network = Network::create(&network_config(&config)).map_err(RunError::Namespace)?;
+    let told = Warnings::default();
+    let forwarder = Forwarder::of_host(told.clone());
+    let mut network =
+        Network::create(&network_config(&config, &forwarder.conf())).map_err(RunError::Namespace)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -133,8 +138,9 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, &config))?;
+    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, &config, forwarder))?;
     let mut warnings = network.warnings().to_vec();
+    warnings.extend(told.take());
     warnings
         .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
@@ -144,7 +150,7 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     Ok(RunOutcome { status, report, warnings })
 }
 
-fn network_config(config: &RunConfig) -> NetworkConfig {
+fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     NetworkConfig {
         ipv4: Some(Addresses {
             program: plan::PROGRAM_V4,
@@ -159,7 +165,7 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
         default_route: false,
         mtu: config.mtu,
         device: config.device,
-        resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
+        resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
         ..NetworkConfig::default()
     }
 }
@@ -168,6 +174,7 @@ async fn carry(
     network: &Network,
     device: Box<dyn Device>,
     config: &RunConfig,
+    forwarder: Rc<Forwarder>,
 ) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
     for (addr, prefix) in plan::our_addresses() {
@@ -175,11 +182,10 @@ async fn carry(
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
-    let names = Rc::clone(&watch.collector);
+    let collector = Rc::clone(&watch.collector);
+    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
     let note = watch.take_note(&net);
-    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)), note)
-        .await
-        .map_err(own("finack's services can't be started"))?;
+    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
