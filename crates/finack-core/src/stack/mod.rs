@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod fast_open;
 mod fingerprint;
 mod gate;
 mod hold;
@@ -270,6 +271,7 @@ impl Stack {
                 secrets,
                 budget: Budget { used: 0, limit },
                 next_trace_id: 0,
+                cookies: Default::default(),
             },
         }
     }
@@ -394,6 +396,7 @@ impl Stack {
             + self.ports.memory()
             + self.wheel.memory()
             + self.cx.pool.memory()
+            + self.cx.cookies.memory()
             + self.cx.tracer.memory()
             + self.ip.memory()
             + self.udp.memory()

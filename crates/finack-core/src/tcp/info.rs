@@ -20,6 +20,7 @@ impl Connection {
             snd_mss: u32::from(self.mss),
             rcv_mss: u32::from(self.rcv_mss),
             timestamps: self.agreed.timestamps,
+            syn_data: self.facts.early_data,
             sack: self.agreed.sack,
             window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),
             rto: self.rto(cx),
@@ -53,8 +54,9 @@ impl Connection {
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
     pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
         let buffer = window::within_budget(self.rcv_buf, cx);
-        let window = window::initial(buffer, our_mss).min(MAX_UNSCALED);
-        self.rcv_edge = self.rcv_edge.max(1 + Pos::from(window));
+        // A SYN,ACK that is sent again, after segments with scaled windows (RFC 7413), takes nothing back either.
+        let window = window::initial(buffer, our_mss).max(self.rcv_wnd()).min(MAX_UNSCALED);
+        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt() + Pos::from(window));
         window as u16
     }
 

@@ -4,6 +4,7 @@ mod congestion;
 pub(crate) mod cookie;
 pub(crate) mod embryo;
 pub(crate) mod emit;
+pub(crate) mod fast_open;
 mod info;
 pub(crate) mod input;
 pub(crate) mod iss;
@@ -53,6 +54,8 @@ pub struct TcpInfo {
     pub sack: bool,
     /// The peer's window scale and ours, where scaling is in use.
     pub window_scale: Option<(u8, u8)>,
+    /// Data came with the SYN and counted: acknowledged by the SYN,ACK, or taken from the peer's SYN (RFC 7413).
+    pub syn_data: bool,
     /// Retransmission time-out.
     pub rto: Duration,
     /// Smoothed round trip; zero before the first sample.

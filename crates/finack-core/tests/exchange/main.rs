@@ -6,6 +6,7 @@ mod close;
 mod data;
 mod direct;
 mod events;
+mod fast_open;
 mod icmp;
 mod ip;
 mod itself;
