@@ -3,6 +3,7 @@
 mod fingerprint;
 mod hold;
 mod icmp;
+mod info;
 mod ip_input;
 mod loopback;
 mod passive;
@@ -16,6 +17,7 @@ mod transmit;
 mod udp;
 
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -45,6 +45,13 @@ impl Connection {
             delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
             backoff: u32::from(self.backoff),
             probes: u32::from(self.probes),
+            path_mtu: self.path_mtu,
+            sacked: self.rtx.sacked(),
+            lost: self.rtx.lost(),
+            rcv_buf: self.rcv_buf,
+            since_sent: now.since(self.last_send_at),
+            since_received: now.since(self.last_recv_at),
+            since_data_received: now.since(self.ack.data_at),
             time_in_state: now.since(self.state_since),
             age: now.since(self.created_at),
         }
