@@ -133,8 +133,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, &config))?;
+    let sockets = network.take_sockets();
+    let (status, report, failed, unseen) = local.block_on(&runtime, carry(&network, device, sockets, &config))?;
     let mut warnings = network.warnings().to_vec();
+    warnings.extend(unseen.map(|error| format!("`finack ss` can't see this run: {error}")));
     warnings
         .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.

@@ -61,6 +61,8 @@ pub struct TcpInfo {
     pub rttvar: Duration,
     /// Least round trip seen.
     pub min_rtt: Duration,
+    /// Name of the congestion control, as `ss` has it.
+    pub congestion: &'static str,
     /// Congestion window.
     pub cwnd: u64,
     /// Slow start threshold; `u64::MAX` before the first loss.
