@@ -15,12 +15,13 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
+use crate::control::Control;
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
-    SignalForwarding, SpawnError, exit_code,
+    ProgramSockets, SignalForwarding, SpawnError, exit_code,
 };
 use crate::plan;
-use crate::report::{Collector, Limits, Report};
+use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
@@ -169,8 +170,9 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
+    sockets: Option<ProgramSockets>,
     config: &RunConfig,
-) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
+) -> Result<(ExitStatus, Report, Option<io::Error>, Option<io::Error>), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
@@ -178,10 +180,13 @@ async fn carry(
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
     let names = Rc::clone(&watch.collector);
-    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)))
+    let note = watch.take_note(&net);
+    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)), note)
         .await
         .map_err(own("finack's services can't be started"))?;
 
+    let words = std::iter::once(&config.program).chain(&config.args).cloned();
+    let control = Control::start(&net, Rc::clone(&watch.collector), sockets, words);
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
@@ -189,7 +194,7 @@ async fn carry(
     watch.settle().await;
     drop(forwarding);
     let failed = net.stopped();
-    Ok((status, watch.finish(&net), failed))
+    Ok((status, watch.finish(&net), failed, control.err()))
 }
 
 /// Whether a terminal controls this process, wherever its streams lead: then a shell waits for it to be stopped along
@@ -224,6 +229,20 @@ impl Watch {
             }
         });
         Self { collector, changed }
+    }
+
+    /// What takes notes of connections from gateway and services.
+    fn take_note(&self, net: &Net) -> TakeNote {
+        let (net, into) = (net.clone(), Rc::clone(&self.collector));
+        Rc::new(move |finack_end, program_end, note| {
+            let mut collector = into.borrow_mut();
+            // What the stack traced until now comes before it.
+            while let Some(event) = net.poll_trace() {
+                collector.observe(&event);
+            }
+            collector.advance_to(net.now());
+            collector.note(finack_end, program_end, note);
+        })
     }
 
     /// Waits until every connection is over, but not for long.

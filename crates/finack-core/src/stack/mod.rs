@@ -40,7 +40,7 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Wheel;
-use crate::trace::{DropReason, TraceEvent, TraceKind};
+use crate::trace::{DropReason, PacketId, TraceEvent, TraceKind};
 use crate::udp::Udp;
 use tables::{Bind, Token};
 use transmit::Emission;
@@ -276,8 +276,11 @@ impl Stack {
     /// Takes received packets, in order. A packet that makes no sense is dropped and counted, never an error.
     pub fn handle_packets(&mut self, now: Instant, packets: &[Packet<'_>]) {
         for packet in packets {
+            let number = packet.meta.number;
+            self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
             self.ip_input(now, packet);
         }
+        self.cx.tracer.packet = None;
     }
 
     /// Does what is due at `now`.

@@ -1,6 +1,7 @@
 //! One stack against a scripted peer: each test is an exchange of packets and shows one requirement.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod capture;
 mod close;
 mod data;
 mod events;
