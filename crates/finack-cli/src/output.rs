@@ -31,7 +31,7 @@ pub(crate) fn usage_error(error: &clap::Error) -> ExitCode {
         return finish(error.print());
     }
     if error.kind() == clap::error::ErrorKind::MissingSubcommand {
-        return fail(2, "a command is missing: run, demo, check, sysctl; `finack --help` lists them all");
+        return fail(2, "a command is missing: run, demo, ss, check, sysctl; `finack --help` lists them all");
     }
     fail(2, &one_line(&error.render().to_string()))
 }

@@ -135,7 +135,8 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     })?;
     let local = LocalSet::new();
     let sockets = network.take_sockets();
-    let (status, report, failed, unseen) = local.block_on(&runtime, carry(&network, device, sockets, &config))?;
+    let (status, report, failed, unseen) =
+        local.block_on(&runtime, carry(&network, device, sockets, &config))?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(unseen.map(|error| format!("`finack ss` can't see this run: {error}")));
     warnings

@@ -38,6 +38,7 @@ pub fn find() -> Found {
                 if let Answer::Run(run) = answer {
                     about = Some(run);
                 }
+                Ok(())
             };
             match ask(directory, pid, Show::Run, &mut each) {
                 Ok(()) => found.runs.extend(about.map(|run| FoundRun {
@@ -63,11 +64,11 @@ impl Found {
 }
 
 impl FoundRun {
-    /// Asks, and gives every line of the answer to `each` as it comes.
+    /// Asks, and gives every line of the answer to `each` as it comes, until that fails.
     ///
     /// # Errors
-    /// The run ended meanwhile, did not answer in time, or says that it can't.
-    pub fn ask(&self, show: Show, each: &mut dyn FnMut(Answer)) -> io::Result<()> {
+    /// Of `each`; the run ended meanwhile, did not answer in time, or says that it can't.
+    pub fn ask(&self, show: Show, each: &mut dyn FnMut(Answer) -> io::Result<()>) -> io::Result<()> {
         let directory = self.directories.get(self.directory).ok_or(io::ErrorKind::NotFound)?;
         ask(directory, self.run.pid, show, each)
     }
@@ -77,7 +78,12 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
-fn ask(directory: &Directory, pid: u32, show: Show, each: &mut dyn FnMut(Answer)) -> io::Result<()> {
+fn ask(
+    directory: &Directory,
+    pid: u32,
+    show: Show,
+    each: &mut dyn FnMut(Answer) -> io::Result<()>,
+) -> io::Result<()> {
     let stream = UnixStream::connect(directory.address(pid))?;
     // A socket that somebody else listens at is not to be believed.
     let server = rustix::net::sockopt::socket_peercred(&stream)?.uid.as_raw();
@@ -100,7 +106,7 @@ fn ask(directory: &Directory, pid: u32, show: Show, each: &mut dyn FnMut(Answer)
         match serde_json::from_slice(&line).map_err(io::Error::other)? {
             Answer::Done {} => return Ok(()),
             Answer::Error(error) => return Err(io::Error::other(error)),
-            answer => each(answer),
+            answer => each(answer)?,
         }
     }
 }

@@ -77,12 +77,21 @@ impl Directory {
         PathBuf::from(format!("/proc/self/fd/{}/{pid}{SUFFIX}", self.fd.as_raw_fd()))
     }
 
+    /// Keeps others from the socket, should the directory ever let them in.
+    pub(super) fn close_to_others(&self, pid: u32) -> io::Result<()> {
+        Ok(rustix::fs::chmodat(
+            &self.fd,
+            format!("{pid}{SUFFIX}"),
+            Mode::RUSR | Mode::WUSR,
+            AtFlags::empty(),
+        )?)
+    }
+
     /// The processes that have a socket here, or had one.
     pub(super) fn pids(&self) -> Vec<u32> {
         let Ok(entries) = rustix::fs::Dir::read_from(&self.fd) else { return Vec::new() };
         let number = |name: &std::ffi::CStr| name.to_str().ok()?.strip_suffix(SUFFIX)?.parse().ok();
-        let mut pids: Vec<u32> =
-            entries.flatten().filter_map(|e| number(e.file_name())).take(MOST).collect();
+        let mut pids: Vec<u32> = entries.flatten().filter_map(|e| number(e.file_name())).take(MOST).collect();
         pids.sort_unstable();
         pids
     }
@@ -213,7 +222,8 @@ mod tests {
     fn a_directory_that_somebody_prepared_is_refused() {
         let tmp = Scratch::new("prepared");
         let place = tmp.0.join(format!("finack-{}", own_uid()));
-        let create = || Directory::create_in(own_uid(), None, &tmp.0).map(|d| d.path).map_err(|e| e.to_string());
+        let create =
+            || Directory::create_in(own_uid(), None, &tmp.0).map(|d| d.path).map_err(|e| e.to_string());
         fs::create_dir(&place).unwrap();
         mode(&place, 0o755);
         assert_eq!(create(), Err(format!("{}: others may enter it: chmod it to 0700", place.display())));

@@ -149,7 +149,12 @@ impl Sources {
             inode: (s.inode != 0).then_some(s.inode),
             cookie: Some(s.cookie),
             memory: s.memory,
-            info: s.tcp_info.map(|raw| Info::of_kernel(&raw, s.congestion)),
+            // A listener's says nothing.
+            info: s
+                .tcp_info
+                .as_deref()
+                .filter(|_| s.peer.is_some())
+                .map(|raw| Info::of_kernel(raw, s.congestion.clone())),
             peer_name: s.peer.and_then(|peer| name_of(peer.ip())),
             ..Socket::new(protocol, s.state, s.local, s.peer)
         };
@@ -159,7 +164,8 @@ impl Sources {
             let other = self.net.tcp_socket(peer, s.local);
             row.time_in_state = self.time_in_state(&s, other.as_ref()).map(seconds);
             if details {
-                row.other = other.map(|other| Box::new(self.finack_end(other, true)));
+                row.other =
+                    other.map(|other| Box::new(Socket { other: None, ..self.finack_end(other, true) }));
             }
         }
         row
@@ -205,7 +211,7 @@ impl Sources {
             inferred: true,
             time_in_state: time,
             peer_name: name_of(peer.ip()),
-            other: details.then(|| Box::new(self.finack_end(s, true))),
+            other: details.then(|| Box::new(Socket { other: None, ..self.finack_end(s, true) })),
             ..Socket::new(Protocol::Tcp, state, local, Some(peer))
         })
     }

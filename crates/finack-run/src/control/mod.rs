@@ -61,6 +61,7 @@ impl Control {
         let pid = std::process::id();
         directory.remove_if_refused(pid);
         let listener = UnixListener::bind(directory.address(pid))?;
+        directory.close_to_others(pid)?;
         let sources = Sources::new(net.clone(), collector, kernel);
         let about = About { command: command.take(ARGUMENTS).map(shown).collect(), began: Instant::now() };
         let task = tokio::task::spawn_local(server::serve(listener, about, sources));

@@ -268,6 +268,8 @@ pub struct Count {
     pub sockets: u64,
     /// Seconds that the one of them has been in the state that has been longest, of those that this is known of.
     pub longest: f64,
+    /// How many have sent something twice or more without an answer.
+    pub unanswered: u64,
 }
 
 impl Summary {
@@ -279,6 +281,8 @@ impl Summary {
         let states = if end == End::Program { &mut self.program } else { &mut self.finack };
         let count = states.entry(socket.state).or_default();
         count.sockets += 1;
+        let repeats = |timer: &Timer| timer.name == TimerName::On && timer.retries >= 2;
+        count.unanswered += u64::from(socket.timer.as_ref().is_some_and(repeats));
         count.longest = count.longest.max(socket.time_in_state.unwrap_or(0.0));
     }
 }

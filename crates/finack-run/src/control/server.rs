@@ -16,6 +16,8 @@ use super::protocol::{Answer, MAX_REQUEST, PROTOCOL, Request, Run, Show, Socket}
 const CLIENTS: usize = 8;
 /// How long a client may take to ask, or to read a slice of its answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of a request that makes no sense which are read nevertheless.
+const TOO_MUCH: u64 = 1 << 20;
 /// Before the next attempt where no descriptor is left for a client.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,7 +62,10 @@ fn may_ask(stream: &UnixStream) -> bool {
 async fn answer(mut lines: Lines, about: &About, sources: &Sources) -> io::Result<()> {
     let request = match lines.request().await? {
         Ok(request) => request,
-        Err(what) => return lines.send(&Answer::Error(what)).await,
+        Err(what) => {
+            lines.send(&Answer::Error(what)).await?;
+            return lines.drain().await;
+        }
     };
     lines.send(&Answer::Run(about.run())).await?;
     let result = match request.show {
@@ -131,6 +136,13 @@ impl Lines {
 
     async fn send(&mut self, answer: &Answer) -> io::Result<()> {
         timeout(PATIENCE, self.stream.write_all(&line(answer))).await?
+    }
+
+    /// Reads on for a while: closing a socket with something unread would take the answer away from the client.
+    async fn drain(&mut self) -> io::Result<()> {
+        let mut rest = (&mut self.stream).take(TOO_MUCH);
+        timeout(PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await??;
+        Ok(())
     }
 
     /// A slice of a list, after which the run goes on.

@@ -106,7 +106,8 @@ impl ProgramSockets {
             Transport::Tcp => libc::IPPROTO_TCP,
             Transport::Udp => libc::IPPROTO_UDP,
         };
-        let wanted = if details { [INFO, CONGESTION, MEMORY].map(|a| 1 << (a - 1)).iter().sum() } else { 0_u8 };
+        let wanted =
+            if details { [INFO, CONGESTION, MEMORY].map(|a| 1 << (a - 1)).iter().sum() } else { 0_u8 };
         // `struct nlmsghdr`, then `struct inet_diag_req_v2` with all states and no particular socket.
         let mut request = Vec::with_capacity(HEADER + 56);
         request.extend_from_slice(&(HEADER as u32 + 56).to_ne_bytes());
@@ -151,7 +152,9 @@ impl ProgramSockets {
     }
 
     fn messages(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(KernelSocket)) -> io::Result<()> {
-        while let (Some(len), Some(kind), Some(sequence)) = (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8)) {
+        while let (Some(len), Some(kind), Some(sequence)) =
+            (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8))
+        {
             let len = len as usize;
             let Some(body) = bytes.get(HEADER..len) else { break };
             if sequence == self.sequence {
