@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cmd::check::main(&args),
         Command::Ss(args) => cmd::ss::main(&args),
         Command::Sysctl(args) => cmd::sysctl::main(&args),
+        Command::Services(args) => cmd::services::main(&args),
         Command::Completions(args) => cmd::completions::main(&args),
         Command::Man => cmd::man::main(),
         Command::DemoClient => cmd::demo_client::main(),

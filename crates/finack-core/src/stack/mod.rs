@@ -1,6 +1,7 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
 mod fingerprint;
+mod gate;
 mod hold;
 mod icmp;
 mod info;
@@ -9,6 +10,7 @@ mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;
+mod tcp_direct;
 mod tcp_icmp;
 mod tcp_input;
 mod tcp_open;
@@ -16,6 +18,7 @@ mod time_wait;
 mod transmit;
 mod udp;
 
+pub use crate::udp::Gate;
 pub use hold::{Incoming, IncomingId, Refusal};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
