@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Setting, command, finack, have, settings, skip, texts};
+use support::{Setting, command, have, settings, skip, texts};
 
 /// How long a socket may take to come into its state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -191,7 +191,7 @@ fn a_run_is_its_users_and_roots_alone() {
     let ask = |uid: &str| {
         let mut nc = Command::new("setpriv");
         nc.args(["--reuid", uid, "--regid", uid, "--clear-groups", "--", "nc", "-U", &socket]);
-        let mut child = nc.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let child = nc.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.as_ref().unwrap().write_all(b"{\"protocol\":1,\"show\":\"run\"}\n");
         texts(&child.wait_with_output().unwrap()).0
     };
@@ -238,8 +238,34 @@ fn a_wrong_filter_is_told() {
     // Flags may stand behind the filter, as in ss.
     let output = command(setting).args(["ss", "state", "all", "-n"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    // A run ends without a trace of its socket.
-    let quiet = finack(setting, &["run", "--quiet"], &["true"]);
-    assert!(quiet.status.success());
-    assert_eq!(texts(&quiet).1, "");
+}
+
+/// The program may ask too: it is the same user, and what it sees is its own.
+#[test]
+fn the_program_sees_its_own_run() {
+    for setting in settings() {
+        let ask = format!("{} ss -s", support::binary().display());
+        let (stdout, _) = support::run_script(setting, &ask);
+        assert!(stdout.starts_with("finack run ") && stdout.contains("\nUDP "), "{setting}\n{stdout}");
+    }
+}
+
+/// Where no socket can stand, the program runs all the same, and finack says what `ss` will not see.
+#[test]
+fn a_run_without_a_place_for_its_socket_goes_on() {
+    let Some(&setting) = settings().iter().find(|s| !s.ordinary) else { return };
+    let (_, stderr) = support::run(setting, &["true"]);
+    assert!(!stderr.contains("finack ss"), "{stderr}");
+    // A user whose place somebody else has.
+    let place = "/tmp/finack-65533";
+    std::fs::create_dir_all(place).unwrap();
+    let program = ["--reuid", "65533", "--regid", "65533", "--clear-groups", "--"];
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(program).arg(support::binary()).args(["run", "--device", "veth", "--", "echo", "done"]);
+    let output = setpriv.env_remove("XDG_RUNTIME_DIR").output().unwrap();
+    std::fs::remove_dir(place).unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(stdout, "done\n", "{stderr}");
+    let line = format!("finack: `finack ss` can't see this run: {place}: it belongs to user 0: remove it\n");
+    assert!(stderr.contains(&line), "{stderr}");
 }
