@@ -15,14 +15,16 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
-use crate::control::Control;
+use crate::control;
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
-    ProgramSockets, SignalForwarding, SpawnError, exit_code,
+    SignalForwarding, SpawnError, exit_code,
 };
 use crate::plan;
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
+use crate::services::dns::{Forwarder, NameServer, ResolvConf};
+use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
 const TRACE_RING: usize = 16_384;
@@ -124,7 +126,10 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// No private network can be made here, or the program can't be started in it.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
-    let mut network = Network::create(&network_config(&config)).map_err(RunError::Namespace)?;
+    let told = Warnings::default();
+    let forwarder = Forwarder::of_host(told.clone());
+    let mut network =
+        Network::create(&network_config(&config, &forwarder.conf())).map_err(RunError::Namespace)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -134,11 +139,11 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let sockets = network.take_sockets();
-    let (status, report, failed, unseen) =
-        local.block_on(&runtime, carry(&network, device, sockets, &config))?;
+    let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
+    let (status, report, failed) =
+        local.block_on(&runtime, carry(&network, device, seen, &config, forwarder))?;
     let mut warnings = network.warnings().to_vec();
-    warnings.extend(unseen.map(|error| format!("`finack ss` can't see this run: {error}")));
+    warnings.extend(told.take());
     warnings
         .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
@@ -148,7 +153,7 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     Ok(RunOutcome { status, report, warnings })
 }
 
-fn network_config(config: &RunConfig) -> NetworkConfig {
+fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     NetworkConfig {
         ipv4: Some(Addresses {
             program: plan::PROGRAM_V4,
@@ -163,7 +168,7 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
         default_route: false,
         mtu: config.mtu,
         device: config.device,
-        resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
+        resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
         ..NetworkConfig::default()
     }
 }
@@ -171,31 +176,31 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
-    sockets: Option<ProgramSockets>,
+    seen: control::Plan,
     config: &RunConfig,
-) -> Result<(ExitStatus, Report, Option<io::Error>, Option<io::Error>), RunError> {
+    forwarder: Rc<Forwarder>,
+) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
-    let names = Rc::clone(&watch.collector);
+    let collector = Rc::clone(&watch.collector);
+    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
     let note = watch.take_note(&net);
-    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)), note)
-        .await
-        .map_err(own("finack's services can't be started"))?;
+    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
     let words = std::iter::once(&config.program).chain(&config.args).cloned();
-    let control = Control::start(&net, Rc::clone(&watch.collector), sockets, words);
+    let control = seen.start(&net, Rc::clone(&watch.collector), words);
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
     watch.settle().await;
-    drop(forwarding);
+    drop((forwarding, control));
     let failed = net.stopped();
-    Ok((status, watch.finish(&net), failed, control.err()))
+    Ok((status, watch.finish(&net), failed))
 }
 
 /// Whether a terminal controls this process, wherever its streams lead: then a shell waits for it to be stopped along

@@ -30,6 +30,7 @@ pub use info::Info;
 
 use crate::namespace::ProgramSockets;
 use crate::report::Collector;
+use crate::warnings::Warnings;
 use directory::Directory;
 use list::Sources;
 use server::About;
@@ -45,28 +46,44 @@ pub(crate) struct Control {
     task: JoinHandle<()>,
 }
 
-impl Control {
-    /// Listens, on the present `LocalSet`.
-    ///
-    /// # Errors
-    /// There is no place for a socket that only this user can use.
+/// What a control socket needs of a run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the program's kernel says of its sockets.
+    pub(crate) sockets: Option<ProgramSockets>,
+    /// Takes the line where there can be no socket.
+    pub(crate) told: Warnings,
+}
+
+impl Plan {
+    /// Listens, on the present `LocalSet`. Where there is no place for a socket that only this user can use, the run
+    /// goes on without.
     pub(crate) fn start(
+        self,
         net: &Net,
         collector: Rc<RefCell<Collector>>,
-        kernel: Option<ProgramSockets>,
         command: impl Iterator<Item = OsString>,
-    ) -> io::Result<Self> {
-        let directory = Directory::create()?;
-        directory.sweep();
-        let pid = std::process::id();
-        directory.remove_if_refused(pid);
-        let listener = UnixListener::bind(directory.address(pid))?;
-        directory.close_to_others(pid)?;
-        let sources = Sources::new(net.clone(), collector, kernel);
+    ) -> Option<Control> {
         let about = About { command: command.take(ARGUMENTS).map(shown).collect(), began: Instant::now() };
-        let task = tokio::task::spawn_local(server::serve(listener, about, sources));
-        Ok(Self { directory, task })
+        let sources = Sources::new(net.clone(), collector, self.sockets);
+        listen()
+            .map(|(directory, listener)| {
+                let task = tokio::task::spawn_local(server::serve(listener, about, sources));
+                Control { directory, task }
+            })
+            .inspect_err(|error| self.told.add(format!("`finack ss` can't see this run: {error}")))
+            .ok()
     }
+}
+
+fn listen() -> io::Result<(Directory, UnixListener)> {
+    let directory = Directory::create()?;
+    directory.sweep();
+    let pid = std::process::id();
+    directory.remove_if_refused(pid);
+    let listener = UnixListener::bind(directory.address(pid))?;
+    directory.close_to_others(pid)?;
+    Ok((directory, listener))
 }
 
 impl Drop for Control {
