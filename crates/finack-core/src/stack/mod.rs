@@ -5,6 +5,7 @@ mod fingerprint;
 mod gate;
 mod hold;
 mod icmp;
+mod info;
 mod ip_input;
 mod loopback;
 mod passive;
@@ -20,6 +21,7 @@ mod udp;
 
 pub use crate::udp::Gate;
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,6 +1,6 @@
 //! `tcp_info`: what a connection says of itself.
 
-use super::congestion::Control;
+use super::congestion::{Control, Controller};
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use super::{TcpInfo, window};
@@ -27,6 +27,9 @@ impl Connection {
             srtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
+            congestion: match &self.congestion {
+                Controller::NewReno(_) => "reno",
+            },
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),
@@ -46,6 +49,13 @@ impl Connection {
             delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
             backoff: u32::from(self.backoff),
             probes: u32::from(self.probes),
+            path_mtu: self.path_mtu,
+            sacked: self.rtx.sacked(),
+            lost: self.rtx.lost(),
+            rcv_buf: self.rcv_buf,
+            since_sent: now.since(self.last_send_at),
+            since_received: now.since(self.last_recv_at),
+            since_data_received: now.since(self.ack.data_at),
             time_in_state: now.since(self.state_since),
             age: now.since(self.created_at),
         }

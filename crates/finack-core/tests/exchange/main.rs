@@ -11,6 +11,7 @@ mod icmp;
 mod ip;
 mod itself;
 mod keepalive;
+mod list;
 mod listen;
 mod nagle;
 mod open;
