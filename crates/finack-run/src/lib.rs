@@ -2,6 +2,7 @@
 //! connections.
 
 pub mod check;
+pub mod control;
 pub mod namespace;
 pub mod plan;
 pub mod report;

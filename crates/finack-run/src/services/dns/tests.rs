@@ -197,3 +197,20 @@ async fn a_stream_carries_many_questions_each_after_its_length() {
     served.unwrap();
     assert_eq!(*asked.borrow(), ["hello.finack", "hello.finack"]);
 }
+
+#[test]
+fn what_is_cut_short_is_whole_over_tcp() {
+    // RFC 1035 4.2.1, RFC 7766 5: TC, and then the same question over TCP.
+    for edns in [None, Some(4096)] {
+        let wire = query("truncated-dns.FINACK", rtype::A, edns);
+        let cut = answer(&wire, Transport::Udp).unwrap();
+        assert_eq!((rcode(&cut), &counts(&cut)[..3], cut.outcome), (0, &[1, 0, 0][..], Outcome::CutShort));
+        assert_eq!(cut.message[2] & 2, 2, "TC");
+        let whole = answer(&wire, Transport::Tcp).unwrap();
+        assert_eq!((counts(&whole)[1], whole.message[2] & 2, whole.outcome), (1, 0, Outcome::Found));
+    }
+    let cut = cut_short(&query("hello.finack", rtype::A, None)).unwrap();
+    assert_eq!((counts(&cut), cut.message[2] & 2), ([1, 0, 0, 0], 2));
+    assert_eq!(cut_short(b"too short"), None);
+    assert_eq!(rcode(&cut_short(&[0; 12]).unwrap()), message::FORMERR);
+}
