@@ -16,6 +16,38 @@ pub enum Profile {
     Rfc,
 }
 
+/// Which algorithm decides how much may be out (TCP_CONGESTION, `net.ipv4.tcp_congestion_control`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Congestion {
+    /// NewReno (RFC 5681, RFC 6582).
+    Reno,
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), Linux's default.
+    #[default]
+    Cubic,
+}
+
+impl Congestion {
+    /// Every one of them, by Linux's name.
+    pub const NAMES: &'static [&'static str] = &["cubic", "reno"];
+
+    /// By Linux's name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "reno" => Some(Self::Reno),
+            "cubic" => Some(Self::Cubic),
+            _ => None,
+        }
+    }
+
+    /// Linux's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reno => "reno",
+            Self::Cubic => "cubic",
+        }
+    }
+}
+
 /// One setting as a person sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -94,6 +126,8 @@ macro_rules! settings {
         pub struct Settings {
             /// Where Linux and the RFCs differ.
             pub profile: Profile,
+            /// Congestion control of connections that name none (`net.ipv4.tcp_congestion_control`).
+            pub congestion: Congestion,
             /// Keys of fast open cookies (`net.ipv4.tcp_fastopen_key`): the one in use, and one that is still accepted.
             /// Without one the cookies' key is drawn from the seed.
             pub fast_open_keys: [Option<[u8; 16]>; 2],
@@ -102,7 +136,7 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { profile: Profile::Linux, fast_open_keys: [None; 2], $($field: $default,)+ }
+                Self { profile: Profile::Linux, congestion: Congestion::default(), fast_open_keys: [None; 2], $($field: $default,)+ }
             }
         }
 
@@ -260,6 +294,13 @@ impl Settings {
                     });
                 }
             };
+            return Ok(());
+        }
+        if matches!(dotted.as_str(), "net.ipv4.tcp_congestion_control" | "tcp_congestion_control") {
+            let name = "net.ipv4.tcp_congestion_control";
+            let unknown =
+                || SettingError::NotAChoice { name, value: value.into(), choices: Congestion::NAMES };
+            self.congestion = Congestion::named(value.trim()).ok_or_else(unknown)?;
             return Ok(());
         }
         if matches!(dotted.as_str(), "net.ipv4.tcp_fastopen_key" | "tcp_fastopen_key") {
