@@ -14,7 +14,7 @@ mod tcp_stream;
 mod udp;
 
 pub use addr::ToSocketAddrs;
-pub use tcp_gate::{Opening, TcpGate};
+pub use tcp_gate::{Answered, Opening, TcpGate};
 pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
