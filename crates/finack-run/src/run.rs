@@ -20,7 +20,7 @@ use crate::namespace::{
     SignalForwarding, SpawnError, exit_code,
 };
 use crate::plan;
-use crate::report::{Collector, Limits, Report};
+use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
@@ -176,7 +176,8 @@ async fn carry(
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
     let names = Rc::clone(&watch.collector);
-    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)))
+    let note = watch.take_note(&net);
+    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)), note)
         .await
         .map_err(own("finack's services can't be started"))?;
 
@@ -222,6 +223,20 @@ impl Watch {
             }
         });
         Self { collector, changed }
+    }
+
+    /// What takes notes of connections from gateway and services.
+    fn take_note(&self, net: &Net) -> TakeNote {
+        let (net, into) = (net.clone(), Rc::clone(&self.collector));
+        Rc::new(move |finack_end, program_end, note| {
+            let mut collector = into.borrow_mut();
+            // What the stack traced until now comes before it.
+            while let Some(event) = net.poll_trace() {
+                collector.observe(&event);
+            }
+            collector.advance_to(net.now());
+            collector.note(finack_end, program_end, note);
+        })
     }
 
     /// Waits until every connection is over, but not for long.

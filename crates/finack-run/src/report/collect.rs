@@ -1,12 +1,14 @@
 //! Takes trace events as they come, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
 use finack_core::Instant;
 use finack_core::tcp::State;
 use finack_core::trace::{AppCall, TraceEvent, TraceId, TraceKind};
 
 use super::connection::{ConnectionReport, Follow};
+use super::note::Note;
 use super::{NameQuery, Refusal, Report};
 use crate::services::dns::Answer;
 
@@ -31,12 +33,24 @@ impl Default for Limits {
     }
 }
 
+/// Where a connection is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Open(TraceId),
+    /// At this place of the report's connections, which are sorted only at the end.
+    Kept(usize),
+}
+
 /// Collects a report.
 #[derive(Clone, Debug)]
 pub struct Collector {
     limits: Limits,
     report: Report,
     open: HashMap<TraceId, Follow>,
+    /// Where the last connection with a pair of addresses is: finack's end, then the program's.
+    places: HashMap<(SocketAddr, SocketAddr), Place>,
+    /// The time of the notes to come: that of the last event, or what was said since.
+    now: Instant,
     /// Connections in TIME-WAIT had to make room: an event of one of those must not pass for a new connection.
     evicted: bool,
     /// Openings to pass by before it is worth looking for such connections again.
@@ -47,11 +61,21 @@ pub struct Collector {
 impl Collector {
     /// Collects from `started` on.
     pub fn new(started: Instant, limits: Limits) -> Self {
-        Self { limits, report: Report::default(), open: HashMap::new(), evicted: false, patience: 0, started }
+        Self {
+            limits,
+            report: Report::default(),
+            open: HashMap::new(),
+            places: HashMap::new(),
+            now: started,
+            evicted: false,
+            patience: 0,
+            started,
+        }
     }
 
     /// Takes the next event.
     pub fn observe(&mut self, event: &TraceEvent) {
+        self.now = event.at;
         match &event.kind {
             TraceKind::Lost(count) => self.report.lost_events += count,
             TraceKind::Dropped { reason, .. } => *self.report.drops.entry(*reason).or_default() += 1,
@@ -69,7 +93,47 @@ impl Collector {
         if matches!(event.kind, TraceKind::Ended(_))
             && let Some(follow) = self.open.remove(&id)
         {
-            self.end(follow.report);
+            self.end(follow.report, Some(id));
+        }
+    }
+
+    /// Says what time it is, for the notes that come next.
+    pub fn advance_to(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Notes what finack's own parts know of the connection between finack's end and the program's: the last one with
+    /// these addresses, whether it is over or not. Events that belong before it should have been observed before.
+    ///
+    /// Where there is none it is kept for the address that the program tried. A few notes are kept of each connection,
+    /// and of each other address as many kinds as [`Limits::kinds`] has room for; those beyond are dropped.
+    pub fn note(&mut self, finack_end: SocketAddr, program_end: SocketAddr, note: Note) {
+        let at = self.now;
+        match self.places.get(&pair(finack_end, program_end)) {
+            Some(Place::Open(id)) => {
+                if let Some(follow) = self.open.get_mut(id) {
+                    follow.report.take_note(at, note);
+                }
+            }
+            Some(&Place::Kept(index)) => {
+                let Some(connection) = self.report.connections.get_mut(index) else { return };
+                let before = connection.ending().kind;
+                connection.take_note(at, note);
+                let after = connection.ending().kind;
+                if before != after {
+                    let count = self.report.endings.entry(before).or_default();
+                    *count = count.saturating_sub(1);
+                    self.report.endings.retain(|_, count| *count > 0);
+                    *self.report.endings.entry(after).or_default() += 1;
+                }
+            }
+            None => {
+                let key = (canonical(finack_end), note.to_string());
+                let notes = &mut self.report.stray_notes;
+                if notes.len() < self.limits.kinds || notes.contains_key(&key) {
+                    *notes.entry(key).or_default() += 1;
+                }
+            }
         }
     }
 
@@ -94,11 +158,13 @@ impl Collector {
 
     /// Ends the collection.
     pub fn finish(mut self, now: Instant) -> Report {
+        // Places in the report are of no more use.
+        self.places.clear();
         let mut left: Vec<Follow> = self.open.drain().map(|(_, follow)| follow).collect();
         left.sort_by_key(|f| f.report.number);
         for mut follow in left {
             follow.release();
-            self.end(follow.report);
+            self.end(follow.report, None);
         }
         self.report.connections.sort_by_key(|c| c.number);
         self.report.elapsed = now.since(self.started);
@@ -128,6 +194,7 @@ impl Collector {
         if number == self.limits.ladders as u64 + 1 {
             self.drop_ladders();
         }
+        self.places.insert(pair(follow.report.finack, follow.report.program), Place::Open(id));
         self.open.insert(id, follow);
         true
     }
@@ -140,13 +207,13 @@ impl Collector {
             return false;
         }
         let waiting = |f: &Follow| f.report.finack_state() == State::TimeWait;
-        let mut over: Vec<Follow> = self.open.extract_if(|_, f| waiting(f)).map(|(_, f)| f).collect();
-        over.sort_by_key(|f| f.report.number);
+        let mut over: Vec<(TraceId, Follow)> = self.open.extract_if(|_, f| waiting(f)).collect();
+        over.sort_by_key(|(_, f)| f.report.number);
         self.evicted |= !over.is_empty();
         let found = !over.is_empty();
-        for mut follow in over {
+        for (id, mut follow) in over {
             follow.release();
-            self.end(follow.report);
+            self.end(follow.report, Some(id));
         }
         if !found {
             self.patience = self.limits.open / 64;
@@ -163,14 +230,24 @@ impl Collector {
         }
     }
 
-    fn end(&mut self, connection: ConnectionReport) {
+    /// Counts a connection, and keeps it where there is room. `id` is by what it was followed until now.
+    fn end(&mut self, connection: ConnectionReport, id: Option<TraceId>) {
+        let ends = pair(connection.finack, connection.program);
         let report = &mut self.report;
         *report.endings.entry(connection.ending().kind).or_default() += 1;
         *report.by_state.entry(connection.finack_state()).or_default() += 1;
         report.from_program += connection.from_program.acknowledged;
         report.to_program += connection.to_program.acknowledged;
         report.retransmitted += connection.retransmits.values().sum::<u64>();
-        if report.connections.len() < self.limits.connections {
+        let keep = report.connections.len() < self.limits.connections;
+        // Another one may have these addresses by now.
+        let is_last = id.is_some_and(|id| self.places.get(&ends) == Some(&Place::Open(id)));
+        if is_last && keep {
+            self.places.insert(ends, Place::Kept(report.connections.len()));
+        } else if is_last {
+            self.places.remove(&ends);
+        }
+        if keep {
             report.connections.push(connection);
         }
     }
@@ -184,4 +261,14 @@ impl Collector {
             }
         }
     }
+}
+
+/// The addresses of a connection as `places` knows them.
+fn pair(finack_end: SocketAddr, program_end: SocketAddr) -> (SocketAddr, SocketAddr) {
+    (canonical(finack_end), canonical(program_end))
+}
+
+/// An IPv4 address that a socket of both families shows as IPv6 is the same address.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

@@ -13,11 +13,14 @@ use finack_core::trace::{
 
 use super::Side;
 use super::ladder::{Ladder, NoteFor};
+use super::note::{Note, NoteAt};
 use super::peer::PeerModel;
 use super::seq::Line;
 
 /// State changes kept of each side; a connection has no more than ten unless its events are lost.
 const MAX_STATES: usize = 16;
+/// Notes kept; a connection has no more than five of different meaning.
+const MAX_NOTES: usize = 8;
 /// Closing moves kept.
 const MAX_CLOSES: usize = 6;
 
@@ -104,6 +107,8 @@ pub struct ConnectionReport {
     pub icmp: Option<(finack_core::Error, bool)>,
     /// What finack's side of the application did to close.
     pub app_close: Option<AppCall>,
+    /// What finack's own parts know of it, in order.
+    pub notes: Vec<NoteAt>,
     /// The exchange of segments, where it was kept.
     pub ladder: Option<Ladder>,
 }
@@ -154,6 +159,7 @@ impl Follow {
                 unacknowledged_at_reset: None,
                 icmp: None,
                 app_close: None,
+                notes: Vec::new(),
                 ladder: (rows > 0).then(|| Ladder::new(rows)),
             },
             ours: Line::default(),
@@ -374,6 +380,14 @@ impl ConnectionReport {
             Side::Finack => &self.finack_states,
         };
         states.iter().any(|s| s.state == State::TimeWait)
+    }
+
+    /// Takes a note; what is beyond the bound is dropped.
+    pub(super) fn take_note(&mut self, at: Instant, note: Note) {
+        if self.notes.len() < MAX_NOTES {
+            self.note(NoteFor::Last, || note.to_string());
+            self.notes.push(NoteAt { at, note });
+        }
     }
 
     fn note(&mut self, about: NoteFor, text: impl FnOnce() -> String) {

@@ -1,12 +1,15 @@
 //! How a connection ended and why, in words for people who never read an RFC, with the section for those who did.
 
+mod noted;
+
 use std::fmt;
 
 use finack_core::tcp::State;
 use finack_core::trace::{EndCause, ResetReason};
 
 use super::format::bytes;
-use super::{ConnectionReport, How, Side};
+use super::note::Story;
+use super::{ConnectionReport, How, Side, hint};
 
 /// The ways in which a connection can end, coarse enough to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,10 +23,16 @@ pub enum EndingKind {
     ResetByProgram,
     /// finack sent a RST.
     ResetByFinack,
+    /// The other end of the host's connection sent a RST, which finack passed on.
+    ResetOutside,
+    /// The host's connection broke, which finack passed on as a RST.
+    LostOutside,
     /// Nobody answered for too long.
     TimedOut,
     /// ICMP said that it cannot go on.
     Unreachable,
+    /// The SYN got no answer, because the outside gave none or a service means it so.
+    Unanswered,
     /// finack gave it up before it was open.
     GivenUp,
     /// Closed in one direction or closing when the run ended.
@@ -42,8 +51,11 @@ impl EndingKind {
             Self::Refused => "refused",
             Self::ResetByProgram => "reset-by-program",
             Self::ResetByFinack => "reset-by-finack",
+            Self::ResetOutside => "reset-outside",
+            Self::LostOutside => "lost-outside",
             Self::TimedOut => "timed-out",
             Self::Unreachable => "unreachable",
+            Self::Unanswered => "unanswered",
             Self::GivenUp => "given-up",
             Self::Closing => "closing",
             Self::StillOpen => "still-open",
@@ -64,13 +76,45 @@ impl fmt::Display for EndingKind {
             Self::Refused => "refused",
             Self::ResetByProgram => "reset by the program",
             Self::ResetByFinack => "reset by finack",
+            Self::ResetOutside => "reset from outside",
+            Self::LostOutside => "lost outside",
             Self::TimedOut => "timed out",
             Self::Unreachable => "unreachable",
+            Self::Unanswered => "unanswered",
             Self::GivenUp => "given up while opening",
             Self::Closing => "still closing",
             Self::StillOpen => "still open",
             Self::NeverOpen => "never open",
         })
+    }
+}
+
+/// Who brought an end about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Party {
+    /// The program, or the kernel that speaks for it.
+    Program,
+    /// finack itself.
+    Finack,
+    /// One of finack's services, on purpose.
+    Service,
+    /// The other end of the host's connection, or the network on the way to it.
+    Outside,
+    /// The private network.
+    Network,
+}
+
+impl Party {
+    /// Stable name for machines.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Finack => "finack",
+            Self::Service => "service",
+            Self::Outside => "outside",
+            Self::Network => "network",
+        }
     }
 }
 
@@ -87,12 +131,31 @@ pub struct Ending {
     pub rfc: &'static str,
     /// Which end waits out TIME-WAIT.
     pub time_wait: Option<Side>,
+    /// Who brought it about: whoever closed first, reset, refused or did not answer. `None` where nobody did yet.
+    pub by: Option<Party>,
+    /// By which segment the program was told: `FIN`, `RST` or `ICMP`; `None` where nothing told it.
+    pub segment: Option<&'static str>,
+    /// What the program will have seen of it; empty where it is not affected.
+    pub seen_as: &'static str,
+    /// Who can change what; empty where there is nothing to be changed.
+    pub advice: String,
 }
 
 impl ConnectionReport {
     /// How it ended.
     pub fn ending(&self) -> Ending {
-        let (kind, what, why, rfc) = match self.cause {
+        let story = Story::of(&self.notes);
+        let told = self.told_by_notes(&story);
+        let (kind, what, why, rfc) = told.unwrap_or_else(|| self.told_by_segments());
+        let time_wait = [Side::Program, Side::Finack].into_iter().find(|s| self.held_time_wait(*s));
+        let by = self.brought_about(kind, &story);
+        let (seen_as, advice) = (hint::seen_as(self, kind, by), hint::advice(self, kind, by));
+        Ending { kind, what, why, rfc, time_wait, by, segment: segment_of(kind), seen_as, advice }
+    }
+
+    /// What the segments and events alone tell.
+    fn told_by_segments(&self) -> Told {
+        match self.cause {
             Some(EndCause::ResetByPeer) => self.reset_by_program(),
             Some(EndCause::ResetByUs(reason)) => self.reset_by_finack(reason),
             Some(EndCause::TimedOut) => self.timed_out(),
@@ -101,9 +164,42 @@ impl ConnectionReport {
             Some(EndCause::Dropped) => given_up(),
             Some(EndCause::Closed | EndCause::Reopened) => self.in_order(),
             _ => self.unfinished(),
+        }
+    }
+
+    fn brought_about(&self, kind: EndingKind, story: &Story<'_>) -> Option<Party> {
+        let finacks = if story.service.is_some() {
+            Party::Service
+        } else if story.other.is_some() || story.failed.is_some() {
+            Party::Outside
+        } else {
+            Party::Finack
         };
-        let time_wait = [Side::Program, Side::Finack].into_iter().find(|s| self.held_time_wait(*s));
-        Ending { kind, what, why, rfc, time_wait }
+        match kind {
+            EndingKind::InOrder | EndingKind::Closing => Some(match self.closed_first()?.side {
+                Side::Program => Party::Program,
+                Side::Finack => finacks,
+            }),
+            EndingKind::Refused if self.opened_by == Some(Side::Finack) => Some(Party::Program),
+            EndingKind::ResetByProgram | EndingKind::TimedOut => Some(Party::Program),
+            EndingKind::ResetByFinack if story.service.is_none() => Some(Party::Finack),
+            EndingKind::Unreachable if finacks == Party::Finack => Some(Party::Network),
+            EndingKind::StillOpen | EndingKind::NeverOpen => story.service.map(|_| Party::Service),
+            _ => Some(finacks),
+        }
+    }
+
+    /// finack's end of the connection in a sentence: who stands behind it.
+    fn far(&self) -> String {
+        let story = Story::of(&self.notes);
+        story.service.map(|(name, _)| name.to_owned()).or_else(|| story.outsider()).unwrap_or("finack".into())
+    }
+
+    fn name_of(&self, side: Side) -> String {
+        match side {
+            Side::Program => side.as_str().to_owned(),
+            Side::Finack => self.far(),
+        }
     }
 
     fn has(&self, side: Side, how: How) -> bool {
@@ -119,7 +215,7 @@ impl ConnectionReport {
         let what = if self.went_through(State::Closing) {
             "both sides closed at the same time: their FINs crossed".to_owned()
         } else {
-            format!("{} closed first (FIN), then {} (FIN)", first.as_str(), first.other().as_str())
+            format!("{} closed first (FIN), then {} (FIN)", self.name_of(first), self.name_of(first.other()))
         };
         let lost = self.to_program.sent - self.to_program.acknowledged.min(self.to_program.sent);
         let mut why = if lost == 0 {
@@ -241,6 +337,20 @@ impl ConnectionReport {
             ),
         };
         (kind, what.to_owned(), why.to_owned(), "RFC 9293 3.6")
+    }
+}
+
+/// The segment that tells the program of such an end.
+const fn segment_of(kind: EndingKind) -> Option<&'static str> {
+    match kind {
+        EndingKind::InOrder | EndingKind::Closing => Some("FIN"),
+        EndingKind::Refused
+        | EndingKind::ResetByProgram
+        | EndingKind::ResetByFinack
+        | EndingKind::ResetOutside
+        | EndingKind::LostOutside => Some("RST"),
+        EndingKind::Unreachable => Some("ICMP"),
+        _ => None,
     }
 }
 

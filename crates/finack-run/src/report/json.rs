@@ -1,8 +1,9 @@
 //! The report for programs: one JSON document, whose shape is versioned by `schema`.
 
+use finack_core::stack::Refusal;
 use serde_json::{Value, json};
 
-use super::{ConnectionReport, Flow, How, Report, Side, StateAt};
+use super::{ConnectionReport, Flow, How, Note, NoteAt, Outside, Party, Report, Side, StateAt};
 use crate::plan;
 use crate::services::dns::type_name;
 
@@ -33,6 +34,9 @@ pub fn document(report: &Report) -> Value {
         "connections": report.connections.iter().map(connection).collect::<Vec<_>>(),
         "refusals": report.refusals.iter().map(|(r, n)| json!({
             "target": r.target.to_string(), "reason": r.reason.as_str(), "count": n,
+        })).collect::<Vec<_>>(),
+        "notes": report.stray_notes.iter().map(|((target, note), n)| json!({
+            "target": target.to_string(), "note": note, "count": n,
         })).collect::<Vec<_>>(),
         "names": report.names.iter().map(|(q, n)| json!({
             "name": q.name, "type": type_name(q.qtype), "outcome": q.outcome.to_string(), "count": n,
@@ -68,6 +72,7 @@ fn connection(c: &ConnectionReport) -> Value {
         "drops": c.drops.iter().map(|(r, n)| json!({
             "reason": r.as_str(), "count": n,
         })).collect::<Vec<_>>(),
+        "notes": c.notes.iter().map(|n| note(c, n)).collect::<Vec<_>>(),
         "ending": {
             "kind": ending.kind.key(),
             "what": ending.what,
@@ -75,8 +80,35 @@ fn connection(c: &ConnectionReport) -> Value {
             "section": ending.rfc,
             "reset_reason": c.reset_sent.map(|r| r.as_str()),
             "time_wait": ending.time_wait.map(side),
+            "by": ending.by.map(Party::key),
+            "segment": ending.segment,
+            "seen_as": ending.seen_as,
+            "advice": ending.advice,
         },
     })
+}
+
+/// A note: `kind` says which, the rest is its own.
+fn note(c: &ConnectionReport, noted: &NoteAt) -> Value {
+    let mut value = match &noted.note {
+        Note::Service { name, does } => json!({ "kind": "service", "name": name, "does": does }),
+        Note::Outside(outside) => match outside {
+            Outside::Connected { to } => json!({ "kind": "connected", "to": to.to_string() }),
+            Outside::Accepted { from } => json!({ "kind": "accepted", "from": from.to_string() }),
+            Outside::Failed { error, answered } => json!({
+                "kind": "failed", "error": error, "answered": match answered {
+                    Refusal::Reset => "RST",
+                    Refusal::Unreachable(_) => "ICMP",
+                    Refusal::Silence => "nothing",
+                },
+            }),
+            Outside::PeerClosed => json!({ "kind": "peer-closed" }),
+            Outside::PeerReset => json!({ "kind": "peer-reset" }),
+            Outside::Lost(error) => json!({ "kind": "lost", "error": error }),
+        },
+    };
+    value["at"] = json!(noted.at.since(c.first).as_secs_f64());
+    value
 }
 
 fn side(side: Side) -> &'static str {

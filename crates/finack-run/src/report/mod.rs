@@ -7,8 +7,10 @@ mod collect;
 mod connection;
 mod ending;
 mod format;
+mod hint;
 pub mod json;
 mod ladder;
+mod note;
 mod peer;
 mod seq;
 #[cfg(test)]
@@ -19,8 +21,10 @@ pub mod text;
 
 pub use collect::{Collector, Limits};
 pub use connection::{Close, ConnectionReport, Flow, How, StateAt};
-pub use ending::{Ending, EndingKind};
+pub use ending::{Ending, EndingKind, Party};
 pub use ladder::{Ladder, Row, Segment};
+pub(crate) use note::TakeNote;
+pub use note::{Note, NoteAt, Outside};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -97,6 +101,9 @@ pub struct Report {
     pub retransmitted: u64,
     /// RSTs sent for no connection, and how often.
     pub refusals: BTreeMap<Refusal, u64>,
+    /// What finack's own parts told of what is no connection (a datagram's flow, a SYN that was not followed), by the
+    /// address that the program tried, and how often.
+    pub stray_notes: BTreeMap<(SocketAddr, String), u64>,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<DropReason, u64>,
     /// Questions to the name server, and how often.

@@ -57,18 +57,30 @@ impl Script {
         self
     }
 
+    /// A new connection between the ends of the one before.
+    pub(super) fn open_again(&mut self) -> &mut Self {
+        self.id += 20_000;
+        self
+    }
+
+    /// finack's end and the program's.
+    pub(super) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let port = 40_000 + u16::try_from(self.id % 20_000).unwrap();
+        (self.local, SocketAddr::new("198.18.0.2".parse().unwrap(), port))
+    }
+
     pub(super) fn wait(&mut self, micros: u64) -> &mut Self {
         self.micros += micros;
         self
     }
 
     pub(super) fn event(&mut self, kind: TraceKind) -> &mut Self {
-        let port = 40_000 + u16::try_from(self.id % 20_000).unwrap();
+        let (local, remote) = self.ends();
         self.collector.observe(&TraceEvent {
             at: Instant::from_micros(self.micros),
             conn: Some(TraceId(self.id)),
-            local: Some(self.local),
-            remote: Some(SocketAddr::new("198.18.0.2".parse().unwrap(), port)),
+            local: Some(local),
+            remote: Some(remote),
             kind,
         });
         self

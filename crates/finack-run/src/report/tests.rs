@@ -288,3 +288,138 @@ fn the_json_document_holds_what_the_text_tells() {
         serde_json::to_string_pretty(&document).unwrap().replace(env!("CARGO_PKG_VERSION"), "VERSION")
     );
 }
+
+/// A note about the connection that the script is at.
+fn note(script: &mut Script, note: Note) {
+    let (finack, program) = script.ends();
+    script.collector.note(finack, program, note);
+}
+
+fn outside(script: &mut Script, what: Outside) {
+    note(script, Note::Outside(what));
+}
+
+fn server() -> Outside {
+    Outside::Connected { to: "192.0.2.1:80".parse().unwrap() }
+}
+
+#[test]
+fn a_reset_from_outside_is_told_as_the_servers() {
+    let mut script = Script::new();
+    script.recv(SYN, 0, 0, 0).state(Listen, SynReceived);
+    outside(&mut script, server());
+    script.send(SYN_ACK, 0, 1, 0).recv(ACK, 1, 1, 0).state(SynReceived, Established).request();
+    outside(&mut script, Outside::PeerReset);
+    script.app(AppCall::Abort).reset(ResetReason::Abort);
+    let report = script.report();
+    let ending = only(&report).ending();
+    assert_eq!(ending.kind, EndingKind::ResetOutside);
+    assert_eq!(ending.what, "the server 192.0.2.1:80 reset it (RST, ECONNRESET); finack passed the RST on");
+    assert_eq!((ending.by, ending.segment), (Some(Party::Outside), Some("RST")));
+    assert!(ending.seen_as.contains("ECONNRESET once"), "{ending:?}");
+    assert!(ending.advice.starts_with("the server's side"), "{ending:?}");
+    assert_eq!(report.endings[&EndingKind::ResetOutside], 1);
+}
+
+#[test]
+fn a_note_that_comes_after_the_end_still_counts() {
+    let mut script = Script::new();
+    script.open().request();
+    outside(&mut script, server());
+    script.reset(ResetReason::Abort);
+    outside(&mut script, Outside::Lost("Connection timed out (os error 110)".into()));
+    let report = script.report();
+    assert_eq!(report.endings.len(), 1, "{:?}", report.endings);
+    assert_eq!(report.endings[&EndingKind::LostOutside], 1);
+    let what = only(&report).ending().what;
+    assert!(what.contains("192.0.2.1:80: Connection timed out; finack"), "{what}");
+}
+
+#[test]
+fn an_outside_that_refuses_is_silent_or_unreachable_is_told_so() {
+    use finack_core::stack::Refusal;
+    use finack_wire::icmp::Unreachable;
+    let failed = |error: &str, answered| Outside::Failed { error: error.to_owned(), answered };
+    for (what, cause, kind, part, by) in [
+        (
+            failed("Connection refused (os error 111)", Refusal::Reset),
+            EndCause::ResetByUs(ResetReason::Refused),
+            EndingKind::Refused,
+            "198.18.0.80:80 refused the connection (RST, ECONNREFUSED); finack passed the refusal on",
+            Party::Outside,
+        ),
+        (
+            failed("No route to host (os error 113)", Refusal::Unreachable(Unreachable::Host)),
+            EndCause::Unreachable,
+            EndingKind::Unreachable,
+            "the host can't reach 198.18.0.80:80: No route to host; finack answered the SYN with an ICMP error",
+            Party::Outside,
+        ),
+        (
+            failed("Connection timed out (os error 110)", Refusal::Silence),
+            EndCause::Dropped,
+            EndingKind::Unanswered,
+            "198.18.0.80:80 did not answer the host: Connection timed out",
+            Party::Outside,
+        ),
+    ] {
+        let mut script = Script::new();
+        script.recv(SYN, 0, 0, 0).state(Listen, SynReceived);
+        outside(&mut script, what);
+        script.ended(cause);
+        let ending = told(script);
+        assert_eq!((ending.kind, ending.by), (kind, Some(by)));
+        assert!(ending.what.starts_with(part), "{ending:?}");
+        assert!(!ending.seen_as.is_empty() && !ending.advice.is_empty(), "{ending:?}");
+    }
+}
+
+#[test]
+fn a_service_that_misbehaves_says_that_it_means_it() {
+    let mut script = Script::new();
+    script.open().request();
+    note(&mut script, Note::Service { name: "reset.finack", does: "answered with RST" });
+    script.app(AppCall::Abort).reset(ResetReason::Abort);
+    let ending = told(script);
+    assert_eq!(ending.kind, EndingKind::ResetByFinack);
+    assert_eq!(ending.what, "reset.finack answered with RST, on purpose: that is what it teaches");
+    assert_eq!(ending.by, Some(Party::Service));
+
+    let mut hole = Script::new();
+    hole.recv(SYN, 0, 0, 0).state(Listen, SynReceived);
+    note(&mut hole, Note::Service { name: "blackhole.finack", does: "left the SYN unanswered" });
+    let ending = told(hole);
+    assert_eq!((ending.kind, ending.segment), (EndingKind::Unanswered, None));
+    assert!(ending.seen_as.contains("ETIMEDOUT"), "{ending:?}");
+
+    let mut slow = Script::new();
+    slow.open().request();
+    note(&mut slow, Note::Service { name: "slow.finack", does: "sent a byte at a time" });
+    slow.close();
+    let ending = told(slow);
+    assert_eq!(
+        ending.what,
+        "the program closed first (FIN), then slow.finack (FIN); slow.finack sent a byte at a time, on purpose: that is what it teaches"
+    );
+}
+
+#[test]
+fn notes_find_the_last_connection_of_their_ends_and_are_bounded() {
+    let mut script = Script::with_limits(Limits { kinds: 2, ..Limits::default() });
+    script.open().request().close();
+    // The same ends again.
+    script.open_again().open().request();
+    for _ in 0..20 {
+        outside(&mut script, Outside::PeerClosed);
+    }
+    // Nobody's.
+    let program = "198.18.0.2:1".parse().unwrap();
+    for port in 1..5 {
+        let target = SocketAddr::from(([192, 0, 2, 7], port));
+        script.collector.note(target, program, Note::Outside(Outside::PeerReset));
+        script.collector.note(target, program, Note::Outside(Outside::PeerReset));
+    }
+    let report = script.report();
+    assert_eq!(report.connections.iter().map(|c| c.notes.len()).collect::<Vec<_>>(), [0, 8]);
+    assert_eq!(report.stray_notes.values().copied().collect::<Vec<_>>(), [2, 2]);
+}

@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use finack_core::tcp::State;
 
 use super::format::{bytes, duration, plural, wrap};
-use super::{ConnectionReport, EndingKind, Report, Side, StateAt};
+use super::{ConnectionReport, Ending, EndingKind, Note, Party, Report, Side, StateAt};
 use crate::plan;
 use crate::services::dns::{Outcome, type_name};
 
@@ -82,6 +82,7 @@ pub fn render(report: &Report, look: &Look) -> String {
     states(report, look, &mut out);
     refusals(report, look, &mut out);
     datagrams(report, look, &mut out);
+    stray_notes(report, look, &mut out);
     names(report, look, &mut out);
     drops(report, look, &mut out);
     if report.lost_events > 0 {
@@ -149,6 +150,7 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
         let reasons: Vec<String> = c.drops.iter().map(|(r, n)| format!("{n} × {r}")).collect();
         item("dropped", NOTE, &reasons.join("; "), look, out);
     }
+    outside(c, look, out);
     let style = if ending.kind.is_good() { GOOD } else { BAD };
     item("ended", style, &format!("{}: {}", ending.kind, ending.what), look, out);
     let why = (!ending.why.is_empty()).then(|| format!("{} [{}]", ending.why, ending.rfc));
@@ -158,11 +160,38 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
             said.push(explanation);
         }
     }
+    hints(&ending, look, said, out);
     if look.ladders
         && let Some(ladder) = &c.ladder
     {
         let _ = writeln!(out);
         draw::ladder(ladder, c, look, out);
+    }
+}
+
+/// What the program saw of an end that was not in order, and who can change what.
+fn hints(ending: &Ending, look: &Look, said: &mut Vec<String>, out: &mut String) {
+    if ending.kind.is_good() && ending.by != Some(Party::Service) {
+        return;
+    }
+    for (label, text) in [("seen as", ending.seen_as), ("advice", ending.advice.as_str())] {
+        if !text.is_empty() && !said.iter().any(|s| s == text) {
+            item(label, DIM, text, look, out);
+            said.push(text.to_owned());
+        }
+    }
+}
+
+/// What happened on the host's side, in order.
+fn outside(c: &ConnectionReport, look: &Look, out: &mut String) {
+    let mut parts: Vec<String> = Vec::new();
+    for noted in &c.notes {
+        if let Note::Outside(what) = &noted.note {
+            parts.push(format!("{what} after {}", duration(noted.at.since(c.first))));
+        }
+    }
+    if !parts.is_empty() {
+        item("outside", DIM, &parts.join("; "), look, out);
     }
 }
 
@@ -267,6 +296,13 @@ fn refusals(report: &Report, look: &Look, out: &mut String) {
     for (refusal, count) in &report.refusals {
         let text = format!("{count} × {}: {}", refusal.target, refusal.reason);
         item("refused", BAD, &text, look, out);
+    }
+}
+
+/// What was told of datagrams' flows and of SYNs that no paragraph is about.
+fn stray_notes(report: &Report, look: &Look, out: &mut String) {
+    for ((target, note), count) in &report.stray_notes {
+        item("outside", NOTE, &format!("{count} × {target}: {note}"), look, out);
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use super::dns::{self, Answer, Transport};
 use super::hello::{self, Visitor};
 use crate::plan;
+use crate::report::TakeNote;
 
 /// How long a listener that can accept nothing now (no memory, too many connections) waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -29,7 +30,7 @@ pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, seen: Seen) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, seen: Seen, _note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
