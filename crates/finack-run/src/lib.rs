@@ -2,10 +2,11 @@
 //! connections.
 
 pub mod check;
+pub mod gateway;
 pub mod namespace;
 pub mod plan;
 pub mod report;
 mod run;
 pub mod services;
 
-pub use run::{RunConfig, RunError, RunOutcome, run};
+pub use run::{RunConfig, RunError, RunOutcome, run, settings};

@@ -161,12 +161,6 @@ pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
     }
 }
 
-/// Bytes that were written to the socket and that its peer has not acknowledged.
-pub(super) fn unsent(socket: &TcpStream) -> u64 {
-    use finack::relay::RelayStream as _;
-    socket.unacknowledged() as u64
-}
-
 /// What a router says of a host that does not answer it.
 pub(super) const fn host_unreachable(to: SocketAddr) -> Refusal {
     Refusal::Unreachable(if to.is_ipv4() { Unreachable::Host } else { Unreachable::AddressUnreachable })

@@ -26,10 +26,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::Weak;
 
 use finack::Net;
 use finack::net::TcpGate;
+use finack::relay::RelayStream as _;
 use finack_core::options::SocketOptions;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -53,7 +54,7 @@ pub(crate) struct Config {
     /// Where notes about connections go.
     pub(crate) note: TakeNote,
     /// Where a line goes that can't wait for the end.
-    pub(crate) say: Rc<dyn Fn(&str)>,
+    pub(crate) say: fn(&str),
 }
 
 /// The gateway, while its tasks run on the current `LocalSet`.
@@ -73,12 +74,12 @@ struct Shared {
     closing: Notify,
     closed: Cell<bool>,
     note: TakeNote,
-    say: Rc<dyn Fn(&str)>,
+    say: fn(&str),
 }
 
 /// A connection that is carried, as seen from the host's side.
 struct Carried {
-    host: Arc<TcpStream>,
+    host: Weak<TcpStream>,
     /// Bytes that the host's kernel took.
     written: Cell<u64>,
     /// All that the program sent, its FIN too, is the host's kernel's.
@@ -90,7 +91,7 @@ impl Gateway {
     ///
     /// # Errors
     /// The event loop can't watch a socket.
-    pub(crate) fn start(net: &Net, config: Config, published: Vec<(std::net::TcpListener, u16)>) -> io::Result<Self> {
+    pub(crate) fn start(net: &Net, config: Config, published: Published) -> io::Result<Self> {
         let options = SocketOptions { nodelay: true, oob_inline: true, ..SocketOptions::default() };
         let gate = TcpGate::open_on(net, BACKLOG, options)?;
         let shared = Rc::new(Shared {
@@ -106,7 +107,7 @@ impl Gateway {
             say: config.say,
         });
         tcp::start(&shared, gate);
-        for (listener, port) in published {
+        for (listener, port) in published.tcp {
             tcp::let_in(&shared, tokio::net::TcpListener::from_std(listener)?, port);
         }
         Ok(Self { shared })
@@ -124,8 +125,12 @@ impl Gateway {
         let carried = self.shared.carried.borrow();
         let mut owing = carried.values().filter(|c| !c.over.get()).peekable();
         owing.peek()?;
-        // What was written counts up and what is queued counts down: acknowledged bytes are the difference.
-        Some(owing.map(|c| c.written.get().wrapping_sub(connect::unsent(&c.host))).fold(0, u64::wrapping_add))
+        // Written less queued is acknowledged.
+        let acknowledged = |c: &Rc<Carried>| {
+            let queued = c.host.upgrade().map_or(0, |host| host.unacknowledged());
+            c.written.get().saturating_sub(queued as u64)
+        };
+        Some(owing.map(acknowledged).fold(0, u64::wrapping_add))
     }
 
     /// What the host was short of, a line for each.

@@ -76,14 +76,17 @@ async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: 
                 None => return,
             }
         }
-        Way::Inside => (Refusal::Reset, "nobody listens at this address and port".to_owned()),
+        Way::Inside => {
+            // Where the program gave up meanwhile nobody is to be told.
+            let _ = opening.refuse(Refusal::Reset);
+            return;
+        }
         Way::Barred(code) if shared.ways.outside => {
             (Refusal::Unreachable(code), "finack lets nothing out to this address".to_owned())
         }
         Way::Barred(code) => (Refusal::Unreachable(code), "the run is isolated".to_owned()),
     };
     shared.note(to, program, Outside::Failed { error, answered: refusal });
-    // Where the program gave up meanwhile nobody is to be told.
     let _ = opening.refuse(refusal);
 }
 
@@ -248,8 +251,10 @@ async fn carry(
     host: TcpStream,
     place: Socket,
 ) {
-    let carried = Rc::new(Carried { host: Arc::new(host), written: Cell::new(0), over: Cell::new(false) });
-    let host = HostSide { stream: Arc::clone(&carried.host), carried: Rc::clone(&carried) };
+    let stream = Arc::new(host);
+    let carried =
+        Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
+    let host = HostSide { stream, carried: Rc::clone(&carried) };
     let relay = Relay::new(program, host).observe(|event| match event {
         Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
         Event::Broken { side: Side::B, error } => {

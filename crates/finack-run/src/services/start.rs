@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::dns::{self, Answer, Transport};
 use super::hello::{self, Visitor};
-use crate::plan;
+use crate::plan::{self, Names};
 use crate::report::TakeNote;
 
 /// How long a listener that can accept nothing now (no memory, too many connections) waits.
@@ -30,7 +30,7 @@ pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, seen: Seen, _note: TakeNote) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, names: &Rc<Names>, seen: Seen, _note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
@@ -38,9 +38,9 @@ pub(crate) async fn start(net: &Net, seen: Seen, _note: TakeNote) -> io::Result<
     for addr in [IpAddr::V4(plan::GATEWAY_V4), IpAddr::V6(plan::GATEWAY_V6)] {
         let at = SocketAddr::new(addr, 53);
         let listener = TcpListener::bind_on(net, at).await?;
-        spawn_local(serve_names_over_tcp(listener, Rc::clone(&seen)));
+        spawn_local(serve_names_over_tcp(listener, Rc::clone(names), Rc::clone(&seen)));
         let socket = UdpSocket::bind_on(net, at).await?;
-        spawn_local(serve_names_over_udp(socket, Rc::clone(&seen)));
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names), Rc::clone(&seen)));
     }
     Ok(())
 }
@@ -92,17 +92,17 @@ fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-async fn serve_names_over_tcp(listener: TcpListener, seen: Seen) {
+async fn serve_names_over_tcp(listener: TcpListener, names: Rc<Names>, seen: Seen) {
     while let Some((stream, _)) = accept(&listener).await {
-        let seen = Rc::clone(&seen);
+        let (names, seen) = (Rc::clone(&names), Rc::clone(&seen));
         spawn_local(async move {
             // A resolver that goes away has what it wanted.
-            let _ = dns::serve_stream(stream, |answer| seen(answer)).await;
+            let _ = dns::serve_stream(stream, &names, |answer| seen(answer)).await;
         });
     }
 }
 
-async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
+async fn serve_names_over_udp(socket: UdpSocket, names: Rc<Names>, seen: Seen) {
     let mut message = vec![0; DATAGRAM];
     loop {
         let (len, from) = match socket.recv_from(&mut message).await {
@@ -112,7 +112,7 @@ async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
             // An ICMP error about an earlier answer: the resolver had closed its socket.
             Err(_) => continue,
         };
-        if let Some(answer) = dns::answer(&message[..len], Transport::Udp) {
+        if let Some(answer) = dns::answer(&names, &message[..len], Transport::Udp) {
             seen(&answer);
             // Lost on the way or never sent: the resolver asks again.
             let _ = socket.send_to(&answer.message, from).await;

@@ -14,7 +14,7 @@ pub use server::serve_stream;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::plan::{self, Host};
+use crate::plan::{self, Host, Names};
 use message::{Query, Reply};
 
 /// How long an answer may be kept, in seconds: hardly, since the network lives no longer than the program.
@@ -89,7 +89,7 @@ pub struct Answer {
 }
 
 /// Answers one message. `None` for what must not be answered: responses, and what is too short to hold a header.
-pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
+pub fn answer(names: &Names, query: &[u8], transport: Transport) -> Option<Answer> {
     let header = message::Header::parse(query)?;
     if header.is_response() {
         return None;
@@ -107,11 +107,11 @@ pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
         Transport::Udp => parsed.udp_size.map_or(UDP_LIMIT, |s| usize::from(s).clamp(UDP_LIMIT, EDNS_LIMIT)),
     };
     let mut reply = Reply::to(&header, &parsed);
-    let outcome = fill(&parsed, &mut reply);
+    let outcome = fill(names, &parsed, &mut reply);
     Some(Answer { message: reply.finish(limit), name: parsed.name, qtype: parsed.qtype, outcome })
 }
 
-fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn fill(names: &Names, query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
     if query.version != 0 {
         reply.set_bad_version();
         return Outcome::NotServed;
@@ -121,11 +121,11 @@ fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
         return Outcome::NotServed;
     }
     let lower = query.name.to_ascii_lowercase();
-    if let Some(host) = plan::host_named(&lower) {
-        return fill_host(host, query.qtype, reply);
+    if let Some(host) = names.host_named(&lower) {
+        return fill_host(&host, query.qtype, reply);
     }
     if let Some(addr) = address_of_reverse_name(&lower) {
-        return fill_reverse(addr, query.qtype, reply);
+        return fill_reverse(names, addr, query.qtype, reply);
     }
     reply.set_rcode(message::NXDOMAIN);
     if lower.ends_with(".finack") {
@@ -158,8 +158,8 @@ fn fill_host(host: &Host, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
     Outcome::Found
 }
 
-fn fill_reverse(addr: IpAddr, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
-    let Some(name) = plan::name_of(addr) else {
+fn fill_reverse(names: &Names, addr: IpAddr, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
+    let Some(name) = names.name_of(addr) else {
         reply.set_rcode(message::NXDOMAIN);
         return Outcome::NoSuchName;
     };

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{Answer, Transport, answer};
+use crate::plan::Names;
 
 /// How long a connection may stay idle (RFC 7766 6.2.3 asks for seconds).
 const IDLE: Duration = Duration::from_secs(10);
@@ -15,7 +16,7 @@ const IDLE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// What reading or writing answers; the peer's going away between two messages is none.
-pub async fn serve_stream<S>(mut stream: S, mut seen: impl FnMut(&Answer)) -> io::Result<()>
+pub async fn serve_stream<S>(mut stream: S, names: &Names, mut seen: impl FnMut(&Answer)) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -30,7 +31,7 @@ where
         message.resize(usize::from(u16::from_be_bytes(length)), 0);
         let Ok(read) = timeout(IDLE, stream.read_exact(&mut message)).await else { break };
         read?;
-        let Some(reply) = answer(&message, Transport::Tcp) else { break };
+        let Some(reply) = answer(names, &message, Transport::Tcp) else { break };
         seen(&reply);
         let mut framed = Vec::with_capacity(2 + reply.message.len());
         framed.extend_from_slice(&u16::try_from(reply.message.len()).unwrap_or(0).to_be_bytes());
