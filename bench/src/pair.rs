@@ -58,7 +58,7 @@ impl Link {
                     },
                     segments: if size > 0 { payload.div_ceil(size) as u16 } else { 1 },
                     segment_size: t.segment_size,
-                    ce_marks: 0,
+                    ..PacketMeta::default()
                 };
                 count += 1;
             }

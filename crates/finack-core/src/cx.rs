@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::tcp::Tuple;
 use crate::time::Instant;
-use crate::trace::{TraceEvent, TraceId, TraceKind};
+use crate::trace::{PacketId, TraceEvent, TraceId, TraceKind};
 
 /// A bounded ring of observations.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Tracer {
     capacity: usize,
     events: VecDeque<TraceEvent>,
     lost: u64,
+    /// What is being taken in or sent just now.
+    pub(crate) packet: Option<PacketId>,
 }
 
 impl Tracer {
@@ -49,6 +51,7 @@ impl Tracer {
             conn: None,
             local: None,
             remote: None,
+            packet: None,
             kind: TraceKind::Lost(lost),
         })
     }
@@ -114,6 +117,7 @@ impl Cx {
                 conn: Some(TraceId(id)),
                 local: Some(tuple.local_addr()),
                 remote: Some(tuple.remote_addr()),
+                packet: self.tracer.packet,
                 kind,
             });
         }
@@ -128,7 +132,8 @@ impl Cx {
     ) {
         if self.tracer.is_on() {
             let (local, remote) = ends.unzip();
-            self.tracer.push(TraceEvent { at, conn: None, local, remote, kind });
+            let packet = self.tracer.packet;
+            self.tracer.push(TraceEvent { at, conn: None, local, remote, packet, kind });
         }
     }
 }

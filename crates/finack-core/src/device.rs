@@ -50,11 +50,14 @@ pub struct PacketMeta {
     pub segment_size: u16,
     /// How many of the joined segments were marked CE.
     pub ce_marks: u16,
+    /// What trace events about this packet call it ([`PacketId::In`](crate::trace::PacketId::In)); 0 where the device
+    /// numbers nothing.
+    pub number: u64,
 }
 
 impl Default for PacketMeta {
     fn default() -> Self {
-        Self { checksum: ChecksumState::Unchecked, segments: 1, segment_size: 0, ce_marks: 0 }
+        Self { checksum: ChecksumState::Unchecked, segments: 1, segment_size: 0, ce_marks: 0, number: 0 }
     }
 }
 
@@ -126,6 +129,9 @@ pub struct Transmit<'a> {
     pub segment_size: u16,
     /// What the device must still do for the checksum.
     pub checksum: TxChecksum,
+    /// What trace events about this packet call it ([`PacketId::Out`](crate::trace::PacketId::Out)): never twice the
+    /// same from one stack, and in no particular order.
+    pub number: u64,
 }
 
 impl Transmit<'_> {

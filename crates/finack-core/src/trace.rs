@@ -17,6 +17,15 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TraceId(pub u64);
 
+/// A packet at the edge of the stack, which a capture can find an observation's packet by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketId {
+    /// Received: the number that the device gave it ([`PacketMeta::number`](crate::device::PacketMeta::number)).
+    In(u64),
+    /// Sent: the number that the stack gave it ([`Transmit::number`](crate::device::Transmit::number)).
+    Out(u64),
+}
+
 /// One observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
@@ -28,6 +37,9 @@ pub struct TraceEvent {
     pub local: Option<SocketAddr>,
     /// The other end.
     pub remote: Option<SocketAddr>,
+    /// The packet that was being taken in or sent, where the device numbers those that it hands over. One that the
+    /// host sends to itself has a number that no device ever sees.
+    pub packet: Option<PacketId>,
     /// What.
     pub kind: TraceKind,
 }
@@ -88,10 +100,10 @@ pub enum SendReason {
     WindowUpdate,
     /// A FIN.
     Fin,
-    /// A RST; the reason stands in [`TraceKind::ResetSent`].
-    Reset,
-    /// Sent again; why stands in [`TraceKind::Retransmit`].
-    Retransmission,
+    /// A RST.
+    Reset(ResetReason),
+    /// Sent again.
+    Retransmission(RetransmitReason),
     /// A zero-window probe (RFC 9293 MUST-35).
     WindowProbe,
     /// A keep-alive probe.

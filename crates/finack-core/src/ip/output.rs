@@ -18,6 +18,7 @@ const SPARE_BYTES: usize = 4096;
 #[derive(Clone, Debug)]
 struct Queued {
     packet: Vec<u8>,
+    number: u64,
     owner: Option<UdpId>,
 }
 
@@ -28,6 +29,9 @@ pub(crate) struct OutQueue {
     bytes: usize,
     /// The packet that the device is looking at.
     lent: Vec<u8>,
+    lent_number: u64,
+    /// The number given last to a packet, queued or not.
+    number: u64,
     spares: Vec<Vec<u8>>,
     dropped: u64,
 }
@@ -38,20 +42,34 @@ impl OutQueue {
         self.spares.pop().unwrap_or_default()
     }
 
+    /// A number for a packet on its way out.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
     /// Queues a finished packet, checksums and all; false where the queue is full and the packet was dropped.
+    #[cfg(test)]
     pub(crate) fn push(&mut self, packet: Vec<u8>) -> bool {
         self.push_owned(packet, None)
     }
 
-    /// [`push`](Self::push) of a packet that counts against a socket's send buffer.
+    /// Queues a finished packet that counts against a socket's send buffer; false where the queue is full and the
+    /// packet was dropped.
     pub(crate) fn push_owned(&mut self, packet: Vec<u8>, owner: Option<UdpId>) -> bool {
+        let number = self.next_number();
+        self.push_numbered(packet, number, owner)
+    }
+
+    /// [`push_owned`](Self::push_owned) of a packet that was numbered before.
+    pub(crate) fn push_numbered(&mut self, packet: Vec<u8>, number: u64, owner: Option<UdpId>) -> bool {
         if !self.has_room(1, packet.len()) {
             self.dropped += 1;
             self.recycle(packet);
             return false;
         }
         self.bytes += packet.len();
-        self.queue.push_back(Queued { packet, owner });
+        self.queue.push_back(Queued { packet, number, owner });
         true
     }
 
@@ -68,7 +86,8 @@ impl OutQueue {
     /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and
     /// its length.
     pub(crate) fn pop(&mut self) -> Option<(Option<UdpId>, usize)> {
-        let Queued { packet, owner } = self.queue.pop_front()?;
+        let Queued { packet, number, owner } = self.queue.pop_front()?;
+        self.lent_number = number;
         let len = packet.len();
         self.bytes -= len;
         let before = core::mem::replace(&mut self.lent, packet);
@@ -79,6 +98,11 @@ impl OutQueue {
     /// The packet that [`pop`](Self::pop) took out last.
     pub(crate) fn lent(&self) -> &[u8] {
         &self.lent
+    }
+
+    /// Its number.
+    pub(crate) const fn lent_number(&self) -> u64 {
+        self.lent_number
     }
 
     /// Packets dropped because the queue was full.

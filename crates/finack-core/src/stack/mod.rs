@@ -1,6 +1,7 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
 mod fingerprint;
+mod gate;
 mod hold;
 mod icmp;
 mod ip_input;
@@ -8,6 +9,7 @@ mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;
+mod tcp_direct;
 mod tcp_icmp;
 mod tcp_input;
 mod tcp_open;
@@ -15,6 +17,7 @@ mod time_wait;
 mod transmit;
 mod udp;
 
+pub use crate::udp::Gate;
 pub use hold::{Incoming, IncomingId, Refusal};
 
 use alloc::collections::VecDeque;
@@ -38,7 +41,7 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Wheel;
-use crate::trace::{DropReason, TraceEvent, TraceKind};
+use crate::trace::{DropReason, PacketId, TraceEvent, TraceKind};
 use crate::udp::Udp;
 use tables::{Bind, Token};
 use transmit::Emission;
@@ -274,8 +277,11 @@ impl Stack {
     /// Takes received packets, in order. A packet that makes no sense is dropped and counted, never an error.
     pub fn handle_packets(&mut self, now: Instant, packets: &[Packet<'_>]) {
         for packet in packets {
+            let number = packet.meta.number;
+            self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
             self.ip_input(now, packet);
         }
+        self.cx.tracer.packet = None;
     }
 
     /// Does what is due at `now`.

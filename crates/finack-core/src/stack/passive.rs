@@ -203,7 +203,7 @@ impl Stack {
         e.retries += 1;
         let (timeout, id, tuple, seq) = (e.timeout(&self.cx), e.trace_id, e.tuple, e.iss);
         self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::Handshake);
-        self.send_syn_ack(now, index, SendReason::Retransmission);
+        self.send_syn_ack(now, index, SendReason::Retransmission(RetransmitReason::Handshake));
         self.arm_embryo(index, now + timeout);
     }
 
@@ -259,7 +259,8 @@ impl Stack {
                     e.resent = true;
                 }
                 self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
-                self.send_syn_ack(now, index, SendReason::Retransmission);
+                let again = SendReason::Retransmission(RetransmitReason::RepeatedSyn);
+                self.send_syn_ack(now, index, again);
             }
             Verdict::Ack | Verdict::Challenge | Verdict::Paws if !limited => {
                 self.mark_answered(now, index);

@@ -122,7 +122,7 @@ impl Stack {
             Some(id) => self.cx.trace(now, id, tuple, TraceKind::ResetSent(reason)),
             None => self.cx.trace_stray(now, Self::ends(tuple), TraceKind::ResetSent(reason)),
         }
-        self.push_bare(now, id, &head, SendReason::Reset);
+        self.push_bare(now, id, &head, SendReason::Reset(reason));
     }
 
     /// MTU of the path to the other end, in bytes.

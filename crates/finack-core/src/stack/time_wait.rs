@@ -13,7 +13,7 @@ use crate::tcp::input::Segment;
 use crate::tcp::time_wait::{self, TimeWait, TwFlags, Verdict};
 use crate::tcp::{State, Tuple, iss, tcb};
 use crate::time::Instant;
-use crate::trace::{DropReason, EndCause, SendReason, TraceKind};
+use crate::trace::{DropReason, EndCause, PacketId, SendReason, TraceKind};
 
 fn owner_of(tw: &TimeWait, tuple: &Tuple) -> Owner {
     Owner {
@@ -214,9 +214,13 @@ impl Stack {
     /// Queues a segment without payload.
     pub(super) fn push_bare(&mut self, now: Instant, id: Option<u64>, head: &Head, reason: SendReason) {
         let packet = emit::bare(head);
+        let number = self.ip.out.next_number();
+        // It answers the packet that is being taken in, but is one of its own.
+        let answered = self.cx.tracer.packet.replace(PacketId::Out(number));
         self.trace_sent(now, id, head, 0, 1, 0, reason);
+        self.cx.tracer.packet = answered;
         self.cx.counters.tcp_out_segs += 1;
-        self.ip.out.push(packet);
+        self.ip.out.push_numbered(packet, number, None);
     }
 
     /// Both ends for an observation.

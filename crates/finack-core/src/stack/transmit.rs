@@ -14,7 +14,7 @@ use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
 use crate::tcp::{State, mss};
 use crate::time::Instant;
-use crate::trace::SendReason;
+use crate::trace::{PacketId, RetransmitReason, SendReason};
 
 /// A unit that is on its way to the device.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +37,9 @@ pub(super) enum Decided {
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
-        let decided = loop {
-            let decided = self.decide(now)?;
-            if !self.stays_here(&decided) {
-                break decided;
-            }
-            self.loop_back(now, &decided);
-        };
+        let decided = self.decide_for_device(now);
+        self.cx.tracer.packet = None;
+        let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
         let mut payload = [&[][..]; MAX_SLICES];
         match decided {
@@ -53,26 +49,49 @@ impl Stack {
                 slices: 0,
                 segment_size: 0,
                 checksum: TxChecksum::Complete,
+                number,
             }),
             Decided::Segment { connection, header, from, to, segment_size, checksum } => {
                 let c = self.connections.get(connection)?;
                 let (slices, _) = c.send.slices(from, to, &mut payload);
-                Some(Transmit { header: &self.header[..header], payload, slices, segment_size, checksum })
+                Some(Transmit {
+                    header: &self.header[..header],
+                    payload,
+                    slices,
+                    segment_size,
+                    checksum,
+                    number,
+                })
             }
         }
     }
 
-    fn decide(&mut self, now: Instant) -> Option<Decided> {
+    /// The next packet that leaves the host, and the number under which it was decided on.
+    fn decide_for_device(&mut self, now: Instant) -> Option<(Decided, u64)> {
         loop {
+            let (decided, number) = self.decide(now)?;
+            if !self.stays_here(&decided) {
+                return Some((decided, number));
+            }
+            self.cx.tracer.packet = None;
+            self.loop_back(now, &decided);
+        }
+    }
+
+    fn decide(&mut self, now: Instant) -> Option<(Decided, u64)> {
+        loop {
+            // What is observed from here on concerns the packet that comes of it, or one that never leaves.
+            let number = self.ip.out.next_number();
+            self.cx.tracer.packet = Some(PacketId::Out(number));
             if let Some(decided) = self.emit_next(now) {
-                return Some(decided);
+                return Some((decided, number));
             }
             if self.pop_raw() {
-                return Some(Decided::Raw);
+                return Some((Decided::Raw, self.ip.out.lent_number()));
             }
             let (index, generation) = self.ready_to_send.pop_front()?;
             if let Some(decided) = self.next_of(now, index, generation) {
-                return Some(decided);
+                return Some((decided, number));
             }
         }
     }
@@ -109,7 +128,7 @@ impl Stack {
                 self.emit_next(now)
             }
             Plan::Resend { start, end } => {
-                let reason = SendReason::Retransmission;
+                let reason = self.resend_reason(index);
                 self.emission = Some(Emission { connection: index, generation, at: start, end, reason });
                 self.emit_next(now)
             }
@@ -125,6 +144,11 @@ impl Stack {
         };
         self.refresh(now, index);
         decided
+    }
+
+    fn resend_reason(&self, index: u32) -> SendReason {
+        let why = self.connections.get(index).map(|c| c.recovery.reason);
+        SendReason::Retransmission(why.unwrap_or(RetransmitReason::Timeout))
     }
 
     /// The next packet of the unit under way.
@@ -161,7 +185,7 @@ impl Stack {
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
         let mut head = head_of(c, &self.cx, &mut self.ip.ident);
         head.seq = c.snd_seq(from);
-        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.ack = c.rcv_seq(c.ack_pos());
         head.flags = flags | urgent_flag;
         head.window = window;
         head.urgent = urgent;
@@ -204,7 +228,8 @@ impl Stack {
         head.flags = flags;
         head.window = window;
         head.options = output::syn_options(c, now, our_mss);
-        let reason = if c.facts.syn_resent { SendReason::Retransmission } else { SendReason::Open };
+        let again = SendReason::Retransmission(RetransmitReason::Handshake);
+        let reason = if c.facts.syn_resent { again } else { SendReason::Open };
         if crossed {
             output::acknowledged(c);
         }
@@ -217,7 +242,7 @@ impl Stack {
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, pos);
         let mut head = head_of(c, &self.cx, &mut self.ip.ident);
         head.seq = c.snd_seq(pos);
-        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.ack = c.rcv_seq(c.ack_pos());
         head.flags = Flags::ACK | urgent_flag;
         head.window = window;
         head.urgent = urgent;

@@ -325,7 +325,12 @@ fn a_joined_packet() {
     let mut t = Setup::new().server();
     let c = t.accepted();
     let bytes = build(&t.segment("P. 1:8761(8760) ack 1"));
-    let meta = PacketMeta { checksum: ChecksumState::Valid, segments: 6, segment_size: 1460, ce_marks: 0 };
+    let meta = PacketMeta {
+        checksum: ChecksumState::Valid,
+        segments: 6,
+        segment_size: 1460,
+        ..PacketMeta::default()
+    };
     let before = t.stack.counters().tcp_in_segs;
     t.inject_batch(&[Packet { bytes: PacketBytes::Borrowed(&bytes), meta }]);
     t.expect(". 1:1(0) ack 8761");

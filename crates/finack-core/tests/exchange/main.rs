@@ -1,8 +1,10 @@
 //! One stack against a scripted peer: each test is an exchange of packets and shows one requirement.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod capture;
 mod close;
 mod data;
+mod direct;
 mod events;
 mod icmp;
 mod ip;

@@ -450,7 +450,12 @@ fn joined_datagrams() {
     let s = bound(&mut t, "10.0.0.1:53");
     let payload: Vec<u8> = (0..2500_u32).map(|i| (i / 1000) as u8).collect();
     let bytes = build(&Pkt::udp(addr(PEER), addr("10.0.0.1:53"), &payload));
-    let meta = PacketMeta { checksum: ChecksumState::Valid, segments: 3, segment_size: 1000, ce_marks: 0 };
+    let meta = PacketMeta {
+        checksum: ChecksumState::Valid,
+        segments: 3,
+        segment_size: 1000,
+        ..PacketMeta::default()
+    };
     t.inject_batch(&[Packet { bytes: PacketBytes::Borrowed(&bytes), meta }]);
     for (value, len) in [(0, 1000), (1, 1000), (2, 500)] {
         assert_eq!(recv(&mut t, s).unwrap().0, vec![value; len]);

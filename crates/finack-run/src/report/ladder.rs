@@ -229,6 +229,6 @@ fn fits(segment: &Segment, about: NoteFor) -> bool {
     match about {
         NoteFor::Last => true,
         NoteFor::Reset => own && segment.flags.rst(),
-        NoteFor::Retransmission => own && segment.reason == SendReason::Retransmission,
+        NoteFor::Retransmission => own && matches!(segment.reason, SendReason::Retransmission(_)),
     }
 }

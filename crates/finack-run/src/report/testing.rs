@@ -81,6 +81,7 @@ impl Script {
             conn: Some(TraceId(self.id)),
             local: Some(local),
             remote: Some(remote),
+            packet: None,
             kind,
         });
         self
@@ -141,7 +142,7 @@ impl Script {
             segments: 1,
             urgent: 0,
             options: TcpOptions::default(),
-            reason: SendReason::Retransmission,
+            reason: SendReason::Retransmission(why),
         }))
     }
 

@@ -241,6 +241,7 @@ fn memory_stays_bounded_whatever_comes() {
             conn: None,
             local: Some(SocketAddr::new([198, 18, 0, 1].into(), i + 1)),
             remote: None,
+            packet: None,
             kind: TraceKind::ResetSent(ResetReason::NoListener),
         });
     }

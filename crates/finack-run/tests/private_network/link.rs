@@ -54,6 +54,7 @@ impl Outgoing {
             slices: 2,
             segment_size: self.segment_size,
             checksum: TxChecksum::Partial { start: self.start, offset: self.offset },
+            number: 0,
         };
         loop {
             match device.send(&packet) {

@@ -196,6 +196,7 @@ impl Attack {
             segments: self.rng.below(50) as u16,
             segment_size: self.rng.below(3000) as u16,
             ce_marks: self.rng.below(50) as u16,
+            number: 0,
         }
     }
 

@@ -65,7 +65,7 @@ impl Joined {
                     checksum: ChecksumState::Valid,
                     segments: self.segments,
                     segment_size: self.segment_size as u16,
-                    ce_marks: 0,
+                    ..PacketMeta::default()
                 };
                 (build(packet), meta)
             }

@@ -37,6 +37,7 @@ fn transmit<'a>(header: &'a [u8], payload: &'a [u8], segment_size: u16, offset: 
         slices: 1,
         segment_size,
         checksum: TxChecksum::Partial { start, offset },
+        number: 0,
     }
 }
 

@@ -64,13 +64,21 @@ struct Stalled {
     header: usize,
     segment_size: u16,
     checksum: TxChecksum,
+    number: u64,
     /// Something waits for the device to become writable: the packet above, or a flush.
     waiting: bool,
 }
 
 impl Stalled {
     const fn new() -> Self {
-        Self { bytes: Vec::new(), header: 0, segment_size: 0, checksum: TxChecksum::Complete, waiting: false }
+        Self {
+            bytes: Vec::new(),
+            header: 0,
+            segment_size: 0,
+            checksum: TxChecksum::Complete,
+            number: 0,
+            waiting: false,
+        }
     }
 
     fn keep(&mut self, packet: &Transmit<'_>) {
@@ -79,6 +87,7 @@ impl Stalled {
         self.header = packet.header.len();
         self.segment_size = packet.segment_size;
         self.checksum = packet.checksum;
+        self.number = packet.number;
         self.waiting = true;
     }
 
@@ -93,6 +102,7 @@ impl Stalled {
             slices: usize::from(!payload.is_empty()),
             segment_size,
             checksum,
+            number: self.number,
         })
     }
 }

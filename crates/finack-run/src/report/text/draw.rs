@@ -111,7 +111,7 @@ impl Canvas<'_> {
     fn arrow(&self, segment: &Segment) -> (Style, String) {
         let style = if segment.flags.rst() {
             BAD
-        } else if segment.reason == SendReason::Retransmission {
+        } else if matches!(segment.reason, SendReason::Retransmission(_)) {
             NOTE
         } else {
             Style::new()
@@ -166,7 +166,7 @@ fn label(segment: &Segment, room: usize) -> String {
         parts.push(format!("sack={}", segment.sack_blocks));
     }
     parts.extend(match segment.reason {
-        SendReason::Retransmission => Some("(again)".into()),
+        SendReason::Retransmission(_) => Some("(again)".into()),
         SendReason::ChallengeAck => Some("(challenge)".into()),
         SendReason::WindowProbe => Some("(probe)".into()),
         SendReason::KeepAlive => Some("(keep-alive)".into()),

@@ -122,6 +122,7 @@ fn a_run_without_connections_tells_of_names_and_refusals() {
         conn: None,
         local: Some("198.18.0.80:81".parse().unwrap()),
         remote: Some("198.18.0.2:40000".parse().unwrap()),
+        packet: None,
         kind: TraceKind::ResetSent(ResetReason::NoListener),
     });
     insta::assert_snapshot!(plain(&collector.finish(finack_core::Instant::from_millis(3)), &Look::default()));
