@@ -107,7 +107,7 @@ fn a_refusal_is_passed_on() {
         let script = "t = time.time(); print(error(connect), time.time() - t < 1)";
         let (out, report) = python(setting, port, script);
         assert_eq!(out, "ECONNREFUSED True\n", "{setting}");
-        assert!(report.contains("finack passed the refusal on"), "{setting}: {report}");
+        assert!(report.contains("ended      refused: "), "{setting}: {report}");
     }
 }
 
@@ -348,8 +348,9 @@ fn a_signal_ends_the_wait_for_a_server_that_does_not_read() {
              except TimeoutError: pass\n\
              print('gone', flush=True); os._exit(0)"
         );
-        let mut child =
-            wrapped(&[], setting, &["run", "--host", "lo.host"], &["python3", "-c", &script]).spawn().unwrap();
+        let mut child = wrapped(&[], setting, &["run", "--host", "lo.host"], &["python3", "-c", &script])
+            .spawn()
+            .unwrap();
         let mut out = child.stdout.take().unwrap();
         let mut line = [0; 5];
         out.read_exact(&mut line).unwrap();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use servers::server_at;
 use support::{finack, have, settings, skip, texts};
 
-/// The host: 192.0.2.1 and 2001:db8::1 are its own, packets to 203.0.113.0/24 vanish, and there is no default route.
+/// The host: 192.0.2.1 and 2001:db8::1 are its own, packets to 203.0.113.7 vanish, and there is no default route.
 const HOST: &str = "ip link set lo up
 ip addr add 192.0.2.1/32 dev lo
 ip -6 addr add 2001:db8::1/128 dev lo nodad
@@ -25,9 +25,11 @@ ip route add prohibit 192.0.2.10/32
 ip route add blackhole 192.0.2.11/32
 ip -6 route add unreachable 2001:db8::9/128
 ip -6 route add prohibit 2001:db8::10/128
-ip link add silent type dummy
+ip link add silent type veth peer name void
 ip addr add 203.0.113.1/24 dev silent
-ip link set silent up";
+ip link set void up
+ip link set silent up
+ip neigh add 203.0.113.7 lladdr 02:00:00:00:00:07 dev silent";
 
 /// Runs `test` on a thread, and with it what the thread starts, in a network namespace as above. Only root can.
 fn on_a_host_of_its_own(test: impl FnOnce() + Send + 'static) {
@@ -105,7 +107,10 @@ fn a_silent_host_is_waited_for_as_long_as_the_program_likes() {
             let (out, report) = texts(&output);
             assert_eq!(out, "silence\n", "{setting}: {report}");
             assert!(before.elapsed() < Duration::from_secs(8), "{setting}: {:?}", before.elapsed());
-            assert!(report.contains("finack: 1 TCP connection "), "one attempt, not one a SYN, {setting}: {report}");
+            assert!(
+                report.contains("finack: 1 TCP connection "),
+                "one attempt, not one a SYN, {setting}: {report}"
+            );
         }
     });
 }

@@ -41,8 +41,9 @@ impl Inside {
                  s, peer = l.accept(); serve(s, peer)\n"
         );
         let publish = format!("{port}:7777");
-        let mut child =
-            wrapped(&[], setting, &["run", "--publish", &publish], &["python3", "-c", &script]).spawn().unwrap();
+        let mut child = wrapped(&[], setting, &["run", "--publish", &publish], &["python3", "-c", &script])
+            .spawn()
+            .unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut line = [0; 6];
         if stdout.read_exact(&mut line).is_err() {
@@ -153,7 +154,8 @@ fn the_other_family_is_tried_where_nobody_listens_in_the_first() {
         return;
     }
     for setting in settings() {
-        let inside = Inside::start(setting, "fd66:696e:6163:6b00::2", 1, "s.sendall(peer[0].encode())\ns.close()");
+        let inside =
+            Inside::start(setting, "fd66:696e:6163:6b00::2", 1, "s.sendall(peer[0].encode())\ns.close()");
         let mut peer = String::new();
         inside.connect().read_to_string(&mut peer).unwrap();
         assert_eq!(peer, "fd66:696e:6163:6b00::1", "{setting}");
@@ -192,7 +194,9 @@ fn a_port_in_use_is_known_before_the_program_runs() {
             let protocol = if more.is_empty() { "tcp" } else { "udp" };
             assert_eq!(
                 error,
-                format!("finack: can't publish at {at}/{protocol}: another program has this port; choose another\n"),
+                format!(
+                    "finack: can't publish at {at}/{protocol}: another program has this port; choose another\n"
+                ),
                 "{setting}"
             );
             drop(udp);

@@ -200,7 +200,8 @@ async fn carry(
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
-    let gateway = start_gateway(&net, config, &watch, published).map_err(own("the gateway can't be started"))?;
+    let gateway =
+        start_gateway(&net, config, &watch, published).map_err(own("the gateway can't be started"))?;
     let asked = Rc::clone(&watch.collector);
     let note = watch.take_note(&net);
     let names = Rc::new(Names::with_host(config.host_names.iter().map(HostName::to_string)));
@@ -223,12 +224,7 @@ async fn carry(
 }
 
 /// Everything that leads out of the private network, or in.
-fn start_gateway(
-    net: &Net,
-    config: &RunConfig,
-    watch: &Watch,
-    published: Published,
-) -> io::Result<Gateway> {
+fn start_gateway(net: &Net, config: &RunConfig, watch: &Watch, published: Published) -> io::Result<Gateway> {
     let gateway = gateway::Config {
         ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
         note: watch.take_note(net),

@@ -49,8 +49,12 @@ impl Shortage {
             Self::Memory => "no memory in the host's kernel",
         };
         match count {
-            1 => format!("once there was {missing} for a connection to the outside, which had to be tried again"),
-            n => format!("{n} times there was {missing} for a connection to the outside, which had to be tried again"),
+            1 => format!(
+                "once there was {missing} for a connection to the outside, which had to be tried again"
+            ),
+            n => format!(
+                "{n} times there was {missing} for a connection to the outside, which had to be tried again"
+            ),
         }
     }
 }
@@ -219,7 +223,10 @@ mod tests {
         assert_eq!(judged(Errno::NETUNREACH, v4), Some(Refusal::Unreachable(Unreachable::Network)));
         assert_eq!(judged(Errno::NETUNREACH, v6), Some(Refusal::Unreachable(Unreachable::NoRoute)));
         assert_eq!(judged(Errno::HOSTUNREACH, v4), Some(Refusal::Unreachable(Unreachable::Host)));
-        assert_eq!(judged(Errno::HOSTUNREACH, v6), Some(Refusal::Unreachable(Unreachable::AddressUnreachable)));
+        assert_eq!(
+            judged(Errno::HOSTUNREACH, v6),
+            Some(Refusal::Unreachable(Unreachable::AddressUnreachable))
+        );
     }
 
     #[test]

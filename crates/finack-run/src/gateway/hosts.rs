@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(text.parse::<HostName>().unwrap().as_str(), name);
         }
         let long = "a".repeat(64);
-        let longer = "a.".repeat(127);
+        let longer = "a.".repeat(128);
         for (text, says) in [
             ("", "missing"),
             (".", "missing"),

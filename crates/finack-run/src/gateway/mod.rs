@@ -73,6 +73,8 @@ struct Shared {
     /// Told when nothing new is to be opened any more.
     closing: Notify,
     closed: Cell<bool>,
+    /// The run is over, and what is still carried is let go.
+    over: Cell<bool>,
     note: TakeNote,
     say: fn(&str),
 }
@@ -103,6 +105,7 @@ impl Gateway {
             last_carried: Cell::new(0),
             closing: Notify::new(),
             closed: Cell::new(false),
+            over: Cell::new(false),
             note: config.note,
             say: config.say,
         });
@@ -136,6 +139,12 @@ impl Gateway {
     /// What the host was short of, a line for each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.shared.shortages.borrow().iter().map(|(shortage, count)| shortage.counted(*count)).collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shared.over.set(true);
     }
 }
 

@@ -48,7 +48,9 @@ impl Publish {
     /// Each of the host's addresses with the program's port behind it.
     pub fn pairs(&self) -> impl Iterator<Item = (SocketAddr, u16)> + use<> {
         let Self { addr, host_port, program_port, ports, .. } = *self;
-        (0..ports).map(move |i| (SocketAddr::new(addr, host_port.saturating_add(i)), program_port.saturating_add(i)))
+        (0..ports).map(move |i| {
+            (SocketAddr::new(addr, host_port.saturating_add(i)), program_port.saturating_add(i))
+        })
     }
 }
 
@@ -84,13 +86,18 @@ fn parse_addr(text: &str) -> Result<IpAddr, String> {
     if text.contains(':') {
         return Err("write an IPv6 address in brackets, such as [::1]:8080:80".into());
     }
-    text.parse().map(IpAddr::V4).map_err(|_| format!("'{text}' is no address of the host's: write one such as 127.0.0.1"))
+    text.parse()
+        .map(IpAddr::V4)
+        .map_err(|_| format!("'{text}' is no address of the host's: write one such as 127.0.0.1"))
 }
 
 /// The first port and how many there are.
 fn parse_ports(text: &str) -> Result<(u16, u16), String> {
     let port = |text: &str| {
-        text.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| format!("'{text}' is no port: 1 to 65535 are"))
+        text.parse::<u16>()
+            .ok()
+            .filter(|p| *p > 0)
+            .ok_or_else(|| format!("'{text}' is no port: 1 to 65535 are"))
     };
     let Some((first, last)) = text.split_once('-') else { return Ok((port(text)?, 1)) };
     let (first, last) = (port(first)?, port(last)?);
@@ -229,6 +236,9 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = taken.local_addr().unwrap();
         let error = bind(&[parse(&format!("{}:80", at.port())).unwrap()]).unwrap_err();
-        assert_eq!(error.to_string(), format!("can't publish at {at}/tcp: another program has this port; choose another"));
+        assert_eq!(
+            error.to_string(),
+            format!("can't publish at {at}/tcp: another program has this port; choose another")
+        );
     }
 }

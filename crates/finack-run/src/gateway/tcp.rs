@@ -50,7 +50,8 @@ pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
     });
     spawn_local(async move {
         while let Ok((stream, program)) = gate.accept().await {
-            let waiter = stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
+            let waiter =
+                stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
             // Where nobody waits any more the host's connection is gone, and so is this.
             if let Some((_, waiter)) = waiter
                 && let Err(stream) = waiter.send(stream)
@@ -254,7 +255,7 @@ async fn carry(
     let stream = Arc::new(host);
     let carried =
         Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
-    let host = HostSide { stream, carried: Rc::clone(&carried) };
+    let host = HostSide { stream, carried: Rc::clone(&carried), shared: Rc::clone(shared) };
     let relay = Relay::new(program, host).observe(|event| match event {
         Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
         Event::Broken { side: Side::B, error } => {
@@ -278,6 +279,7 @@ fn reset(host: TcpStream) {
 struct HostSide {
     stream: Arc<TcpStream>,
     carried: Rc<Carried>,
+    shared: Rc<Shared>,
 }
 
 impl RelayStream for HostSide {
@@ -307,7 +309,10 @@ impl RelayStream for HostSide {
         self.stream.unacknowledged()
     }
 
+    /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.
     fn reset_on_drop(&self) {
-        self.stream.reset_on_drop();
+        if !(self.shared.over.get() && self.carried.over.get()) {
+            self.stream.reset_on_drop();
+        }
     }
 }
