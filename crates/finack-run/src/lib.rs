@@ -8,5 +8,7 @@ pub mod plan;
 pub mod report;
 mod run;
 pub mod services;
+mod warnings;
 
 pub use run::{RunConfig, RunError, RunOutcome, run, settings};
+pub use warnings::Warnings;

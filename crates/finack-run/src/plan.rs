@@ -26,7 +26,7 @@ pub const HELLO_V6: Ipv6Addr = v6(0x80);
 /// IPv4 address that stands for the host's 127.0.0.1, where the program may reach it.
 pub const HOST_V4: Ipv4Addr = v4(254);
 /// IPv6 address that stands for the host's `::1`, where the program may reach it.
-pub const HOST_V6: Ipv6Addr = v6(0xfe);
+pub const HOST_V6: Ipv6Addr = v6(0x254);
 
 /// The domain that finack answers for.
 pub const DOMAIN: &str = "finack";
@@ -50,6 +50,27 @@ pub const HOSTS: &[Host] = &[
     Host { name: "gateway.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
     Host { name: "dns.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
     Host { name: "hello.finack", v4: HELLO_V4, v6: HELLO_V6, ours: true },
+    service("echo.finack", 7),
+    service("discard.finack", 9),
+    service("daytime.finack", 13),
+    service("chargen.finack", 19),
+    // Those that misbehave, in the order of a connection's life.
+    service("refused.finack", 101),
+    service("unreachable.finack", 102),
+    service("blackhole.finack", 103),
+    service("silent.finack", 104),
+    service("reset.finack", 105),
+    service("unread.finack", 106),
+    service("empty.finack", 107),
+    service("nonsense.finack", 108),
+    service("slow.finack", 109),
+    service("reset-halfway.finack", 110),
+    service("truncated.finack", 111),
+    service("zero-window.finack", 112),
+    service("half-closed.finack", 113),
+    service("still-sending.finack", 114),
+    service("never-closing.finack", 115),
+    service("truncated-dns.finack", 153),
     Host { name: "program.finack", v4: PROGRAM_V4, v6: PROGRAM_V6, ours: false },
 ];
 
@@ -59,6 +80,13 @@ const fn v4(last: u8) -> Ipv4Addr {
 
 const fn v6(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd66, 0x696e, 0x6163, 0x6b00, 0, 0, 0, last)
+}
+
+/// A service of finack's at 198.18.0.`n`, and at the IPv6 address whose last digits look the same.
+const fn service(name: &'static str, n: u8) -> Host {
+    let digits = n as u16;
+    let alike = digits / 100 * 0x100 + digits / 10 % 10 * 0x10 + digits % 10;
+    Host { name, v4: v4(n), v6: v6(alike), ours: true }
 }
 
 /// Names that hold for one run besides [`HOSTS`]: those that mean the host, at [`HOST_V4`] and [`HOST_V6`].
@@ -91,14 +119,6 @@ impl Names {
     }
 }
 
-/// Whether an address is one of the private network's.
-pub fn is_inside(addr: IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(a) => a.to_bits() >> (32 - PREFIX_V4) == GATEWAY_V4.to_bits() >> (32 - PREFIX_V4),
-        IpAddr::V6(a) => a.to_bits() >> (128 - PREFIX_V6) == GATEWAY_V6.to_bits() >> (128 - PREFIX_V6),
-    }
-}
-
 /// The host called `name` (any case, a final dot allowed).
 pub fn host_named(name: &str) -> Option<&'static Host> {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -114,6 +134,20 @@ pub fn name_of(addr: IpAddr) -> Option<&'static str> {
             IpAddr::V6(a) => h.v6 == a,
         })
         .map(|h| h.name)
+}
+
+/// Whether an address lies in the private network.
+pub fn is_inside(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => {
+            let mask = u32::MAX << (32 - PREFIX_V4);
+            addr.to_bits() & mask == GATEWAY_V4.to_bits() & mask
+        }
+        IpAddr::V6(addr) => {
+            let mask = u128::MAX << (128 - PREFIX_V6);
+            addr.to_bits() & mask == GATEWAY_V6.to_bits() & mask
+        }
+    }
 }
 
 /// The addresses that finack's stack has, each once, with its prefix length.
@@ -159,23 +193,30 @@ mod tests {
     }
 
     #[test]
-    fn the_private_network_ends_at_its_prefix() {
-        for (addr, inside) in [
-            ("198.18.0.0", true),
-            ("198.18.255.255", true),
-            ("198.19.0.1", false),
-            ("198.17.255.255", false),
-            ("fd66:696e:6163:6b00:ffff::1", true),
-            ("fd66:696e:6163:6b01::1", false),
-        ] {
-            assert_eq!(is_inside(addr.parse().unwrap()), inside, "{addr}");
-        }
+    fn the_private_network_ends_where_its_prefix_says() {
+        assert!(is_inside(Ipv4Addr::new(198, 18, 255, 255).into()));
+        assert!(!is_inside(Ipv4Addr::new(198, 19, 0, 1).into()));
+        assert!(is_inside(HELLO_V6.into()));
+        assert!(!is_inside(Ipv6Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn the_two_addresses_of_a_service_look_alike() {
+        let echo = host_named("echo.finack").unwrap();
+        assert_eq!(
+            (echo.v4.to_string(), echo.v6.to_string()),
+            ("198.18.0.7".into(), "fd66:696e:6163:6b00::7".into())
+        );
+        let last = host_named("truncated-dns.finack").unwrap();
+        assert!(last.v4.to_string().ends_with(".153") && last.v6.to_string().ends_with("::153"), "{last:?}");
     }
 
     #[test]
     fn our_addresses_hold_no_duplicate_and_not_the_programs() {
         let ours = our_addresses();
-        assert_eq!(ours.len(), 4);
+        let names = HOSTS.iter().filter(|h| h.ours).count();
+        // Three names are the gateway's.
+        assert_eq!(ours.len(), 2 * (names - 2));
         assert!(!ours.iter().any(|(a, _)| *a == IpAddr::V4(PROGRAM_V4)));
     }
 }

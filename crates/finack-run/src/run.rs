@@ -23,6 +23,8 @@ use crate::namespace::{
 use crate::plan::{self, Names};
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
+use crate::services::dns::{Forwarder, NameServer, ResolvConf};
+use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
 const TRACE_RING: usize = 16_384;
@@ -148,7 +150,10 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     // First of all: a port that can't be had is better known before anything else is done.
     let published = gateway::bind(&config.publish).map_err(RunError::Publish)?;
-    let mut network = Network::create(&network_config(&config)).map_err(RunError::Namespace)?;
+    let told = Warnings::default();
+    let forwarder = Forwarder::of_host(told.clone());
+    let mut network =
+        Network::create(&network_config(&config, &forwarder.conf())).map_err(RunError::Namespace)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -158,9 +163,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let (status, report, mut warnings) =
-        local.block_on(&runtime, carry(&network, device, &config, published))?;
-    warnings.splice(0..0, network.warnings().iter().cloned());
+    let ways = Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
+    let (status, report) = local.block_on(&runtime, carry(&network, device, &config, ways))?;
+    let mut warnings = network.warnings().to_vec();
+    warnings.extend(told.take());
     // The services end before the network that they serve.
     drop(local);
     drop(runtime);
@@ -168,7 +174,7 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     Ok(RunOutcome { status, report, warnings })
 }
 
-fn network_config(config: &RunConfig) -> NetworkConfig {
+fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     NetworkConfig {
         ipv4: Some(Addresses {
             program: plan::PROGRAM_V4,
@@ -183,31 +189,39 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
         default_route: !config.isolated,
         mtu: config.mtu,
         device: config.device,
-        resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
+        resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
         ..NetworkConfig::default()
     }
+}
+
+/// What leads out of the private network, or in, before its stack is up.
+struct Outward {
+    published: Published,
+    forwarder: Option<Rc<Forwarder>>,
+    told: Warnings,
 }
 
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
     config: &RunConfig,
-    published: Published,
-) -> Result<(ExitStatus, Report, Vec<String>), RunError> {
+    outward: Outward,
+) -> Result<(ExitStatus, Report), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING).any_address(true);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
-    let gateway =
-        start_gateway(&net, config, &watch, published).map_err(own("the gateway can't be started"))?;
-    let asked = Rc::clone(&watch.collector);
+    let gateway = start_gateway(&net, config, &watch, outward.published)
+        .map_err(own("the gateway can't be started"))?;
+    let collector = Rc::clone(&watch.collector);
+    let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
+    let names = NameServer::new(names, outward.forwarder, move |answer| {
+        collector.borrow_mut().observe_name(answer);
+    });
     let note = watch.take_note(&net);
-    let names = Rc::new(Names::with_host(config.host_names.iter().map(HostName::to_string)));
-    services::start(&net, &names, Rc::new(move |answer| asked.borrow_mut().observe_name(answer)), note)
-        .await
-        .map_err(own("finack's services can't be started"))?;
+    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
@@ -216,11 +230,11 @@ async fn carry(
     gateway.open_no_more();
     watch.settle(&gateway, &forwarding).await;
     drop(forwarding);
-    let mut warnings = gateway.warnings();
-    warnings.extend(
-        net.stopped().map(|error| format!("the private network broke down: its device failed: {error}")),
-    );
-    Ok((status, watch.finish(&net), warnings))
+    gateway.warnings().into_iter().for_each(|line| outward.told.add(line));
+    if let Some(error) = net.stopped() {
+        outward.told.add(format!("the private network broke down: its device failed: {error}"));
+    }
+    Ok((status, watch.finish(&net)))
 }
 
 /// Everything that leads out of the private network, or in.

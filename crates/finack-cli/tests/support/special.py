@@ -12,7 +12,7 @@ PORT = {4: int(sys.argv[1]), 6: int(sys.argv[2])}
 TARGETS = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "0.0.0.1", "224.0.0.1", "255.255.255.255", "198.18.255.255",
     "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0.0.0.0", "::ffff:192.0.2.1", "ff02::1", "ff05::1",
-    "fe80::1234", "198.18.0.254", "fd66:696e:6163:6b00::fe",
+    "fe80::1234", "198.18.0.254", "fd66:696e:6163:6b00::254",
 ]
 interface = next(name for _, name in socket.if_nameindex() if name != "lo")
 link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))

@@ -23,6 +23,7 @@ use super::hosts::Way;
 use super::{Carried, Shared};
 use crate::plan;
 use crate::report::Outside;
+use crate::services;
 
 /// How often it is looked whether somebody still waits for an opening.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -78,8 +79,13 @@ async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: 
             }
         }
         Way::Inside => {
+            let on_purpose = services::decide(to);
+            let refusal = on_purpose.as_ref().map_or(Refusal::Reset, |(refusal, _)| *refusal);
+            if let Some((_, note)) = on_purpose {
+                (shared.note)(to, program, note);
+            }
             // Where the program gave up meanwhile nobody is to be told.
-            let _ = opening.refuse(Refusal::Reset);
+            let _ = opening.refuse(refusal);
             return;
         }
         Way::Barred(code) if shared.ways.outside => {

@@ -13,9 +13,10 @@ use finack::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 
-use super::dns::{self, Answer, Transport};
+use super::dns::{self, Answered, NameServer, Transport};
 use super::hello::{self, Visitor};
-use crate::plan::{self, Names};
+use super::serve;
+use crate::plan;
 use crate::report::TakeNote;
 
 /// How long a listener that can accept nothing now (no memory, too many connections) waits.
@@ -23,14 +24,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Largest DNS message that is looked at over UDP.
 const DATAGRAM: usize = 4096;
 
-/// What is told of each name that was asked for.
-pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
-
 /// Starts every service as tasks of the current `LocalSet`; they end with it.
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, names: &Rc<Names>, seen: Seen, _note: TakeNote) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, names: &Rc<NameServer>, note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
@@ -38,15 +36,16 @@ pub(crate) async fn start(net: &Net, names: &Rc<Names>, seen: Seen, _note: TakeN
     for addr in [IpAddr::V4(plan::GATEWAY_V4), IpAddr::V6(plan::GATEWAY_V6)] {
         let at = SocketAddr::new(addr, 53);
         let listener = TcpListener::bind_on(net, at).await?;
-        spawn_local(serve_names_over_tcp(listener, Rc::clone(names), Rc::clone(&seen)));
+        spawn_local(serve_names_over_tcp(listener, Rc::clone(names)));
         let socket = UdpSocket::bind_on(net, at).await?;
-        spawn_local(serve_names_over_udp(socket, Rc::clone(names), Rc::clone(&seen)));
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names)));
     }
-    Ok(())
+    serve::small(net).await?;
+    serve::misbehaving(net, &note).await
 }
 
 /// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+pub(super) async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
             Ok(accepted) => return Some(accepted),
@@ -92,17 +91,18 @@ fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-async fn serve_names_over_tcp(listener: TcpListener, names: Rc<Names>, seen: Seen) {
+async fn serve_names_over_tcp(listener: TcpListener, names: Rc<NameServer>) {
     while let Some((stream, _)) = accept(&listener).await {
-        let (names, seen) = (Rc::clone(&names), Rc::clone(&seen));
+        let names = Rc::clone(&names);
         spawn_local(async move {
             // A resolver that goes away has what it wanted.
-            let _ = dns::serve_stream(stream, &names, |answer| seen(answer)).await;
+            let _ = dns::serve_stream(stream, names).await;
         });
     }
 }
 
-async fn serve_names_over_udp(socket: UdpSocket, names: Rc<Names>, seen: Seen) {
+async fn serve_names_over_udp(socket: UdpSocket, names: Rc<NameServer>) {
+    let socket = Rc::new(socket);
     let mut message = vec![0; DATAGRAM];
     loop {
         let (len, from) = match socket.recv_from(&mut message).await {
@@ -112,10 +112,18 @@ async fn serve_names_over_udp(socket: UdpSocket, names: Rc<Names>, seen: Seen) {
             // An ICMP error about an earlier answer: the resolver had closed its socket.
             Err(_) => continue,
         };
-        if let Some(answer) = dns::answer(&names, &message[..len], Transport::Udp) {
-            seen(&answer);
-            // Lost on the way or never sent: the resolver asks again.
-            let _ = socket.send_to(&answer.message, from).await;
+        // An answer that is lost on the way or never sent: the resolver asks again.
+        match names.answer(&message[..len], Transport::Udp) {
+            Answered::Now(answer) => drop(socket.send_to(&answer, from).await),
+            Answered::Later(answer) => {
+                let socket = Rc::clone(&socket);
+                spawn_local(async move {
+                    if let Some(answer) = answer.await {
+                        let _ = socket.send_to(&answer, from).await;
+                    }
+                });
+            }
+            Answered::Never => {}
         }
     }
 }

@@ -81,7 +81,8 @@ fn ptr_names_the_address() {
         HELLO_V6.octets().iter().rev().map(|b| format!("{:x}.{:x}.", b & 15, b >> 4)).collect();
     let ptr = ask(&format!("{nibbles}ip6.arpa"), rtype::PTR);
     assert!(ptr.message.ends_with(b"\x05hello\x06finack\0"));
-    assert_eq!(ask("7.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
+    assert_eq!(ask("8.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
+    assert_eq!(ask("7.2.0.192.in-addr.arpa", rtype::PTR).outcome, Outcome::Outside);
     assert_eq!(ask("80.0.18.198.in-addr.arpa", rtype::A).outcome, Outcome::NoData);
 }
 
@@ -172,27 +173,33 @@ fn random_bytes_never_panic() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_carries_many_questions_each_after_its_length() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut client, server) = tokio::io::duplex(4096);
-    let serving = tokio::spawn(async move {
-        let mut names = Vec::new();
-        serve_stream(server, &Names::default(), |a| names.push(a.name.clone())).await.map(|()| names)
-    });
-    for _ in 0..2 {
-        let wire = query("hello.finack", rtype::A, None);
-        let split = wire.len() / 2;
-        client.write_all(&(wire.len() as u16).to_be_bytes()).await.unwrap();
-        client.write_all(&wire[..split]).await.unwrap();
-        client.flush().await.unwrap();
-        tokio::task::yield_now().await;
-        client.write_all(&wire[split..]).await.unwrap();
-        let len = client.read_u16().await.unwrap();
-        let mut reply = vec![0; usize::from(len)];
-        client.read_exact(&mut reply).await.unwrap();
-        assert!(reply.ends_with(&HELLO_V4.octets()));
-    }
-    client.shutdown().await.unwrap();
-    assert_eq!(serving.await.unwrap().unwrap(), ["hello.finack", "hello.finack"]);
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&asked);
+    let names = NameServer::new(Names::default(), None, move |a| seen.borrow_mut().push(a.name.clone()));
+    let client = async {
+        for _ in 0..2 {
+            let wire = query("hello.finack", rtype::A, None);
+            let split = wire.len() / 2;
+            client.write_all(&(wire.len() as u16).to_be_bytes()).await.unwrap();
+            client.write_all(&wire[..split]).await.unwrap();
+            client.flush().await.unwrap();
+            tokio::task::yield_now().await;
+            client.write_all(&wire[split..]).await.unwrap();
+            let len = client.read_u16().await.unwrap();
+            let mut reply = vec![0; usize::from(len)];
+            client.read_exact(&mut reply).await.unwrap();
+            assert!(reply.ends_with(&HELLO_V4.octets()));
+        }
+        client.shutdown().await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the end comes back");
+    };
+    let (served, ()) = tokio::join!(serve_stream(server, names), client);
+    served.unwrap();
+    assert_eq!(*asked.borrow(), ["hello.finack", "hello.finack"]);
 }
 
 #[test]
