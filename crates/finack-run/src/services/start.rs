@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::dns::{self, Answered, NameServer, Transport};
 use super::hello::{self, Visitor};
-use super::serve;
+use super::{serve, table};
 use crate::plan;
 use crate::report::TakeNote;
 
@@ -38,10 +38,31 @@ pub(crate) async fn start(net: &Net, names: &Rc<NameServer>, note: TakeNote) -> 
         let listener = TcpListener::bind_on(net, at).await?;
         spawn_local(serve_names_over_tcp(listener, Rc::clone(names)));
         let socket = UdpSocket::bind_on(net, at).await?;
-        spawn_local(serve_names_over_udp(socket, Rc::clone(names)));
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names), |names, query| {
+            names.answer(query, Transport::Udp)
+        }));
     }
+    truncated_names(net, names, &note).await?;
     serve::small(net).await?;
     serve::misbehaving(net, &note).await
+}
+
+/// The name server whose answers never fit into a datagram, and a page at its address for those who found it.
+async fn truncated_names(net: &Net, names: &Rc<NameServer>, note: &TakeNote) -> io::Result<()> {
+    let Some(service) = table::named("truncated-dns.finack") else { return Ok(()) };
+    for addr in serve::addresses(service.host()) {
+        spawn_local(serve_hello(TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?));
+        let at = SocketAddr::new(addr, 53);
+        let socket = UdpSocket::bind_on(net, at).await?;
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names), |names, query| names.cut_short(query)));
+        let (listener, names) = (TcpListener::bind_on(net, at).await?, Rc::clone(names));
+        let note = Rc::clone(note);
+        spawn_local(serve::carry_all(listener, move |stream| {
+            serve::meant(service, &stream, &note);
+            dns::serve_stream(stream, Rc::clone(&names))
+        }));
+    }
+    Ok(())
 }
 
 /// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
@@ -101,7 +122,11 @@ async fn serve_names_over_tcp(listener: TcpListener, names: Rc<NameServer>) {
     }
 }
 
-async fn serve_names_over_udp(socket: UdpSocket, names: Rc<NameServer>) {
+async fn serve_names_over_udp(
+    socket: UdpSocket,
+    names: Rc<NameServer>,
+    answer: impl Fn(&Rc<NameServer>, &[u8]) -> Answered + 'static,
+) {
     let socket = Rc::new(socket);
     let mut message = vec![0; DATAGRAM];
     loop {
@@ -113,7 +138,7 @@ async fn serve_names_over_udp(socket: UdpSocket, names: Rc<NameServer>) {
             Err(_) => continue,
         };
         // An answer that is lost on the way or never sent: the resolver asks again.
-        match names.answer(&message[..len], Transport::Udp) {
+        match answer(&names, &message[..len]) {
             Answered::Now(answer) => drop(socket.send_to(&answer, from).await),
             Answered::Later(answer) => {
                 let socket = Rc::clone(&socket);

@@ -29,6 +29,9 @@ const UDP_LIMIT: usize = 512;
 /// Largest message over UDP that is sent whatever the asker allows.
 const EDNS_LIMIT: usize = 1232;
 
+/// The name whose answers never fit into a datagram.
+const TRUNCATED: &str = "truncated-dns.finack";
+
 /// Record types that are answered or shown by name.
 pub(crate) mod rtype {
     pub(crate) const A: u16 = 1;
@@ -67,6 +70,8 @@ pub enum Outcome {
     Malformed,
     /// The message asked for an operation, class or version that is not served.
     NotServed,
+    /// The answer was cut on purpose (TC), to be asked for again over TCP.
+    CutShort,
     /// The name lies outside this network, and one of the host's name servers answered.
     Elsewhere {
         /// The server.
@@ -120,6 +125,7 @@ impl fmt::Display for Outcome {
             Self::Outside => "outside this network",
             Self::Malformed => "malformed",
             Self::NotServed => "not served",
+            Self::CutShort => "cut short on purpose, to be asked again over TCP",
         })
     }
 }
@@ -137,7 +143,8 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-/// Answers one message by what this network itself knows. `None` for what must not be answered: responses, and what is too short to hold a header.
+/// Answers one message by what this network itself knows. `None` for what must not be answered: responses, and what is too
+/// short to hold a header.
 pub fn answer(names: &Names, query: &[u8], transport: Transport) -> Option<Answer> {
     let header = message::Header::parse(query)?;
     if header.is_response() {
@@ -151,6 +158,9 @@ pub fn answer(names: &Names, query: &[u8], transport: Transport) -> Option<Answe
             return Some(Answer { message, name: String::new(), qtype: 0, outcome });
         }
     };
+    if transport == Transport::Udp && plan::host_named(&parsed.name).is_some_and(|h| h.name == TRUNCATED) {
+        return Some(without_records(&header, parsed));
+    }
     let limit = match transport {
         Transport::Tcp => usize::from(u16::MAX),
         Transport::Udp => parsed.udp_limit(),
@@ -158,6 +168,21 @@ pub fn answer(names: &Names, query: &[u8], transport: Transport) -> Option<Answe
     let mut reply = Reply::to(&header, &parsed);
     let outcome = fill(names, &parsed, &mut reply);
     Some(Answer { message: reply.finish(limit), name: parsed.name, qtype: parsed.qtype, outcome })
+}
+
+/// Answers a datagram with TC set and no records, whatever it asks (RFC 1035 4.2.1). `None` as for [`answer`].
+fn cut_short(query: &[u8]) -> Option<Answer> {
+    let header = message::Header::parse(query).filter(|h| !h.is_response())?;
+    match Query::parse(&header, query) {
+        Ok(parsed) => Some(without_records(&header, parsed)),
+        // What can't be read gets the error that it gets elsewhere.
+        Err(_) => answer(&Names::default(), query, Transport::Udp),
+    }
+}
+
+fn without_records(header: &message::Header, query: Query<'_>) -> Answer {
+    let message = Reply::to(header, &query).finish(0);
+    Answer { message, name: query.name, qtype: query.qtype, outcome: Outcome::CutShort }
 }
 
 fn fill(names: &Names, query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {

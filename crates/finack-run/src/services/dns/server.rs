@@ -57,6 +57,17 @@ impl NameServer {
             }
         }
     }
+
+    /// The answer to a datagram, with TC set and no records: whoever asks is to ask again over TCP.
+    pub fn cut_short(&self, query: &[u8]) -> Answered {
+        match super::cut_short(query) {
+            Some(answer) => {
+                (self.seen)(&answer);
+                Answered::Now(answer.message)
+            }
+            None => Answered::Never,
+        }
+    }
 }
 
 /// What becomes of a message.

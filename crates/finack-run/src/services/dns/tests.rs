@@ -215,3 +215,20 @@ fn a_name_for_the_host_has_both_addresses_and_the_way_back() {
     assert!(back.message.windows(9).any(|w| w == b"\x02lo\x04host\0"));
     assert_eq!(ask("lo.host", rtype::SOA).outcome, Outcome::NoData);
 }
+
+#[test]
+fn what_is_cut_short_is_whole_over_tcp() {
+    // RFC 1035 4.2.1, RFC 7766 5: TC, and then the same question over TCP.
+    for edns in [None, Some(4096)] {
+        let wire = query("truncated-dns.FINACK", rtype::A, edns);
+        let cut = answer(&wire, Transport::Udp).unwrap();
+        assert_eq!((rcode(&cut), &counts(&cut)[..3], cut.outcome), (0, &[1, 0, 0][..], Outcome::CutShort));
+        assert_eq!(cut.message[2] & 2, 2, "TC");
+        let whole = answer(&wire, Transport::Tcp).unwrap();
+        assert_eq!((counts(&whole)[1], whole.message[2] & 2, whole.outcome), (1, 0, Outcome::Found));
+    }
+    let cut = cut_short(&query("hello.finack", rtype::A, None)).unwrap();
+    assert_eq!((counts(&cut), cut.message[2] & 2), ([1, 0, 0, 0], 2));
+    assert_eq!(cut_short(b"too short"), None);
+    assert_eq!(rcode(&cut_short(&[0; 12]).unwrap()), message::FORMERR);
+}
