@@ -51,6 +51,7 @@ pub mod device;
 mod error;
 mod host;
 pub mod net;
+pub mod relay;
 mod shard;
 
 pub use finack_core as core;

@@ -10,8 +10,8 @@ use common::{A, bed_of, host_a, host_b, kind, soon};
 use finack::core::device::Capabilities;
 use finack::core::options::SocketOptions;
 use finack::core::stack::Refusal;
-use finack::net::{TcpGate, TcpListener, TcpStream};
-use finack_wire::icmp::Unreachable;
+use finack::net::{TcpGate, TcpListener, TcpStream, UdpGate, UdpSocket};
+use finack_wire::icmp::{ErrorKind as ErrorKindOf, Unreachable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn gateway() -> common::Bed {
@@ -78,4 +78,28 @@ async fn listeners_come_before_the_gate_and_an_opening_dropped_is_repeated() {
     drop(soon(gate.opening()).await.unwrap());
     soon(gate.opening()).await.unwrap().answer().unwrap();
     soon(attempt).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn datagrams_to_anybody_come_through_the_gate_and_are_answered_from_there() {
+    let bed = gateway();
+    let gate = UdpGate::open_on(&bed.b).unwrap();
+    assert_eq!(kind(UdpGate::open_on(&bed.b)), ErrorKind::AddrInUse);
+    let socket = UdpSocket::bind_on(&bed.a, "0.0.0.0:0").await.unwrap();
+    socket.connect("198.51.100.7:53").await.unwrap();
+    socket.send(b"question").await.unwrap();
+
+    let mut buf = [0; 64];
+    let got = soon(gate.recv(&mut buf)).await.unwrap();
+    assert_eq!((&buf[..got.len], got.ends.local), (&b"question"[..], "198.51.100.7:53".parse().unwrap()));
+    assert_eq!(got.ends.peer.ip(), std::net::IpAddr::from(A));
+    gate.send(got.ends, b"answer").await.unwrap();
+    let n = soon(socket.recv(&mut buf)).await.unwrap();
+    assert_eq!(&buf[..n], b"answer");
+
+    // RFC 1122 4.1.3.3: what the far side refused fails the program's next call.
+    socket.send(b"again").await.unwrap();
+    let got = soon(gate.recv(&mut buf)).await.unwrap();
+    gate.report(got.ends, b"again", ErrorKindOf::Unreachable(Unreachable::Port), None).unwrap();
+    assert_eq!(kind(soon(socket.recv(&mut buf)).await), ErrorKind::ConnectionRefused);
 }

@@ -55,6 +55,7 @@ fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
     (c.snd_una, c.snd_nxt, c.snd_end(), c.snd_wnd, c.snd_up, c.mss).hash(hasher);
     (c.recv.next(), c.recv.read_pos(), c.recv.sack_blocks(), c.rcv_edge, c.rcv_fin, c.rcv_acked).hash(hasher);
     (c.rtx.sacked(), c.rtx.lost(), c.in_flight(), c.retries, c.backoff, c.probes).hash(hasher);
+    (c.ack_hold, c.ack_pos()).hash(hasher);
     (c.ack.pending, c.ack.now, c.ack.quick, c.ack.interactive).hash(hasher);
     (c.error, c.urgent.mark, c.urgent.byte).hash(hasher);
     for timer in Timer::ALL {

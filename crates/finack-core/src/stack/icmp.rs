@@ -22,6 +22,15 @@ impl Stack {
             return self.note_drop(now, DropReason::IcmpMalformed, bytes.len(), ends(ip, bytes));
         };
         if let IcmpMessage::EchoRequest { ident, seq, data } = message {
+            if !self.ip.routes.is_own(ip.dst)
+                && self.ip.routes.is_local(ip.dst)
+                && let Some(delivered) = self.udp.take_echo(ip, ident, seq, data)
+            {
+                if delivered.full > 0 {
+                    self.note_drop(now, DropReason::UdpBufferFull, bytes.len(), ends(ip, bytes));
+                }
+                return;
+            }
             return self.answer_echo(now, ip, &IcmpMessage::EchoReply { ident, seq, data });
         }
         let (Some(kind), Some(quoted)) = (icmp::reported(&message), message.quoted()) else { return };
@@ -82,6 +91,18 @@ impl Stack {
         }
         let local = self.ip.routes.is_local(ip.dst);
         let source = if local { Some(ip.dst) } else { self.ip.routes.source_for(ip.src) };
+        self.report_as(now, source, ip, packet, kind);
+    }
+
+    /// [`report`](Self::report) by the host that has the address `source`.
+    pub(super) fn report_as(
+        &mut self,
+        now: Instant,
+        source: Option<IpAddr>,
+        ip: &IpHeader,
+        packet: &[u8],
+        kind: ErrorKind,
+    ) {
         let interval = Duration::from_millis(self.cx.settings.icmp_ratelimit);
         if let Some(source) = source
             && self.ip.icmp_limit.allow(now, ip.src, interval)

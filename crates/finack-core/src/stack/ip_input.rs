@@ -166,7 +166,7 @@ impl Stack {
 
     fn udp_input(&mut self, now: Instant, header: &IpHeader, packet: &Packet<'_>, cast: Cast) {
         let bytes = packet.bytes.as_slice();
-        match self.udp.input(header, packet, cast) {
+        match self.udp.input(header, packet, cast, self.ip.routes.is_own(header.dst)) {
             Ok(delivered) => {
                 self.cx.counters.udp_in_datagrams += u64::from(delivered.taken);
                 for _ in 0..delivered.full {

@@ -1,6 +1,7 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
 mod fingerprint;
+mod gate;
 mod hold;
 mod icmp;
 mod ip_input;
@@ -8,6 +9,7 @@ mod loopback;
 mod passive;
 mod tables;
 mod tcp_calls;
+mod tcp_direct;
 mod tcp_icmp;
 mod tcp_input;
 mod tcp_open;
@@ -15,6 +17,7 @@ mod time_wait;
 mod transmit;
 mod udp;
 
+pub use crate::udp::Gate;
 pub use hold::{Incoming, IncomingId, Refusal};
 
 use alloc::collections::VecDeque;

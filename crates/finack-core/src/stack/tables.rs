@@ -184,7 +184,7 @@ impl Stack {
     fn reset_connection(&mut self, now: Instant, index: u32, reason: ResetReason) {
         let Some(c) = self.connections.get(index) else { return };
         let pos = c.snd_nxt.min(c.snd_edge().max(c.snd_una));
-        let (tuple, id, seq, ack) = (c.tuple, c.trace_id, c.snd_seq(pos), c.rcv_seq(c.rcv_nxt()));
+        let (tuple, id, seq, ack) = (c.tuple, c.trace_id, c.snd_seq(pos), c.rcv_seq(c.ack_pos()));
         let stamps = c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent));
         self.send_reset(now, Some(id), &tuple, seq, Some(ack), stamps, reason);
     }

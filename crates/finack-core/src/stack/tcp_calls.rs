@@ -19,11 +19,11 @@ impl Connection {
 }
 
 impl Stack {
-    fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
+    pub(super) fn conn(&self, id: ConnId) -> Result<&Connection, Error> {
         self.connections.get(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)
     }
 
-    fn conn_mut(&mut self, id: ConnId) -> Result<(&mut Connection, &mut crate::cx::Cx), Error> {
+    pub(super) fn conn_mut(&mut self, id: ConnId) -> Result<(&mut Connection, &mut crate::cx::Cx), Error> {
         let cx = &mut self.cx;
         let c = self.connections.get_mut(id.index).filter(|c| c.is_held_by(id));
         c.map(|c| (c, cx)).ok_or(Error::BadHandle)

@@ -185,7 +185,7 @@ impl Stack {
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
         let mut head = head_of(c, &self.cx, &mut self.ip.ident);
         head.seq = c.snd_seq(from);
-        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.ack = c.rcv_seq(c.ack_pos());
         head.flags = flags | urgent_flag;
         head.window = window;
         head.urgent = urgent;
@@ -242,7 +242,7 @@ impl Stack {
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, pos);
         let mut head = head_of(c, &self.cx, &mut self.ip.ident);
         head.seq = c.snd_seq(pos);
-        head.ack = c.rcv_seq(c.rcv_nxt());
+        head.ack = c.rcv_seq(c.ack_pos());
         head.flags = Flags::ACK | urgent_flag;
         head.window = window;
         head.urgent = urgent;

@@ -337,7 +337,7 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 
 /// An ACK has just gone out with a segment.
 pub(crate) fn acknowledged(c: &mut Connection) {
-    c.rcv_acked = c.rcv_nxt();
+    c.rcv_acked = c.ack_pos();
     c.ack.pending = false;
     c.ack.now = None;
     c.ack.dsack = None;

@@ -179,6 +179,8 @@ pub(crate) struct Connection {
     pub(crate) rcv_edge: Pos,
     /// Last.ACK.sent (RFC 7323).
     pub(crate) rcv_acked: Pos,
+    /// What is not acknowledged yet although it is here: everything from this position on (`Pos::MAX`: nothing).
+    pub(crate) ack_hold: Pos,
     /// Where the peer's FIN stands, once seen.
     pub(crate) rcv_fin: Option<Pos>,
     /// Bytes that may be unread.
@@ -275,6 +277,7 @@ impl Connection {
             recv: RecvQueue::new(1),
             rcv_edge: 1,
             rcv_acked: 0,
+            ack_hold: Pos::MAX,
             rcv_fin: None,
             rcv_buf,
             rcv_tuned: 1,
@@ -314,6 +317,11 @@ impl Connection {
     /// RCV.NXT.
     pub(crate) fn rcv_nxt(&self) -> Pos {
         self.recv.next() + Pos::from(self.facts.fin_received)
+    }
+
+    /// What the next segment acknowledges: RCV.NXT, unless the application holds ACKs back.
+    pub(crate) fn ack_pos(&self) -> Pos {
+        self.rcv_nxt().min(self.ack_hold)
     }
 
     /// RCV.WND: what is left of what was advertised.

@@ -1,10 +1,15 @@
 //! User calls on a connection (RFC 9293 3.9.1): SEND, RECEIVE, CLOSE and their likes.
 
+use alloc::vec::Vec;
+
+use bytes::buf::Limit;
+
 use super::State;
 use super::input::Outcome;
 use super::seq::Pos;
 use super::tcb::Connection;
 use crate::cx::Cx;
+use crate::device::MAX_SLICES;
 use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags};
 use crate::stack::Ready;
@@ -98,6 +103,73 @@ impl Connection {
             }
         }
         self.recv.read(&mut cx.pool, buf, upto, peek)
+    }
+
+    /// [`recv_bytes`](Self::recv_bytes) without a copy: `take` is lent what there is, and answers how much it took.
+    pub(crate) fn recv_with<E>(
+        &mut self,
+        cx: &mut Cx,
+        take: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
+    ) -> Result<Result<usize, E>, Error> {
+        if self.recv.len() == 0 {
+            // The end, an error, or nothing yet: told as to any reader.
+            return self.recv_bytes(cx, &mut [0], RecvFlags::default()).map(Ok);
+        }
+        let read = self.recv.read_pos();
+        if self.urgent.mark == Some(read) {
+            // A byte in line, or the one to pass over: rare enough to be copied.
+            let mut byte = [0];
+            let count = self.copy_around_mark(cx, &mut byte, true);
+            return match take(&[&byte[..count]]) {
+                Ok(taken) if taken >= count => {
+                    self.recv_bytes(cx, &mut byte, RecvFlags::default()).map(|_| Ok(count))
+                }
+                other => Ok(other),
+            };
+        }
+        let upto = self.urgent.mark.filter(|&mark| mark > read).unwrap_or(Pos::MAX);
+        let mut slices = [&[][..]; MAX_SLICES];
+        let (count, bytes) = self.recv.slices(upto, &mut slices);
+        let taken = match take(&slices[..count]) {
+            Ok(taken) => taken.min(bytes),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.recv.skip(&mut cx.pool, taken);
+        if taken > 0 && self.after_read(cx) {
+            self.ack_now(SendReason::WindowUpdate);
+        }
+        Ok(Ok(taken))
+    }
+
+    /// [`send_bytes`](Self::send_bytes) without a copy: `fill` appends to a block of the send buffer.
+    pub(crate) fn send_with<E>(
+        &mut self,
+        cx: &mut Cx,
+        most: usize,
+        fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
+    ) -> Result<Result<usize, E>, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.state {
+            State::SynSent | State::SynReceived => {
+                self.facts.wants_room = true;
+                return Err(Error::WouldBlock);
+            }
+            _ if self.facts.fin_queued || !self.state.may_send() => return Err(Error::BrokenPipe),
+            _ => {}
+        }
+        let room = self.send_room(cx).min(most.max(1));
+        if room == 0 {
+            self.facts.wants_room = true;
+            return Err(Error::WouldBlock);
+        }
+        let appended = self.send.append_with(&mut cx.pool, room, fill);
+        self.facts.more = false;
+        if !self.is_writable(cx) {
+            self.facts.wants_room = true;
+        }
+        Ok(appended)
     }
 
     fn recv_urgent(&mut self, buf: &mut [u8], peek: bool) -> Result<usize, Error> {

@@ -39,13 +39,15 @@ impl Connection {
     /// telling (RFC 9293 MUST-39, 3.8.6.2.2).
     pub(crate) fn advertise(&mut self, cx: &Cx) -> u16 {
         let shift = self.agreed.rcv_wscale;
-        let next = self.rcv_nxt();
+        // The peer counts the window from what is acknowledged, which is less than RCV.NXT where ACKs are held back.
+        let acked = self.ack_pos();
+        let held = (self.rcv_nxt() - acked) as u32;
         let current = self.rcv_wnd();
         let wanted = if self.window_gain(cx) > 0 { self.free_window(cx) } else { current };
         let unit = 1u32 << shift;
         let most = u32::from(u16::MAX) << shift;
-        let field = wanted.max(current).min(most).div_ceil(unit);
-        self.rcv_edge = self.rcv_edge.max(next + Pos::from(field << shift));
+        let field = wanted.max(current).saturating_add(held).min(most).div_ceil(unit);
+        self.rcv_edge = self.rcv_edge.max(acked + Pos::from(field << shift));
         field.min(u32::from(u16::MAX)) as u16
     }
 

@@ -1,5 +1,6 @@
 //! UDP (RFC 768, RFC 1122 4.1, RFC 8200 8.1), with the socket semantics of Linux.
 
+mod gate;
 mod recv;
 mod send;
 mod table;
@@ -20,6 +21,8 @@ use crate::settings::Settings;
 use crate::slab::Slab;
 use crate::stack::{Ready, UdpId};
 
+pub use gate::Gate;
+use gate::Gates;
 use recv::Datagram;
 pub(crate) use recv::{Arrival, Cast};
 use table::{Key, Table};
@@ -34,6 +37,8 @@ const MAX_GROUPS: usize = 20;
 #[derive(Clone, Debug)]
 struct Socket {
     generation: u32,
+    /// Takes what no other socket does; it has neither address nor port.
+    gate: Option<Gate>,
     /// Made for IPv6: shows IPv4 peers as mapped addresses.
     is_v6: bool,
     options: BindOptions,
@@ -117,6 +122,7 @@ pub(crate) struct Udp {
     table: Table,
     ports: PortTable,
     rng: Rng,
+    gates: Gates,
     next_generation: u32,
     events: VecDeque<UdpId>,
     /// Sockets that wait for room in the queue of outgoing packets.
@@ -132,6 +138,7 @@ impl Udp {
             table: Table::new(secrets.udp),
             ports: PortTable::for_udp(Rng::new(secrets.udp)),
             rng: Rng::new(secrets.udp_ports),
+            gates: Gates::default(),
             next_generation: 0,
             events: VecDeque::new(),
             waiting: Vec::new(),
@@ -151,11 +158,38 @@ impl Udp {
         if !(routes.is_bindable(addr) || routes.is_broadcast(addr) || addr.is_multicast()) {
             return Err(Error::AddrNotAvailable);
         }
+        let mut socket = self.new_socket(settings, local, options)?;
+        let owner = socket.owner();
+        if socket.port == 0 {
+            let range = settings.ip_local_port_min as u16..=settings.ip_local_port_max as u16;
+            let random = self.rng.next_u64();
+            socket.port = self.ports.bind_any(range, &owner, random).ok_or(Error::AddrInUse)?;
+        } else if self.ports.conflicts(socket.port, &owner) {
+            return Err(Error::AddrInUse);
+        }
+        self.ports.add(socket.port, owner);
+        let (key, generation) = (socket.key(), socket.generation);
+        let index = self.sockets.insert(socket);
+        self.table.insert(key, index, options.reuse_port);
+        Ok(UdpId { index, generation })
+    }
+
+    /// A socket that no table knows yet.
+    fn new_socket(
+        &mut self,
+        settings: &Settings,
+        local: SocketAddr,
+        options: BindOptions,
+    ) -> Result<Socket, Error> {
         if self.sockets.len() as u64 >= settings.max_connections {
             return Err(Error::NoBufferSpace);
         }
-        let mut socket = Socket {
-            generation: self.next_generation,
+        let generation = self.next_generation;
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let addr = local.ip().to_canonical();
+        Ok(Socket {
+            generation,
+            gate: None,
             is_v6: local.is_ipv6(),
             options,
             bound: addr,
@@ -177,21 +211,7 @@ impl Udp {
             error: None,
             drops: 0,
             news: Ready::default(),
-        };
-        let owner = socket.owner();
-        if socket.port == 0 {
-            let range = settings.ip_local_port_min as u16..=settings.ip_local_port_max as u16;
-            let random = self.rng.next_u64();
-            socket.port = self.ports.bind_any(range, &owner, random).ok_or(Error::AddrInUse)?;
-        } else if self.ports.conflicts(socket.port, &owner) {
-            return Err(Error::AddrInUse);
-        }
-        self.ports.add(socket.port, owner);
-        self.next_generation = self.next_generation.wrapping_add(1);
-        let (key, generation) = (socket.key(), socket.generation);
-        let index = self.sockets.insert(socket);
-        self.table.insert(key, index, options.reuse_port);
-        Ok(UdpId { index, generation })
+        })
     }
 
     /// Sets the other end, or none. What was received before stays.
@@ -202,6 +222,9 @@ impl Udp {
         remote: Option<SocketAddr>,
     ) -> Result<(), Error> {
         let socket = self.get(id)?;
+        if socket.gate.is_some() {
+            return Err(Error::InvalidArgument);
+        }
         let (local, remote) = match remote {
             None => (socket.bound, None),
             Some(remote) => {
@@ -230,9 +253,13 @@ impl Udp {
     pub(crate) fn close(&mut self, groups: &mut Groups, id: UdpId) -> Result<(), Error> {
         self.get(id)?;
         let socket = self.sockets.remove(id.index).ok_or(Error::BadHandle)?;
+        self.queued -= socket.queued;
+        if let Some(gate) = socket.gate {
+            self.gates.set(gate, None);
+            return Ok(());
+        }
         self.table.remove(&socket.key(), id.index, socket.options.reuse_port);
         self.ports.remove(socket.port, &socket.owner());
-        self.queued -= socket.queued;
         for group in socket.groups {
             groups.leave(group);
         }

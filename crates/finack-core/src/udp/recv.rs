@@ -6,7 +6,7 @@ use bytes::Bytes;
 use finack_wire::ip::IpHeader;
 use finack_wire::udp::{self, UdpError};
 
-use super::{Socket, Udp};
+use super::{Gate, Socket, Udp};
 use crate::Error;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::stack::{Ready, UdpId, UdpRecv};
@@ -32,6 +32,8 @@ pub(crate) struct Arrival {
     pub(crate) tos: u8,
     pub(crate) hop_limit: u8,
     pub(crate) cast: Cast,
+    /// It is addressed to this host by name: no gate takes it.
+    pub(crate) ours: bool,
 }
 
 /// What became of a datagram.
@@ -78,6 +80,7 @@ impl Udp {
         ip: &IpHeader,
         packet: &Packet<'_>,
         cast: Cast,
+        ours: bool,
     ) -> Result<Delivered, DropReason> {
         let bytes = packet.bytes.as_slice();
         let datagram = ip.payload(bytes);
@@ -94,6 +97,7 @@ impl Udp {
             tos: ip.tos,
             hop_limit: ip.hop_limit,
             cast,
+            ours,
         };
         let data = udp::payload(datagram, &header);
         let joined = packet.meta.segments > 1 && packet.meta.segment_size > 0;
@@ -118,7 +122,9 @@ impl Udp {
         let mut delivered = Delivered::default();
         match arrival.cast {
             Cast::One => {
-                if let Some(index) = self.table.unicast(arrival.to, arrival.from) {
+                let socket = self.table.unicast(arrival.to, arrival.from);
+                let gate = || self.gates.get(Gate::Datagrams).filter(|_| !arrival.ours);
+                if let Some(index) = socket.or_else(gate) {
                     self.deliver_to(index, arrival, data, &mut delivered);
                 }
             }
@@ -132,7 +138,13 @@ impl Udp {
         delivered
     }
 
-    fn deliver_to(&mut self, index: u32, arrival: &Arrival, data: Bytes, delivered: &mut Delivered) {
+    pub(super) fn deliver_to(
+        &mut self,
+        index: u32,
+        arrival: &Arrival,
+        data: Bytes,
+        delivered: &mut Delivered,
+    ) {
         let Some(socket) = self.sockets.get_mut(index) else { return };
         let before = socket.queued;
         if socket.take(arrival, data) {

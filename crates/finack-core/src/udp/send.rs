@@ -16,6 +16,12 @@ use crate::time::Instant;
 const MAX_V4: usize = 65_535 - 20 - udp::HEADER_LEN;
 const MAX_V6: usize = 65_535 - udp::HEADER_LEN;
 
+/// Whether a datagram can be that long.
+pub(super) fn fits(dst: IpAddr, data: &[u8]) -> Result<(), Error> {
+    let most = if dst.is_ipv4() { MAX_V4 } else { MAX_V6 };
+    if data.len() > most { Err(Error::MessageTooLong) } else { Ok(()) }
+}
+
 impl Socket {
     /// Checks an address to send to against the socket's family, and takes its mapping off.
     pub(super) fn destination(&self, to: SocketAddr) -> Result<SocketAddr, Error> {
@@ -53,6 +59,9 @@ impl Udp {
         data: &[u8],
     ) -> Result<usize, Error> {
         let socket = self.get_mut(id)?;
+        if socket.gate.is_some() {
+            return Err(Error::InvalidArgument);
+        }
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
@@ -66,35 +75,20 @@ impl Udp {
         if to.port() == 0 || to.ip().is_unspecified() {
             return Err(Error::InvalidArgument);
         }
-        if data.len() > if to.is_ipv4() { MAX_V4 } else { MAX_V6 } {
-            return Err(Error::MessageTooLong);
-        }
+        fits(to.ip(), data)?;
         if ip.routes.is_broadcast(to.ip()) && !socket.broadcast {
             return Err(Error::AccessDenied);
         }
         let src = socket.source(&ip.routes, socket.local, to.ip())?;
         let header = socket.header(settings, src, to.ip(), data.len());
         let port = socket.port;
-        if !socket.has_send_room() {
-            socket.blocked = true;
-            return Err(Error::WouldBlock);
-        }
         let pseudo = header.pseudo_header_sum();
-        let queued = ip.send(now, header, Some(id), |out| {
+        self.queue(now, ip, id, header, |out| {
             udp::emit(out, port, to.port(), data.len());
             out[udp::HEADER_LEN..].copy_from_slice(data);
             let checksum = udp::checksum(pseudo, out);
             udp::set_checksum(out, checksum);
-        });
-        match queued {
-            Err(OutputError::NoRoute) => return Err(Error::NetworkUnreachable),
-            Err(OutputError::Full) => {
-                socket.blocked = true;
-                self.wait(id);
-                return Err(Error::WouldBlock);
-            }
-            Ok(bytes) => socket.unsent += bytes,
-        }
+        })?;
         if to.ip().is_multicast() && ip.groups.is_member(to.ip()) {
             // RFC 1112 6.1: members on the sending host get it too.
             let arrival = Arrival {
@@ -103,10 +97,39 @@ impl Udp {
                 tos: header.tos,
                 hop_limit: header.hop_limit,
                 cast: Cast::Many,
+                ours: true,
             };
             self.deliver(&arrival, bytes::Bytes::copy_from_slice(data));
         }
         Ok(data.len())
+    }
+
+    /// Queues a packet whose payload `write` writes, against the socket's send buffer.
+    pub(super) fn queue(
+        &mut self,
+        now: Instant,
+        ip: &mut Ip,
+        id: UdpId,
+        header: IpEmit,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        let socket = self.get_mut(id)?;
+        if !socket.has_send_room() {
+            socket.blocked = true;
+            return Err(Error::WouldBlock);
+        }
+        match ip.send(now, header, Some(id), write) {
+            Err(OutputError::NoRoute) => Err(Error::NetworkUnreachable),
+            Err(OutputError::Full) => {
+                socket.blocked = true;
+                self.wait(id);
+                Err(Error::WouldBlock)
+            }
+            Ok(bytes) => {
+                socket.unsent += bytes;
+                Ok(())
+            }
+        }
     }
 
     /// Takes in that the device took `len` bytes of packets of `owner` (if that is a socket of ours).

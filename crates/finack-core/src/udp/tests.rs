@@ -83,7 +83,7 @@ impl Host {
     fn receive(&mut self, packet: &[u8]) -> Result<u32, DropReason> {
         let header = ip::parse(packet).expect("a packet that parses");
         let cast = self.cast(header.dst);
-        self.udp.input(&header, &Packet::borrowed(packet), cast).map(|d| d.taken)
+        self.udp.input(&header, &Packet::borrowed(packet), cast, true).map(|d| d.taken)
     }
 
     fn recv(&mut self, id: UdpId) -> Result<(Vec<u8>, SocketAddr), Error> {
@@ -226,7 +226,7 @@ fn a_vouched_checksum_is_not_verified_again() {
     let header = ip::parse(&packet).unwrap();
     let mut packet = Packet::borrowed(&packet);
     packet.meta.checksum = crate::device::ChecksumState::Valid;
-    assert_eq!(a.udp.input(&header, &packet, Cast::One).map(|d| d.taken), Ok(1));
+    assert_eq!(a.udp.input(&header, &packet, Cast::One, true).map(|d| d.taken), Ok(1));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn joined_datagrams_are_taken_apart() {
     let header = ip::parse(&bytes).unwrap();
     let meta = PacketMeta { segments: 3, segment_size: 3, ..PacketMeta::default() };
     let packet = Packet { meta, ..Packet::shared(bytes) };
-    assert_eq!(a.udp.input(&header, &packet, Cast::One).map(|d| d.taken), Ok(3));
+    assert_eq!(a.udp.input(&header, &packet, Cast::One, true).map(|d| d.taken), Ok(3));
     let all: Vec<Vec<u8>> = core::iter::from_fn(|| a.recv(s).ok()).map(|(data, _)| data).collect();
     assert_eq!(all, [b"aaa".to_vec(), b"bbb".to_vec(), b"cc".to_vec()]);
 }
@@ -671,7 +671,7 @@ proptest! {
             let cut = packet.len() - usize::from(length) % 8;
             packet.truncate(cut.max(20));
             if let Ok(header) = ip::parse(&packet) {
-                let _ = a.udp.input(&header, &Packet::borrowed(&packet), Cast::One);
+                let _ = a.udp.input(&header, &Packet::borrowed(&packet), Cast::One, true);
             }
             let _ = a.recv(s);
         }

@@ -4,6 +4,7 @@
 mod capture;
 mod close;
 mod data;
+mod direct;
 mod events;
 mod icmp;
 mod ip;

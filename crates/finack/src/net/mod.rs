@@ -6,12 +6,14 @@
 
 mod addr;
 mod ready;
+mod tcp_direct;
 mod tcp_gate;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_split;
 mod tcp_stream;
 mod udp;
+mod udp_gate;
 
 pub use addr::ToSocketAddrs;
 pub use tcp_gate::{Opening, TcpGate};
@@ -19,6 +21,7 @@ pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
 pub use udp::UdpSocket;
+pub use udp_gate::{Datagram, Ends, UdpGate};
 
 /// The halves of a [`TcpStream`].
 pub mod tcp {

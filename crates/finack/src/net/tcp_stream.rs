@@ -33,8 +33,8 @@ const PEEK: RecvFlags = RecvFlags { peek: true, oob: false };
 /// with unread data (RFC 1122 4.2.2.13) or a linger time of zero the connection is reset instead.
 /// [`close`](Self::close) does the same and can wait for the end.
 pub struct TcpStream {
-    shard: Arc<Shard>,
-    conn: ConnId,
+    pub(super) shard: Arc<Shard>,
+    pub(super) conn: ConnId,
     /// Made for IPv6: shows IPv4 addresses as mapped ones, as Linux does (RFC 4291 2.5.5.2).
     v6: bool,
     /// The engine still knows `conn` as ours.
@@ -347,7 +347,7 @@ impl TcpStream {
         Poll::Ready(Ok(n))
     }
 
-    pub(super) fn poll_read_into(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_into(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -358,7 +358,7 @@ impl TcpStream {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn poll_write_from(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_from(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.shard.poll(cx, self.conn, Side::Write, |inner, now| {
             inner.stack.tcp_send(now, self.conn, buf, SendFlags::default())
         })
@@ -379,7 +379,7 @@ impl TcpStream {
     }
 
     /// Half-close as tokio's `poll_shutdown` has it: a connection that is over needs none.
-    pub(super) fn end_writing(&self) -> io::Result<()> {
+    pub(crate) fn end_writing(&self) -> io::Result<()> {
         match self.shutdown_write() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,

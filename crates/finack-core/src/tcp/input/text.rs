@@ -89,7 +89,9 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
 
 /// Remembers a duplicate for the next ACK (RFC 2883).
 pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
-    if c.agreed.sack && end > start && start >= 1 {
+    // What is held back was not acknowledged: to the peer it is no duplicate.
+    let held = end > c.ack_hold;
+    if c.agreed.sack && end > start && start >= 1 && !held {
         c.ack.dsack = Some((start, end));
     }
 }
@@ -119,7 +121,12 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
     if !c.ack.pending || c.ack.now.is_some() {
         return;
     }
-    let unacked = c.rcv_nxt() - c.rcv_acked;
+    let unacked = c.ack_pos() - c.rcv_acked;
+    if unacked == 0 && c.ack_hold != Pos::MAX && !c.recv.has_gap() {
+        // There is nothing that an ACK could say before the application lets it.
+        c.ack.pending = false;
+        return;
+    }
     let two_segments = match cx.settings.profile {
         // More than one full segment, and the window moves or the reader is not behind (tcp_ack_snd_check).
         Profile::Linux => unacked > Pos::from(c.rcv_mss),

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::reorder::{Inserted, Reorder};
+use crate::device::MAX_SLICES;
 use crate::pool::Pool;
 use crate::tcp::seq::Pos;
 
@@ -217,6 +218,23 @@ impl RecvQueue {
             self.skip(pool, copied);
         }
         copied
+    }
+
+    /// Lends what is there, at most up to position `upto`; answers how many slices, and how many bytes they hold.
+    pub(crate) fn slices<'a>(&'a self, upto: Pos, out: &mut [&'a [u8]; MAX_SLICES]) -> (usize, usize) {
+        let most = (upto.min(self.next) - self.read).max(0) as usize;
+        let (mut count, mut bytes) = (0, 0);
+        for (i, chunk) in self.chunks.iter().enumerate().take(MAX_SLICES) {
+            let slice = &chunk.as_slice()[if i == 0 { self.head } else { 0 }..];
+            let slice = &slice[..slice.len().min(most - bytes)];
+            if slice.is_empty() {
+                break;
+            }
+            out[count] = slice;
+            count += 1;
+            bytes += slice.len();
+        }
+        (count, bytes)
     }
 
     /// Forgets the next `count` bytes (at most what is there).

@@ -3,6 +3,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use bytes::BufMut;
+use bytes::buf::Limit;
 use finack_sum::Accumulator;
 
 use crate::device::MAX_SLICES;
@@ -53,6 +55,38 @@ impl SendBuffer {
             self.end += now.len() as Pos;
             data = later;
         }
+    }
+
+    /// Lets `fill` append up to `room` bytes to a block, or as many as that takes; answers how many it appended.
+    pub(crate) fn append_with<E>(
+        &mut self,
+        pool: &mut Pool,
+        room: usize,
+        fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        // A block that is nearly full would make for a tiny read: its rest is left empty then.
+        let spacious =
+            self.blocks.back().is_some_and(|b| b.data.capacity() - b.data.len() >= room.min(SMALL));
+        if !spacious {
+            self.blocks.push_back(Block { start: self.end, data: pool.take(room) });
+        }
+        let Some(block) = self.blocks.back_mut() else { return Ok(0) };
+        let before = block.data.len();
+        let most = room.min(block.data.capacity() - before);
+        let result = fill(&mut (&mut block.data).limit(most));
+        if result.is_err() {
+            block.data.truncate(before);
+        }
+        // Whoever takes bytes out that were written before must not shift the stream.
+        block.data.resize(block.data.len().max(before), 0);
+        let appended = block.data.len() - before;
+        self.end = block.start + block.data.len() as Pos;
+        if block.data.is_empty()
+            && let Some(block) = self.blocks.pop_back()
+        {
+            pool.give(block.data);
+        }
+        result.map(|()| appended)
     }
 
     /// Lets go of everything before `upto`.
@@ -110,8 +144,7 @@ impl SendBuffer {
     /// Bytes from `from` on that [`slices`](Self::slices) can lend at once, at most up to `to`.
     pub(crate) fn lendable(&self, from: Pos, to: Pos) -> usize {
         let wanted = (to.min(self.end) - from.max(self.start)).max(0) as usize;
-        // Every block but the last is full, and none is smaller than SMALL; the first may be used in part.
-        if wanted <= (MAX_SLICES - 2) * SMALL {
+        if self.blocks.len() <= MAX_SLICES {
             return wanted;
         }
         let mut slices = [&[][..]; MAX_SLICES];

@@ -1,0 +1,74 @@
+//! What a relay needs of a connection besides reading and writing: data that moves without a copy between, and ACKs that
+//! wait until the far side has what they acknowledge.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use bytes::buf::Limit;
+use finack_core::device::MAX_SLICES;
+
+use super::TcpStream;
+use crate::shard::Side;
+
+/// While one of the closures here runs, the network's lock is held: it must neither block nor use a socket of the same
+/// [`Net`](crate::Net). A non-blocking system call is what it is for.
+impl TcpStream {
+    /// Lends what is there to read to `take`; as many bytes as that answers are read then, and where it fails, none
+    /// are. `Ok(0)` without a call of `take` is the end of the stream. Where nothing is there, the task is woken
+    /// later, as by `poll_read`.
+    ///
+    /// # Errors
+    /// As `try_read`, but for `WouldBlock`, which only `take` answers; and whatever else `take` does.
+    pub fn poll_recv_with(
+        &self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.shard.poll(cx, self.conn, Side::Read, |inner, now| {
+            inner.stack.tcp_recv_with(now, self.conn, |slices| {
+                let mut lent = [IoSlice::new(&[]); MAX_SLICES];
+                lent.iter_mut().zip(slices).for_each(|(to, slice)| *to = IoSlice::new(slice));
+                take(&lent[..slices.len()])
+            })
+        });
+        polled.map(|outer| outer.and_then(|taken| taken))
+    }
+
+    /// Lets `fill` append up to `most` bytes (or as many as there is room for) to the send buffer itself, and sends
+    /// what it appended; `Ok(0)` where that is nothing. Where there is no room, the task is woken later, as by
+    /// `poll_write`. Ask for 2 KiB at most where little is expected: such a block is small.
+    ///
+    /// # Errors
+    /// As `try_write`, but for `WouldBlock`, which only `fill` answers; and whatever else `fill` does: then nothing of
+    /// what it appended is sent.
+    pub fn poll_send_with(
+        &self,
+        cx: &mut Context<'_>,
+        most: usize,
+        fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> io::Result<()>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.shard.poll(cx, self.conn, Side::Write, |inner, now| {
+            inner.stack.tcp_send_with(now, self.conn, most, fill)
+        });
+        polled.map(|outer| outer.and_then(|filled| filled))
+    }
+
+    /// Holds back the acknowledgement of everything that the peer sends from now on, until
+    /// [`ack_to`](Self::ack_to) allows it; `false` acknowledges all that is here. Then the peer's SO_LINGER and
+    /// SIOCOUTQ tell what the far side of a relay has, not what the relay has. The peer sends again what is held for
+    /// longer than its retransmission time-out. The FIN of a peer that closes last is acknowledged all the same.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub fn hold_acks(&self, hold: bool) -> io::Result<()> {
+        self.shard.call(|stack, now| stack.tcp_hold_acks(now, self.conn, hold))
+    }
+
+    /// Allows to acknowledge the first `count` bytes of the peer's stream; the FIN behind them counts as one.
+    ///
+    /// # Errors
+    /// ACKs are not [held](Self::hold_acks) (`InvalidInput`); the network was shut down.
+    pub fn ack_to(&self, count: u64) -> io::Result<()> {
+        self.shard.call(|stack, now| stack.tcp_ack_to(now, self.conn, count))
+    }
+}

@@ -1,0 +1,114 @@
+//! Data that moves without a copy, and ACKs that wait.
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
+
+mod common;
+
+use std::future::poll_fn;
+use std::io::{Error, ErrorKind};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BufMut;
+use common::{bed, kind, soon};
+use finack::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn connected() -> (common::Bed, TcpStream, TcpStream) {
+    let bed = bed();
+    let listener = TcpListener::bind_on(&bed.b, (common::B, 80)).await.unwrap();
+    let (client, server) =
+        tokio::join!(TcpStream::connect_on(&bed.a, (common::B, 80)), soon(listener.accept()));
+    (bed, client.unwrap(), server.unwrap().0)
+}
+
+#[tokio::test]
+async fn data_is_lent_to_the_reader_and_taken_from_the_writer() {
+    let (_bed, client, mut server) = connected().await;
+    let filled = poll_fn(|cx| {
+        client.poll_send_with(cx, 2048, |out| {
+            out.put_slice(b"straight into the send buffer");
+            Ok(())
+        })
+    });
+    assert_eq!(soon(filled).await.unwrap(), 29);
+    let mut got = vec![];
+    // A taker that can't take now leaves everything.
+    let refused = poll_fn(|cx| server.poll_recv_with(cx, |_| Err(ErrorKind::WouldBlock.into())));
+    assert_eq!(kind(soon(refused).await), ErrorKind::WouldBlock);
+    while got.len() < 29 {
+        let taken = poll_fn(|cx| {
+            server.poll_recv_with(cx, |slices| {
+                got.extend_from_slice(&slices[0][..slices[0].len().min(10)]);
+                Ok(slices[0].len().min(10))
+            })
+        });
+        soon(taken).await.unwrap();
+    }
+    assert_eq!(got, b"straight into the send buffer");
+
+    let failed = poll_fn(|cx| client.poll_send_with(cx, 64, |_| Err(Error::other("no source"))));
+    assert_eq!(soon(failed).await.unwrap_err().to_string(), "no source");
+    drop(client);
+    let end = poll_fn(|cx| server.poll_recv_with(cx, |_| panic!("nothing is there to lend")));
+    assert_eq!(soon(end).await.unwrap(), 0);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_taker_waits_for_data_and_a_filler_for_room() {
+    let (_bed, client, mut server) = connected().await;
+    let waiting = tokio::spawn(async move {
+        let len = poll_fn(|cx| server.poll_recv_with(cx, |slices| Ok(slices[0].len()))).await.unwrap();
+        (server, len)
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!waiting.is_finished());
+    client.try_write(b"now").unwrap();
+    let len;
+    (server, len) = soon(waiting).await.unwrap();
+    assert_eq!(len, 3);
+
+    // Nobody reads: there is an end to what can be filled in.
+    let mut filled = 0;
+    poll_fn(|cx| {
+        loop {
+            match client.poll_send_with(cx, 64 << 10, |out| {
+                out.put_bytes(7, out.remaining_mut());
+                Ok(())
+            }) {
+                Poll::Ready(n) => filled += n.unwrap(),
+                Poll::Pending => return Poll::Ready(()),
+            }
+            assert!(filled < 64 << 20);
+        }
+    })
+    .await;
+    let mut buf = vec![0; 1 << 20];
+    let mut read = 0;
+    while read < filled {
+        read += soon(server.read(&mut buf)).await.unwrap();
+    }
+    assert_eq!(read, filled);
+}
+
+/// What SO_LINGER waits for: the far side's word.
+#[tokio::test]
+async fn closing_with_a_linger_time_waits_for_the_held_acks() {
+    let (_bed, mut client, mut server) = connected().await;
+    server.hold_acks(true).unwrap();
+    client.write_all(b"precious").await.unwrap();
+    client.set_linger(Some(Duration::from_secs(20))).unwrap();
+    let closing = tokio::spawn(client.close());
+    let mut buf = [0; 8];
+    soon(server.read_exact(&mut buf)).await.unwrap();
+    assert_eq!(soon(server.read(&mut buf)).await.unwrap(), 0);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!closing.is_finished());
+    server.ack_to(8).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!closing.is_finished(), "the FIN is still held");
+    server.ack_to(9).unwrap();
+    soon(closing).await.unwrap().unwrap();
+    server.hold_acks(false).unwrap();
+    assert_eq!(kind(server.ack_to(1)), ErrorKind::InvalidInput);
+}
