@@ -3,9 +3,11 @@
 
 pub mod check;
 pub mod namespace;
+mod pcap;
 pub mod plan;
 pub mod report;
 mod run;
 pub mod services;
 
+pub use pcap::PcapConfig;
 pub use run::{RunConfig, RunError, RunOutcome, run};

@@ -19,8 +19,6 @@ use writer::Writer;
 mod cut;
 mod pcapng;
 mod queue;
-#[cfg(test)]
-mod tests;
 mod why;
 mod writer;
 
@@ -58,7 +56,7 @@ impl Default for CaptureOptions {
             names: Vec::new(),
             view: View::Stack,
             snaplen: 0,
-            buffer: 32 << 20,
+            buffer: 64 << 20,
             explain: false,
         }
     }

@@ -5,6 +5,9 @@ use finack_wire::ip::{self, IpHeader};
 use finack_wire::tcp::{self, Flags, TcpHeader};
 use finack_wire::{ipv4, protocol, udp};
 
+#[cfg(test)]
+mod tests;
+
 /// What is still to be done to a packet before a wire would show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unfinished {
@@ -43,10 +46,7 @@ struct Layout {
 
 enum Transport {
     Tcp(TcpHeader),
-    Udp {
-        length: u16,
-        checksum: bool,
-    },
+    Udp { length: u16, checksum: bool },
 }
 
 impl<'a> Cut<'a> {

@@ -184,15 +184,14 @@ impl Queue {
 
     /// Waits until there are packets that are not explained.
     pub(super) async fn unexplained(&self) {
-        loop {
-            let state = self.state();
-            let some = !state.over && state.captured > state.explained;
-            drop(state);
-            if some {
-                return;
-            }
+        while !self.is_unexplained() {
             self.arrival.notified().await;
         }
+    }
+
+    fn is_unexplained(&self) -> bool {
+        let state = self.state();
+        !state.over && state.captured > state.explained
     }
 
     /// How many packets were captured, lost ones counted.
