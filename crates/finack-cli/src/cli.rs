@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Check(cmd::check::Args),
     /// List the settings that `run --sysctl NAME=VALUE` takes
     Sysctl(cmd::sysctl::Args),
+    /// List the services in the private network, those that misbehave on purpose among them
+    Services(cmd::services::Args),
     /// Print completions for a shell
     Completions(cmd::completions::Args),
     /// Print the manual page (troff)

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cmd::demo::main(args),
         Command::Check(args) => cmd::check::main(&args),
         Command::Sysctl(args) => cmd::sysctl::main(&args),
+        Command::Services(args) => cmd::services::main(&args),
         Command::Completions(args) => cmd::completions::main(&args),
         Command::Man => cmd::man::main(),
         Command::DemoClient => cmd::demo_client::main(),

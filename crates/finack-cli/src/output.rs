@@ -31,7 +31,10 @@ pub(crate) fn usage_error(error: &clap::Error) -> ExitCode {
         return finish(error.print());
     }
     if error.kind() == clap::error::ErrorKind::MissingSubcommand {
-        return fail(2, "a command is missing: run, demo, check, sysctl; `finack --help` lists them all");
+        return fail(
+            2,
+            "a command is missing: run, demo, check, sysctl, services; `finack --help` lists them all",
+        );
     }
     fail(2, &one_line(&error.render().to_string()))
 }
@@ -47,6 +50,21 @@ fn one_line(text: &str) -> String {
         Some(format!("; {first}"))
     });
     format!("{what}{} (--help says more)", tip.unwrap_or_default())
+}
+
+/// Breaks `text` at blanks into lines of at most `width` characters; a longer word gets a line of its own.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// How a report is to look on stderr.

@@ -77,7 +77,8 @@ fn tshark_has_no_doubts() {
             assert!(info.contains(part), "{setting}: '{part}' is missing in\n{info}");
         }
         // As the program's own interface would have it.
-        let from_program = tshark(&file, &["-Y", "ip.src == 198.18.0.2 && !(frame.packet_flags_direction == 2)"]);
+        let from_program =
+            tshark(&file, &["-Y", "ip.src == 198.18.0.2 && !(frame.packet_flags_direction == 2)"]);
         assert_eq!(from_program, [""; 0], "{setting}");
     }
 }

@@ -45,6 +45,27 @@ pub const HOSTS: &[Host] = &[
     Host { name: "gateway.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
     Host { name: "dns.finack", v4: GATEWAY_V4, v6: GATEWAY_V6, ours: true },
     Host { name: "hello.finack", v4: HELLO_V4, v6: HELLO_V6, ours: true },
+    service("echo.finack", 7),
+    service("discard.finack", 9),
+    service("daytime.finack", 13),
+    service("chargen.finack", 19),
+    // Those that misbehave, in the order of a connection's life.
+    service("refused.finack", 101),
+    service("unreachable.finack", 102),
+    service("blackhole.finack", 103),
+    service("silent.finack", 104),
+    service("reset.finack", 105),
+    service("unread.finack", 106),
+    service("empty.finack", 107),
+    service("nonsense.finack", 108),
+    service("slow.finack", 109),
+    service("reset-halfway.finack", 110),
+    service("truncated.finack", 111),
+    service("zero-window.finack", 112),
+    service("half-closed.finack", 113),
+    service("still-sending.finack", 114),
+    service("never-closing.finack", 115),
+    service("truncated-dns.finack", 153),
     Host { name: "program.finack", v4: PROGRAM_V4, v6: PROGRAM_V6, ours: false },
 ];
 
@@ -54,6 +75,13 @@ const fn v4(last: u8) -> Ipv4Addr {
 
 const fn v6(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd66, 0x696e, 0x6163, 0x6b00, 0, 0, 0, last)
+}
+
+/// A service of finack's at 198.18.0.`n`, and at the IPv6 address whose last digits look the same.
+const fn service(name: &'static str, n: u8) -> Host {
+    let digits = n as u16;
+    let alike = digits / 100 * 0x100 + digits / 10 % 10 * 0x10 + digits % 10;
+    Host { name, v4: v4(n), v6: v6(alike), ours: true }
 }
 
 /// The host called `name` (any case, a final dot allowed).
@@ -104,9 +132,22 @@ mod tests {
     }
 
     #[test]
+    fn the_two_addresses_of_a_service_look_alike() {
+        let echo = host_named("echo.finack").unwrap();
+        assert_eq!(
+            (echo.v4.to_string(), echo.v6.to_string()),
+            ("198.18.0.7".into(), "fd66:696e:6163:6b00::7".into())
+        );
+        let last = host_named("truncated-dns.finack").unwrap();
+        assert!(last.v4.to_string().ends_with(".153") && last.v6.to_string().ends_with("::153"), "{last:?}");
+    }
+
+    #[test]
     fn our_addresses_hold_no_duplicate_and_not_the_programs() {
         let ours = our_addresses();
-        assert_eq!(ours.len(), 4);
+        let names = HOSTS.iter().filter(|h| h.ours).count();
+        // Three names are the gateway's.
+        assert_eq!(ours.len(), 2 * (names - 2));
         assert!(!ours.iter().any(|(a, _)| *a == IpAddr::V4(PROGRAM_V4)));
     }
 }

@@ -6,4 +6,5 @@ pub(crate) mod demo;
 pub(crate) mod demo_client;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod services;
 pub(crate) mod sysctl;

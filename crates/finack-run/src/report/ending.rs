@@ -149,7 +149,8 @@ impl ConnectionReport {
         let (kind, what, why, rfc) = told.unwrap_or_else(|| self.told_by_segments());
         let time_wait = [Side::Program, Side::Finack].into_iter().find(|s| self.held_time_wait(*s));
         let by = self.brought_about(kind, &story);
-        let (seen_as, advice) = (hint::seen_as(self, kind, by), hint::advice(self, kind, by));
+        let seen_as = hint::seen_as(self, kind, by, &story);
+        let advice = hint::advice(self, kind, by, &story);
         Ending { kind, what, why, rfc, time_wait, by, segment: segment_of(kind), seen_as, advice }
     }
 
@@ -170,7 +171,7 @@ impl ConnectionReport {
     fn brought_about(&self, kind: EndingKind, story: &Story<'_>) -> Option<Party> {
         let finacks = if story.service.is_some() {
             Party::Service
-        } else if story.other.is_some() || story.failed.is_some() {
+        } else if story.other.is_some() || story.failed.is_some_and(|f| f.hosts) {
             Party::Outside
         } else {
             Party::Finack
@@ -183,7 +184,9 @@ impl ConnectionReport {
             EndingKind::Refused if self.opened_by == Some(Side::Finack) => Some(Party::Program),
             EndingKind::ResetByProgram | EndingKind::TimedOut => Some(Party::Program),
             EndingKind::ResetByFinack if story.service.is_none() => Some(Party::Finack),
-            EndingKind::Unreachable if finacks == Party::Finack => Some(Party::Network),
+            EndingKind::Unreachable if finacks == Party::Finack && story.failed.is_none() => {
+                Some(Party::Network)
+            }
             EndingKind::StillOpen | EndingKind::NeverOpen => story.service.map(|_| Party::Service),
             _ => Some(finacks),
         }
@@ -258,7 +261,12 @@ impl ConnectionReport {
                 "RFC 1122 4.2.2.13",
             )
         };
-        (EndingKind::ResetByProgram, "the program's end threw the connection away (RST)".to_owned(), why, rfc)
+        // What is carried is reset on the other side too.
+        let passed = Story::of(&self.notes)
+            .outsider()
+            .map_or(String::new(), |to| format!("; finack passed the RST on to {to}"));
+        let what = format!("the program's end threw the connection away (RST){passed}");
+        (EndingKind::ResetByProgram, what, why, rfc)
     }
 
     fn reset_by_finack(&self, reason: ResetReason) -> Told {
@@ -312,31 +320,31 @@ impl ConnectionReport {
             (State::TimeWait | State::Closed, None) => return self.in_order(),
             (State::Established, None) => (
                 EndingKind::StillOpen,
-                "it was open when the run ended: neither side had closed",
+                "it was open when the run ended: neither side had closed".to_owned(),
                 "what was left of it went with the private network",
             ),
             (State::CloseWait, None) => (
                 EndingKind::Closing,
-                "the program had closed its sending side (FIN), finack had not yet",
-                "finack's service was still answering when the run ended",
+                format!("the program had closed its sending side (FIN), {} had not yet", self.far()),
+                "what was still to come the other way had not come when the run ended",
             ),
             (State::FinWait2, None) => (
                 EndingKind::Closing,
-                "finack had closed its sending side (FIN), the program had not",
+                format!("{} had closed its sending side (FIN), the program had not", self.far()),
                 "a connection closed in one direction only goes on in the other for as long as that side likes",
             ),
             (State::FinWait1 | State::Closing | State::LastAck, None) => (
                 EndingKind::Closing,
-                "finack's FIN was not yet acknowledged when the run ended",
+                "finack's FIN was not yet acknowledged when the run ended".to_owned(),
                 "the program's end went away, or had not read all that was sent to it",
             ),
             (_, None) => (
                 EndingKind::NeverOpen,
-                "the handshake was not complete when the run ended",
+                "the handshake was not complete when the run ended".to_owned(),
                 "its SYN, SYN,ACK or ACK had not been answered",
             ),
         };
-        (kind, what.to_owned(), why.to_owned(), "RFC 9293 3.6")
+        (kind, what, why.to_owned(), "RFC 9293 3.6")
     }
 }
 

@@ -2,7 +2,9 @@
 
 use finack_core::tcp::State;
 
+use super::note::Story;
 use super::{ConnectionReport, EndingKind, How, Party, Side};
+use crate::services::table::{self, Fault};
 
 const RESET: &str =
     "what had arrived stays readable; then ECONNRESET once, after that EOF on reads and EPIPE on writes";
@@ -11,7 +13,15 @@ const RESET_AFTER_FIN: &str =
 const NO_ANSWER: &str = "nothing: connect waits and repeats its SYN until it gives up (ETIMEDOUT, on Linux after about two minutes)";
 
 /// What the program saw; empty where it is not affected.
-pub(super) fn seen_as(c: &ConnectionReport, kind: EndingKind, by: Option<Party>) -> &'static str {
+pub(super) fn seen_as(
+    c: &ConnectionReport,
+    kind: EndingKind,
+    by: Option<Party>,
+    story: &Story<'_>,
+) -> &'static str {
+    if let Some(fault) = fault_of(story) {
+        return fault.seen_as;
+    }
     if c.opened_by == Some(Side::Finack) && matches!(kind, EndingKind::Refused | EndingKind::NeverOpen) {
         return "nothing: nobody in it was listening there";
     }
@@ -37,7 +47,10 @@ pub(super) fn seen_as(c: &ConnectionReport, kind: EndingKind, by: Option<Party>)
 }
 
 /// Who can change what; empty where there is nothing to be changed.
-pub(super) fn advice(c: &ConnectionReport, kind: EndingKind, by: Option<Party>) -> String {
+pub(super) fn advice(c: &ConnectionReport, kind: EndingKind, by: Option<Party>, story: &Story<'_>) -> String {
+    if let Some(fault) = fault_of(story) {
+        return fault.advice.to_owned();
+    }
     match (kind, by) {
         (EndingKind::Refused, Some(Party::Program)) => {
             format!("the program: listen on port {} before a client comes", c.program.port())
@@ -55,12 +68,20 @@ pub(super) fn advice(c: &ConnectionReport, kind: EndingKind, by: Option<Party>) 
             EndingKind::LostOutside | EndingKind::Unreachable | EndingKind::Unanswered,
             Some(Party::Outside),
         ) => "the network between this host and the other end; the program can only try again".to_owned(),
+        (EndingKind::Unreachable, Some(Party::Finack)) => {
+            "the program's user: what the run lets out is set by its flags (`finack run --help`)".to_owned()
+        }
         (EndingKind::ResetByProgram, _) if c.held_established() && !c.program_sent_fin() => {
             "the program: read to the end, or shut down its sending side and wait for EOF, before it closes"
                 .to_owned()
         }
         _ => String::new(),
     }
+}
+
+/// What the service that misbehaved has to say for itself.
+fn fault_of(story: &Story<'_>) -> Option<Fault> {
+    table::named(story.service?.0)?.fault
 }
 
 impl ConnectionReport {

@@ -46,7 +46,7 @@ pub enum Outside {
     },
     /// The connection to the outside was not opened.
     Failed {
-        /// Why: the host's own words (`Connection refused (os error 111)`), or finack's.
+        /// Why: the host's own words (`Connection refused (os error 111)`), or finack's reason not to try it.
         error: String,
         /// How the program's SYN was answered for it.
         answered: Refusal,
@@ -103,10 +103,21 @@ pub(super) struct Story<'a> {
     pub(super) service: Option<(&'static str, &'static str)>,
     /// The other end of the host's connection, and whether it is a client of a published port.
     pub(super) other: Option<(SocketAddr, bool)>,
-    /// Why the host's connection was not opened, and how the program's SYN was answered.
-    pub(super) failed: Option<(&'a str, Refusal)>,
+    /// Why the host's connection was not opened.
+    pub(super) failed: Option<Failed<'a>>,
     /// How the host's connection ended, where it was not in order.
     pub(super) broke: Option<Broke<'a>>,
+}
+
+/// Why a host's connection was not opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed<'a> {
+    /// The cause.
+    pub(super) error: &'a str,
+    /// It is the host's word, not finack's own decision.
+    pub(super) hosts: bool,
+    /// How the program's SYN was answered.
+    pub(super) answered: Refusal,
 }
 
 /// How a host's connection broke.
@@ -126,7 +137,8 @@ impl<'a> Story<'a> {
                 Note::Outside(Outside::Connected { to }) => story.other = Some((*to, false)),
                 Note::Outside(Outside::Accepted { from }) => story.other = Some((*from, true)),
                 Note::Outside(Outside::Failed { error, answered }) => {
-                    story.failed = Some((plain(error), *answered));
+                    let hosts = error.contains("(os error");
+                    story.failed = Some(Failed { error: plain(error), hosts, answered: *answered });
                 }
                 Note::Outside(Outside::PeerClosed) => {}
                 Note::Outside(Outside::PeerReset) => {

@@ -360,8 +360,15 @@ fn an_outside_that_refuses_is_silent_or_unreachable_is_told_so() {
             failed("Connection timed out (os error 110)", Refusal::Silence),
             EndCause::Dropped,
             EndingKind::Unanswered,
-            "198.18.0.80:80 did not answer the host: Connection timed out",
+            "198.18.0.80:80 did not answer the host: Connection timed out; finack left the SYN unanswered, too",
             Party::Outside,
+        ),
+        (
+            failed("the run is isolated", Refusal::Unreachable(Unreachable::AdminProhibited)),
+            EndCause::Unreachable,
+            EndingKind::Unreachable,
+            "finack did not open it (the run is isolated), and answered the SYN with an ICMP error",
+            Party::Finack,
         ),
     ] {
         let mut script = Script::new();
@@ -373,6 +380,27 @@ fn an_outside_that_refuses_is_silent_or_unreachable_is_told_so() {
         assert!(ending.what.starts_with(part), "{ending:?}");
         assert!(!ending.seen_as.is_empty() && !ending.advice.is_empty(), "{ending:?}");
     }
+}
+
+#[test]
+fn what_the_program_does_to_a_carried_connection_is_told_with_its_other_end() {
+    let mut reset = Script::new();
+    reset.open().request();
+    outside(&mut reset, server());
+    reset.recv(RST_ACK, 79, 313, 0).event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    let ending = told(reset);
+    assert!(
+        ending.what.ends_with("(RST); finack passed the RST on to the server 192.0.2.1:80"),
+        "{ending:?}"
+    );
+    assert_eq!(ending.by, Some(Party::Program));
+
+    let mut half = Script::new();
+    half.open().request();
+    outside(&mut half, Outside::Accepted { from: "192.0.2.9:5000".parse().unwrap() });
+    half.recv(FIN_ACK, 79, 313, 0).state(Established, CloseWait);
+    let what = told(half).what;
+    assert_eq!(what, "the program had closed its sending side (FIN), the client 192.0.2.9:5000 had not yet");
 }
 
 #[test]

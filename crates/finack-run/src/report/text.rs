@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use finack_core::tcp::State;
 
 use super::format::{bytes, duration, plural, wrap};
-use super::{ConnectionReport, Ending, EndingKind, Note, Party, Report, Side, StateAt};
+use super::{ConnectionReport, Ending, EndingKind, Note, Report, Side, StateAt};
 use crate::plan;
 use crate::services::dns::{Outcome, type_name};
 
@@ -160,7 +160,7 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
             said.push(explanation);
         }
     }
-    hints(&ending, look, said, out);
+    hints(c, &ending, look, said, out);
     if look.ladders
         && let Some(ladder) = &c.ladder
     {
@@ -169,9 +169,10 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
     }
 }
 
-/// What the program saw of an end that was not in order, and who can change what.
-fn hints(ending: &Ending, look: &Look, said: &mut Vec<String>, out: &mut String) {
-    if ending.kind.is_good() && ending.by != Some(Party::Service) {
+/// What the program saw of an end that was not in order or of a service that means ill, and who can change what.
+fn hints(c: &ConnectionReport, ending: &Ending, look: &Look, said: &mut Vec<String>, out: &mut String) {
+    let on_purpose = c.notes.iter().any(|n| matches!(n.note, Note::Service { .. }));
+    if ending.kind.is_good() && !on_purpose {
         return;
     }
     for (label, text) in [("seen as", ending.seen_as), ("advice", ending.advice.as_str())] {
@@ -252,10 +253,16 @@ fn line(c: &ConnectionReport, look: &Look, out: &mut String) {
         ending.kind,
     );
     if !ending.kind.is_good() {
-        for part in wrap(&format!("{}: {} [{}]", ending.what, ending.why, ending.rfc), look.columns() - 8) {
+        for part in wrap(&in_one(&ending), look.columns() - 8) {
             let _ = writeln!(out, "        {DIM}{part}{DIM:#}");
         }
     }
+}
+
+/// What happened, why, and where that is written.
+fn in_one(ending: &Ending) -> String {
+    let why = if ending.why.is_empty() { String::new() } else { format!(": {}", ending.why) };
+    format!("{}{why} [{}]", ending.what, ending.rfc)
 }
 
 /// Many connections, counted by where they went and how they ended.
@@ -266,7 +273,7 @@ fn groups(report: &Report, look: &Look, out: &mut String) {
         let group = groups.entry((c.finack, ending.kind)).or_insert_with(|| (0, String::new()));
         group.0 += 1;
         if !ending.kind.is_good() && group.1.is_empty() {
-            group.1 = format!("#{}: {}: {} [{}]", c.number, ending.what, ending.why, ending.rfc);
+            group.1 = format!("#{}: {}", c.number, in_one(&ending));
         }
     }
     for ((finack, kind), (count, example)) in groups {

@@ -1,10 +1,16 @@
-//! What answers inside the private network: `hello.finack` over HTTP, and names over DNS.
+//! What answers inside the private network: names over DNS, services of plain use, and services that do one thing wrong
+//! each. [`table`] says what each is and does.
 //!
-//! Each service is written against tokio's traits alone, so that it can be tested without a network.
+//! What behaves is written against tokio's traits alone, so that it can be tested without a network.
 
 pub mod content;
 pub mod dns;
 pub mod hello;
+mod misbehave;
+mod serve;
+mod small;
 mod start;
+pub mod table;
 
+pub use serve::decide;
 pub(crate) use start::start;

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::dns::{self, Answer, Transport};
 use super::hello::{self, Visitor};
+use super::serve;
 use crate::plan;
 use crate::report::TakeNote;
 
@@ -30,7 +31,7 @@ pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, seen: Seen, _note: TakeNote) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, seen: Seen, note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
@@ -42,11 +43,12 @@ pub(crate) async fn start(net: &Net, seen: Seen, _note: TakeNote) -> io::Result<
         let socket = UdpSocket::bind_on(net, at).await?;
         spawn_local(serve_names_over_udp(socket, Rc::clone(&seen)));
     }
-    Ok(())
+    serve::small(net).await?;
+    serve::misbehaving(net, &note).await
 }
 
 /// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+pub(super) async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
             Ok(accepted) => return Some(accepted),

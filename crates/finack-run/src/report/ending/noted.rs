@@ -5,14 +5,14 @@ use finack_core::stack::Refusal;
 use finack_core::trace::EndCause;
 
 use super::{EndingKind, Told};
-use crate::report::note::{Broke, Story};
+use crate::report::note::{Broke, Failed, Story};
 use crate::report::{ConnectionReport, How, Side};
 
 impl ConnectionReport {
     /// What the notes tell, `None` where they do not explain the end.
     pub(super) fn told_by_notes(&self, story: &Story<'_>) -> Option<Told> {
-        if let Some((error, answered)) = story.failed {
-            return Some(self.not_opened(error, answered));
+        if let Some(failed) = story.failed {
+            return Some(self.not_opened(failed));
         }
         if let Some((name, does)) = story.service {
             return Some(self.on_purpose(name, does));
@@ -37,34 +37,37 @@ impl ConnectionReport {
         }
     }
 
-    fn not_opened(&self, error: &str, answered: Refusal) -> Told {
+    fn not_opened(&self, Failed { error, hosts, answered }: Failed<'_>) -> Told {
         let to = self.finack;
-        match answered {
+        let (kind, how, rfc) = match answered {
+            Refusal::Reset => (EndingKind::Refused, "answered the SYN with a RST", "RFC 9293 3.10.7.1"),
+            Refusal::Unreachable(_) => {
+                (EndingKind::Unreachable, "answered the SYN with an ICMP error", "RFC 9293 3.9.2.2")
+            }
+            Refusal::Silence => (EndingKind::Unanswered, "left the SYN unanswered", "RFC 9293 3.8.3"),
+        };
+        if !hosts {
+            return (kind, format!("finack did not open it ({error}), and {how}"), String::new(), rfc);
+        }
+        let (what, why) = match answered {
             Refusal::Reset if error.starts_with("Connection refused") => (
-                EndingKind::Refused,
                 format!("{to} refused the connection (RST, ECONNREFUSED); finack passed the refusal on"),
-                "nobody listens on that port, or a firewall answers so in its place".to_owned(),
-                "RFC 9293 3.10.7.1",
+                "nobody listens on that port, or a firewall answers so in its place",
             ),
             Refusal::Reset => (
-                EndingKind::Refused,
-                format!("the host could not connect to {to}: {error}; finack answered the SYN with a RST"),
-                "a connection is opened towards its destination first, and answered only then".to_owned(),
-                "RFC 9293 3.10.7.1",
+                format!("the host could not connect to {to}: {error}; finack {how}"),
+                "a connection is opened towards its destination first, and answered only then",
             ),
             Refusal::Unreachable(_) => (
-                EndingKind::Unreachable,
-                format!("the host can't reach {to}: {error}; finack answered the SYN with an ICMP error"),
-                "the host has no way there, or a router on the way said so".to_owned(),
-                "RFC 9293 3.9.2.2",
+                format!("the host can't reach {to}: {error}; finack {how}"),
+                "the host has no way there, or a router on the way said so",
             ),
             Refusal::Silence => (
-                EndingKind::Unanswered,
-                format!("{to} did not answer the host: {error}; so finack left the program's SYN unanswered"),
-                "the host there is down, or a firewall drops the packets".to_owned(),
-                "RFC 9293 3.8.3",
+                format!("{to} did not answer the host: {error}; finack {how}, too"),
+                "the host there is down, or a firewall drops the packets",
             ),
-        }
+        };
+        (kind, what, why.to_owned(), rfc)
     }
 
     fn on_purpose(&self, name: &str, does: &str) -> Told {

@@ -77,7 +77,7 @@ fn ptr_names_the_address() {
         HELLO_V6.octets().iter().rev().map(|b| format!("{:x}.{:x}.", b & 15, b >> 4)).collect();
     let ptr = ask(&format!("{nibbles}ip6.arpa"), rtype::PTR);
     assert!(ptr.message.ends_with(b"\x05hello\x06finack\0"));
-    assert_eq!(ask("7.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
+    assert_eq!(ask("8.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
     assert_eq!(ask("80.0.18.198.in-addr.arpa", rtype::A).outcome, Outcome::NoData);
 }
 

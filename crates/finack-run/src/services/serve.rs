@@ -1,0 +1,172 @@
+//! Small services and services that misbehave, on finack's sockets.
+//!
+//! # Bounds
+//! * A service carries at most [`CONNECTIONS`] connections at each of its addresses at a time; the next ones wait to be
+//!   accepted, and where too many wait their SYNs are dropped.
+//! * A connection is carried for an hour at most, then it is closed.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use finack::Net;
+use finack::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use finack_core::stack::Refusal;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::misbehave::Behaviour;
+use super::small::Small;
+use super::start::accept;
+use super::table::{self, By, SERVICES, Service};
+use crate::plan::{self, Host};
+use crate::report::{Note, TakeNote};
+
+/// Connections that a service carries at one address at a time.
+const CONNECTIONS: usize = 512;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 128;
+/// How long one is carried.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Where services that misbehave answer.
+const HTTP: u16 = 80;
+/// Largest datagram of UDP over IPv4.
+const DATAGRAM: usize = 65_507;
+
+/// Starts echo, discard, daytime and chargen.
+///
+/// # Errors
+/// What binding a port answers.
+pub(super) async fn small(net: &Net) -> io::Result<()> {
+    for service in Small::ALL {
+        for addr in addresses(plan::host_named(service.host())) {
+            let at = SocketAddr::new(addr, service.port());
+            let listener = listen(net, at, None)?;
+            spawn_local(carry_all(listener, move |stream| service.serve(stream)));
+            spawn_local(answer_datagrams(UdpSocket::bind_on(net, at).await?, service));
+        }
+    }
+    Ok(())
+}
+
+/// Starts the services that misbehave once a connection is open.
+///
+/// # Errors
+/// What binding a port answers.
+pub(super) async fn misbehaving(net: &Net, note: &TakeNote) -> io::Result<()> {
+    for service in SERVICES {
+        let Some(By::Behaviour(behaviour)) = service.fault.map(|fault| fault.by) else { continue };
+        for addr in addresses(service.host()) {
+            let listener = listen(net, SocketAddr::new(addr, HTTP), behaviour.receive_buffer())?;
+            let note = Rc::clone(note);
+            spawn_local(carry_all(listener, move |stream| {
+                misbehave(service, behaviour, stream, Rc::clone(&note))
+            }));
+        }
+    }
+    Ok(())
+}
+
+async fn misbehave(
+    service: &'static Service,
+    behaviour: Behaviour,
+    stream: TcpStream,
+    note: TakeNote,
+) -> io::Result<()> {
+    if let (Some(said), Ok(local), Ok(peer)) = (on_purpose(service), stream.local_addr(), stream.peer_addr())
+    {
+        note(local, peer, said);
+    }
+    behaviour.carry(stream).await
+}
+
+/// What a report says of a service that means it.
+fn on_purpose(service: &Service) -> Option<Note> {
+    let fault = service.fault?;
+    Some(Note::Service { name: service.name, does: fault.did })
+}
+
+/// How a SYN to an address of a service's is turned down on purpose, and what a report says of it. `None` where it is
+/// not: then a port that nobody has is refused as usual.
+pub fn decide(local: SocketAddr) -> Option<(Refusal, Note)> {
+    let service = table::named(plan::name_of(local.ip())?)?;
+    match service.fault?.by {
+        By::Refusal(how) => Some((how, on_purpose(service)?)),
+        By::Behaviour(_) | By::Names => None,
+    }
+}
+
+fn addresses(host: Option<&Host>) -> impl Iterator<Item = IpAddr> {
+    host.map(|h| [IpAddr::V4(h.v4), IpAddr::V6(h.v6)]).into_iter().flatten()
+}
+
+fn listen(net: &Net, at: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4_on(net) } else { TcpSocket::new_v6_on(net) };
+    let mut options = socket.options();
+    options.reuse_addr = true;
+    options.recv_buffer = receive_buffer;
+    socket.set_options(options);
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
+/// Carries connections, a bounded number at a time, until the network is down.
+async fn carry_all<F, Fut>(listener: TcpListener, carry: F)
+where
+    F: Fn(TcpStream) -> Fut + 'static,
+    Fut: Future<Output = io::Result<()>> + 'static,
+{
+    let turns = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(turn) = Arc::clone(&turns).acquire_owned().await {
+        let Some((stream, _)) = accept(&listener).await else { return };
+        let carried = carry(stream);
+        spawn_local(async move {
+            // How it ended is in the trace; there is nobody else to tell.
+            let _ = timeout(LONGEST, carried).await;
+            drop(turn);
+        });
+    }
+}
+
+async fn answer_datagrams(socket: UdpSocket, service: Small) {
+    let mut datagram = vec![0; DATAGRAM];
+    for turn in 0.. {
+        let (len, from) = match socket.recv_from(&mut datagram).await {
+            Ok(received) => received,
+            Err(_) if socket.local_addr().is_err() => return,
+            // An ICMP error about an earlier answer.
+            Err(_) => continue,
+        };
+        if let Some(answer) = service.answer(from, &datagram[..len], turn) {
+            // A datagram that can't be sent is lost, as datagrams may be.
+            let _ = socket.send_to(&answer, from).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_services_that_turn_syns_down_decide() {
+        for (name, wanted) in [
+            ("refused.finack", Some(Refusal::Reset)),
+            ("blackhole.finack", Some(Refusal::Silence)),
+            ("reset.finack", None),
+            ("echo.finack", None),
+            ("dns.finack", None),
+        ] {
+            for addr in addresses(plan::host_named(name)) {
+                let decided = decide(SocketAddr::new(addr, 443));
+                assert_eq!(decided.as_ref().map(|d| d.0), wanted, "{name}");
+                assert!(decided.is_none_or(|(_, note)| note.to_string().starts_with(name)));
+            }
+        }
+        assert!(decide("192.0.2.1:80".parse().unwrap()).is_none());
+    }
+}
