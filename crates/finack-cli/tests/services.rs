@@ -254,6 +254,43 @@ print('carried')
 }
 
 #[test]
+fn names_that_do_not_fit_into_a_datagram_are_asked_again_over_tcp() {
+    if !have(&["curl", "python3"]) {
+        return;
+    }
+    // RFC 7766 5: the C library does so by itself.
+    let ask = r"
+import socket, struct
+question = struct.pack('!6H', 7, 0x100, 1, 0, 0, 0) + b'\x05hello\x06finack\x00' + struct.pack('!2H', 1, 1)
+for server in ['198.18.0.153', 'fd66:696e:6163:6b00::153']:
+    family = socket.AF_INET6 if ':' in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(10)
+        udp.sendto(question, (server, 53))
+        answer = udp.recv(512)
+        print('TC' if answer[2] & 2 else 'whole', answer[7], 'answers')
+    with socket.create_connection((server, 53), 10) as tcp:
+        tcp.sendall(struct.pack('!H', len(question)) + question)
+        length, = struct.unpack('!H', tcp.recv(2, socket.MSG_WAITALL))
+        print(socket.inet_ntoa(tcp.recv(length, socket.MSG_WAITALL)[-4:]))
+";
+    for setting in settings() {
+        let (page, report) = run(setting, &["curl", "-sS", "-4", "http://truncated-dns.finack/"]);
+        assert!(page.starts_with("Hello from finack!"), "{setting}: {page}\n{report}");
+        for asked in [
+            "truncated-dns.finack A (cut short on purpose, to be asked again over TCP)",
+            "truncated-dns.finack A (found)",
+        ] {
+            let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(report.contains(asked), "{setting}: {report}");
+        }
+        let (out, report) = run(setting, &["python3", "-c", ask]);
+        assert_eq!(out, "TC 0 answers\n198.18.0.80\n".repeat(2), "{setting}: {report}");
+        assert!(report.contains("truncated-dns.finack:53"), "{setting}: {report}");
+    }
+}
+
+#[test]
 fn a_patient_client_gets_the_whole_slow_answer() {
     if !have(&["curl"]) {
         return;

@@ -8,6 +8,8 @@ pub mod plan;
 pub mod report;
 mod run;
 pub mod services;
+mod warnings;
 
 pub use pcap::PcapConfig;
 pub use run::{RunConfig, RunError, RunOutcome, run};
+pub use warnings::Warnings;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use finack::device::{Capture, CaptureHandle, CaptureOptions, CaptureSummary, Device, View};
 
 use crate::plan;
+use crate::run::RunError;
 
 #[cfg(test)]
 mod tests;
@@ -56,17 +57,35 @@ pub(crate) struct Opened {
     snaplen: u32,
 }
 
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::Pcap { path: path.into(), error }
+}
+
+/// Makes the file that is asked for, or empties it.
+pub(crate) fn create(config: Option<&PcapConfig>) -> Result<Option<Opened>, RunError> {
+    config.map(|config| Opened::create(config).map_err(unwritable(&config.path))).transpose()
+}
+
+/// Captures what `device` carries from here on, if it is asked for.
+pub(crate) fn start(
+    opened: Option<Opened>,
+    device: Box<dyn Device>,
+) -> Result<(Box<dyn Device>, Option<Pcap>), RunError> {
+    let Some(opened) = opened else { return Ok((device, None)) };
+    let path = opened.path.clone();
+    let (device, pcap) = opened.start(device).map_err(unwritable(&path))?;
+    Ok((device, Some(pcap)))
+}
+
 impl Opened {
-    /// Makes the file, or empties it.
-    pub(crate) fn create(config: &PcapConfig) -> io::Result<Self> {
+    fn create(config: &PcapConfig) -> io::Result<Self> {
         let file = File::create(&config.path)?;
         let regular = file.metadata().is_ok_and(|m| m.is_file());
         let file = WholeBlocks { file, len: 0, regular };
         Ok(Self { file, path: config.path.clone(), snaplen: config.snaplen })
     }
 
-    /// Captures what `device` carries from here on.
-    pub(crate) fn start(self, device: Box<dyn Device>) -> io::Result<(Box<dyn Device>, Pcap)> {
+    fn start(self, device: Box<dyn Device>) -> io::Result<(Box<dyn Device>, Pcap)> {
         let names = plan::HOSTS.iter().flat_map(|host| {
             [(IpAddr::V4(host.v4), host.name.to_owned()), (IpAddr::V6(host.v6), host.name.to_owned())]
         });

@@ -101,6 +101,20 @@ pub fn name_of(addr: IpAddr) -> Option<&'static str> {
         .map(|h| h.name)
 }
 
+/// Whether an address lies in the private network.
+pub fn is_inside(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => {
+            let mask = u32::MAX << (32 - PREFIX_V4);
+            addr.to_bits() & mask == GATEWAY_V4.to_bits() & mask
+        }
+        IpAddr::V6(addr) => {
+            let mask = u128::MAX << (128 - PREFIX_V6);
+            addr.to_bits() & mask == GATEWAY_V6.to_bits() & mask
+        }
+    }
+}
+
 /// The addresses that finack's stack has, each once, with its prefix length.
 pub fn our_addresses() -> Vec<(IpAddr, u8)> {
     let mut addresses: Vec<(IpAddr, u8)> = Vec::new();
@@ -129,6 +143,14 @@ mod tests {
         assert_eq!(name_of(GATEWAY_V4.into()), Some("finack"));
         assert_eq!(name_of(IpAddr::V6(HELLO_V4.to_ipv6_mapped())), Some("hello.finack"));
         assert_eq!(name_of(Ipv4Addr::LOCALHOST.into()), None);
+    }
+
+    #[test]
+    fn the_private_network_ends_where_its_prefix_says() {
+        assert!(is_inside(Ipv4Addr::new(198, 18, 255, 255).into()));
+        assert!(!is_inside(Ipv4Addr::new(198, 19, 0, 1).into()));
+        assert!(is_inside(HELLO_V6.into()));
+        assert!(!is_inside(Ipv6Addr::LOCALHOST.into()));
     }
 
     #[test]

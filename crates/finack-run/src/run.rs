@@ -25,6 +25,8 @@ use crate::pcap::{self, PcapConfig};
 use crate::plan;
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
+use crate::services::dns::{Forwarder, NameServer, ResolvConf};
+use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
 const TRACE_RING: usize = 16_384;
@@ -138,13 +140,12 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// No private network can be made here, or the program can't be started in it.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
-    let unwritable = |error| {
-        let path = config.pcap.as_ref().map(|p| p.path.clone()).unwrap_or_default();
-        RunError::Pcap { path, error }
-    };
     // First of all: that it can't be written is better known before the program has run.
-    let pcap = config.pcap.as_ref().map(pcap::Opened::create).transpose().map_err(unwritable)?;
-    let mut network = Network::create(&network_config(&config)).map_err(RunError::Namespace)?;
+    let pcap = pcap::create(config.pcap.as_ref())?;
+    let told = Warnings::default();
+    let forwarder = Forwarder::of_host(told.clone());
+    let mut network =
+        Network::create(&network_config(&config, &forwarder.conf())).map_err(RunError::Namespace)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -153,14 +154,13 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         doing: "the private network's device",
         error: io::ErrorKind::NotFound.into(),
     })?;
-    let (device, pcap) = match pcap {
-        Some(pcap) => pcap.start(device).map(|(device, pcap)| (device, Some(pcap))).map_err(unwritable)?,
-        None => (device, None),
-    };
+    let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
     let capture = pcap.as_ref().map(|pcap| &pcap.handle);
-    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, capture, &config))?;
+    let carried = carry(&network, device, capture, &config, forwarder);
+    let (status, report, failed) = local.block_on(&runtime, carried)?;
     let mut warnings = network.warnings().to_vec();
+    warnings.extend(told.take());
     warnings
         .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
@@ -171,7 +171,7 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     Ok(RunOutcome { status, report, warnings })
 }
 
-fn network_config(config: &RunConfig) -> NetworkConfig {
+fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     NetworkConfig {
         ipv4: Some(Addresses {
             program: plan::PROGRAM_V4,
@@ -186,7 +186,7 @@ fn network_config(config: &RunConfig) -> NetworkConfig {
         default_route: false,
         mtu: config.mtu,
         device: config.device,
-        resolv_conf: format!("nameserver {}\nnameserver {}\n", plan::GATEWAY_V4, plan::GATEWAY_V6),
+        resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
         ..NetworkConfig::default()
     }
 }
@@ -196,6 +196,7 @@ async fn carry(
     device: Box<dyn Device>,
     capture: Option<&CaptureHandle>,
     config: &RunConfig,
+    forwarder: Rc<Forwarder>,
 ) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
     let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
     for (addr, prefix) in plan::our_addresses() {
@@ -203,11 +204,10 @@ async fn carry(
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits, capture.cloned());
-    let names = Rc::clone(&watch.collector);
+    let collector = Rc::clone(&watch.collector);
+    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
     let note = watch.take_note(&net);
-    services::start(&net, Rc::new(move |answer| names.borrow_mut().observe_name(answer)), note)
-        .await
-        .map_err(own("finack's services can't be started"))?;
+    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;

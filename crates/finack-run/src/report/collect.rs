@@ -76,25 +76,34 @@ impl Collector {
     /// Takes the next event.
     pub fn observe(&mut self, event: &TraceEvent) {
         self.now = event.at;
-        match &event.kind {
-            TraceKind::Lost(count) => self.report.lost_events += count,
-            TraceKind::Dropped { reason, .. } => *self.report.drops.entry(*reason).or_default() += 1,
-            _ => {}
+        if let TraceKind::Lost(count) = &event.kind {
+            self.report.lost_events += count;
         }
+        let probe = self.follow(event);
+        if let TraceKind::Dropped { reason, .. } = &event.kind
+            && !probe
+        {
+            *self.report.drops.entry(*reason).or_default() += 1;
+        }
+    }
+
+    /// Takes an event to the connection that it is about. True where it is a drop that stands for nothing lost.
+    fn follow(&mut self, event: &TraceEvent) -> bool {
         let Some(id) = event.conn else {
             self.observe_stray(event);
-            return;
+            return false;
         };
         if !self.open.contains_key(&id) && !self.begin(id, event) {
-            return;
+            return false;
         }
-        let Some(follow) = self.open.get_mut(&id) else { return };
-        follow.observe(event);
+        let Some(follow) = self.open.get_mut(&id) else { return false };
+        let probe = follow.observe(event);
         if matches!(event.kind, TraceKind::Ended(_))
             && let Some(follow) = self.open.remove(&id)
         {
             self.end(follow.report, Some(id));
         }
+        probe
     }
 
     /// Says what time it is, for the notes that come next.

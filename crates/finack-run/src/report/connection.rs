@@ -93,8 +93,12 @@ pub struct ConnectionReport {
     pub handshake: Option<Duration>,
     /// What finack sent again, and why.
     pub retransmits: BTreeMap<RetransmitReason, u64>,
-    /// What finack dropped, and why.
+    /// What finack dropped, and why; probes are not among it.
     pub drops: BTreeMap<DropReason, u64>,
+    /// How often the program's end asked whether finack's closed window has opened (RFC 9293 3.8.6.1).
+    pub window_probes: u64,
+    /// How often the program's end asked whether finack is still there (RFC 9293 3.8.4).
+    pub keep_alives: u64,
     /// FINs and RSTs in order, each side's first of each.
     pub closes: Vec<Close>,
     /// How it ended for finack; `None` while something of it is left.
@@ -121,6 +125,8 @@ pub(super) struct Follow {
     theirs: Line,
     peer: PeerModel,
     syn: SynTimes,
+    /// The window that finack's last segment offered.
+    window: u32,
     /// The last segment that came in: what follows tells whether finack took it for one of the connection's.
     held: Option<(Instant, SegmentTrace)>,
 }
@@ -153,6 +159,8 @@ impl Follow {
                 handshake: None,
                 retransmits: BTreeMap::new(),
                 drops: BTreeMap::new(),
+                window_probes: 0,
+                keep_alives: 0,
                 closes: Vec::new(),
                 cause: None,
                 reset_sent: None,
@@ -166,11 +174,13 @@ impl Follow {
             theirs: Line::default(),
             peer: PeerModel::default(),
             syn: SynTimes::default(),
+            window: 0,
             held: None,
         })
     }
 
-    pub(super) fn observe(&mut self, event: &TraceEvent) {
+    /// Takes the connection's next event. True where it is a drop that stands for nothing lost: of a probe.
+    pub(super) fn observe(&mut self, event: &TraceEvent) -> bool {
         if !matches!(event.kind, TraceKind::Ended(_)) {
             self.report.last = event.at;
         }
@@ -178,7 +188,11 @@ impl Follow {
             TraceKind::Segment(segment) if segment.dir == Direction::In => {
                 self.release();
                 self.held = Some((event.at, segment.clone()));
-                return;
+                return false;
+            }
+            TraceKind::Dropped { reason: DropReason::OutOfWindow, .. } if self.holds_probe() => {
+                self.probed();
+                return true;
             }
             TraceKind::Dropped { reason, .. } if is_foreign(*reason) => self.show_foreign(),
             _ => self.release(),
@@ -214,6 +228,27 @@ impl Follow {
             TraceKind::Ended(cause) => report.cause = Some(*cause),
             _ => {}
         }
+        false
+    }
+
+    /// Whether the held segment says nothing new, for an ACK to answer it: it repeats the last number sent, or sends one
+    /// byte into a closed window.
+    fn holds_probe(&mut self) -> bool {
+        let Some((_, segment)) = &self.held else { return false };
+        let bare = !segment.flags.syn() && !segment.flags.fin() && !segment.flags.rst();
+        let beyond = self.theirs.beyond_last(segment.seq);
+        bare && segment.len <= 1 && (beyond == 0 || beyond == 1 && self.window == 0 && segment.len == 1)
+    }
+
+    /// The held segment asks whether finack is there, or whether there is room again.
+    fn probed(&mut self) {
+        self.show_foreign();
+        let (count, what) = match self.window {
+            0 => (&mut self.report.window_probes, "a probe: has the window opened?"),
+            _ => (&mut self.report.keep_alives, "keep-alive: is anybody there?"),
+        };
+        *count += 1;
+        self.report.note(NoteFor::Last, || what.to_owned());
     }
 
     /// Takes the held segment for what it says.
@@ -255,6 +290,9 @@ impl Follow {
 
     fn segment(&mut self, at: Instant, segment: &SegmentTrace) {
         let incoming = segment.dir == Direction::In;
+        if !incoming {
+            self.window = segment.window;
+        }
         if segment.flags.syn() {
             self.syn(incoming, segment);
         }

@@ -72,6 +72,8 @@ fn connection(c: &ConnectionReport) -> Value {
         "drops": c.drops.iter().map(|(r, n)| json!({
             "reason": r.as_str(), "count": n,
         })).collect::<Vec<_>>(),
+        "window_probes": c.window_probes,
+        "keep_alives": c.keep_alives,
         "notes": c.notes.iter().map(|n| note(c, n)).collect::<Vec<_>>(),
         "ending": {
             "kind": ending.kind.key(),

@@ -37,6 +37,11 @@ impl Line {
         new
     }
 
+    /// How far `seq` lies beyond that of the last byte seen: 1 where it is the next.
+    pub(super) fn beyond_last(&mut self, seq: u32) -> i64 {
+        self.offset(seq) + 1 - self.high.cast_signed()
+    }
+
     pub(super) fn set_fin(&mut self, offset: i64) {
         self.fin = u64::try_from(offset).ok();
     }

@@ -30,6 +30,7 @@ pub(super) struct Script {
     pub(super) collector: Collector,
     id: u64,
     micros: u64,
+    window: u32,
     local: SocketAddr,
 }
 
@@ -43,6 +44,7 @@ impl Script {
             collector: Collector::new(Instant::ZERO, limits),
             id: 1,
             micros: 0,
+            window: 64_240,
             local: "198.18.0.80:80".parse().unwrap(),
         }
     }
@@ -67,6 +69,12 @@ impl Script {
     pub(super) fn ends(&self) -> (SocketAddr, SocketAddr) {
         let port = 40_000 + u16::try_from(self.id % 20_000).unwrap();
         (self.local, SocketAddr::new("198.18.0.2".parse().unwrap(), port))
+    }
+
+    /// The window of what follows.
+    pub(super) fn window(&mut self, window: u32) -> &mut Self {
+        self.window = window;
+        self
     }
 
     pub(super) fn wait(&mut self, micros: u64) -> &mut Self {
@@ -113,7 +121,7 @@ impl Script {
             seq,
             ack,
             flags,
-            window: 64_240,
+            window: self.window,
             len,
             segments,
             urgent: 0,

@@ -149,6 +149,26 @@ fn what_finack_refuses_to_believe_the_report_does_not_believe_either() {
 }
 
 #[test]
+fn probes_are_no_drops() {
+    // RFC 9293 3.8.6.1, 3.8.4: a number that was acknowledged already, for an ACK to answer it.
+    let dropped = || TraceKind::Dropped { reason: DropReason::OutOfWindow, len: 52 };
+    let mut script = Script::new();
+    script.open().request().recv(ACK, 78, 313, 0).event(dropped()).send(ACK, 313, 79, 0);
+    script.window(0).recv(PSH_ACK, 79, 313, 100).send(ACK, 313, 179, 0);
+    for _ in 0..3 {
+        script.recv(ACK, 178, 313, 0).event(dropped()).send(ACK, 313, 179, 0);
+    }
+    // An old duplicate is one.
+    script.recv(PSH_ACK, 79, 313, 100).event(dropped()).send(ACK, 313, 179, 0);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!((c.window_probes, c.keep_alives), (3, 1));
+    assert_eq!((c.drops[&DropReason::OutOfWindow], report.drops[&DropReason::OutOfWindow]), (1, 1));
+    assert_eq!(c.from_program.sent, 178);
+    assert_eq!(c.from_program.segments, 10);
+}
+
+#[test]
 fn every_reset_reason_is_explained_with_its_section() {
     for &reason in ResetReason::ALL {
         let mut script = Script::new();

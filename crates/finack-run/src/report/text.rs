@@ -150,6 +150,7 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
         let reasons: Vec<String> = c.drops.iter().map(|(r, n)| format!("{n} × {r}")).collect();
         item("dropped", NOTE, &reasons.join("; "), look, out);
     }
+    probes(c, look, out);
     outside(c, look, out);
     let style = if ending.kind.is_good() { GOOD } else { BAD };
     item("ended", style, &format!("{}: {}", ending.kind, ending.what), look, out);
@@ -180,6 +181,17 @@ fn hints(c: &ConnectionReport, ending: &Ending, look: &Look, said: &mut Vec<Stri
             item(label, DIM, text, look, out);
             said.push(text.to_owned());
         }
+    }
+}
+
+/// How often the program's end asked, and what for.
+fn probes(c: &ConnectionReport, look: &Look, out: &mut String) {
+    let asked =
+        [(c.window_probes, "has the window opened?"), (c.keep_alives, "is anybody there? (keep-alive)")];
+    let asked: Vec<String> =
+        asked.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} × {what}")).collect();
+    if !asked.is_empty() {
+        item("probes", DIM, &format!("the program's end asked {}", asked.join(", ")), look, out);
     }
 }
 

@@ -77,11 +77,16 @@ async fn misbehave(
     stream: TcpStream,
     note: TakeNote,
 ) -> io::Result<()> {
+    meant(service, &stream, &note);
+    behaviour.carry(stream).await
+}
+
+/// Has a report say of a connection that what comes is meant.
+pub(super) fn meant(service: &Service, stream: &TcpStream, note: &TakeNote) {
     if let (Some(said), Ok(local), Ok(peer)) = (on_purpose(service), stream.local_addr(), stream.peer_addr())
     {
         note(local, peer, said);
     }
-    behaviour.carry(stream).await
 }
 
 /// What a report says of a service that means it.
@@ -100,7 +105,7 @@ pub fn decide(local: SocketAddr) -> Option<(Refusal, Note)> {
     }
 }
 
-fn addresses(host: Option<&Host>) -> impl Iterator<Item = IpAddr> {
+pub(super) fn addresses(host: Option<&Host>) -> impl Iterator<Item = IpAddr> {
     host.map(|h| [IpAddr::V4(h.v4), IpAddr::V6(h.v6)]).into_iter().flatten()
 }
 
@@ -115,7 +120,7 @@ fn listen(net: &Net, at: SocketAddr, receive_buffer: Option<usize>) -> io::Resul
 }
 
 /// Carries connections, a bounded number at a time, until the network is down.
-async fn carry_all<F, Fut>(listener: TcpListener, carry: F)
+pub(super) async fn carry_all<F, Fut>(listener: TcpListener, carry: F)
 where
     F: Fn(TcpStream) -> Fut + 'static,
     Fut: Future<Output = io::Result<()>> + 'static,

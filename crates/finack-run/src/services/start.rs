@@ -13,9 +13,9 @@ use finack::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 
-use super::dns::{self, Answer, Transport};
+use super::dns::{self, Answered, NameServer, Transport};
 use super::hello::{self, Visitor};
-use super::serve;
+use super::{serve, table};
 use crate::plan;
 use crate::report::TakeNote;
 
@@ -24,14 +24,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Largest DNS message that is looked at over UDP.
 const DATAGRAM: usize = 4096;
 
-/// What is told of each name that was asked for.
-pub(crate) type Seen = Rc<dyn Fn(&Answer)>;
-
 /// Starts every service as tasks of the current `LocalSet`; they end with it.
 ///
 /// # Errors
 /// What binding a port answers.
-pub(crate) async fn start(net: &Net, seen: Seen, note: TakeNote) -> io::Result<()> {
+pub(crate) async fn start(net: &Net, names: &Rc<NameServer>, note: TakeNote) -> io::Result<()> {
     for addr in [IpAddr::V4(plan::HELLO_V4), IpAddr::V6(plan::HELLO_V6)] {
         let listener = TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?;
         spawn_local(serve_hello(listener));
@@ -39,12 +36,33 @@ pub(crate) async fn start(net: &Net, seen: Seen, note: TakeNote) -> io::Result<(
     for addr in [IpAddr::V4(plan::GATEWAY_V4), IpAddr::V6(plan::GATEWAY_V6)] {
         let at = SocketAddr::new(addr, 53);
         let listener = TcpListener::bind_on(net, at).await?;
-        spawn_local(serve_names_over_tcp(listener, Rc::clone(&seen)));
+        spawn_local(serve_names_over_tcp(listener, Rc::clone(names)));
         let socket = UdpSocket::bind_on(net, at).await?;
-        spawn_local(serve_names_over_udp(socket, Rc::clone(&seen)));
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names), |names, query| {
+            names.answer(query, Transport::Udp)
+        }));
     }
+    truncated_names(net, names, &note).await?;
     serve::small(net).await?;
     serve::misbehaving(net, &note).await
+}
+
+/// The name server whose answers never fit into a datagram, and a page at its address for those who found it.
+async fn truncated_names(net: &Net, names: &Rc<NameServer>, note: &TakeNote) -> io::Result<()> {
+    let Some(service) = table::named("truncated-dns.finack") else { return Ok(()) };
+    for addr in serve::addresses(service.host()) {
+        spawn_local(serve_hello(TcpListener::bind_on(net, SocketAddr::new(addr, 80)).await?));
+        let at = SocketAddr::new(addr, 53);
+        let socket = UdpSocket::bind_on(net, at).await?;
+        spawn_local(serve_names_over_udp(socket, Rc::clone(names), |names, query| names.cut_short(query)));
+        let (listener, names) = (TcpListener::bind_on(net, at).await?, Rc::clone(names));
+        let note = Rc::clone(note);
+        spawn_local(serve::carry_all(listener, move |stream| {
+            serve::meant(service, &stream, &note);
+            dns::serve_stream(stream, Rc::clone(&names))
+        }));
+    }
+    Ok(())
 }
 
 /// The next connection; `None` once the network is down. One that failed before it was taken is skipped.
@@ -94,17 +112,22 @@ fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-async fn serve_names_over_tcp(listener: TcpListener, seen: Seen) {
+async fn serve_names_over_tcp(listener: TcpListener, names: Rc<NameServer>) {
     while let Some((stream, _)) = accept(&listener).await {
-        let seen = Rc::clone(&seen);
+        let names = Rc::clone(&names);
         spawn_local(async move {
             // A resolver that goes away has what it wanted.
-            let _ = dns::serve_stream(stream, |answer| seen(answer)).await;
+            let _ = dns::serve_stream(stream, names).await;
         });
     }
 }
 
-async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
+async fn serve_names_over_udp(
+    socket: UdpSocket,
+    names: Rc<NameServer>,
+    answer: impl Fn(&Rc<NameServer>, &[u8]) -> Answered + 'static,
+) {
+    let socket = Rc::new(socket);
     let mut message = vec![0; DATAGRAM];
     loop {
         let (len, from) = match socket.recv_from(&mut message).await {
@@ -114,10 +137,18 @@ async fn serve_names_over_udp(socket: UdpSocket, seen: Seen) {
             // An ICMP error about an earlier answer: the resolver had closed its socket.
             Err(_) => continue,
         };
-        if let Some(answer) = dns::answer(&message[..len], Transport::Udp) {
-            seen(&answer);
-            // Lost on the way or never sent: the resolver asks again.
-            let _ = socket.send_to(&answer.message, from).await;
+        // An answer that is lost on the way or never sent: the resolver asks again.
+        match answer(&names, &message[..len]) {
+            Answered::Now(answer) => drop(socket.send_to(&answer, from).await),
+            Answered::Later(answer) => {
+                let socket = Rc::clone(&socket);
+                spawn_local(async move {
+                    if let Some(answer) = answer.await {
+                        let _ = socket.send_to(&answer, from).await;
+                    }
+                });
+            }
+            Answered::Never => {}
         }
     }
 }

@@ -14,8 +14,8 @@
 //! no buffer: what is read is written at once from a buffer that the thread's relays share, and only what
 //! was not taken is kept.
 //!
-//! Dropping the future of a relay that runs resets both sides: an end of the stream would tell the readers that
-//! they have got everything. Only a stream to which the end was told already is closed without a RST.
+//! Dropping the future of a relay that runs resets both sides: an end of the stream would tell their readers that
+//! they have got everything.
 //!
 //! What a relay does not carry: urgent data as such (RFC 9293 3.8.5; bytes sent so are left out or follow in line,
 //! as the reading socket has it), and the borders between segments.
@@ -56,8 +56,11 @@ mod run;
 mod stream;
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::time::Duration;
+
+use run::{Both, Guarded};
 
 pub use plain::Plain;
 pub use stream::RelayStream;
@@ -214,14 +217,18 @@ impl<A: RelayStream, B: RelayStream, F: FnMut(Event<'_>)> Relay<A, B, F> {
     ///
     /// It must be polled on a tokio runtime with a timer. A relay that always has something to move lets the
     /// other tasks of its thread have their turn now and then. Dropping the future resets both sides.
-    pub async fn run(self) -> Relayed {
-        run::run(self).await
+    pub fn run(self) -> impl Future<Output = Relayed> {
+        let Self { a, b, buffer, patience, observe } = self;
+        run::run(Guarded::new(a), Guarded::new(b), Both::new(buffer, observe), patience)
     }
 }
 
 /// Carries everything both ways between two streams; see the [module](self) for how faithfully.
 ///
 /// Dropping the future resets both sides. [`Relay`] has options.
-pub async fn relay<A: RelayStream, B: RelayStream>(a: A, b: B) -> Relayed {
-    Relay::new(a, b).run().await
+pub fn relay<A: RelayStream, B: RelayStream>(a: A, b: B) -> impl Future<Output = Relayed> {
+    Relay::new(a, b).run()
 }
+
+#[cfg(test)]
+mod tests;

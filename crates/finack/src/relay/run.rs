@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::direction::{Direction, Step};
 use super::stream::RelayStream;
-use super::{Ended, Event, Relay, Relayed, Side};
+use super::{Ended, Event, Relayed, Side};
 
 /// Steps that one direction makes before other tasks have their turn.
 const STEPS: usize = 8;
@@ -20,13 +20,13 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const SELDOM: Duration = Duration::from_millis(50);
 
 /// A stream that is reset when it is dropped, unless it was let off.
-struct Guarded<S: RelayStream> {
+pub(super) struct Guarded<S: RelayStream> {
     stream: S,
     reset: bool,
 }
 
 impl<S: RelayStream> Guarded<S> {
-    const fn new(stream: S) -> Self {
+    pub(super) const fn new(stream: S) -> Self {
         Self { stream, reset: true }
     }
 }
@@ -40,7 +40,7 @@ impl<S: RelayStream> Drop for Guarded<S> {
 }
 
 /// Both directions, and who was told what of them.
-struct Both<F> {
+pub(super) struct Both<F> {
     a_to_b: Direction,
     b_to_a: Direction,
     first_end: Option<Side>,
@@ -64,6 +64,11 @@ enum Turn {
 }
 
 impl<F: FnMut(Event<'_>)> Both<F> {
+    pub(super) fn new(buffer: usize, observe: F) -> Self {
+        let (a_to_b, b_to_a) = (Direction::new(buffer), Direction::new(buffer));
+        Self { a_to_b, b_to_a, first_end: None, observe }
+    }
+
     /// A few steps of the direction from `side`.
     fn turn<S: RelayStream, D: RelayStream>(
         &mut self,
@@ -133,16 +138,17 @@ impl<F: FnMut(Event<'_>)> Both<F> {
     }
 }
 
-pub(super) async fn run<A, B, F>(relay: Relay<A, B, F>) -> Relayed
+pub(super) async fn run<A, B, F>(
+    mut a: Guarded<A>,
+    mut b: Guarded<B>,
+    mut both: Both<F>,
+    patience: Duration,
+) -> Relayed
 where
     A: RelayStream,
     B: RelayStream,
     F: FnMut(Event<'_>),
 {
-    let Relay { a, b, buffer, patience, observe } = relay;
-    let (mut a, mut b) = (Guarded::new(a), Guarded::new(b));
-    let mut both =
-        Both { a_to_b: Direction::new(buffer), b_to_a: Direction::new(buffer), first_end: None, observe };
     let stop = {
         let (mut a_broken, mut b_broken) = (pin!(a.stream.broken()), pin!(b.stream.broken()));
         poll_fn(|cx| both.poll(cx, (&a.stream, a_broken.as_mut()), (&b.stream, b_broken.as_mut()))).await
@@ -155,8 +161,9 @@ where
         Stop::Broken(side, error) => {
             (both.observe)(Event::Broken { side, error: &error });
             let delivered = match side {
-                Side::A => hand_on(&mut both.a_to_b, &a.stream, &b.stream, patience).await,
-                Side::B => hand_on(&mut both.b_to_a, &b.stream, &a.stream, patience).await,
+                // In a box: it is needed once, and would take its room in every relay for all its life.
+                Side::A => Box::pin(hand_on(&mut both.a_to_b, &a.stream, &b.stream, patience)).await,
+                Side::B => Box::pin(hand_on(&mut both.b_to_a, &b.stream, &a.stream, patience)).await,
             };
             (both.observe)(Event::Reset { side: side.other(), delivered });
             Ended::Broken { side, error, delivered }

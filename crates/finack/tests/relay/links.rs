@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use finack::relay::{Event, Relay, RelayStream, Relayed};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -14,17 +15,43 @@ use crate::common::{Bed, UNITS, bed_of, connected, host_a, host_b};
 pub(crate) trait End: AsyncRead + AsyncWrite + RelayStream + Unpin + Send + Sync + 'static {
     /// RST, now.
     fn reset(self);
+
+    /// Bytes that were received and not read.
+    fn unread(&self) -> usize;
+
+    /// Waits for the peer's FIN (or RST), without reading.
+    fn end_has_come(&self) -> impl Future<Output = ()> + Send;
 }
 
 impl End for finack::net::TcpStream {
     fn reset(self) {
         self.abort().unwrap();
     }
+
+    fn unread(&self) -> usize {
+        self.tcp_info().unwrap().recv_queue as usize
+    }
+
+    async fn end_has_come(&self) {
+        while !self.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    }
 }
 
 impl End for tokio::net::TcpStream {
     fn reset(self) {
         self.set_zero_linger().unwrap();
+    }
+
+    fn unread(&self) -> usize {
+        rustix::io::ioctl_fionread(self).unwrap() as usize
+    }
+
+    async fn end_has_come(&self) {
+        while !self.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
     }
 }
 

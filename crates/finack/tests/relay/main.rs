@@ -6,3 +6,4 @@ mod common;
 mod exchanges;
 mod links;
 mod other_streams;
+mod schedules;

@@ -1,8 +1,9 @@
 //! Just enough of RFC 1035's message format: one question in, a few records out.
 
-use super::rtype;
+use super::{EDNS_LIMIT, UDP_LIMIT, Verdict, rtype};
 
 pub(super) const FORMERR: u8 = 1;
+pub(super) const SERVFAIL: u8 = 2;
 pub(super) const NXDOMAIN: u8 = 3;
 pub(super) const NOTIMP: u8 = 4;
 pub(super) const REFUSED: u8 = 5;
@@ -43,6 +44,10 @@ impl Header {
     fn opcode(&self) -> u16 {
         self.flags >> 11 & 15
     }
+
+    pub(super) fn rcode(&self) -> u8 {
+        (self.flags & 15) as u8
+    }
 }
 
 /// A question, checked.
@@ -75,6 +80,58 @@ impl<'a> Query<'a> {
         let (udp_size, version) = find_edns(message, end, header.records)?;
         Ok(Self { question: &message[HEADER_LEN..end], name, qtype, class, udp_size, version })
     }
+
+    /// The question in its wire form: name, type, class.
+    pub(super) fn question(&self) -> &'a [u8] {
+        self.question
+    }
+
+    /// The largest answer over UDP, in bytes.
+    pub(super) fn udp_limit(&self) -> usize {
+        self.udp_size.map_or(UDP_LIMIT, |size| usize::from(size).clamp(UDP_LIMIT, EDNS_LIMIT))
+    }
+}
+
+/// Whether `message` is the answer to `asked`, whose question is `question` (RFC 5452 9.1). A server that could not
+/// read the question need not repeat it.
+pub(super) fn answers(message: &[u8], asked: &[u8], question: &[u8]) -> bool {
+    let (Some(header), Some(sent)) = (Header::parse(message), Header::parse(asked)) else { return false };
+    if !header.is_response() || header.id != sent.id || header.opcode() != sent.opcode() {
+        return false;
+    }
+    if header.questions == 0 {
+        return header.rcode() != 0;
+    }
+    let repeated = message.get(HEADER_LEN..HEADER_LEN + question.len());
+    // Bytes below 'A', as lengths of labels are, have no other case; type and class are compared as they are.
+    let name = question.len().saturating_sub(4);
+    header.questions == 1
+        && repeated.is_some_and(|r| {
+            r[..name].eq_ignore_ascii_case(&question[..name]) && r[name..] == question[name..]
+        })
+}
+
+/// What an answer says.
+pub(super) fn verdict(message: &[u8]) -> Verdict {
+    let at = |i| read_u16(message, i).unwrap_or(0);
+    let (flags, answers) = (at(2), at(6));
+    match (flags & 15) as u8 {
+        0 if flags & FLAG_TC != 0 => Verdict::Truncated,
+        0 if answers > 0 => Verdict::Found,
+        0 => Verdict::NoData,
+        NXDOMAIN => Verdict::NoSuchName,
+        rcode => Verdict::Error(rcode),
+    }
+}
+
+/// An answer without its records, with TC saying so: for one that is too long for a datagram.
+pub(super) fn cut(answer: &[u8], question: &[u8]) -> Vec<u8> {
+    let mut out = answer[..HEADER_LEN.min(answer.len())].to_vec();
+    out.resize(HEADER_LEN, 0);
+    out[2] |= (FLAG_TC >> 8) as u8;
+    out[4..HEADER_LEN].copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(question);
+    out
 }
 
 /// Walks over the records after the question and returns what an OPT among them says (RFC 6891 6.1).

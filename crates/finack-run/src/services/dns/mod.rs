@@ -1,18 +1,23 @@
 //! DNS (RFC 1035) for `*.finack` and the addresses behind it, over UDP and TCP.
 //!
-//! Names elsewhere are answered with NXDOMAIN: there is no way out of this network, and of all answers this is the one
-//! that makes every resolver library give up at once and say that the name is not known. (REFUSED and SERVFAIL are
-//! tried again, and then reported as a passing failure.)
+//! NameServer elsewhere are asked of the host's name servers by a [`Forwarder`]. Without one they are answered with NXDOMAIN:
+//! then there is no way out of this network, and of all answers this is the one that makes every resolver library give
+//! up at once and say that the name is not known. (REFUSED and SERVFAIL are tried again, and then reported as a passing
+//! failure.)
 
+mod forward;
 mod message;
+mod resolv_conf;
 mod server;
 #[cfg(test)]
 mod tests;
 
-pub use server::serve_stream;
+pub use forward::Forwarder;
+pub use resolv_conf::ResolvConf;
+pub use server::{Answered, NameServer, serve_stream};
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::plan::{self, Host};
 use message::{Query, Reply};
@@ -24,6 +29,9 @@ const UDP_LIMIT: usize = 512;
 /// Largest message over UDP that is sent whatever the asker allows.
 const EDNS_LIMIT: usize = 1232;
 
+/// The name whose answers never fit into a datagram.
+const TRUNCATED: &str = "truncated-dns.finack";
+
 /// Record types that are answered or shown by name.
 pub(crate) mod rtype {
     pub(crate) const A: u16 = 1;
@@ -32,6 +40,8 @@ pub(crate) mod rtype {
     pub(crate) const PTR: u16 = 12;
     pub(crate) const AAAA: u16 = 28;
     pub(crate) const OPT: u16 = 41;
+    pub(crate) const IXFR: u16 = 251;
+    pub(crate) const AXFR: u16 = 252;
     pub(crate) const ANY: u16 = 255;
 }
 
@@ -60,17 +70,62 @@ pub enum Outcome {
     Malformed,
     /// The message asked for an operation, class or version that is not served.
     NotServed,
+    /// The answer was cut on purpose (TC), to be asked for again over TCP.
+    CutShort,
+    /// The name lies outside this network, and one of the host's name servers answered.
+    Elsewhere {
+        /// The server.
+        by: SocketAddr,
+        /// What it said.
+        what: Verdict,
+    },
+    /// The name lies outside this network, and none of the host's name servers answered.
+    NobodyAnswers,
+}
+
+/// What a name server of the host's said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Records.
+    Found,
+    /// There is such a name, but no record of the type asked for.
+    NoData,
+    /// There is no such name.
+    NoSuchName,
+    /// More than fits into a datagram: it is to be asked by TCP.
+    Truncated,
+    /// An error, by its number (RFC 1035 4.1.1).
+    Error(u8),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Found => "found",
+            Self::NoData => "no record of this type",
+            Self::NoSuchName => "no such name",
+            Self::Truncated => "too long for UDP",
+            Self::Error(1) => "FORMERR",
+            Self::Error(2) => "SERVFAIL",
+            Self::Error(4) => "NOTIMP",
+            Self::Error(5) => "REFUSED",
+            Self::Error(other) => return write!(f, "error {other}"),
+        })
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Elsewhere { by, what } => return write!(f, "{what}, says {}", forward::ServerName(*by)),
+            Self::NobodyAnswers => "no answer from the host's name servers",
             Self::Found => "found",
             Self::NoData => "no record of this type",
             Self::NoSuchName => "no such name",
             Self::Outside => "outside this network",
             Self::Malformed => "malformed",
             Self::NotServed => "not served",
+            Self::CutShort => "cut short on purpose, to be asked again over TCP",
         })
     }
 }
@@ -88,7 +143,8 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-/// Answers one message. `None` for what must not be answered: responses, and what is too short to hold a header.
+/// Answers one message by what this network itself knows. `None` for what must not be answered: responses, and what is too
+/// short to hold a header.
 pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
     let header = message::Header::parse(query)?;
     if header.is_response() {
@@ -102,13 +158,31 @@ pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
             return Some(Answer { message, name: String::new(), qtype: 0, outcome });
         }
     };
+    if transport == Transport::Udp && plan::host_named(&parsed.name).is_some_and(|h| h.name == TRUNCATED) {
+        return Some(without_records(&header, parsed));
+    }
     let limit = match transport {
         Transport::Tcp => usize::from(u16::MAX),
-        Transport::Udp => parsed.udp_size.map_or(UDP_LIMIT, |s| usize::from(s).clamp(UDP_LIMIT, EDNS_LIMIT)),
+        Transport::Udp => parsed.udp_limit(),
     };
     let mut reply = Reply::to(&header, &parsed);
     let outcome = fill(&parsed, &mut reply);
     Some(Answer { message: reply.finish(limit), name: parsed.name, qtype: parsed.qtype, outcome })
+}
+
+/// Answers a datagram with TC set and no records, whatever it asks (RFC 1035 4.2.1). `None` as for [`answer`].
+fn cut_short(query: &[u8]) -> Option<Answer> {
+    let header = message::Header::parse(query).filter(|h| !h.is_response())?;
+    match Query::parse(&header, query) {
+        Ok(parsed) => Some(without_records(&header, parsed)),
+        // What can't be read gets the error that it gets elsewhere.
+        Err(_) => answer(query, Transport::Udp),
+    }
+}
+
+fn without_records(header: &message::Header, query: Query<'_>) -> Answer {
+    let message = Reply::to(header, &query).finish(0);
+    Answer { message, name: query.name, qtype: query.qtype, outcome: Outcome::CutShort }
 }
 
 fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -124,7 +198,7 @@ fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
     if let Some(host) = plan::host_named(&lower) {
         return fill_host(host, query.qtype, reply);
     }
-    if let Some(addr) = address_of_reverse_name(&lower) {
+    if let Some(addr) = address_of_reverse_name(&lower).filter(|addr| plan::is_inside(*addr)) {
         return fill_reverse(addr, query.qtype, reply);
     }
     reply.set_rcode(message::NXDOMAIN);

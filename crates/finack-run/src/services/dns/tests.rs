@@ -78,6 +78,7 @@ fn ptr_names_the_address() {
     let ptr = ask(&format!("{nibbles}ip6.arpa"), rtype::PTR);
     assert!(ptr.message.ends_with(b"\x05hello\x06finack\0"));
     assert_eq!(ask("8.0.18.198.in-addr.arpa", rtype::PTR).outcome, Outcome::NoSuchName);
+    assert_eq!(ask("7.2.0.192.in-addr.arpa", rtype::PTR).outcome, Outcome::Outside);
     assert_eq!(ask("80.0.18.198.in-addr.arpa", rtype::A).outcome, Outcome::NoData);
 }
 
@@ -168,25 +169,48 @@ fn random_bytes_never_panic() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_carries_many_questions_each_after_its_length() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut client, server) = tokio::io::duplex(4096);
-    let serving = tokio::spawn(async move {
-        let mut names = Vec::new();
-        serve_stream(server, |a| names.push(a.name.clone())).await.map(|()| names)
-    });
-    for _ in 0..2 {
-        let wire = query("hello.finack", rtype::A, None);
-        let split = wire.len() / 2;
-        client.write_all(&(wire.len() as u16).to_be_bytes()).await.unwrap();
-        client.write_all(&wire[..split]).await.unwrap();
-        client.flush().await.unwrap();
-        tokio::task::yield_now().await;
-        client.write_all(&wire[split..]).await.unwrap();
-        let len = client.read_u16().await.unwrap();
-        let mut reply = vec![0; usize::from(len)];
-        client.read_exact(&mut reply).await.unwrap();
-        assert!(reply.ends_with(&HELLO_V4.octets()));
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&asked);
+    let names = NameServer::new(None, move |a| seen.borrow_mut().push(a.name.clone()));
+    let client = async {
+        for _ in 0..2 {
+            let wire = query("hello.finack", rtype::A, None);
+            let split = wire.len() / 2;
+            client.write_all(&(wire.len() as u16).to_be_bytes()).await.unwrap();
+            client.write_all(&wire[..split]).await.unwrap();
+            client.flush().await.unwrap();
+            tokio::task::yield_now().await;
+            client.write_all(&wire[split..]).await.unwrap();
+            let len = client.read_u16().await.unwrap();
+            let mut reply = vec![0; usize::from(len)];
+            client.read_exact(&mut reply).await.unwrap();
+            assert!(reply.ends_with(&HELLO_V4.octets()));
+        }
+        client.shutdown().await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "the end comes back");
+    };
+    let (served, ()) = tokio::join!(serve_stream(server, names), client);
+    served.unwrap();
+    assert_eq!(*asked.borrow(), ["hello.finack", "hello.finack"]);
+}
+
+#[test]
+fn what_is_cut_short_is_whole_over_tcp() {
+    // RFC 1035 4.2.1, RFC 7766 5: TC, and then the same question over TCP.
+    for edns in [None, Some(4096)] {
+        let wire = query("truncated-dns.FINACK", rtype::A, edns);
+        let cut = answer(&wire, Transport::Udp).unwrap();
+        assert_eq!((rcode(&cut), &counts(&cut)[..3], cut.outcome), (0, &[1, 0, 0][..], Outcome::CutShort));
+        assert_eq!(cut.message[2] & 2, 2, "TC");
+        let whole = answer(&wire, Transport::Tcp).unwrap();
+        assert_eq!((counts(&whole)[1], whole.message[2] & 2, whole.outcome), (1, 0, Outcome::Found));
     }
-    client.shutdown().await.unwrap();
-    assert_eq!(serving.await.unwrap().unwrap(), ["hello.finack", "hello.finack"]);
+    let cut = cut_short(&query("hello.finack", rtype::A, None)).unwrap();
+    assert_eq!((counts(&cut), cut.message[2] & 2), ([1, 0, 0, 0], 2));
+    assert_eq!(cut_short(b"too short"), None);
+    assert_eq!(rcode(&cut_short(&[0; 12]).unwrap()), message::FORMERR);
 }

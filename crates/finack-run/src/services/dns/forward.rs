@@ -1,0 +1,299 @@
+//! Questions about names outside the private network, put to the host's own name servers.
+//!
+//! Servers are tried in the order and with the patience of the C library (`resolv.conf(5)`), but an answer that comes
+//! late from a server given up meanwhile still counts. Against forged answers (RFC 5452 9) each question goes out from
+//! sockets of its own, connected to one server each, with source port and ID chosen at random, and only a message with
+//! that ID and that question from that server is an answer. Everything else in a message is passed on as it is, both
+//! ways: EDNS, flags, truncation.
+
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+
+use super::message::{self, Header, Query, Reply};
+use super::resolv_conf::{ResolvConf, Watched};
+use super::{Answer, Outcome, Transport, rtype};
+use crate::warnings::Warnings;
+
+/// Where the host says how it looks up names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Questions under way at the same time, each with up to three sockets. Those beyond are not answered, as by a busy
+/// server: their askers repeat them.
+const MAX_UNDER_WAY: usize = 256;
+/// How many may wait for the answer to one question. Those beyond are not answered.
+const MAX_ASKERS: usize = 16;
+
+/// Puts questions to the host's name servers.
+pub struct Forwarder {
+    conf: RefCell<Watched>,
+    /// The questions under way that came by UDP, by message without ID.
+    pending: RefCell<HashMap<Vec<u8>, Pending>>,
+    under_way: Cell<usize>,
+    rotation: Cell<usize>,
+    /// What a datagram is received into before its length is known.
+    scratch: RefCell<Vec<u8>>,
+    /// Servers that were told of already.
+    told: RefCell<Vec<SocketAddr>>,
+    warnings: Warnings,
+}
+
+impl fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forwarder").field("under_way", &self.under_way.get()).finish_non_exhaustive()
+    }
+}
+
+struct Pending {
+    askers: Vec<oneshot::Sender<Rc<Result<Heard, ()>>>>,
+    /// The question was repeated.
+    again: Rc<Notify>,
+}
+
+/// An answer from a server.
+#[derive(Debug)]
+struct Heard {
+    message: Vec<u8>,
+    by: SocketAddr,
+}
+
+/// Why a server gave no answer.
+#[derive(Debug)]
+enum Failure {
+    Silent(Duration),
+    Error(io::Error),
+}
+
+/// A question in its wire form, as it is put to servers.
+struct Asked<'a> {
+    /// The whole message, with an ID of finack's.
+    message: Vec<u8>,
+    /// Name, type and class.
+    question: &'a [u8],
+}
+
+impl Asked<'_> {
+    fn is_answered_by(&self, message: &[u8]) -> bool {
+        message::answers(message, &self.message, self.question)
+    }
+}
+
+/// What came of asking all servers.
+#[derive(Default)]
+struct Round {
+    /// An answer that says no more than that this server could not help.
+    unhelpful: Option<Heard>,
+    failures: Vec<(SocketAddr, Failure)>,
+}
+
+impl Round {
+    fn failed(&mut self, server: SocketAddr, failure: Failure) {
+        self.failures.retain(|(s, _)| *s != server);
+        self.failures.push((server, failure));
+    }
+
+    /// Whether the answer ends the search; the C library, too, tries the next server after SERVFAIL, NOTIMP and
+    /// REFUSED.
+    fn heard(&mut self, heard: Heard) -> Option<Heard> {
+        self.failures.retain(|(s, _)| *s != heard.by);
+        let rcode = Header::parse(&heard.message).map_or(0, |h| h.rcode());
+        if matches!(rcode, message::SERVFAIL | message::NOTIMP | message::REFUSED) {
+            self.unhelpful.get_or_insert(heard);
+            return None;
+        }
+        Some(heard)
+    }
+}
+
+/// One of the questions under way.
+struct Turn(Rc<Forwarder>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let under_way = &self.0.under_way;
+        under_way.set(under_way.get().saturating_sub(1));
+    }
+}
+
+impl Forwarder {
+    /// Forwards as the host's `/etc/resolv.conf` says, at any time anew.
+    pub fn of_host(warnings: Warnings) -> Rc<Self> {
+        Self::new(Watched::new(Path::new(RESOLV_CONF)), warnings)
+    }
+
+    fn new(conf: Watched, warnings: Warnings) -> Rc<Self> {
+        Rc::new(Self {
+            conf: RefCell::new(conf),
+            pending: RefCell::default(),
+            under_way: Cell::new(0),
+            rotation: Cell::new(0),
+            scratch: RefCell::new(vec![0; usize::from(u16::MAX)]),
+            told: RefCell::default(),
+            warnings,
+        })
+    }
+
+    /// How the host looks up names at present.
+    pub fn conf(&self) -> ResolvConf {
+        self.conf.borrow_mut().refresh().clone()
+    }
+
+    /// The answer to a question: the servers' or, where none of them gives one, SERVFAIL. `None` where too much is
+    /// under way, and for what is no question.
+    pub async fn answer(self: &Rc<Self>, query: &[u8], transport: Transport) -> Option<Answer> {
+        let header = Header::parse(query)?;
+        let parsed = Query::parse(&header, query).ok()?;
+        if matches!(parsed.qtype, rtype::AXFR | rtype::IXFR) {
+            // A whole zone is asked of its own server.
+            return Some(refused(&header, parsed));
+        }
+        let heard = match transport {
+            Transport::Udp => self.by_datagram(query).await?,
+            Transport::Tcp => {
+                let _turn = self.turn()?;
+                Rc::new(self.ask(query, true, &Notify::new()).await)
+            }
+        };
+        let Ok(heard) = &*heard else { return Some(failed(&header, parsed)) };
+        let mut message = heard.message.clone();
+        message[..2].copy_from_slice(&query[..2]);
+        let outcome = Outcome::Elsewhere { by: heard.by, what: message::verdict(&message) };
+        let limit = parsed.udp_limit();
+        if transport == Transport::Udp && self.conf.borrow().last().use_vc && message.len() > limit {
+            // It came by TCP.
+            message = message::cut(&message, parsed.question());
+        }
+        Some(Answer { message, name: parsed.name, qtype: parsed.qtype, outcome })
+    }
+
+    /// Waits for the answer to a question that came by UDP, and asks it unless the same is asked already.
+    async fn by_datagram(self: &Rc<Self>, query: &[u8]) -> Option<Rc<Result<Heard, ()>>> {
+        let (tell, told) = oneshot::channel();
+        let key = query[2..].to_vec();
+        if let Some(pending) = self.pending.borrow_mut().get_mut(&key) {
+            // Asked again by somebody who got no answer: perhaps it was lost on the way.
+            pending.again.notify_one();
+            pending.askers.retain(|asker| !asker.is_closed());
+            if pending.askers.len() >= MAX_ASKERS {
+                return None;
+            }
+            pending.askers.push(tell);
+        } else {
+            let turn = self.turn()?;
+            let again = Rc::new(Notify::new());
+            let pending = Pending { askers: vec![tell], again: Rc::clone(&again) };
+            self.pending.borrow_mut().insert(key.clone(), pending);
+            let query = query.to_vec();
+            spawn_local(async move {
+                let heard = Rc::new(turn.0.ask(&query, false, &again).await);
+                let pending = turn.0.pending.borrow_mut().remove(&key);
+                for asker in pending.into_iter().flat_map(|p| p.askers) {
+                    // Gone already: nobody waits.
+                    let _ = asker.send(Rc::clone(&heard));
+                }
+            });
+        }
+        told.await.ok()
+    }
+
+    fn turn(self: &Rc<Self>) -> Option<Turn> {
+        let under_way = self.under_way.get();
+        if under_way >= MAX_UNDER_WAY {
+            self.warnings.add(format!(
+                "more than {MAX_UNDER_WAY} names were asked for at a time: those beyond had to be asked for again"
+            ));
+            return None;
+        }
+        self.under_way.set(under_way + 1);
+        Some(Turn(Rc::clone(self)))
+    }
+
+    /// Asks the servers, in turn and again, as `resolv.conf` says.
+    async fn ask(&self, query: &[u8], by_tcp: bool, again: &Notify) -> Result<Heard, ()> {
+        let mut conf = self.conf();
+        if conf.rotate {
+            let turn = self.rotation.get();
+            self.rotation.set(turn.wrapping_add(1));
+            let servers = conf.servers.len().max(1);
+            conf.servers.rotate_left(turn % servers);
+        }
+        let header = Header::parse(query).ok_or(())?;
+        let parsed = Query::parse(&header, query).map_err(drop)?;
+        let mut message = query.to_vec();
+        getrandom::fill(&mut message[..2]).map_err(drop)?;
+        let asked = Asked { message, question: parsed.question() };
+        let mut round = Round::default();
+        let heard = if by_tcp || conf.use_vc {
+            tcp::ask(&conf, &asked, &mut round).await
+        } else {
+            udp::ask(&conf, &asked, &mut round, again, &self.scratch).await
+        };
+        for (server, failure) in &round.failures {
+            self.tell(*server, failure, &parsed.name);
+        }
+        heard.or(round.unhelpful).ok_or(())
+    }
+
+    /// Tells the user once of a server that does not answer.
+    fn tell(&self, server: SocketAddr, failure: &Failure, name: &str) {
+        let mut told = self.told.borrow_mut();
+        if told.len() >= 64 || told.contains(&server) {
+            return;
+        }
+        told.push(server);
+        let why = match failure {
+            Failure::Silent(waited) => format!("no answer within {} s", waited.as_secs_f32()),
+            Failure::Error(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                "nothing listens there".into()
+            }
+            Failure::Error(error) => error.to_string(),
+        };
+        self.warnings.add(format!(
+            "the host's name server {} does not answer (asked for {name}: {why}); it stands in the host's {RESOLV_CONF}",
+            ServerName(server)
+        ));
+    }
+}
+
+/// A server as people write it: without the port that all of them have.
+pub(super) struct ServerName(pub(super) SocketAddr);
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            53 => self.0.ip().fmt(f),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+fn failed(header: &Header, query: Query<'_>) -> Answer {
+    let mut reply = Reply::to(header, &query);
+    reply.set_rcode(message::SERVFAIL);
+    let limit = query.udp_limit();
+    Answer {
+        message: reply.finish(limit),
+        name: query.name,
+        qtype: query.qtype,
+        outcome: Outcome::NobodyAnswers,
+    }
+}
+
+fn refused(header: &Header, query: Query<'_>) -> Answer {
+    let mut reply = Reply::to(header, &query);
+    reply.set_rcode(message::REFUSED);
+    let limit = query.udp_limit();
+    Answer { message: reply.finish(limit), name: query.name, qtype: query.qtype, outcome: Outcome::NotServed }
+}
