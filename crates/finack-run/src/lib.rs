@@ -2,6 +2,7 @@
 //! connections.
 
 pub mod check;
+pub mod control;
 pub mod namespace;
 mod pcap;
 pub mod plan;

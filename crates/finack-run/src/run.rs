@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout_at};
 
+use crate::control;
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
     SignalForwarding, SpawnError, exit_code,
@@ -156,8 +157,9 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     })?;
     let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
+    let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
     let capture = pcap.as_ref().map(|pcap| &pcap.handle);
-    let carried = carry(&network, device, capture, &config, forwarder);
+    let carried = carry(&network, device, capture, seen, &config, forwarder);
     let (status, report, failed) = local.block_on(&runtime, carried)?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
@@ -195,6 +197,7 @@ async fn carry(
     network: &Network,
     device: Box<dyn Device>,
     capture: Option<&CaptureHandle>,
+    seen: control::Plan,
     config: &RunConfig,
     forwarder: Rc<Forwarder>,
 ) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
@@ -209,12 +212,14 @@ async fn carry(
     let note = watch.take_note(&net);
     services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
+    let words = std::iter::once(&config.program).chain(&config.args).cloned();
+    let control = seen.start(&net, Rc::clone(&watch.collector), words);
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
     watch.settle().await;
-    drop(forwarding);
+    drop((forwarding, control));
     let failed = net.stopped();
     Ok((status, watch.finish(&net), failed))
 }
