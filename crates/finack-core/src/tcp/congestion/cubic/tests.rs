@@ -115,11 +115,10 @@ fn growing_round_trips_end_slow_start() {
         // From the fifth round on each trip takes 20 ms longer.
         let rtt = Duration::from_millis(100 + if n < 4 { 0 } else { 20 * (n - 3) });
         let cwnd = c.cwnd();
-        for i in 0..cwnd / MSS {
+        for _ in 0..cwnd / MSS {
             delivered += MSS;
-            let in_flight = cwnd - i.min(0);
             let now = Instant::from_millis(1000 + n * 100);
-            c.on_ack(&Delivery { now, rtt: Some(rtt), delivered, ..delivery(MSS, in_flight, MSS) });
+            c.on_ack(&Delivery { now, rtt: Some(rtt), delivered, ..delivery(MSS, cwnd, MSS) });
         }
         n += 1;
     }
