@@ -117,6 +117,7 @@ impl Stack {
             embryos: 0,
             cookies: VecDeque::new(),
             cookie_at: None,
+            early: VecDeque::new(),
             undecided: None,
         });
         self.listener_index.insert(local.port(), index);
