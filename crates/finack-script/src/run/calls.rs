@@ -53,11 +53,43 @@ pub(crate) struct Context<'a> {
 
 /// Every call that a script can make.
 pub(crate) const NAMES: [&str; 37] = [
-    "socket", "bind", "listen", "accept", "accept4", "connect", "shutdown", "close", "read", "readv", "recv",
-    "recvfrom", "recvmsg", "write", "writev", "send", "sendto", "sendmsg", "getsockopt", "setsockopt",
-    "getsockname", "getpeername", "fcntl", "ioctl", "dup", "poll", "epoll_create", "epoll_create1", "epoll_ctl",
+    "socket",
+    "bind",
+    "listen",
+    "accept",
+    "accept4",
+    "connect",
+    "shutdown",
+    "close",
+    "read",
+    "readv",
+    "recv",
+    "recvfrom",
+    "recvmsg",
+    "write",
+    "writev",
+    "send",
+    "sendto",
+    "sendmsg",
+    "getsockopt",
+    "setsockopt",
+    "getsockname",
+    "getpeername",
+    "fcntl",
+    "ioctl",
+    "dup",
+    "poll",
+    "epoll_create",
+    "epoll_create1",
+    "epoll_ctl",
     "epoll_wait", // What finack has nothing for is known by name.
-    "pipe", "open", "sendfile", "splice", "select", "mmap", "cap_set",
+    "pipe",
+    "open",
+    "sendfile",
+    "splice",
+    "select",
+    "mmap",
+    "cap_set",
 ];
 
 impl Context<'_> {
@@ -106,7 +138,9 @@ impl Context<'_> {
                 data.resize(len, 0);
                 Ok(data)
             }
-            other => Err(Trouble::Malformed(format!("data in quotes or ... was expected instead of '{other}'"))),
+            other => {
+                Err(Trouble::Malformed(format!("data in quotes or ... was expected instead of '{other}'")))
+            }
         }
     }
 
@@ -154,7 +188,10 @@ impl Context<'_> {
 pub(crate) fn message_fields(spec: &Call) -> Result<&[Field], Trouble> {
     match spec.args.get(1) {
         Some(Expr::Struct(fields)) => Ok(fields),
-        _ => Err(Trouble::Malformed(format!("{} takes {{msg_name(...)=..., msg_iov(1)=[...], ...}}", spec.name))),
+        _ => Err(Trouble::Malformed(format!(
+            "{} takes {{msg_name(...)=..., msg_iov(1)=[...], ...}}",
+            spec.name
+        ))),
     }
 }
 
@@ -189,7 +226,9 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
         "ioctl" => Posix::Ioctl(fd()?, n(1)?, spec.args.get(2).map_or(Ok(0), |_| n(2)).unwrap_or(0)),
         "read" | "readv" | "recv" | "recvfrom" | "recvmsg" => incoming(spec, ctx)?,
         "write" | "writev" | "send" | "sendto" | "sendmsg" => outgoing(spec, ctx)?,
-        "getsockopt" => Posix::GetOption { fd: fd()?, level: n(1)?, name: n(2)?, len: option_room(spec, ctx)? },
+        "getsockopt" => {
+            Posix::GetOption { fd: fd()?, level: n(1)?, name: n(2)?, len: option_room(spec, ctx)? }
+        }
         "setsockopt" => {
             let (level, name) = (n(1)?, n(2)?);
             Posix::SetOption { fd: fd()?, level, name, value: option_value(spec, ctx)? }
@@ -234,7 +273,9 @@ fn incoming(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
 
 fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     let script_fd = ctx.number(spec, 0)?;
-    let arg = |at: usize| spec.args.get(at).ok_or_else(|| Trouble::Malformed(format!("{} takes more arguments", spec.name)));
+    let arg = |at: usize| {
+        spec.args.get(at).ok_or_else(|| Trouble::Malformed(format!("{} takes more arguments", spec.name)))
+    };
     let mut out = Outgoing::default();
     match spec.name.as_str() {
         "writev" => out.data = ctx.gather(script_fd, arg(1)?)?,
@@ -248,7 +289,9 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
                 return Err(Trouble::Unsupported("control messages of sendmsg".into()));
             }
             if let Some(name) = field(fields, "msg_name").filter(|f| f.value != Expr::Ellipsis) {
-                out.to = Some(socket_address(&name.value, ctx.config)?.map_or(Address::Unspecified, Address::Inet));
+                out.to = Some(
+                    socket_address(&name.value, ctx.config)?.map_or(Address::Unspecified, Address::Inet),
+                );
             } else if out.flags & abi::MSG_FASTOPEN != 0 {
                 out.to = Some(Address::Inet(ctx.remote()));
             }
@@ -321,7 +364,9 @@ fn poll(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     };
     let one = |item: &Expr| -> Result<PollFd, Trouble> {
         let Expr::Struct(fields) = item else {
-            return Err(Trouble::Malformed(format!("{{fd=3, events=POLLIN}} was expected instead of '{item}'")));
+            return Err(Trouble::Malformed(format!(
+                "{{fd=3, events=POLLIN}} was expected instead of '{item}'"
+            )));
         };
         let value = |name| field(fields, name).map(|f| number(&f.value, ctx.config)).transpose();
         let fd = value("fd")?.ok_or("a pollfd without fd")?;

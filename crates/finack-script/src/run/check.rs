@@ -38,7 +38,10 @@ pub(crate) fn check(script: &Script, config: &Config) -> Result<(), Verdict> {
 
 fn check_packet(pos: Pos, packet: &Packet, config: &Config) -> Result<(), Verdict> {
     if !packet.encapsulation.is_empty() {
-        return Err(Verdict::NotRun(format!("line {}: packets inside other packets are not supported", pos.line)));
+        return Err(Verdict::NotRun(format!(
+            "line {}: packets inside other packets are not supported",
+            pos.line
+        )));
     }
     match &packet.body {
         Body::Tcp(tcp) => {
@@ -48,13 +51,15 @@ fn check_packet(pos: Pos, packet: &Packet, config: &Config) -> Result<(), Verdic
             }
             let len: usize = options.iter().map(TcpOption::len).sum();
             if !len.is_multiple_of(4) {
-                let what = format!("the options take {len} bytes: pad them with nop or eol to a multiple of 4");
+                let what =
+                    format!("the options take {len} bytes: pad them with nop or eol to a multiple of 4");
                 return Err(Verdict::Malformed(pos, what));
             }
         }
         Body::Icmp(message) => {
             let v6 = config.remote_ip.is_ipv6();
-            icmp::numbers(v6, &message.kind, message.code.as_deref()).map_err(|e| Verdict::Malformed(pos, e))?;
+            icmp::numbers(v6, &message.kind, message.code.as_deref())
+                .map_err(|e| Verdict::Malformed(pos, e))?;
         }
         Body::Udp(_) => {}
     }
@@ -79,7 +84,9 @@ fn check_call(event: &Event, call: &Call, config: &Config) -> Result<(), Verdict
         unknown_symbols(expr, config, &mut unknown);
     }
     if let Some(word) = unknown.first() {
-        return malformed(format!("'{word}' is not a symbol that is known here (-D {word}=VALUE defines it)"));
+        return malformed(format!(
+            "'{word}' is not a symbol that is known here (-D {word}=VALUE defines it)"
+        ));
     }
     if let Some(errno) = &call.errno
         && values::symbol(errno, config).is_none()

@@ -112,7 +112,8 @@ fn messages(out: &mut Vec<Difference>, e: &Icmp, s: &Icmp) {
     note(out, "MTU", said(e.mtu), said(s.mtu));
     note(out, "identifier", said(e.id), said(s.id));
     if e.quoted.is_some() && e.quoted != s.quoted {
-        let shown = |icmp: &Icmp| Icmp { kind: String::new(), code: None, mtu: None, id: None, ..icmp.clone() };
+        let shown =
+            |icmp: &Icmp| Icmp { kind: String::new(), code: None, mtu: None, id: None, ..icmp.clone() };
         note(out, "quoted packet", shown(e).to_string(), shown(s).to_string());
     }
 }

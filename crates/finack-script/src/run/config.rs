@@ -165,8 +165,8 @@ impl Config {
             }
             "dry_run" => self.dry_run = true,
             // There is one interface with one route; a link has no speed; sockets are freed when a script ends.
-            "gateway_ip" | "netmask_ip" | "speed" | "send_omit_free" | "debug" | "verbose" | "code_command"
-            | "code_format" | "code_sockopt" => {}
+            "gateway_ip" | "netmask_ip" | "speed" | "send_omit_free" | "debug" | "verbose"
+            | "code_command" | "code_format" | "code_sockopt" => {}
             other => return Err(OptionError::Unsupported(format!("--{other}"))),
         }
         Ok(())

@@ -24,7 +24,8 @@ impl Runner<'_> {
 
     pub(super) fn inject(&mut self, packet: &Packet) -> Result<(), Stop> {
         let (line, bytes) = (format!("{} {packet}", seconds(self.target.now())), self.bytes_of(packet));
-        let bytes = bytes.map_err(|why| self.failure(why, Some(packet.to_string()), None, Vec::new(), Vec::new()))?;
+        let bytes =
+            bytes.map_err(|why| self.failure(why, Some(packet.to_string()), None, Vec::new(), Vec::new()))?;
         self.note_in_ladder(line);
         let payload = match &packet.body {
             Body::Tcp(tcp) => tcp.seq.len,
@@ -88,7 +89,10 @@ impl Runner<'_> {
         let opens = tcp.flags.has(Flags::SYN) && !tcp.flags.has(Flags::RST);
         if opens && tcp.flags.has(Flags::ACK) {
             flow.remote_isn = tcp.seq.start;
-        } else if opens && flow.is_known() && flow.remote_isn != tcp.seq.start && flow.fd.is_none_or(|_| flow.read > 0)
+        } else if opens
+            && flow.is_known()
+            && flow.remote_isn != tcp.seq.start
+            && flow.fd.is_none_or(|_| flow.read > 0)
         {
             // The peer begins anew with the same four-tuple: what answers has another initial sequence number.
             flow.begin_anew(tcp.seq.start);
@@ -106,7 +110,8 @@ impl Runner<'_> {
             Some(Ok(Reply::Name(Address::Inet(local)))) => local.port(),
             _ => self.config.bind_port,
         };
-        let local = SocketAddr::new(self.config.local_ip, if local == 0 { self.config.bind_port } else { local });
+        let local =
+            SocketAddr::new(self.config.local_ip, if local == 0 { self.config.bind_port } else { local });
         let remote = udp.remote.unwrap_or(SocketAddr::new(self.config.remote_ip, self.config.connect_port));
         Ok((local, SocketAddr::new(remote.ip().to_canonical(), remote.port())))
     }
@@ -129,7 +134,7 @@ impl Runner<'_> {
 
     pub(super) fn expect(&mut self, packet: &Packet, span: Span, event: &Event) -> Result<(), Stop> {
         let mut emitted = self.next_for(packet, span, event)?;
-        self.rest_of_unit(packet, &mut emitted, span);
+        self.rest_of_unit(packet, &mut emitted);
         let live = match &emitted.packet {
             Ok(live) => live.clone(),
             Err(wrong) => {
@@ -154,7 +159,9 @@ impl Runner<'_> {
         }
         let what = match (fields.first(), &late) {
             (None, _) => "the packet is right, its time is not".to_owned(),
-            (Some(first), _) if fields.len() == 1 => format!("another packet than expected: the {} differs", first.field),
+            (Some(first), _) if fields.len() == 1 => {
+                format!("another packet than expected: the {} differs", first.field)
+            }
             (Some(_), _) => format!("another packet than expected: {} fields differ", fields.len()),
         };
         fields.extend(late);
@@ -169,14 +176,17 @@ impl Runner<'_> {
     /// The next packet from the stack that the script's is about, waited for as long as it may take.
     fn next_for(&mut self, packet: &Packet, span: Span, event: &Event) -> Result<Emitted, Stop> {
         let patience = self.tolerance(span.since, span.to);
-        let deadline = if span.any { self.target.now().saturating_add(LONGEST) } else { span.to.saturating_add(patience) };
+        let deadline = if span.any {
+            self.target.now().saturating_add(LONGEST)
+        } else {
+            span.to.saturating_add(patience)
+        };
         loop {
             self.collect();
             self.check_returned()?;
-            if let Some(at) = self.waiting.iter().position(|e| self.is_candidate(packet, e)) {
-                if let Some(emitted) = self.waiting.remove(at) {
-                    return Ok(emitted);
-                }
+            let at = self.waiting.iter().position(|e| self.is_candidate(packet, e));
+            if let Some(emitted) = at.and_then(|at| self.waiting.remove(at)) {
+                return Ok(emitted);
             }
             let idle = span.any && self.target.is_idle();
             if self.target.now() >= deadline || idle {
@@ -212,7 +222,7 @@ impl Runner<'_> {
     }
 
     /// What the script has as one packet may come as several of the same size in a row.
-    fn rest_of_unit(&mut self, packet: &Packet, emitted: &mut Emitted, span: Span) {
+    fn rest_of_unit(&mut self, packet: &Packet, emitted: &mut Emitted) {
         let Body::Tcp(expected) = &packet.body else { return };
         let wanted = usize::from(expected.seq.len);
         if self.config.strict_segments {
@@ -230,7 +240,8 @@ impl Runner<'_> {
                 // Nothing but the last may end a burst, and only what is sent in the same instant is one.
                 next.seq == next_seq
                     && (next.sport, next.dport, next.ack) == (first.sport, first.dport, first.ack)
-                    && (next.window, &next.options, next.urgent) == (first.window, &first.options, first.urgent)
+                    && (next.window, &next.options, next.urgent)
+                        == (first.window, &first.options, first.urgent)
                     && first.flags & (flag::FIN | flag::PSH) == 0
                     && e.at == emitted.at
                     && !next.payload.is_empty()
@@ -240,7 +251,8 @@ impl Runner<'_> {
             if !self.waiting.get(at).is_some_and(continues) {
                 return;
             }
-            let Some(Emitted { packet: Ok(Pkt { body: LiveBody::Tcp(next), .. }), why, .. }) = self.waiting.remove(at)
+            let Some(Emitted { packet: Ok(Pkt { body: LiveBody::Tcp(next), .. }), why, .. }) =
+                self.waiting.remove(at)
             else {
                 return;
             };
@@ -250,12 +262,13 @@ impl Runner<'_> {
             }
             emitted.why.extend(why);
         }
-        let _ = span;
     }
 
     /// What a packet teaches of its flow: addresses, initial sequence number, timestamps. Answers which flow it is of.
     fn learn(&mut self, packet: &Packet, live: &Pkt) -> Option<usize> {
-        let (Body::Tcp(expected), LiveBody::Tcp(segment)) = (&packet.body, &live.body) else { return self.current };
+        let (Body::Tcp(expected), LiveBody::Tcp(segment)) = (&packet.body, &live.body) else {
+            return self.current;
+        };
         if let Phase::Connecting { fd } = self.phase
             && segment.flags & (flag::SYN | flag::ACK) == flag::SYN
         {
@@ -359,7 +372,8 @@ impl Runner<'_> {
             LiveBody::Udp(_) => Body::Udp(Udp { ports: None, len: 0 }),
             _ => Body::Icmp(Icmp { kind: String::new(), code: None, mtu: None, id: None, quoted: None }),
         };
-        let like = Packet { direction: Direction::Out, encapsulation: Vec::new(), ip: IpInfo::default(), body };
+        let like =
+            Packet { direction: Direction::Out, encapsulation: Vec::new(), ip: IpInfo::default(), body };
         packets::seen(live, 0, self.flow_of(live).map(|i| &self.flows[i]), &like, self.config)
     }
 
@@ -389,7 +403,9 @@ impl Runner<'_> {
                 self.collect();
                 self.answered(spec, &answer)?;
                 match due.and_then(|due| self.time_differs(Span { from: due, to: due, ..span }, before)) {
-                    Some(late) => self.call_failed(spec, "the call returns at another time", vec![late], &answer),
+                    Some(late) => {
+                        self.call_failed(spec, "the call returns at another time", vec![late], &answer)
+                    }
                     None => Ok(()),
                 }
             }
@@ -397,7 +413,13 @@ impl Runner<'_> {
                 self.collect();
                 let Some(due) = due else {
                     let what = format!("{} blocks, and the script says that it returns at once", spec.name);
-                    return Err(self.failure(what, Some(Action::Call(spec.clone()).text()), None, Vec::new(), Vec::new()));
+                    return Err(self.failure(
+                        what,
+                        Some(Action::Call(spec.clone()).text()),
+                        None,
+                        Vec::new(),
+                        Vec::new(),
+                    ));
                 };
                 let pos = self.pos;
                 self.blocked = Some(Blocked { id, spec: spec.clone(), pos, due, since: span.from });
@@ -456,7 +478,9 @@ impl Runner<'_> {
             return self.call_failed(spec, "the call answers otherwise", differences, answer);
         }
         match self.read_differs(spec, answer) {
-            Some(difference) => self.call_failed(spec, "the call reads other bytes", vec![difference], answer),
+            Some(difference) => {
+                self.call_failed(spec, "the call reads other bytes", vec![difference], answer)
+            }
             None => Ok(()),
         }
     }
@@ -600,7 +624,8 @@ impl Runner<'_> {
 impl Action {
     /// As the script has it, without a time.
     fn text(&self) -> String {
-        let event = Event { pos: Default::default(), when: crate::ast::When::Relative(0), action: self.clone() };
+        let event =
+            Event { pos: Default::default(), when: crate::ast::When::Relative(0), action: self.clone() };
         event.to_string().trim_start_matches("+0").trim().to_owned()
     }
 }

@@ -190,7 +190,10 @@ fn remark(event: &TraceEvent) -> Option<String> {
         TraceKind::ResetReceived => "the RST ended the connection".into(),
         TraceKind::Retransmit { reason, .. } => format!("sent again: {reason}"),
         TraceKind::Icmp { hard, error } => {
-            format!("an ICMP error was taken ({error}{})", if *hard { ", it ends the connection" } else { "" })
+            format!(
+                "an ICMP error was taken ({error}{})",
+                if *hard { ", it ends the connection" } else { "" }
+            )
         }
         TraceKind::PathMtu { mtu } => format!("the path MTU is {mtu} from now on"),
         _ => return None,

@@ -46,11 +46,7 @@ const TYPES_6: &[(&str, u8, Codes)] = &[
     ("unreachable", 1, UNREACHABLE_6),
     ("packet_too_big", 2, &[]),
     ("time_exceeded", 3, &[("exceeded_hop_limit", 0), ("exceeded_frag_time", 1)]),
-    (
-        "parameter_problem",
-        4,
-        &[("header_field", 0), ("unknown_next_header", 1), ("unknown_option", 2)],
-    ),
+    ("parameter_problem", 4, &[("header_field", 0), ("unknown_next_header", 1), ("unknown_option", 2)]),
     ("echo_request", 128, &[]),
     ("echo_reply", 129, &[]),
 ];
@@ -67,12 +63,16 @@ pub(crate) fn numbers(v6: bool, kind: &str, code: Option<&str>) -> Result<(u8, u
     let numbered = |text: &str, prefix: &str| text.strip_prefix(prefix).and_then(|n| n.parse::<u8>().ok());
     let known = types(v6).iter().find(|(name, ..)| *name == kind);
     let number = known.map(|(_, n, _)| *n).or_else(|| numbered(kind, "type_"));
-    let number = number.ok_or_else(|| format!("'{kind}' is no type of ICMP{} that is known here", if v6 { "v6" } else { "" }))?;
+    let number = number.ok_or_else(|| {
+        format!("'{kind}' is no type of ICMP{} that is known here", if v6 { "v6" } else { "" })
+    })?;
     let Some(code) = code else { return Ok((number, 0)) };
     let codes = known.map_or(&[][..], |(.., codes)| codes);
     let code_number = codes.iter().find(|(name, _)| *name == code).map(|(_, n)| *n);
     let code_number = code_number.or_else(|| numbered(code, "code_"));
-    code_number.map(|c| (number, c)).ok_or_else(|| format!("'{code}' is no code of '{kind}' that is known here"))
+    code_number
+        .map(|c| (number, c))
+        .ok_or_else(|| format!("'{code}' is no code of '{kind}' that is known here"))
 }
 
 /// The names of a type and a code; a code that is 0 and has no name is left out.

@@ -17,8 +17,6 @@ const ALWAYS_SO: &[(&str, &[&str])] = &[
     ("net.ipv4.tcp_ecn", &["0"]),
     ("net.ipv4.tcp_ecn_option", &["0"]),
     ("net.ipv4.tcp_early_retrans", &["0"]),
-    ("net.ipv4.tcp_congestion_control", &["reno"]),
-    ("net.ipv4.tcp_fastopen", &["0", "0x0"]),
     ("net.ipv4.tcp_low_latency", &["0", "1"]),
     ("net.ipv4.tcp_thin_linear_timeouts", &["0"]),
     ("net.ipv4.tcp_adv_win_scale", &["1"]),
@@ -46,7 +44,11 @@ pub fn judge(name: &str, value: &str) -> Verdict {
     if always.is_some_and(|(_, values)| values.is_empty() || words.len() == 1 && values.contains(&words[0])) {
         return Verdict::AlwaysSo;
     }
-    let value = words.join(" ");
+    let plain = |word: &&str| match word.strip_prefix("0x").map(|digits| u64::from_str_radix(digits, 16)) {
+        Some(Ok(number)) => number.to_string(),
+        _ => (*word).to_owned(),
+    };
+    let value = words.iter().map(plain).collect::<Vec<_>>().join(" ");
     match settings.set(&name, &value) {
         Ok(()) => Verdict::Settings(vec![(name, value)]),
         Err(finack_core::settings::SettingError::Unknown { .. }) => {

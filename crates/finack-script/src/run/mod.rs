@@ -6,10 +6,10 @@ use std::path::Path;
 
 use finack_core::settings::Settings;
 
-pub mod config;
 mod calls;
 mod check;
 pub mod compare;
+pub mod config;
 mod events;
 pub mod finack;
 mod flow;
@@ -68,7 +68,9 @@ pub fn configure(script: &Script, base: &Config) -> Result<Config, Report> {
     Config::with(base, &script.options).map_err(|(line, error)| {
         Report::not_begun(match error {
             OptionError::Bad(why) => Verdict::Malformed(line.pos, format!("--{}: {why}", line.name)),
-            OptionError::Unsupported(what) => Verdict::NotRun(format!("line {}: the option {what} is not supported", line.pos.line)),
+            OptionError::Unsupported(what) => {
+                Verdict::NotRun(format!("line {}: the option {what} is not supported", line.pos.line))
+            }
         })
     })
 }

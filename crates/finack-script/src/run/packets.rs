@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use finack_sim::packet::{Body as LiveBody, Icmp as LiveIcmp, Ip, Opt, Pkt, Tcp as LiveTcp, Udp as LiveUdp, build};
+use finack_sim::packet::{
+    Body as LiveBody, Icmp as LiveIcmp, Ip, Opt, Pkt, Tcp as LiveTcp, Udp as LiveUdp, build,
+};
 use finack_sim::pattern;
 
 use super::config::Config;
 use super::flow::{Flow, PEER};
 use super::icmp;
 use crate::ast::{
-    Body, Counter, Direction, Flags, Icmp, IpInfo, Packet, Ports, Quoted, SeqRange, Tcp, TcpOption, TcpOptions, Tos,
-    Udp,
+    Body, Counter, Direction, Flags, Icmp, IpInfo, Packet, Ports, Quoted, SeqRange, Tcp, TcpOption,
+    TcpOptions, Tos, Udp,
 };
 
 /// The experiment identifier of Fast Open (RFC 7413 appendix A).
@@ -66,7 +68,8 @@ fn live_option(option: &TcpOption, flow: &Flow, ack: bool, scaled: bool) -> Resu
 pub(crate) fn inject_tcp(flow: &Flow, tcp: &Tcp, info: &IpInfo, config: &Config) -> Result<Vec<u8>, String> {
     let ack = tcp.flags.has(Flags::ACK);
     let TcpOptions::List(list) = &tcp.options else { return Err("<...> is no option".into()) };
-    let options = list.iter().map(|o| live_option(o, flow, ack, config.ts_scaled)).collect::<Result<_, _>>()?;
+    let options =
+        list.iter().map(|o| live_option(o, flow, ack, config.ts_scaled)).collect::<Result<_, _>>()?;
     let offset = flow.peer_offset(tcp.seq.start, tcp.flags.has(Flags::SYN));
     let segment = LiveTcp {
         sport: tcp.ports.map_or(flow.remote.port(), |p| p.src),
@@ -166,7 +169,13 @@ fn quoted_udp(src: SocketAddr, dst: SocketAddr, len: u16) -> Vec<u8> {
 
 /// A packet from the stack in the script's terms; `like` is what the script expects there, which tells what of the IP
 /// header matters.
-pub(crate) fn seen(packet: &Pkt, flow_label: u32, flow: Option<&Flow>, like: &Packet, config: &Config) -> Packet {
+pub(crate) fn seen(
+    packet: &Pkt,
+    flow_label: u32,
+    flow: Option<&Flow>,
+    like: &Packet,
+    config: &Config,
+) -> Packet {
     let body = match &packet.body {
         LiveBody::Tcp(tcp) => Body::Tcp(seen_tcp(tcp, flow, like, config)),
         LiveBody::Udp(udp) => Body::Udp(Udp {
@@ -227,14 +236,15 @@ fn seen_tcp(tcp: &LiveTcp, flow: Option<&Flow>, like: &Packet, config: &Config) 
             _ => Some(Ports { src: tcp.sport, dst: tcp.dport }),
         },
         flags: Flags { bits: tcp.flags, ace: like.is_some_and(|l| l.flags.ace) },
-        seq: SeqRange {
-            start: of_stack(tcp.seq),
-            len: u16::try_from(tcp.payload.len()).unwrap_or(u16::MAX),
-        },
+        seq: SeqRange { start: of_stack(tcp.seq), len: u16::try_from(tcp.payload.len()).unwrap_or(u16::MAX) },
         ack: (has_ack || tcp.ack != 0).then_some(tcp.ack),
         win: like.is_none_or(|l| l.win.is_some()).then_some(tcp.window),
         urg: (tcp.urgent != 0 || tcp.flags & Flags::URG != 0).then_some(tcp.urgent),
-        options: if blind { TcpOptions::Any } else { TcpOptions::List(tcp.options.iter().map(option).collect()) },
+        options: if blind {
+            TcpOptions::Any
+        } else {
+            TcpOptions::List(tcp.options.iter().map(option).collect())
+        },
     }
 }
 
@@ -276,9 +286,8 @@ fn seen_icmp(message: &LiveIcmp, v6: bool, flow: Option<&Flow>, like: &Packet) -
     };
     let (kind, code) = icmp::names(v6, message.kind, message.code);
     // A code that the script gives as a number is shown as one, and one that it leaves out is 0.
-    let same_code = like.is_some_and(|l| {
-        icmp::numbers(v6, &l.kind, l.code.as_deref()) == Ok((message.kind, message.code))
-    });
+    let same_code = like
+        .is_some_and(|l| icmp::numbers(v6, &l.kind, l.code.as_deref()) == Ok((message.kind, message.code)));
     let mtu = if v6 {
         u32::from_be_bytes(message.rest)
     } else {

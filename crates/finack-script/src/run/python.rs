@@ -114,7 +114,9 @@ pub(crate) fn run(fragments: &[Fragment]) -> Outcome {
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) => return Outcome::NotRun(format!("its assertions need python3, which can't be run: {error}")),
+        Err(error) => {
+            return Outcome::NotRun(format!("its assertions need python3, which can't be run: {error}"));
+        }
     };
     if let Some(mut stdin) = child.stdin.take() {
         // A python that ends early says so by its status.

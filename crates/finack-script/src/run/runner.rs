@@ -213,7 +213,9 @@ impl<'a> Runner<'a> {
         let now = self.target.now();
         let span = self.span(event);
         match &event.action {
-            Action::Packet(packet) if packet.direction == Direction::Out => self.expect(packet, span, event)?,
+            Action::Packet(packet) if packet.direction == Direction::Out => {
+                self.expect(packet, span, event)?
+            }
             action => {
                 self.advance(span)?;
                 match action {

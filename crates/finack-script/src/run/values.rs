@@ -30,12 +30,16 @@ pub(crate) fn number(expr: &Expr, config: &Config) -> Result<i64, String> {
     match expr {
         Expr::Int(n) => Ok(*n),
         Expr::Hex(n) => Ok(*n as i64),
-        Expr::Word(word) => symbol(word, config).ok_or_else(|| format!("'{word}' is not a symbol that is known here")),
+        Expr::Word(word) => {
+            symbol(word, config).ok_or_else(|| format!("'{word}' is not a symbol that is known here"))
+        }
         Expr::Or(terms) => terms.iter().try_fold(0, |sum, term| Ok(sum | number(term, config)?)),
-        Expr::Apply(name, args) if matches!(name.as_str(), "htons" | "htonl" | "ntohs" | "ntohl") => match args.as_slice() {
-            [one] => number(one, config),
-            _ => Err(format!("{name} takes one argument")),
-        },
+        Expr::Apply(name, args) if matches!(name.as_str(), "htons" | "htonl" | "ntohs" | "ntohl") => {
+            match args.as_slice() {
+                [one] => number(one, config),
+                _ => Err(format!("{name} takes one argument")),
+            }
+        }
         // A value that is passed by its address.
         Expr::List(items) if items.len() == 1 => number(&items[0], config),
         other => Err(format!("a number was expected instead of '{other}'")),

@@ -171,7 +171,8 @@ fn received_differs(spec: &Call, received: &Received, ctx: &Context<'_>) -> Resu
         if let Some(Expr::Str { parts, open }) = spec.args.get(1) {
             let expected = string(parts)?;
             let cut = expected.len().min(received.data.len());
-            let same = if *open { received.data[..cut] == expected[..cut] } else { received.data == expected };
+            let same =
+                if *open { received.data[..cut] == expected[..cut] } else { received.data == expected };
             if !same {
                 let seen = String::from_utf8_lossy(&received.data).into_owned();
                 out.push(differ("data", &spec.args[1], format!("{seen:?}")));
@@ -210,14 +211,15 @@ fn control(expr: &Expr, seen: &Control, ctx: &Context<'_>) -> Result<Vec<Differe
         return Err(Trouble::Malformed(format!("a control message was expected instead of '{expr}'")));
     };
     let mut out = Vec::new();
-    let compare = |out: &mut Vec<Difference>, fields: &[Field], name: &str, seen: i64| -> Result<(), Trouble> {
-        let Some(f) = field(fields, name).filter(|f| f.value != Expr::Ellipsis) else { return Ok(()) };
-        let expected = number(&f.value, ctx.config)?;
-        if expected != seen {
-            out.push(differ(name, expected, seen));
-        }
-        Ok(())
-    };
+    let compare =
+        |out: &mut Vec<Difference>, fields: &[Field], name: &str, seen: i64| -> Result<(), Trouble> {
+            let Some(f) = field(fields, name).filter(|f| f.value != Expr::Ellipsis) else { return Ok(()) };
+            let expected = number(&f.value, ctx.config)?;
+            if expected != seen {
+                out.push(differ(name, expected, seen));
+            }
+            Ok(())
+        };
     compare(&mut out, fields, "cmsg_level", seen.level)?;
     compare(&mut out, fields, "cmsg_type", seen.kind)?;
     let Some(data) = field(fields, "cmsg_data").map(|f| &f.value).filter(|e| **e != Expr::Ellipsis) else {
@@ -245,7 +247,8 @@ fn control(expr: &Expr, seen: &Control, ctx: &Context<'_>) -> Result<Vec<Differe
         (ControlData::Time(at), Expr::Struct(fields)) => {
             let part = |name| field(fields, name).map(|f| number(&f.value, ctx.config)).transpose();
             let seconds = part("scm_sec")?.unwrap_or(0);
-            let expected = seconds.saturating_mul(1_000_000_000).saturating_add(part("scm_nsec")?.unwrap_or(0));
+            let expected =
+                seconds.saturating_mul(1_000_000_000).saturating_add(part("scm_nsec")?.unwrap_or(0));
             let since = i64::try_from(super::super::finack::since_start(*at)).unwrap_or(i64::MAX);
             let slack = i64::try_from(ctx.config.tolerance).unwrap_or(i64::MAX);
             if (since - expected).abs() > slack {
@@ -278,7 +281,9 @@ fn epolled(expr: &Expr, events: &[EpollEvent], ctx: &Context<'_>) -> Result<Vec<
     let mut out = Vec::new();
     for (item, seen) in items.iter().zip(events) {
         let Expr::Struct(fields) = item else {
-            return Err(Trouble::Malformed(format!("{{events=..., fd=...}} was expected instead of '{item}'")));
+            return Err(Trouble::Malformed(format!(
+                "{{events=..., fd=...}} was expected instead of '{item}'"
+            )));
         };
         let expected = super::epoll_event(fields, ctx)?;
         if expected.events != seen.events {
@@ -293,14 +298,8 @@ fn epolled(expr: &Expr, events: &[EpollEvent], ctx: &Context<'_>) -> Result<Vec<
 
 /// Bits of poll and epoll by their names.
 fn mask(bits: i64) -> String {
-    let names = abi::ALL.iter().filter(|(name, bit)| name.starts_with("EPOLL") && *bit > 3 | 0 && bits & bit != 0);
-    let mut names: Vec<&str> = names.map(|(name, _)| *name).collect();
-    if bits & abi::EPOLLPRI != 0 {
-        names.insert(0, "EPOLLPRI");
-    }
-    if bits & abi::EPOLLIN != 0 {
-        names.insert(0, "EPOLLIN");
-    }
-    names.retain(|n| !n.starts_with("EPOLL_CTL") && *n != "EPOLL_CLOEXEC");
+    let known = ["IN", "PRI", "OUT", "ERR", "HUP", "RDNORM", "RDBAND", "WRNORM", "WRBAND", "RDHUP"];
+    let is_set = |name: &&str| abi::lookup(&format!("POLL{name}")).is_some_and(|bit| bits & bit != 0);
+    let names: Vec<String> = known.iter().filter(|n| is_set(n)).map(|n| format!("POLL{n}")).collect();
     if names.is_empty() { "0".into() } else { names.join("|") }
 }

@@ -71,7 +71,11 @@ fn what_is_not_understood_is_named() {
 fn helpers_are_read_where_the_script_lies() {
     let directory = std::env::temp_dir().join(format!("finack-shell-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("defaults.sh"), "#!/bin/bash\n# all of it\nsysctl -q a.b=$((2*3))\nmodprobe x\n").unwrap();
+    std::fs::write(
+        directory.join("defaults.sh"),
+        "#!/bin/bash\n# all of it\nsysctl -q a.b=$((2*3))\nmodprobe x\n",
+    )
+    .unwrap();
     std::fs::write(directory.join("loop.sh"), "./loop.sh\n").unwrap();
     let understood = understand("./defaults.sh\nsysctl -q c.d=1", &directory);
     let looping = understand("./loop.sh", &directory);

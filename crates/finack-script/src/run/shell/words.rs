@@ -21,8 +21,10 @@ pub(super) enum Part {
 }
 
 /// Words that begin a construct that is not understood.
-const KEYWORDS: [&str; 14] =
-    ["if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "{"];
+const KEYWORDS: [&str; 14] = [
+    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "function",
+    "{",
+];
 
 /// The commands of a text; a piece that is not understood is an error in its place.
 pub(super) fn split_commands(text: &str) -> Vec<Result<Vec<Word>, String>> {
@@ -95,13 +97,8 @@ impl Scanner<'_> {
                 '2' if self.rest.starts_with("2>") => {
                     self.eat("2>");
                     self.eat(">");
-                    let to: String = std::iter::from_fn(|| {
-                        let c = self.rest.chars().next().filter(|c| !c.is_whitespace() && *c != ';')?;
-                        self.bump();
-                        Some(c)
-                    })
-                    .collect();
-                    let _ = to;
+                    let end = self.rest.find(|c: char| c.is_whitespace() || c == ';');
+                    self.rest = &self.rest[end.unwrap_or(self.rest.len())..];
                     words.push(Word::Elsewhere);
                 }
                 '>' => {
@@ -158,7 +155,11 @@ impl Scanner<'_> {
                     parts.push(part);
                 }
                 '`' => return Err("a command inside a command".into()),
-                c if !quoted && (c.is_whitespace() || matches!(c, ';' | '&' | '|' | '<' | '>' | '(' | ')')) => break,
+                c if !quoted
+                    && (c.is_whitespace() || matches!(c, ';' | '&' | '|' | '<' | '>' | '(' | ')')) =>
+                {
+                    break;
+                }
                 c => {
                     self.bump();
                     plain.push(c);
@@ -212,7 +213,9 @@ pub(super) fn expand(parts: &[Part], variables: &BTreeMap<String, String>) -> Re
             },
             Part::Arithmetic(text) => {
                 let sum = Sum { rest: text.trim(), variables }.whole();
-                out.push_str(&sum.ok_or_else(|| format!("`$(({text}))`: not a sum that is understood"))?.to_string());
+                out.push_str(
+                    &sum.ok_or_else(|| format!("`$(({text}))`: not a sum that is understood"))?.to_string(),
+                );
             }
         }
     }
