@@ -2,6 +2,7 @@
 //! connections.
 
 pub mod check;
+pub mod gateway;
 pub mod namespace;
 pub mod plan;
 pub mod report;
@@ -9,5 +10,5 @@ mod run;
 pub mod services;
 mod warnings;
 
-pub use run::{RunConfig, RunError, RunOutcome, run};
+pub use run::{RunConfig, RunError, RunOutcome, run, settings};
 pub use warnings::Warnings;

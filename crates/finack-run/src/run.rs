@@ -13,13 +13,14 @@ use finack::device::Device;
 use finack_core::settings::Settings;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use crate::gateway::{self, Gateway, HostName, Publish, PublishError, Published, Ways};
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
     SignalForwarding, SpawnError, exit_code,
 };
-use crate::plan;
+use crate::plan::{self, Names};
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
 use crate::services::dns::{Forwarder, NameServer, ResolvConf};
@@ -29,6 +30,10 @@ use crate::warnings::Warnings;
 const TRACE_RING: usize = 16_384;
 /// How long connections may take to finish once the program has ended. TIME-WAIT is not waited for.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long they may take while what the program sent still moves on towards the outside.
+const LINGER_MOVING: Duration = Duration::from_secs(60);
+/// How often it is looked whether it does.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// How long packets that the program sent before it ended may take to be read.
 const LAST_PACKETS: Duration = Duration::from_millis(1);
 
@@ -47,6 +52,20 @@ pub struct RunConfig {
     pub settings: Settings,
     /// How much the report keeps.
     pub limits: Limits,
+    /// No way to the outside: no default route, and nothing let through but what `host_names` and `publish` name.
+    pub isolated: bool,
+    /// Names by which the program reaches the host's loopback; without any it can't.
+    pub host_names: Vec<HostName>,
+    /// Ports of the program's that the host reaches.
+    pub publish: Vec<Publish>,
+    /// Takes a line about something that can't wait for the program's end; the rest is in [`RunOutcome::warnings`].
+    pub say: fn(&str),
+}
+
+/// finack's side of Linux's settings as a run begins with them: Linux's own defaults, but that ICMP errors are not rationed.
+/// The program is the only host there is, and on a real one its kernel would tell it without limit.
+pub fn settings() -> Settings {
+    Settings { icmp_ratelimit: 0, ..Settings::default() }
 }
 
 /// What became of it.
@@ -75,6 +94,8 @@ pub enum RunError {
     Namespace(NamespaceError),
     /// The program could not be started.
     Spawn(SpawnError),
+    /// A port can't be published.
+    Publish(PublishError),
     /// finack's own side failed.
     Own {
         /// What was being done.
@@ -89,7 +110,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spawn(error) => error.exit_code(),
-            Self::Namespace(_) | Self::Own { .. } => EXIT_NO_NETWORK,
+            Self::Namespace(_) | Self::Publish(_) | Self::Own { .. } => EXIT_NO_NETWORK,
         }
     }
 }
@@ -99,6 +120,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Namespace(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
+            Self::Publish(error) => error.fmt(f),
             Self::Own { doing, error } => write!(f, "{doing}: {error}"),
         }
     }
@@ -109,6 +131,7 @@ impl std::error::Error for RunError {
         match self {
             Self::Namespace(error) => Some(error),
             Self::Spawn(error) => Some(error),
+            Self::Publish(error) => Some(error),
             Self::Own { error, .. } => Some(error),
         }
     }
@@ -123,8 +146,10 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// Call it before other threads are started: the network's keeper is forked from this process.
 ///
 /// # Errors
-/// No private network can be made here, or the program can't be started in it.
+/// No private network can be made here, a port can't be published, or the program can't be started.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
+    // First of all: a port that can't be had is better known before anything else is done.
+    let published = gateway::bind(&config.publish).map_err(RunError::Publish)?;
     let told = Warnings::default();
     let forwarder = Forwarder::of_host(told.clone());
     let mut network =
@@ -138,11 +163,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let (status, report, failed) = local.block_on(&runtime, carry(&network, device, &config, forwarder))?;
+    let ways = Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
+    let (status, report) = local.block_on(&runtime, carry(&network, device, &config, ways))?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
-    warnings
-        .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
     drop(local);
     drop(runtime);
@@ -162,7 +186,7 @@ fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
             prefix: plan::PREFIX_V6,
             gateway: plan::GATEWAY_V6,
         }),
-        default_route: false,
+        default_route: !config.isolated,
         mtu: config.mtu,
         device: config.device,
         resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
@@ -170,20 +194,32 @@ fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     }
 }
 
+/// What leads out of the private network, or in, before its stack is up.
+struct Outward {
+    published: Published,
+    forwarder: Option<Rc<Forwarder>>,
+    told: Warnings,
+}
+
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
     config: &RunConfig,
-    forwarder: Rc<Forwarder>,
-) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
-    let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
+    outward: Outward,
+) -> Result<(ExitStatus, Report), RunError> {
+    let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING).any_address(true);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits);
+    let gateway = start_gateway(&net, config, &watch, outward.published)
+        .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
-    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
+    let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
+    let names = NameServer::new(names, outward.forwarder, move |answer| {
+        collector.borrow_mut().observe_name(answer);
+    });
     let note = watch.take_note(&net);
     services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
@@ -191,10 +227,24 @@ async fn carry(
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
-    watch.settle().await;
+    gateway.open_no_more();
+    watch.settle(&gateway, &forwarding).await;
     drop(forwarding);
-    let failed = net.stopped();
-    Ok((status, watch.finish(&net), failed))
+    gateway.warnings().into_iter().for_each(|line| outward.told.add(line));
+    if let Some(error) = net.stopped() {
+        outward.told.add(format!("the private network broke down: its device failed: {error}"));
+    }
+    Ok((status, watch.finish(&net)))
+}
+
+/// Everything that leads out of the private network, or in.
+fn start_gateway(net: &Net, config: &RunConfig, watch: &Watch, published: Published) -> io::Result<Gateway> {
+    let gateway = gateway::Config {
+        ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
+        note: watch.take_note(net),
+        say: config.say,
+    };
+    Gateway::start(net, gateway, published)
 }
 
 /// Whether a terminal controls this process, wherever its streams lead: then a shell waits for it to be stopped along
@@ -245,15 +295,26 @@ impl Watch {
         })
     }
 
-    /// Waits until every connection is over, but not for long.
-    async fn settle(&self) {
-        let deadline = Instant::now() + LINGER;
+    /// Waits until every connection is over, but not for long, and no longer than nobody interrupts it; for longer only
+    /// while what the program sent still moves on to the outside.
+    async fn settle(&self, gateway: &Gateway, forwarding: &SignalForwarding) {
+        let begun = Instant::now();
+        let (mut moved_at, mut owed) = (begun, gateway.owed());
         // What the program sent last may not have been read yet.
         tokio::time::sleep(LAST_PACKETS).await;
-        while self.collector.borrow().unfinished() > 0 {
-            if timeout_at(deadline, self.changed.notified()).await.is_err() {
+        loop {
+            let now = Instant::now();
+            let owes = gateway.owed();
+            if owes.is_some() && owes != owed {
+                (moved_at, owed) = (now, owes);
+            }
+            let over = owes.is_none() && self.collector.borrow().unfinished() == 0;
+            let too_long = now - moved_at >= LINGER || now - begun >= LINGER_MOVING;
+            if over || too_long || forwarding.interrupted() {
                 return;
             }
+            // No news is looked at too: a timer's end.
+            let _ = timeout(LOOK_AFTER, self.changed.notified()).await;
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use finack_core::settings::Settings;
+use finack_run::gateway::{HostName, Publish};
 use finack_run::namespace::{DevicePath, EXIT_NO_NETWORK};
 use finack_run::report::{Limits, Report, json, text};
 use finack_run::{RunConfig, RunError};
@@ -35,6 +36,15 @@ pub(crate) struct Options {
     /// Largest packet in the private network, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..=65520))]
     mtu: u16,
+    /// A name by which the program reaches the host's loopback (127.0.0.1 and ::1), such as lo.host (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<HostName>,
+    /// Let the host reach a port of the program's: the host's port first (may be repeated; ADDR is 127.0.0.1 unless given)
+    #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/udp]")]
+    publish: Vec<Publish>,
+    /// No way to the outside, but for what --host and --publish name
+    #[arg(long)]
+    isolated: bool,
     /// Set finack's side of a Linux setting (may be repeated; `finack sysctl` lists them)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_sysctl)]
     sysctl: Vec<(String, String)>,
@@ -82,7 +92,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 /// Runs `program`, tells what became of its connections, and ends as it ended.
 pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -> ExitCode {
-    let mut settings = Settings::default();
+    let mut settings = finack_run::settings();
     for (name, value) in &options.sysctl {
         if let Err(error) = settings.set(name, value) {
             return output::fail(2, &format!("--sysctl {name}={value}: {error}"));
@@ -110,6 +120,10 @@ pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -
         mtu: options.mtu,
         settings,
         limits: Limits::default(),
+        isolated: options.isolated,
+        host_names: options.host.clone(),
+        publish: options.publish.clone(),
+        say: if options.quiet { |_| {} } else { output::say },
     };
     let outcome = match finack_run::run(config) {
         Ok(outcome) => outcome,

@@ -270,6 +270,9 @@ impl ConnectionReport {
     }
 
     fn reset_by_finack(&self, reason: ResetReason) -> Told {
+        // The gateway turns down what nobody in the private network listens for: there is no destination behind it.
+        let inside = reason == ResetReason::Refused && crate::plan::is_inside(self.finack.ip());
+        let reason = if inside { ResetReason::NoListener } else { reason };
         let kind = match reason {
             ResetReason::NoListener | ResetReason::Refused => EndingKind::Refused,
             _ => EndingKind::ResetByFinack,
