@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Demo(cmd::demo::Args),
     /// Tell which ways to make a private network work on this machine
     Check(cmd::check::Args),
+    /// List the connections of running `finack run`s, in the columns of ss(8)
+    Ss(cmd::ss::Args),
     /// List the settings that `run --sysctl NAME=VALUE` takes
     Sysctl(cmd::sysctl::Args),
     /// List the services in the private network, those that misbehave on purpose among them

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cmd::run::main(args),
         Command::Demo(args) => cmd::demo::main(args),
         Command::Check(args) => cmd::check::main(&args),
+        Command::Ss(args) => cmd::ss::main(&args),
         Command::Sysctl(args) => cmd::sysctl::main(&args),
         Command::Services(args) => cmd::services::main(&args),
         Command::Completions(args) => cmd::completions::main(&args),

@@ -33,7 +33,7 @@ pub(crate) fn usage_error(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::MissingSubcommand {
         return fail(
             2,
-            "a command is missing: run, demo, check, sysctl, services; `finack --help` lists them all",
+            "a command is missing: run, demo, ss, check, sysctl, services; `finack --help` lists them all",
         );
     }
     fail(2, &one_line(&error.render().to_string()))

@@ -70,6 +70,18 @@ counters! {
     tcp_syn_cookies_received,
     /// SYN cookies that came back wrong.
     tcp_syn_cookies_failed,
+    /// Connections opened with data in our SYN that the peer's SYN,ACK acknowledged (TCPFastOpenActive).
+    tcp_fast_open_active,
+    /// Data in our SYN that the SYN,ACK did not acknowledge (TCPFastOpenActiveFail).
+    tcp_fast_open_active_fail,
+    /// Connections that a SYN with a good cookie opened (TCPFastOpenPassive).
+    tcp_fast_open_passive,
+    /// SYNs with a bad cookie (TCPFastOpenPassiveFail).
+    tcp_fast_open_passive_fail,
+    /// SYNs that asked for a cookie (TCPFastOpenCookieReqd).
+    tcp_fast_open_cookie_requests,
+    /// Fast opens that were made ordinary ones because too many were pending (TCPFastOpenListenOverflow).
+    tcp_fast_open_overflows,
     /// Listen queue overflows.
     tcp_listen_overflows,
     /// Connections that entered TIME-WAIT.

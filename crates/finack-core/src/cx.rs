@@ -9,6 +9,7 @@ use crate::hash::{Rng, Secrets};
 use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::tcp::Tuple;
+use crate::tcp::fast_open::Cookies;
 use crate::time::Instant;
 use crate::trace::{PacketId, TraceEvent, TraceId, TraceKind};
 
@@ -101,6 +102,8 @@ pub(crate) struct Cx {
     pub(crate) rng: Rng,
     pub(crate) budget: Budget,
     pub(crate) next_trace_id: u64,
+    /// Fast open cookies of servers.
+    pub(crate) cookies: Cookies,
 }
 
 impl Cx {

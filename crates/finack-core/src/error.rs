@@ -48,6 +48,8 @@ pub enum Error {
     AddressFamily,
     /// The handle names nothing any more (EBADF).
     BadHandle,
+    /// A setting forbids what was asked for (EOPNOTSUPP).
+    NotSupported,
 }
 
 impl fmt::Display for Error {
@@ -68,6 +70,7 @@ impl fmt::Display for Error {
             Self::AddrInUse => "address already in use",
             Self::AddrNotAvailable => "address not available",
             Self::InvalidArgument => "invalid argument",
+            Self::NotSupported => "operation not supported",
             Self::MessageTooLong => "message too long",
             Self::NoBufferSpace => "no buffer space available",
             Self::AccessDenied => "permission denied",

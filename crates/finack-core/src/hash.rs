@@ -38,6 +38,18 @@ impl Key {
         Self((half(0) ^ half(16)).to_le_bytes())
     }
 
+    /// A key that was given.
+    pub(crate) const fn given(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
+    /// SipHash-2-4 of plain bytes: where others must come to the same result.
+    pub(crate) fn of_bytes(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
     /// SipHash-1-3: for tables, where an attacker sees collisions at most.
     pub(crate) fn table(&self) -> Digest<SipHasher13> {
         Digest(SipHasher13::new_with_key(&self.0))
@@ -107,6 +119,8 @@ secrets! {
     demux,
     /// SYN cookies.
     cookie,
+    /// Fast open cookies (RFC 7413 4.1.2), where no key is set.
+    fast_open,
     /// Timestamp offsets (RFC 7323 5.4).
     timestamps,
     /// IP identifications.

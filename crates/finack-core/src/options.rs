@@ -45,6 +45,11 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// IPV6_V6ONLY of a listener on `::`.
     pub v6_only: bool,
+    /// TCP_FASTOPEN of a listener: connections that a SYN with data may open before their handshake is over
+    /// (RFC 7413 4.2); 0 takes none.
+    pub fast_open: u32,
+    /// TCP_FASTOPEN_NO_COOKIE: SYNs with data need no cookie here (RFC 7413 6.3.2 tells when that is safe).
+    pub fast_open_no_cookie: bool,
     /// IP_TOS / IPV6_TCLASS.
     pub tos: u8,
     /// IP_TTL / IPV6_UNICAST_HOPS; `None` takes `ip_default_ttl`.
@@ -74,6 +79,8 @@ impl Default for SocketOptions {
             reuse_addr: false,
             reuse_port: false,
             v6_only: false,
+            fast_open: 0,
+            fast_open_no_cookie: false,
             tos: 0,
             hop_limit: None,
         }

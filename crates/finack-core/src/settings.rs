@@ -94,12 +94,15 @@ macro_rules! settings {
         pub struct Settings {
             /// Where Linux and the RFCs differ.
             pub profile: Profile,
+            /// Keys of fast open cookies (`net.ipv4.tcp_fastopen_key`): the one in use, and one that is still accepted.
+            /// Without one the cookies' key is drawn from the seed.
+            pub fast_open_keys: [Option<[u8; 16]>; 2],
             $($(#[doc = $doc])+ pub $field: u64,)+
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { profile: Profile::Linux, $($field: $default,)+ }
+                Self { profile: Profile::Linux, fast_open_keys: [None; 2], $($field: $default,)+ }
             }
         }
 
@@ -203,6 +206,9 @@ settings! {
     tcp_notsent_lowat, "net.ipv4.tcp_notsent_lowat", 4_294_967_295, 0, 4_294_967_295, "bytes";
     /// 0: the urgent pointer names the byte behind the last urgent one (RFC 9293 MUST-62, Linux); 1: the last urgent byte (RFC 1122).
     tcp_stdurg, "net.ipv4.tcp_stdurg", 0, 0, 1, "";
+    /// Fast open (RFC 7413), a sum of: 1 as a client, 2 as a server, 4 as a client without a cookie, 512 as a server
+    /// without a cookie, 1024 on every listener.
+    tcp_fastopen, "net.ipv4.tcp_fastopen", 1, 0, 0x7ff, "";
     /// First local port that is chosen.
     ip_local_port_min, "net.ipv4.ip_local_port_range[0]", 32_768, 1, 65_535, "";
     /// Last local port that is chosen.
@@ -256,6 +262,12 @@ impl Settings {
             };
             return Ok(());
         }
+        if matches!(dotted.as_str(), "net.ipv4.tcp_fastopen_key" | "tcp_fastopen_key") {
+            let name = "net.ipv4.tcp_fastopen_key";
+            let malformed = || SettingError::Malformed { name, value: value.into() };
+            self.fast_open_keys = fast_open_keys(value).ok_or_else(malformed)?;
+            return Ok(());
+        }
         let mut numbers = value.split_ascii_whitespace();
         let indexes = Self::indexes_of(&dotted);
         let Some(&first) = indexes.as_slice().first() else {
@@ -302,6 +314,23 @@ impl Settings {
             .filter(|(_, s)| matches(s.name) || numbered(s.name))
             .map(|(i, _)| i)
             .collect()
+    }
+}
+
+/// One key or two as Linux writes them: four groups of eight hexadecimal digits each, a comma between the keys.
+fn fast_open_keys(text: &str) -> Option<[Option<[u8; 16]>; 2]> {
+    let key = |text: &str| {
+        let mut key = [0; 16];
+        let mut groups = text.trim().split('-');
+        for place in key.chunks_exact_mut(4) {
+            let group = groups.next().filter(|g| (1..=8).contains(&g.len()))?;
+            place.copy_from_slice(&u32::from_str_radix(group, 16).ok()?.to_le_bytes());
+        }
+        groups.next().is_none().then_some(key)
+    };
+    match text.split_once(',') {
+        Some((first, second)) => Some([Some(key(first)?), Some(key(second)?)]),
+        None => Some([Some(key(text)?), None]),
     }
 }
 

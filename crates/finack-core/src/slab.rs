@@ -111,6 +111,11 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Places there are, free ones included: every index lies below.
+    pub(crate) fn places(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if self.free == NONE {

@@ -354,6 +354,8 @@ reasons! {
         RepeatedSyn = "the peer repeated its SYN",
         /// Path MTU.
         PathMtu = "the path MTU is smaller than the segment (RFC 1191, RFC 8201)",
+        /// Data of our SYN.
+        EarlyData = "the SYN,ACK did not acknowledge the data of the SYN (RFC 7413 4.2.1)",
         /// The peer threw SACKed data away.
         Reneged = "the peer threw away what it had SACKed (RFC 2018 8)",
     }

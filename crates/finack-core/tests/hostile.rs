@@ -24,7 +24,7 @@ fn hostile_packets() {
         }
         seed += 1;
     }
-    println!("{packets} hostile packets, {answers} answers, peak memory {peak} bytes");
+    println!("{packets} hostile packets, {answers} answers, peak memory {peak} bytes; states seen: {seen:?}");
     assert!(answers > packets / 20, "the attack reaches the engine: {answers} answers");
     if wanted >= 100_000 {
         for (state, n) in State::ALL.iter().zip(seen).filter(|(s, _)| **s != State::Closed) {

@@ -2,6 +2,7 @@
 //! connections.
 
 pub mod check;
+pub mod control;
 pub mod gateway;
 pub mod namespace;
 pub mod plan;

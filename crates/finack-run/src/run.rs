@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
 
+use crate::control;
 use crate::gateway::{self, Gateway, HostName, Publish, PublishError, Published, Ways};
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
@@ -163,8 +164,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         error: io::ErrorKind::NotFound.into(),
     })?;
     let local = LocalSet::new();
-    let ways = Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
-    let (status, report) = local.block_on(&runtime, carry(&network, device, &config, ways))?;
+    let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
+    let outward =
+        Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
+    let (status, report) = local.block_on(&runtime, carry(&network, device, seen, &config, outward))?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
     // The services end before the network that they serve.
@@ -204,6 +207,7 @@ struct Outward {
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
+    seen: control::Plan,
     config: &RunConfig,
     outward: Outward,
 ) -> Result<(ExitStatus, Report), RunError> {
@@ -223,13 +227,15 @@ async fn carry(
     let note = watch.take_note(&net);
     services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
+    let words = std::iter::once(&config.program).chain(&config.args).cloned();
+    let control = seen.start(&net, Rc::clone(&watch.collector), words);
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
     gateway.open_no_more();
     watch.settle(&gateway, &forwarding).await;
-    drop(forwarding);
+    drop((forwarding, control));
     gateway.warnings().into_iter().for_each(|line| outward.told.add(line));
     if let Some(error) = net.stopped() {
         outward.told.add(format!("the private network broke down: its device failed: {error}"));

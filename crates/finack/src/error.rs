@@ -27,6 +27,7 @@ pub(crate) const fn errno(error: Error) -> i32 {
         Error::AccessDenied => libc::EACCES,
         Error::DestinationRequired => libc::EDESTADDRREQ,
         Error::AddressFamily => libc::EAFNOSUPPORT,
+        Error::NotSupported => libc::EOPNOTSUPP,
         Error::BadHandle => libc::EBADF,
         // The engine's list may grow; whatever comes new has no errno of its own until it is named above.
         _ => libc::EIO,

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use finack_core::counters::Counters;
 use finack_core::settings::{SettingError, Settings};
-use finack_core::stack::{Config, InterfaceAddress, Route};
+use finack_core::stack::{Config, InterfaceAddress, Route, SocketCursor, TcpSocket, UdpSocketInfo};
 use finack_core::tcp::{State, TcpInfo};
 use finack_core::trace::TraceEvent;
 use finack_core::{Instant, Stack};
@@ -209,6 +209,34 @@ impl Net {
         }
         self.shard.each_connection(|inner, now, conn| infos.extend(inner.stack.tcp_info(now, conn)));
         infos
+    }
+
+    /// Goes on with a list of all TCP sockets of this host, whoever holds them: half-open ones, those that were let go
+    /// of, TIME-WAIT and listeners included. Up to `places` places of the tables are looked at with the lock held; begin
+    /// with a default cursor; `None` says that the list is complete. See [`Stack::tcp_sockets`].
+    pub fn tcp_sockets(&self, cursor: &mut SocketCursor, places: usize) -> Option<Vec<TcpSocket>> {
+        let mut sockets = Vec::new();
+        let more = self.shard.with(|inner| {
+            let now = inner.now();
+            inner.stack.tcp_sockets(now, cursor, places, |socket| sockets.push(socket))
+        });
+        (more || !sockets.is_empty()).then_some(sockets)
+    }
+
+    /// The one TCP connection between these two ends, in whatever form it is.
+    pub fn tcp_socket(&self, local: SocketAddr, remote: SocketAddr) -> Option<TcpSocket> {
+        self.shard.with(|inner| {
+            let now = inner.now();
+            inner.stack.tcp_socket(now, local, remote)
+        })
+    }
+
+    /// Goes on with a list of all UDP sockets of this host, as [`tcp_sockets`](Self::tcp_sockets) does.
+    pub fn udp_sockets(&self, cursor: &mut SocketCursor, places: usize) -> Option<Vec<UdpSocketInfo>> {
+        let mut sockets = Vec::new();
+        let more =
+            self.shard.with(|inner| inner.stack.udp_sockets(cursor, places, |socket| sockets.push(socket)));
+        (more || !sockets.is_empty()).then_some(sockets)
     }
 
     /// The time as trace events have it: since the network was built.

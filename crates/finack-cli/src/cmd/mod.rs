@@ -7,4 +7,5 @@ pub(crate) mod demo_client;
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod services;
+pub(crate) mod ss;
 pub(crate) mod sysctl;

@@ -92,6 +92,7 @@ impl Stack {
             embryos: 0,
             cookies: VecDeque::new(),
             cookie_at: None,
+            early: VecDeque::new(),
             undecided: Some(VecDeque::new()),
         });
         self.listener_index.set_everywhere(Some(index));

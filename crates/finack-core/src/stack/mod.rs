@@ -1,9 +1,11 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod fast_open;
 mod fingerprint;
 mod gate;
 mod hold;
 mod icmp;
+mod info;
 mod ip_input;
 mod loopback;
 mod passive;
@@ -19,6 +21,7 @@ mod udp;
 
 pub use crate::udp::Gate;
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -270,6 +273,7 @@ impl Stack {
                 secrets,
                 budget: Budget { used: 0, limit },
                 next_trace_id: 0,
+                cookies: Default::default(),
             },
         }
     }
@@ -394,6 +398,7 @@ impl Stack {
             + self.ports.memory()
             + self.wheel.memory()
             + self.cx.pool.memory()
+            + self.cx.cookies.memory()
             + self.cx.tracer.memory()
             + self.ip.memory()
             + self.udp.memory()

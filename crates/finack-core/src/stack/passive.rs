@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::fast_open::Opening;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::demux::{Kind, Slot};
@@ -10,7 +11,7 @@ use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
 use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
-use crate::tcp::{State, Tuple, cookie, iss, mss, window};
+use crate::tcp::{State, Tuple, cookie, fast_open, iss, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
@@ -79,7 +80,16 @@ impl Stack {
             return;
         }
         let options = l.options.clone();
+        let opening = if held || by_cookie || over.is_some() {
+            Opening::Ordinary(None)
+        } else {
+            self.judge_fast_open(listener, tuple, segment, &options)
+        };
         let mut e = self.embryo(now, listener, tuple, segment, &options);
+        match opening {
+            Opening::Early => return self.open_early(now, &e, segment),
+            Opening::Ordinary(form) => e.gives_cookie = form,
+        }
         e.held = held;
         if let Some((slot, iss)) = over {
             e.iss = iss;
@@ -127,6 +137,7 @@ impl Stack {
             resent: false,
             is_cookie: false,
             held: false,
+            gives_cookie: None,
             created_at: now,
             sent_at: now,
             answered_at: None,
@@ -175,7 +186,8 @@ impl Stack {
         let Some(e) = self.embryos.get_mut(index) else { return };
         e.sent_at = now;
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
-        let (seq, ack, window, options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
+        let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
+        options.fast_open = e.gives_cookie.map(|form| fast_open::cookie(&self.cx, &tuple, form));
         let head =
             Head { seq, ack, flags: Embryo::FLAGS, window, options, ..self.embryo_head(listener, &tuple) };
         self.push_bare(now, Some(id), &head, reason);
@@ -327,7 +339,18 @@ impl Stack {
 
     /// Makes the connection of an embryo and hands it the segment that completed the handshake.
     fn hatch(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
-        let Some(options) = self.listeners.get(e.listener).map(|l| l.options.clone()) else { return };
+        let Some(mut c) = self.connection_of(now, e) else { return };
+        c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
+        c.facts.syn_resent = e.retries > 0;
+        let generation = c.generation;
+        let index = self.add_connection(c);
+        self.connection_input(now, index, segment);
+        self.offer(index, generation, e.listener);
+    }
+
+    /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table.
+    pub(super) fn connection_of(&mut self, now: Instant, e: &Embryo) -> Option<Connection> {
+        let options = self.listeners.get(e.listener).map(|l| l.options.clone())?;
         let mtu = self.path_mtu(now, &e.tuple);
         let size =
             mss::effective(&e.tuple, mtu as usize, e.agreed.peer_mss, e.agreed.timestamps, &self.cx.settings);
@@ -346,8 +369,6 @@ impl Stack {
             now,
         };
         let mut c = Connection::new(&self.cx, birth);
-        c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
-        c.facts.syn_resent = e.retries > 0;
         c.snd_wnd = u32::from(e.peer_window);
         c.snd_max_wnd = c.snd_wnd;
         c.rcv_edge = 1 + i64::from(e.window);
@@ -356,14 +377,11 @@ impl Stack {
         c.facts.unaccepted = true;
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;
-        let generation = c.generation;
-        let index = self.add_connection(c);
-        self.connection_input(now, index, segment);
-        self.offer(index, generation, e.listener);
+        Some(c)
     }
 
-    /// Puts an established connection into its listener's queue.
-    fn offer(&mut self, index: u32, generation: u32, listener: u32) {
+    /// Puts a connection into its listener's queue.
+    pub(super) fn offer(&mut self, index: u32, generation: u32, listener: u32) {
         let live = self.connections.get(index).is_some_and(|c| c.generation == generation);
         if let Some(l) = self.listeners.get_mut(listener).filter(|_| live) {
             l.ready.push_back((index, generation));

@@ -117,6 +117,7 @@ impl Stack {
             embryos: 0,
             cookies: VecDeque::new(),
             cookie_at: None,
+            early: VecDeque::new(),
             undecided: None,
         });
         self.listener_index.insert(local.port(), index);
@@ -185,6 +186,17 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// Whether [`tcp_accept`](Self::tcp_accept) has something to give.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_accept_ready(&self, id: ListenerId) -> Result<bool, Error> {
+        let live = |&(index, generation): &(u32, u32)| {
+            self.connections.get(index).is_some_and(|c| c.generation == generation)
+        };
+        self.listener_ref(id).map(|l| l.ready.iter().any(live))
     }
 
     /// The connection that waits longest, and its remote end.

@@ -228,12 +228,37 @@ impl Stack {
         head.flags = flags;
         head.window = window;
         head.options = output::syn_options(c, now, our_mss);
+        head.options.fast_open = c.fast_open_option(&self.cx, now, our_mss);
+        let early = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
         let reason = if c.facts.syn_resent { again } else { SendReason::Open };
         if crossed {
             output::acknowledged(c);
         }
+        if early > 1 {
+            return Some(self.finish_early(now, index, &head, early));
+        }
         Some(self.finish_bare(now, index, &head, reason))
+    }
+
+    /// A SYN with data (RFC 7413 4.2.1).
+    fn finish_early(&mut self, now: Instant, index: u32, head: &Head, end: Pos) -> Decided {
+        let len = (end - 1) as usize;
+        let offload = self.cx.device.checksum_tx;
+        let connections = &self.connections;
+        let add = |sum: &mut Accumulator| {
+            if let Some(c) = connections.get(index) {
+                c.send.add_to(1, end, sum);
+            }
+        };
+        let (header, checksum) = emit::headers(head, len, add, offload, &mut self.header);
+        self.cx.counters.tcp_out_segs += 1;
+        if let Some(c) = self.connections.get_mut(index) {
+            c.stats.segs_out += 1;
+            let id = c.trace_id;
+            self.trace_sent(now, Some(id), head, len, 1, 0, SendReason::Open);
+        }
+        Decided::Segment { connection: index, header, from: 1, to: end, segment_size: 0, checksum }
     }
 
     fn emit_bare(&mut self, now: Instant, index: u32, pos: Pos, reason: SendReason) -> Option<Decided> {

@@ -6,6 +6,7 @@ use finack_wire::tcp::Flags;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Tuple;
+use super::fast_open::Form;
 use super::input::Segment;
 use super::seq;
 use super::tcb::{Negotiated, ts_clock};
@@ -38,6 +39,8 @@ pub(crate) struct Embryo {
     pub(crate) is_cookie: bool,
     /// Not answered until somebody decides.
     pub(crate) held: bool,
+    /// Our SYN,ACK gives out a fast open cookie, in the form in which it was asked for.
+    pub(crate) gives_cookie: Option<Form>,
     pub(crate) created_at: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) answered_at: Option<Instant>,

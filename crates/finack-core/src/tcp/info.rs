@@ -1,6 +1,6 @@
 //! `tcp_info`: what a connection says of itself.
 
-use super::congestion::Control;
+use super::congestion::{Control, Controller};
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use super::{TcpInfo, window};
@@ -20,12 +20,16 @@ impl Connection {
             snd_mss: u32::from(self.mss),
             rcv_mss: u32::from(self.rcv_mss),
             timestamps: self.agreed.timestamps,
+            syn_data: self.facts.early_data,
             sack: self.agreed.sack,
             window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),
             rto: self.rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
+            congestion: match &self.congestion {
+                Controller::NewReno(_) => "reno",
+            },
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),
@@ -45,6 +49,13 @@ impl Connection {
             delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
             backoff: u32::from(self.backoff),
             probes: u32::from(self.probes),
+            path_mtu: self.path_mtu,
+            sacked: self.rtx.sacked(),
+            lost: self.rtx.lost(),
+            rcv_buf: self.rcv_buf,
+            since_sent: now.since(self.last_send_at),
+            since_received: now.since(self.last_recv_at),
+            since_data_received: now.since(self.ack.data_at),
             time_in_state: now.since(self.state_since),
             age: now.since(self.created_at),
         }
@@ -53,8 +64,9 @@ impl Connection {
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
     pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
         let buffer = window::within_budget(self.rcv_buf, cx);
-        let window = window::initial(buffer, our_mss).min(MAX_UNSCALED);
-        self.rcv_edge = self.rcv_edge.max(1 + Pos::from(window));
+        // A SYN,ACK that is sent again, after segments with scaled windows (RFC 7413), takes nothing back either.
+        let window = window::initial(buffer, our_mss).max(self.rcv_wnd()).min(MAX_UNSCALED);
+        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt() + Pos::from(window));
         window as u16
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Listener {
     pub(crate) cookies: VecDeque<(u32, u32)>,
     /// When the last cookie went out: long after it no ACK can be the answer to one.
     pub(crate) cookie_at: Option<Instant>,
+    /// Connections by fast open whose handshake may not be over.
+    pub(crate) early: VecDeque<(u32, u32)>,
     /// Openings that wait for a decision, where the listener takes every address.
     pub(crate) undecided: Option<VecDeque<(u32, u32)>>,
 }

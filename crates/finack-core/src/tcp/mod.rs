@@ -4,6 +4,7 @@ mod congestion;
 pub(crate) mod cookie;
 pub(crate) mod embryo;
 pub(crate) mod emit;
+pub(crate) mod fast_open;
 mod info;
 pub(crate) mod input;
 pub(crate) mod iss;
@@ -53,6 +54,8 @@ pub struct TcpInfo {
     pub sack: bool,
     /// The peer's window scale and ours, where scaling is in use.
     pub window_scale: Option<(u8, u8)>,
+    /// Data came with the SYN and counted: acknowledged by the SYN,ACK, or taken from the peer's SYN (RFC 7413).
+    pub syn_data: bool,
     /// Retransmission time-out.
     pub rto: Duration,
     /// Smoothed round trip; zero before the first sample.
@@ -61,6 +64,8 @@ pub struct TcpInfo {
     pub rttvar: Duration,
     /// Least round trip seen.
     pub min_rtt: Duration,
+    /// Name of the congestion control, as `ss` has it.
+    pub congestion: &'static str,
     /// Congestion window.
     pub cwnd: u64,
     /// Slow start threshold; `u64::MAX` before the first loss.
@@ -99,6 +104,20 @@ pub struct TcpInfo {
     pub backoff: u32,
     /// Unanswered zero-window or keep-alive probes.
     pub probes: u32,
+    /// What the path takes, in bytes: headers and all.
+    pub path_mtu: u32,
+    /// Bytes that the peer reported by SACK and not yet acknowledged.
+    pub sacked: u64,
+    /// Bytes out that are taken for lost.
+    pub lost: u64,
+    /// Most bytes that may be unread (SO_RCVBUF, or what tuning made of it).
+    pub rcv_buf: u32,
+    /// Since the last segment that was more than an ACK went out.
+    pub since_sent: Duration,
+    /// Since anything came in.
+    pub since_received: Duration,
+    /// Since data came in; since the beginning where none did.
+    pub since_data_received: Duration,
     /// Time in the present state.
     pub time_in_state: Duration,
     /// Time since the SYN.

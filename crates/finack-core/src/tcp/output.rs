@@ -40,6 +40,14 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         return Some(Plan::Syn);
     }
     if !c.state.is_synchronized() {
+        // RFC 7413 4.2.2: who was opened by a good cookie may send before the handshake is over.
+        if c.state == State::SynReceived
+            && c.facts.fast_open
+            && c.rtx.lost() == 0
+            && let Some(Plan::Data { start, end }) = new_data(c, cx)
+        {
+            return Some(Plan::Data { start, end: end.min(c.send.end()) }).filter(|_| start < c.send.end());
+        }
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
@@ -166,6 +174,12 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.snd_nxt == 0 {
         c.snd_nxt = 1;
         c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
+        let data = c.early_len(cx, now);
+        if data > 0 {
+            c.rtx.push(unit(c, now, 1, 1 + data, Marks::default()));
+            c.snd_nxt = 1 + data;
+            c.stats.bytes_sent += data as u64;
+        }
     } else {
         c.rtx.resent(0, 1, now);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.

@@ -134,6 +134,10 @@ pub(crate) struct Facts {
     pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
+    /// Our SYN tries a fast open, or the peer's SYN opened the connection by one (RFC 7413).
+    pub(crate) fast_open: bool,
+    /// Data of our SYN was acknowledged by the SYN,ACK, or the peer's SYN brought some that was taken.
+    pub(crate) early_data: bool,
     /// The application was told that it may not write; it waits for room.
     pub(crate) wants_room: bool,
     /// Waits in the transmit queue of the stack.

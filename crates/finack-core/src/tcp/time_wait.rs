@@ -120,6 +120,10 @@ impl<K: Key> TimeWaits<K> {
         self.records.len()
     }
 
+    pub(crate) fn places(&self) -> u32 {
+        self.records.places()
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.records.memory()
     }

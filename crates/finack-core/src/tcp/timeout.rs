@@ -69,6 +69,9 @@ impl Connection {
     fn on_syn_timeout(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
         let settings = &cx.settings;
         let mut most = u64::from(self.options.syn_retries.unwrap_or(settings.tcp_syn_retries as u32));
+        if self.state == State::SynReceived && self.facts.fast_open {
+            most = settings.tcp_synack_retries;
+        }
         if self.state == State::SynSent {
             most += settings.tcp_syn_linear_timeouts;
         }

@@ -23,11 +23,11 @@ impl Connection {
             return Err(error);
         }
         match self.state {
-            State::SynSent | State::SynReceived => {
+            State::SynSent | State::SynReceived if !self.sends_early() => {
                 self.facts.wants_room = true;
                 return Err(Error::WouldBlock);
             }
-            _ if self.facts.fin_queued || !self.state.may_send() => return Err(Error::BrokenPipe),
+            _ if self.facts.fin_queued || !self.may_write() => return Err(Error::BrokenPipe),
             _ => {}
         }
         if data.is_empty() {
@@ -48,6 +48,15 @@ impl Connection {
             self.snd_up = Some(self.send.end());
         }
         Ok(count)
+    }
+
+    /// A fast open let the application in before the handshake is over (RFC 7413 4.2.2).
+    fn sends_early(&self) -> bool {
+        self.state == State::SynReceived && self.facts.fast_open
+    }
+
+    fn may_write(&self) -> bool {
+        self.state.may_send() || self.sends_early()
     }
 
     /// Copies what is there. `Ok(0)` is the end of the stream.
@@ -152,11 +161,11 @@ impl Connection {
             return Err(error);
         }
         match self.state {
-            State::SynSent | State::SynReceived => {
+            State::SynSent | State::SynReceived if !self.sends_early() => {
                 self.facts.wants_room = true;
                 return Err(Error::WouldBlock);
             }
-            _ if self.facts.fin_queued || !self.state.may_send() => return Err(Error::BrokenPipe),
+            _ if self.facts.fin_queued || !self.may_write() => return Err(Error::BrokenPipe),
             _ => {}
         }
         let room = self.send_room(cx).min(most.max(1));
@@ -253,7 +262,7 @@ impl Connection {
         if read_closed {
             ready |= Ready::READ_CLOSED;
         }
-        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        let opening = matches!(self.state, State::SynSent | State::SynReceived) && !self.sends_early();
         let write_closed = self.facts.fin_queued || over;
         if write_closed {
             ready |= Ready::WRITE_CLOSED;

@@ -19,7 +19,7 @@ use crate::options::BindOptions;
 use crate::ports::{Owner, PortTable};
 use crate::settings::Settings;
 use crate::slab::Slab;
-use crate::stack::{Ready, UdpId};
+use crate::stack::{Ready, UdpId, UdpSocketInfo};
 
 pub use gate::Gate;
 use gate::Gates;
@@ -364,6 +364,23 @@ impl Udp {
             }
         }
         None
+    }
+
+    /// Places of the table of sockets, free ones included.
+    pub(crate) fn places(&self) -> u32 {
+        self.sockets.places()
+    }
+
+    /// What a list says of the socket at a place.
+    pub(crate) fn info(&self, index: u32) -> Option<UdpSocketInfo> {
+        let socket = self.sockets.get(index)?;
+        Some(UdpSocketInfo {
+            local: socket.shown(SocketAddr::new(socket.local, socket.port)),
+            remote: socket.remote.map(|remote| socket.shown(remote)),
+            recv_queue: socket.queued as u64,
+            send_queue: socket.unsent as u64,
+            drops: socket.drops,
+        })
     }
 
     /// Bytes that sockets and their queues take.

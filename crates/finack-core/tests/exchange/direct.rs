@@ -121,7 +121,7 @@ fn many_fills_of_any_size_arrive_as_one_stream() {
 }
 
 #[test]
-fn a_held_ACK_says_what_was_there_before_until_it_is_let_go() {
+fn a_held_ack_says_what_was_there_before_until_it_is_let_go() {
     let mut t = Setup::new().server();
     let c = t.accepted();
     t.flow().check_window = false;
@@ -150,7 +150,7 @@ fn a_held_ACK_says_what_was_there_before_until_it_is_let_go() {
 
 /// RFC 9293 SHLD-14: the right edge of the window stays where it was, counted from the held ACK.
 #[test]
-fn the_window_is_counted_from_the_held_ACK() {
+fn the_window_is_counted_from_the_held_ack() {
     let mut t = Setup::new().server();
     let c = t.accepted();
     t.flow().check_window = false;

@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use super::caps::Privileges;
 use super::channel::{Channel, Encoder, Message};
 use super::config::{DevicePath, NetworkConfig};
+use super::diag::ProgramSockets;
 use super::exec;
 use super::setup;
 use super::step::{send_failed, tag};
@@ -75,6 +76,12 @@ fn run(plan: &Plan, channel: &Channel) {
             return;
         }
     };
+    // Without it the program's own sockets are not seen, and nothing else is amiss.
+    if let Ok(sockets) = ProgramSockets::open()
+        && channel.send(tag::SOCKETS, &[], &[sockets.as_fd()]).is_err()
+    {
+        return;
+    }
     let mut body = Encoder::default();
     body.int(ready.far_index as i32);
     let devices: Vec<_> = ready.devices.iter().map(AsFd::as_fd).collect();

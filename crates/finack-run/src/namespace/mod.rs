@@ -35,6 +35,7 @@ use step::{At, Failure, Trial, read_failed, read_passed, tag};
 mod caps;
 mod channel;
 mod config;
+mod diag;
 mod exec;
 mod files;
 mod keeper;
@@ -47,6 +48,7 @@ mod signals;
 pub(crate) mod step;
 
 pub use config::{Addresses, DevicePath, NetworkConfig};
+pub use diag::{KernelSocket, ProgramSockets, Transport};
 pub use process::{Child, ProgramCommand, SpawnError, exit_code};
 pub use signals::SignalForwarding;
 pub use step::Step;
@@ -62,6 +64,7 @@ pub struct Network {
     keeper: Keeper,
     path: DevicePath,
     devices: Vec<Box<dyn Device>>,
+    sockets: Option<ProgramSockets>,
     warnings: Vec<String>,
 }
 
@@ -141,17 +144,17 @@ impl Network {
         let (pid, channel) = keeper::start(&plan).at(Step::Keeper)?;
         let keeper = Keeper { pid, channel: Some(channel) };
         trial.passed.push((Step::Keeper, String::new()));
-        let (fds, far_index) = keeper.follow(&plan, trial)?;
-        let mut devices: Vec<Box<dyn Device>> = Vec::with_capacity(fds.len());
-        for fd in fds {
+        let inside = keeper.follow(&plan, trial)?;
+        let mut devices: Vec<Box<dyn Device>> = Vec::with_capacity(inside.devices.len());
+        for fd in inside.devices {
             devices.push(match path {
                 DevicePath::Tun => Box::new(take_tun(config, fd, trial).at(Step::TunInterface)?),
                 DevicePath::Veth => {
-                    Box::new(take_packet_socket(config, fd, far_index, trial).at(Step::PacketSocket)?)
+                    Box::new(take_packet_socket(config, fd, inside.far_index, trial).at(Step::PacketSocket)?)
                 }
             });
         }
-        Ok(Self { keeper, path, devices, warnings: trial.warnings.clone() })
+        Ok(Self { keeper, path, devices, sockets: inside.sockets, warnings: trial.warnings.clone() })
     }
 
     /// Which kind of device carries the packets.
@@ -162,6 +165,11 @@ impl Network {
     /// The device's queues, in the first call; none in later ones.
     pub fn take_devices(&mut self) -> Vec<Box<dyn Device>> {
         std::mem::take(&mut self.devices)
+    }
+
+    /// What the program's kernel says of its sockets, in the first call; `None` where the kernel was built without that.
+    pub fn take_sockets(&mut self) -> Option<ProgramSockets> {
+        self.sockets.take()
     }
 
     /// What could not be had but is no reason to go without the rest; a line each.
@@ -227,6 +235,14 @@ fn take_packet_socket(
     Ok(device)
 }
 
+/// What the keeper hands over.
+#[derive(Default)]
+struct Inside {
+    devices: Vec<OwnedFd>,
+    far_index: u32,
+    sockets: Option<ProgramSockets>,
+}
+
 /// The keeper process; when this is dropped, it and all below it have ended.
 struct Keeper {
     pid: Pid,
@@ -240,8 +256,8 @@ impl Keeper {
     }
 
     /// Follows the keeper's steps, and takes the device's descriptors at their end.
-    fn follow(&self, plan: &keeper::Plan, trial: &mut Trial) -> Result<(Vec<OwnedFd>, u32), Failure> {
-        let mut fds = Vec::new();
+    fn follow(&self, plan: &keeper::Plan, trial: &mut Trial) -> Result<Inside, Failure> {
+        let mut inside = Inside::default();
         loop {
             let message = self.message().at(Step::Keeper)?;
             match message.tag {
@@ -257,13 +273,14 @@ impl Keeper {
                     let channel = self.channel().ok_or(io::ErrorKind::NotConnected).at(Step::Keeper)?;
                     channel.send(tag::MAPS_WRITTEN, &body.0, &[]).at(Step::Keeper)?;
                 }
+                tag::SOCKETS => inside.sockets = message.fds.into_iter().next().map(ProgramSockets::from_fd),
                 tag::READY => {
                     let mut body = Decoder(&message.body);
-                    let index = body.int().at(Step::Keeper)?;
+                    inside.far_index = body.int().at(Step::Keeper)? as u32;
                     let more = body.int().at(Step::Keeper)? != 0;
-                    fds.extend(message.fds);
+                    inside.devices.extend(message.fds);
                     if !more {
-                        return Ok((fds, index as u32));
+                        return Ok(inside);
                     }
                 }
                 tag::FAILED => return Err(read_failed(&message.body).at(Step::Keeper)?),

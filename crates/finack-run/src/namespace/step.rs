@@ -134,6 +134,7 @@ pub(super) mod tag {
     pub(crate) const NOT_STARTED: u8 = 9;
     pub(crate) const STOPPED: u8 = 10;
     pub(crate) const EXITED: u8 = 11;
+    pub(crate) const SOCKETS: u8 = 12;
 }
 
 pub(super) fn send_passed(channel: &Channel, step: Step, note: &str) -> io::Result<()> {

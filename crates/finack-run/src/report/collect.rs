@@ -7,7 +7,7 @@ use finack_core::Instant;
 use finack_core::tcp::State;
 use finack_core::trace::{AppCall, TraceEvent, TraceId, TraceKind};
 
-use super::connection::{ConnectionReport, Follow};
+use super::connection::{ConnectionReport, Follow, StateAt};
 use super::note::Note;
 use super::{NameQuery, Refusal, Report};
 use crate::services::dns::Answer;
@@ -163,6 +163,11 @@ impl Collector {
             .values()
             .filter(|f| !matches!(f.report.finack_state(), State::TimeWait | State::Closed))
             .count()
+    }
+
+    /// The state of the program's end of a connection that is being followed, as its segments show it, and since when.
+    pub fn program_state(&self, id: TraceId) -> Option<StateAt> {
+        self.open.get(&id)?.report.program_states.last().copied()
     }
 
     /// Ends the collection.

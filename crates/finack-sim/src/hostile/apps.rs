@@ -145,11 +145,11 @@ impl Attack {
                 let flags = RecvFlags { peek: self.rng.one_in(5), oob: self.rng.one_in(8) };
                 let _ = self.stack.tcp_recv(now, conn, &mut buf, flags);
             }
-            31..=32 => {
+            31..=34 => {
                 let how = *self.rng.pick(&[Shutdown::Read, Shutdown::Write, Shutdown::Both]);
                 let _ = self.stack.tcp_shutdown(now, conn, how);
             }
-            33..=35 => {
+            35 => {
                 let options = self.socket_options();
                 let _ = self.stack.tcp_set_options(now, conn, options);
             }

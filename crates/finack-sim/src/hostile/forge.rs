@@ -83,9 +83,15 @@ impl Attack {
         const LENGTHS: [usize; 8] = [0, 0, 0, 1, 10, 500, 1460, 3000];
         let (local, remote, seen) = self.tuple();
         let flags = self.flags();
+        let ack = match self.rng.below(50) {
+            0 => self.rng.next_u32(),
+            // A FIN that leaves ours unacknowledged: the way into CLOSING.
+            1..=12 if flags & flag::FIN != 0 => seen.seq.wrapping_sub(1),
+            _ => self.near(seen.seq),
+        };
         let tcp = Tcp {
             seq: self.near(seen.ack),
-            ack: if self.rng.one_in(50) { self.rng.next_u32() } else { self.near(seen.seq) },
+            ack,
             flags,
             window: if self.rng.one_in(8) { self.rng.next_u32() as u16 } else { *self.rng.pick(&WINDOWS) },
             urgent: if flags & flag::URG == 0 { 0 } else { self.rng.below(3000) as u16 },

@@ -83,6 +83,10 @@ fn settings(rng: &mut Rng) -> Settings {
     s.tcp_abort_on_overflow = rng.below(2);
     s.tcp_mtu_probing = rng.below(3);
     s.tcp_stdurg = rng.below(2);
+    // Fast open on every listener, with a cookie or without (RFC 7413 5).
+    if rng.one_in(4) {
+        s.tcp_fastopen = [0x403, 0x603][rng.below(2) as usize];
+    }
     if rng.one_in(4) {
         s.profile = finack_core::settings::Profile::Rfc;
     }

@@ -94,6 +94,23 @@ impl Script {
         Ok(conn)
     }
 
+    /// Connects to the flow's remote end with the first `len` bytes of the stack's stream to go along (MSG_FASTOPEN).
+    ///
+    /// # Errors
+    /// Those of `tcp_connect_with_data`.
+    pub fn connect_sending(&mut self, len: usize) -> Result<ConnId, Error> {
+        let (remote, options) = (self.flow().remote, self.setup.options);
+        let data = pattern::bytes(flow::STACK, 0, len);
+        let result = self.stack.tcp_connect_with_data(self.now, None, remote, options, &data);
+        self.note(format!("   connect, sending {len}: {result:?}"));
+        let (conn, taken) = result?;
+        self.flow().written = taken as u64;
+        self.flow().local = self.stack.tcp_local_addr(conn)?;
+        self.conns.insert(conn, self.current);
+        self.pump();
+        Ok(conn)
+    }
+
     /// Binds to the flow's local end first, then connects to its remote end.
     ///
     /// # Errors

@@ -265,8 +265,10 @@ impl Flow {
         if self.peer_offer.seen && !self.peer_offer.raw && segment.payload.len() > most {
             wrong.push(format!("{len} bytes of payload: {most} are allowed by the peer's MSS (MUST-16)"));
         }
+        // What a SYN carries stands behind it (RFC 7413).
+        let offset = rel.wrapping_sub(u32::from(!segment.has(flag::SYN)));
         if self.check_payload
-            && let Some(at) = pattern::mismatch(STACK, u64::from(rel.wrapping_sub(1)), &segment.payload)
+            && let Some(at) = pattern::mismatch(STACK, u64::from(offset), &segment.payload)
         {
             wrong.push(format!("payload byte {} is not what was written there", rel as usize + at));
         }

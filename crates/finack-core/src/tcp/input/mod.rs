@@ -81,6 +81,17 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     if c.state == State::SynSent {
         return syn_sent::on_segment(c, cx, now, segment);
     }
+    let repeats_syn = c.state == State::SynReceived
+        && c.facts.fast_open
+        && segment.flags.syn()
+        && !segment.flags.ack()
+        && !segment.flags.rst()
+        && segment.seq == c.irs;
+    if repeats_syn {
+        // The peer did not get our SYN,ACK, as with an embryo.
+        c.facts.syn_due |= may_answer(c, cx, now);
+        return Outcome::Keep;
+    }
     let start = seq::expand(c.irs, c.rcv_nxt(), segment.seq);
     let placed =
         Placed { segment, start, end: start + Pos::from(segment.len()), scaled: !segment.flags.syn() };
@@ -122,6 +133,20 @@ fn on_checked(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>
     on_acceptable(c, cx, now, placed)
 }
 
+/// Takes the text of the SYN by which a fast open made `c` (RFC 7413 4.2.2). A FIN is left for the peer to send again:
+/// before the handshake is over it would end what has not begun.
+pub(crate) fn take_syn_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) {
+    let rest = Segment {
+        flags: segment.flags.without(Flags::SYN).without(Flags::FIN),
+        seq: segment.seq.wrapping_add(1),
+        ..*segment
+    };
+    let placed = Placed { segment: &rest, start: 1, end: 1 + Pos::from(rest.len()), scaled: false };
+    c.facts.early_data = !rest.payload.bytes.is_empty();
+    // Nobody has closed it yet, and its SYN,ACK acknowledges what is taken.
+    let _ = text::process(c, cx, now, &placed);
+}
+
 fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Outcome {
     match ack::process(c, cx, now, placed) {
         ack::Disposition::Go => {}
@@ -147,7 +172,7 @@ fn is_crossed_syn_ack(c: &Connection, placed: &Placed<'_>) -> bool {
         && flags.ack()
         && !flags.rst()
         && placed.start == 0
-        && placed.segment.ack == c.snd_seq(c.snd_nxt)
+        && (1..=c.snd_nxt).contains(&seq::expand(c.iss, c.snd_una, placed.segment.ack))
 }
 
 /// Outside the window: an ACK tells the peer where we are, unless it sent a RST (RFC 9293 3.10.7.4 first).
@@ -225,7 +250,7 @@ fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) 
     cx.trace(now, c.trace_id, &c.tuple, TraceKind::ResetReceived);
     cx.counters.tcp_in_rsts += 1;
     let error = match c.state {
-        State::SynReceived => Error::ConnectionRefused,
+        State::SynReceived if !c.facts.fast_open => Error::ConnectionRefused,
         // The peer had said its last word; writing more is what failed.
         State::CloseWait => Error::BrokenPipe,
         _ => Error::ConnectionReset,

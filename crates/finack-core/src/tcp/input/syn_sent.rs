@@ -5,12 +5,13 @@ use crate::cx::Cx;
 use crate::error::Error;
 use crate::stack::Ready;
 use crate::tcp::State;
+use crate::tcp::fast_open;
 use crate::tcp::send::AckSummary;
-use crate::tcp::seq;
+use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::Connection;
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
-use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
+use crate::trace::{DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     let flags = segment.flags;
@@ -45,6 +46,11 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     }
     c.last_recv_at = now;
     agree(c, cx, now, segment);
+    if c.facts.fast_open && flags.ack() {
+        let lost = c.facts.syn_resent && c.snd_nxt > 1;
+        let mss = segment.options.mss.unwrap_or(0);
+        fast_open::learn(cx, now, c.tuple.remote, segment.options.fast_open, mss, lost);
+    }
     if flags.ack() { established(c, cx, now, segment) } else { crossed(c, cx, now, segment) }
 }
 
@@ -83,9 +89,10 @@ fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
 /// Our SYN was acknowledged by the peer's.
 fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     let mut summary = AckSummary::default();
-    c.rtx.acknowledge(1, &mut summary);
-    c.snd_una = 1;
-    c.snd_wl2 = 1;
+    let ack = seq::expand(c.iss, c.snd_una, segment.ack);
+    c.rtx.acknowledge(ack, &mut summary);
+    c.snd_una = ack;
+    c.snd_wl2 = ack;
     if let Some(at) = summary.rtt_sent_at {
         c.rtt.sample(now.since(at), &cx.settings);
     }
@@ -97,8 +104,28 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     c.enter(cx, now, State::Established);
     c.announce(Ready::WRITABLE);
     c.ack_now(SendReason::Ack);
+    if c.snd_nxt > 1 {
+        settle_early_data(c, cx, now, ack);
+    }
     after_open(c, cx, now);
     take_early_data(c, cx, now, segment)
+}
+
+/// What became of our SYN's data (RFC 7413 4.2.1): what the SYN,ACK does not acknowledge goes out again at once, and says
+/// nothing of congestion.
+fn settle_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) {
+    c.send.release(&mut cx.pool, ack);
+    c.facts.early_data = ack > 1;
+    c.delivered += (ack - 1) as u64;
+    c.announce_room(cx);
+    if ack == c.snd_nxt {
+        cx.counters.tcp_fast_open_active += 1;
+        return;
+    }
+    cx.counters.tcp_fast_open_active_fail += 1;
+    c.recovery.reason = RetransmitReason::EarlyData;
+    c.rtx.mark_all_lost(false);
+    c.trouble_since = Some(now);
 }
 
 /// Both sides open at once (RFC 9293 MUST-10, figure 7).

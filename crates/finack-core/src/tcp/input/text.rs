@@ -16,7 +16,8 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
     if placed.segment.payload.bytes.is_empty() {
         return None;
     }
-    if !c.state.may_receive() {
+    // In SYN-RECEIVED it is what a fast open brought along (RFC 7413 4.2.2).
+    if !c.state.may_receive() && c.state != State::SynReceived {
         // After the peer's FIN there can be no text.
         let reason = DropReason::AfterClose;
         return Some(drop_segment(c, cx, now, placed, reason));

@@ -1,0 +1,223 @@
+//! UDP sockets.
+
+use core::net::{IpAddr, SocketAddr};
+
+use finack_core::Error;
+use finack_core::options::{BindOptions, Shutdown};
+use finack_core::stack::{Ready, UdpId};
+
+use crate::names::{any, for_family, shown};
+use crate::options::Common;
+use crate::{
+    Address, Answer, Control, ControlData, Errno, Incoming, Os, Outgoing, Received, Reply, Step, abi, poll,
+};
+
+/// What was set before there was a port to set it on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DatagramOptions {
+    pub(crate) bind: BindOptions,
+    pub(crate) broadcast: bool,
+    pub(crate) tos: u8,
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) multicast_hops: Option<u8>,
+    pub(crate) recv_buffer: Option<usize>,
+    pub(crate) send_buffer: Option<usize>,
+    /// IP_RECVTOS, IPV6_RECVTCLASS.
+    pub(crate) tell_tos: bool,
+    /// IP_RECVTTL, IPV6_RECVHOPLIMIT.
+    pub(crate) tell_hops: bool,
+    /// IP_PKTINFO, IPV6_RECVPKTINFO.
+    pub(crate) tell_destination: bool,
+}
+
+/// A UDP socket; it has a port once it was bound, connected or sent from.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) v6: bool,
+    id: Option<UdpId>,
+    pub(crate) options: DatagramOptions,
+    pub(crate) common: Common,
+    read_shut: bool,
+    write_shut: bool,
+}
+
+impl Datagram {
+    pub(crate) fn new(v6: bool) -> Self {
+        let (options, common) = (DatagramOptions::default(), Common::default());
+        Self { v6, id: None, options, common, read_shut: false, write_shut: false }
+    }
+
+    pub(crate) fn id(&self) -> Option<UdpId> {
+        self.id
+    }
+
+    fn open(&mut self, os: &mut Os<'_>, local: SocketAddr) -> Result<UdpId, Errno> {
+        let id = os.stack.udp_bind(local, self.options.bind)?;
+        self.id = Some(id);
+        self.push_options(os)?;
+        Ok(id)
+    }
+
+    /// The socket's port, taken now where it has none.
+    pub(crate) fn port(&mut self, os: &mut Os<'_>) -> Result<UdpId, Errno> {
+        match self.id {
+            Some(id) => Ok(id),
+            None => self.open(os, any(self.v6)),
+        }
+    }
+
+    /// Hands the options to the engine, where it has the socket.
+    pub(crate) fn push_options(&self, os: &mut Os<'_>) -> Result<(), Errno> {
+        let Some(id) = self.id else { return Ok(()) };
+        let o = &self.options;
+        os.stack.udp_set_broadcast(id, o.broadcast)?;
+        os.stack.udp_set_tos(id, o.tos)?;
+        os.stack.udp_set_hop_limit(id, o.hop_limit, o.multicast_hops)?;
+        os.stack.udp_set_buffers(id, o.recv_buffer, o.send_buffer)?;
+        Ok(())
+    }
+
+    pub(crate) fn bind(&mut self, os: &mut Os<'_>, address: Address) -> Result<UdpId, Errno> {
+        if self.id.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let local = for_family(self.v6, address)?;
+        self.open(os, local)
+    }
+
+    pub(crate) fn connect(&mut self, os: &mut Os<'_>, address: Address) -> Result<Option<UdpId>, Errno> {
+        if address == Address::Unspecified {
+            if let Some(id) = self.id {
+                os.stack.udp_connect(id, None)?;
+            }
+            return Ok(self.id);
+        }
+        let to = for_family(self.v6, address)?;
+        let id = self.port(os)?;
+        os.stack.udp_connect(id, Some(to))?;
+        Ok(Some(id))
+    }
+
+    pub(crate) fn local(&self, os: &Os<'_>) -> Result<Option<SocketAddr>, Errno> {
+        Ok(self.id.map(|id| os.stack.udp_local_addr(id)).transpose()?)
+    }
+
+    pub(crate) fn peer(&self, os: &Os<'_>) -> Result<Option<SocketAddr>, Errno> {
+        Ok(self.id.map(|id| os.stack.udp_remote_addr(id)).transpose()?.flatten())
+    }
+
+    pub(crate) fn shutdown(&mut self, os: &Os<'_>, how: Shutdown) -> Answer {
+        if self.peer(os)?.is_none() {
+            return Err(Errno::ENOTCONN);
+        }
+        self.read_shut |= how != Shutdown::Write;
+        self.write_shut |= how != Shutdown::Read;
+        Ok(Reply::Number(0))
+    }
+
+    pub(crate) fn poll(&self, os: &Os<'_>) -> i64 {
+        let ready = self.id.and_then(|id| os.stack.udp_ready(id).ok());
+        let mut mask = ready.map_or(abi::EPOLLOUT | abi::EPOLLWRNORM, poll::mask_of);
+        if self.read_shut {
+            mask |= poll::mask_of(Ready::READ_CLOSED);
+        }
+        if self.read_shut && self.write_shut {
+            mask |= abi::EPOLLHUP;
+        }
+        mask
+    }
+
+    /// Bytes of the datagram that is read next (what FIONREAD tells of datagrams).
+    pub(crate) fn next_len(&self, os: &mut Os<'_>) -> u64 {
+        let next = self.id.map(|id| os.stack.udp_recv(id, &mut [], true));
+        match next {
+            Some(Ok(datagram)) => datagram.full_len as u64,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, wait: bool) -> Step {
+        let result = self.try_send(os, out);
+        match result {
+            Err(Errno::EAGAIN) if wait => Step::Wait(self.common.send_timeout),
+            other => Step::Done(other.map(|n| Reply::Number(i64::try_from(n).unwrap_or(i64::MAX)))),
+        }
+    }
+
+    fn try_send(&mut self, os: &mut Os<'_>, out: &Outgoing) -> Result<usize, Errno> {
+        if out.flags & abi::MSG_OOB != 0 || out.flags & abi::MSG_MORE != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if !out.control.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        if self.write_shut {
+            return Err(Errno::EPIPE);
+        }
+        let to = match out.to {
+            None | Some(Address::Unspecified) => None,
+            Some(address) => Some(for_family(self.v6, address)?),
+        };
+        if to.is_none() && self.peer(os)?.is_none() {
+            return Err(Errno::EDESTADDRREQ);
+        }
+        let id = self.port(os)?;
+        Ok(os.stack.udp_send(os.now, id, to, &out.data)?)
+    }
+
+    pub(crate) fn recv(&mut self, os: &mut Os<'_>, asked: Incoming, wait: bool) -> Step {
+        if asked.flags & abi::MSG_ERRQUEUE != 0 {
+            return Step::Done(Err(Errno::EAGAIN));
+        }
+        if asked.flags & abi::MSG_OOB != 0 {
+            return Step::Done(Err(Errno::EOPNOTSUPP));
+        }
+        // Without a port nothing comes, and on Linux neither.
+        let Some(id) = self.id else {
+            return if wait { Step::Wait(self.common.recv_timeout) } else { Step::Done(Err(Errno::EAGAIN)) };
+        };
+        let mut buffer = vec![0; asked.len.min(65_535)];
+        match os.stack.udp_recv(id, &mut buffer, asked.flags & abi::MSG_PEEK != 0) {
+            Ok(datagram) => {
+                buffer.truncate(datagram.len);
+                Step::Done(Ok(Reply::Received(self.received(asked, buffer, &datagram))))
+            }
+            Err(Error::WouldBlock) if self.read_shut => Step::Done(Ok(Reply::Received(Received::default()))),
+            Err(Error::WouldBlock) if wait => Step::Wait(self.common.recv_timeout),
+            Err(error) => Step::Done(Err(error.into())),
+        }
+    }
+
+    fn received(&self, asked: Incoming, data: Vec<u8>, datagram: &finack_core::stack::UdpRecv) -> Received {
+        let cut = datagram.full_len > datagram.len;
+        let count = if asked.flags & abi::MSG_TRUNC != 0 { datagram.full_len } else { datagram.len };
+        Received {
+            data,
+            count,
+            flags: if cut { abi::MSG_TRUNC } else { 0 },
+            from: Some(shown(self.v6, datagram.from)),
+            control: self.control(datagram),
+        }
+    }
+
+    fn control(&self, datagram: &finack_core::stack::UdpRecv) -> Vec<Control> {
+        let by_family = |v4, v6| if self.v6 { (abi::SOL_IPV6, v6) } else { (abi::SOL_IP, v4) };
+        let mut list = Vec::new();
+        let mut tell = |asked: bool, (level, kind): (i64, i64), data: ControlData| {
+            if asked {
+                list.push(Control { level, kind, data });
+            }
+        };
+        let to = match shown(self.v6, datagram.to) {
+            Address::Inet(to) => to.ip(),
+            Address::Unspecified => IpAddr::from([0; 4]),
+        };
+        let o = &self.options;
+        tell(o.tell_destination, by_family(abi::IP_PKTINFO, abi::IPV6_PKTINFO), ControlData::PacketInfo(to));
+        let hops = ControlData::Number(datagram.hop_limit.into());
+        tell(o.tell_hops, by_family(abi::IP_TTL, abi::IPV6_HOPLIMIT), hops);
+        let tos = ControlData::Number(datagram.tos.into());
+        tell(o.tell_tos, by_family(abi::IP_TOS, abi::IPV6_TCLASS), tos);
+        list
+    }
+}

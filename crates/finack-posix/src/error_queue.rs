@@ -1,0 +1,178 @@
+//! A socket's error queue: completions of `MSG_ZEROCOPY` and transmit time stamps.
+//!
+//! The engine copies what is written, so that a zero-copy send completes, as "copied", once its bytes are
+//! acknowledged: when Linux's does on a device without scatter-gather.
+
+use std::collections::VecDeque;
+
+use finack_core::Instant;
+use finack_core::tcp::TcpInfo;
+
+use crate::{Control, ControlData, Errno, ExtendedError, abi};
+
+/// Most entries that wait on either side; a send beyond it fails with `ENOBUFS`.
+const MOST: usize = 1024;
+
+/// A send whose completion is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Send {
+    /// Bytes written on the connection when it was done.
+    end: u64,
+    /// What `MSG_ZEROCOPY` counts.
+    zerocopy: Option<u32>,
+    /// `SOF_TIMESTAMPING_TX_...` that are still to be told.
+    stamps: i64,
+    /// The key of its stamps.
+    key: u32,
+}
+
+/// One entry for the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) error: ExtendedError,
+    pub(crate) time: Option<Instant>,
+    /// It carries a copy of the packet, which no reader here has room for.
+    pub(crate) truncated: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErrorQueue {
+    /// SO_ZEROCOPY.
+    pub(crate) zerocopy: bool,
+    /// SO_TIMESTAMPING.
+    stamping: i64,
+    /// Bytes written when SOF_TIMESTAMPING_OPT_ID was set: keys count from there.
+    key_base: u64,
+    next_zerocopy: u32,
+    written: u64,
+    sends: VecDeque<Send>,
+    entries: VecDeque<Entry>,
+}
+
+impl ErrorQueue {
+    /// An accepted connection's: SO_ZEROCOPY is inherited.
+    pub(crate) fn of_child(parent: &Self) -> Self {
+        Self { zerocopy: parent.zerocopy, ..Self::default() }
+    }
+
+    /// Whether something waits for bytes to be sent or acknowledged.
+    pub(crate) fn waits(&self) -> bool {
+        !self.sends.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn stamping(&self) -> i64 {
+        self.stamping
+    }
+
+    pub(crate) fn set_stamping(&mut self, flags: i64) {
+        if flags & abi::SOF_TIMESTAMPING_OPT_ID != 0 && self.stamping & abi::SOF_TIMESTAMPING_OPT_ID == 0 {
+            self.key_base = self.written;
+        }
+        self.stamping = flags;
+    }
+
+    /// Whether a send with `flags` can be remembered.
+    pub(crate) fn admit(&self, flags: i64) -> Result<(), Errno> {
+        let counted = flags & abi::MSG_ZEROCOPY != 0 && self.zerocopy;
+        if counted && self.sends.len() + self.entries.len() >= MOST { Err(Errno::ENOBUFS) } else { Ok(()) }
+    }
+
+    /// `count` bytes were written by a send that is done with them.
+    pub(crate) fn sent(&mut self, count: usize, flags: i64) {
+        self.written += count as u64;
+        let zerocopy = (self.zerocopy && flags & abi::MSG_ZEROCOPY != 0 && count > 0).then(|| {
+            let id = self.next_zerocopy;
+            self.next_zerocopy = id.wrapping_add(1);
+            id
+        });
+        let told =
+            abi::SOF_TIMESTAMPING_TX_SCHED | abi::SOF_TIMESTAMPING_TX_SOFTWARE | abi::SOF_TIMESTAMPING_TX_ACK;
+        let stamps = if count > 0 { self.stamping & told } else { 0 };
+        if (zerocopy.is_some() || stamps != 0) && self.sends.len() < MOST {
+            let by_id = self.stamping & abi::SOF_TIMESTAMPING_OPT_ID != 0;
+            let key = if by_id { (self.written - self.key_base).wrapping_sub(1) as u32 } else { 0 };
+            self.sends.push_back(Send { end: self.written, zerocopy, stamps, key });
+        }
+    }
+
+    /// Looks at how far the connection came; whether the reader has something new.
+    pub(crate) fn advance(&mut self, info: &TcpInfo, now: Instant) -> bool {
+        let acked = info.bytes_acked;
+        let sent = acked + info.send_queue.saturating_sub(info.not_sent);
+        let before = self.entries.len();
+        let mut sends = std::mem::take(&mut self.sends);
+        for send in &mut sends {
+            if sent >= send.end {
+                self.stamp(send, abi::SOF_TIMESTAMPING_TX_SCHED, abi::SCM_TSTAMP_SCHED, now);
+                self.stamp(send, abi::SOF_TIMESTAMPING_TX_SOFTWARE, abi::SCM_TSTAMP_SND, now);
+            }
+            if acked >= send.end {
+                self.stamp(send, abi::SOF_TIMESTAMPING_TX_ACK, abi::SCM_TSTAMP_ACK, now);
+                if let Some(id) = send.zerocopy.take() {
+                    self.complete(id);
+                }
+            }
+        }
+        sends.retain(|send| send.zerocopy.is_some() || send.stamps != 0);
+        self.sends = sends;
+        self.entries.len() > before
+    }
+
+    fn stamp(&mut self, send: &mut Send, flag: i64, kind: i64, now: Instant) {
+        if send.stamps & flag == 0 {
+            return;
+        }
+        send.stamps &= !flag;
+        if self.entries.len() >= MOST {
+            return;
+        }
+        let error = ExtendedError {
+            errno: Errno::ENOMSG.0,
+            origin: abi::SO_EE_ORIGIN_TIMESTAMPING,
+            kind: 0,
+            code: 0,
+            info: kind as u32,
+            data: send.key,
+        };
+        let truncated = self.stamping & abi::SOF_TIMESTAMPING_OPT_TSONLY == 0;
+        self.entries.push_back(Entry { error, time: Some(now), truncated });
+    }
+
+    /// A completion; one that continues the last is merged with it, as Linux does.
+    fn complete(&mut self, id: u32) {
+        if let Some(last) = self.entries.back_mut()
+            && last.error.origin == abi::SO_EE_ORIGIN_ZEROCOPY
+            && last.error.data.wrapping_add(1) == id
+        {
+            last.error.data = id;
+            return;
+        }
+        let error = ExtendedError {
+            errno: 0,
+            origin: abi::SO_EE_ORIGIN_ZEROCOPY,
+            kind: 0,
+            code: abi::SO_EE_CODE_ZEROCOPY_COPIED as u8,
+            info: id,
+            data: id,
+        };
+        self.entries.push_back(Entry { error, time: None, truncated: false });
+    }
+
+    /// The oldest entry as control messages, and whether `MSG_TRUNC` goes with it.
+    pub(crate) fn pop(&mut self, v6: bool) -> Option<(Vec<Control>, bool)> {
+        let Entry { error, time, truncated } = self.entries.pop_front()?;
+        let mut control = Vec::new();
+        if let Some(time) = time.filter(|_| self.stamping & abi::SOF_TIMESTAMPING_SOFTWARE != 0) {
+            let data = ControlData::Time(time);
+            control.push(Control { level: abi::SOL_SOCKET, kind: abi::SCM_TIMESTAMPING, data });
+        }
+        let (level, kind) =
+            if v6 { (abi::SOL_IPV6, abi::IPV6_RECVERR) } else { (abi::SOL_IP, abi::IP_RECVERR) };
+        control.push(Control { level, kind, data: ControlData::Extended(error) });
+        Some((control, truncated))
+    }
+}

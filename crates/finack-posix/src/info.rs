@@ -1,0 +1,157 @@
+//! `struct tcp_info` as Linux lays it out, from what the engine tells.
+
+use core::time::Duration;
+
+use finack_core::tcp::{State, TcpInfo};
+
+use crate::abi;
+
+/// How a field lies in the structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    Byte,
+    /// Four bits in the low (false) or high (true) half of a byte that the next or last field shares.
+    Half(bool),
+    Short,
+    Word,
+    Long,
+}
+
+/// A field's value: `None` where the engine does not know it (it reads as 0).
+type Value = Option<u64>;
+
+/// One field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// `tcpi_rtt`, ...
+    pub name: &'static str,
+    /// `None` where the engine does not know it: 0 in the structure.
+    pub value: Option<u64>,
+    width: Width,
+}
+
+/// Bytes of the structure, as of Linux 6.7.
+pub const LEN: usize = 248;
+
+/// Linux's number for a state.
+pub fn state_number(state: State) -> i64 {
+    match state {
+        State::Established => abi::TCP_ESTABLISHED,
+        State::SynSent => abi::TCP_SYN_SENT,
+        State::SynReceived => abi::TCP_SYN_RECV,
+        State::FinWait1 => abi::TCP_FIN_WAIT1,
+        State::FinWait2 => abi::TCP_FIN_WAIT2,
+        State::TimeWait => abi::TCP_TIME_WAIT,
+        State::CloseWait => abi::TCP_CLOSE_WAIT,
+        State::LastAck => abi::TCP_LAST_ACK,
+        State::Listen => abi::TCP_LISTEN,
+        State::Closing => abi::TCP_CLOSING,
+        _ => abi::TCP_CLOSE,
+    }
+}
+
+fn micros(d: Duration) -> Value {
+    u64::try_from(d.as_micros()).ok()
+}
+
+fn options(info: &TcpInfo) -> u64 {
+    let flag = |on: bool, bit: i64| if on { bit as u64 } else { 0 };
+    flag(info.timestamps, abi::TCPI_OPT_TIMESTAMPS)
+        | flag(info.sack, abi::TCPI_OPT_SACK)
+        | flag(info.window_scale.is_some(), abi::TCPI_OPT_WSCALE)
+}
+
+/// Every field in its order, up to the last that the engine could know.
+pub fn fields(info: &TcpInfo) -> Vec<Field> {
+    let mss = u64::from(info.snd_mss.max(1));
+    let (peer_scale, our_scale) = info.window_scale.unwrap_or((0, 0));
+    let ssthresh =
+        if info.ssthresh == u64::MAX { abi::TCP_INFINITE_SSTHRESH as u64 } else { info.ssthresh / mss };
+    let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
+    use Width::{Byte, Half, Long, Short, Word};
+    let table: [(&'static str, Width, Value); 60] = [
+        ("tcpi_state", Byte, known(state_number(info.state) as u64)),
+        ("tcpi_ca_state", Byte, unknown),
+        ("tcpi_retransmits", Byte, known(info.backoff.into())),
+        ("tcpi_probes", Byte, known(info.probes.into())),
+        ("tcpi_backoff", Byte, known(info.backoff.into())),
+        ("tcpi_options", Byte, known(options(info))),
+        ("tcpi_snd_wscale", Half(false), known(peer_scale.into())),
+        ("tcpi_rcv_wscale", Half(true), known(our_scale.into())),
+        ("tcpi_delivery_rate_app_limited", Byte, known(info.delivery_rate_app_limited.into())),
+        ("tcpi_rto", Word, micros(info.rto)),
+        ("tcpi_ato", Word, unknown),
+        ("tcpi_snd_mss", Word, known(info.snd_mss.into())),
+        ("tcpi_rcv_mss", Word, known(info.rcv_mss.into())),
+        ("tcpi_unacked", Word, unknown),
+        ("tcpi_sacked", Word, unknown),
+        ("tcpi_lost", Word, unknown),
+        ("tcpi_retrans", Word, unknown),
+        ("tcpi_fackets", Word, known(0)),
+        ("tcpi_last_data_sent", Word, unknown),
+        ("tcpi_last_ack_sent", Word, known(0)),
+        ("tcpi_last_data_recv", Word, unknown),
+        ("tcpi_last_ack_recv", Word, unknown),
+        ("tcpi_pmtu", Word, unknown),
+        ("tcpi_rcv_ssthresh", Word, unknown),
+        ("tcpi_rtt", Word, micros(info.srtt)),
+        ("tcpi_rttvar", Word, micros(info.rttvar)),
+        ("tcpi_snd_ssthresh", Word, known(ssthresh)),
+        ("tcpi_snd_cwnd", Word, known(info.cwnd / mss)),
+        ("tcpi_advmss", Word, unknown),
+        ("tcpi_reordering", Word, unknown),
+        ("tcpi_rcv_rtt", Word, unknown),
+        ("tcpi_rcv_space", Word, unknown),
+        ("tcpi_total_retrans", Word, known(info.retrans_segs)),
+        ("tcpi_pacing_rate", Long, unknown),
+        ("tcpi_max_pacing_rate", Long, unknown),
+        ("tcpi_bytes_acked", Long, known(info.bytes_acked)),
+        ("tcpi_bytes_received", Long, known(info.bytes_received)),
+        ("tcpi_segs_out", Word, known(info.segs_out)),
+        ("tcpi_segs_in", Word, known(info.segs_in)),
+        ("tcpi_notsent_bytes", Word, known(info.not_sent)),
+        ("tcpi_min_rtt", Word, micros(info.min_rtt)),
+        ("tcpi_data_segs_in", Word, unknown),
+        ("tcpi_data_segs_out", Word, unknown),
+        ("tcpi_delivery_rate", Long, known(info.delivery_rate)),
+        ("tcpi_busy_time", Long, unknown),
+        ("tcpi_rwnd_limited", Long, unknown),
+        ("tcpi_sndbuf_limited", Long, unknown),
+        ("tcpi_delivered", Word, unknown),
+        ("tcpi_delivered_ce", Word, unknown),
+        ("tcpi_bytes_sent", Long, known(info.bytes_sent)),
+        ("tcpi_bytes_retrans", Long, known(info.bytes_retrans)),
+        ("tcpi_dsack_dups", Word, unknown),
+        ("tcpi_reord_seen", Word, unknown),
+        ("tcpi_rcv_ooopack", Word, unknown),
+        ("tcpi_snd_wnd", Word, known(info.snd_wnd)),
+        ("tcpi_rcv_wnd", Word, known(info.rcv_wnd)),
+        ("tcpi_rehash", Word, known(0)),
+        ("tcpi_total_rto", Short, unknown),
+        ("tcpi_total_rto_recoveries", Short, unknown),
+        ("tcpi_total_rto_time", Word, unknown),
+    ];
+    table.into_iter().map(|(name, width, value)| Field { name, value, width }).collect()
+}
+
+/// The structure's bytes; what the engine does not know is 0.
+pub fn bytes(info: &TcpInfo) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    for field in fields(info) {
+        let value = field.value.unwrap_or(0);
+        let word = u32::try_from(value).unwrap_or(u32::MAX);
+        match field.width {
+            Width::Byte => out.push(value.min(255) as u8),
+            Width::Half(false) => out.push(value as u8 & 15),
+            Width::Half(true) => {
+                if let Some(last) = out.last_mut() {
+                    *last |= (value as u8) << 4;
+                }
+            }
+            Width::Short => out.extend_from_slice(&(value.min(65_535) as u16).to_le_bytes()),
+            Width::Word => out.extend_from_slice(&word.to_le_bytes()),
+            Width::Long => out.extend_from_slice(&value.to_le_bytes()),
+        }
+    }
+    out
+}

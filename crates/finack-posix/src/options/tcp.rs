@@ -1,0 +1,131 @@
+//! Level IPPROTO_TCP.
+
+use core::time::Duration;
+
+use super::{flag, in_force, int, number, ranged, seconds, whole_seconds};
+use crate::stream::{Phase, Stream};
+use crate::{Errno, Os, abi, info};
+
+/// Linux's TCP_FIN_TIMEOUT_MAX, in seconds.
+const MAX_LINGER2: i64 = 120;
+/// Linux's TCP_MIN_MSS and MAX_TCP_WINDOW.
+const MAXSEG: core::ops::RangeInclusive<i64> = 88..=32_767;
+
+/// The congestion control that the engine has.
+const CONGESTION: &[u8] = b"reno";
+
+fn seconds_of(set: Option<Duration>, default: u64) -> Vec<u8> {
+    number(set.map_or(i64::try_from(default).unwrap_or(i64::MAX), whole_seconds))
+}
+
+impl Stream {
+    /// Sets the option; false where finack has none of that name.
+    pub(super) fn set_tcp_option(&mut self, name: i64, value: &[u8]) -> Result<bool, Errno> {
+        let o = &mut self.options;
+        match name {
+            abi::TCP_NODELAY => o.nodelay = flag(value)?,
+            abi::TCP_CORK => o.cork = flag(value)?,
+            abi::TCP_QUICKACK => o.quickack = flag(value)?,
+            abi::TCP_KEEPIDLE => o.keepalive_idle = seconds(value, 1..=32_767)?,
+            abi::TCP_KEEPINTVL => o.keepalive_interval = seconds(value, 1..=32_767)?,
+            abi::TCP_KEEPCNT => o.keepalive_count = Some(ranged(value, 1..=127)? as u32),
+            abi::TCP_SYNCNT => o.syn_retries = Some(ranged(value, 1..=127)? as u32),
+            abi::TCP_MAXSEG => {
+                let size = int(value)?;
+                if size != 0 && !MAXSEG.contains(&size) {
+                    return Err(Errno::EINVAL);
+                }
+                o.max_segment = (size != 0).then_some(size as u16);
+            }
+            abi::TCP_LINGER2 => {
+                // Negative: no time in FIN-WAIT-2 at all.
+                o.fin_wait2_timeout = match int(value)? {
+                    0 => None,
+                    n if n < 0 => Some(Duration::ZERO),
+                    n => Some(Duration::from_secs(n.min(MAX_LINGER2).unsigned_abs())),
+                };
+            }
+            abi::TCP_USER_TIMEOUT => {
+                let millis = ranged(value, 0..=i64::from(i32::MAX))?;
+                o.user_timeout = (millis != 0).then(|| Duration::from_millis(millis.unsigned_abs()));
+            }
+            abi::TCP_NOTSENT_LOWAT => {
+                // 0 takes the sysctl's value; what is negative is as good as no mark.
+                let bytes = int(value)? as u32;
+                o.notsent_lowat = (bytes != 0).then_some(bytes as usize);
+            }
+            abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
+            abi::TCP_CONGESTION => {
+                let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
+                if &value[..end] != CONGESTION {
+                    return Err(if value.is_empty() { Errno::EINVAL } else { Errno::ENOENT });
+                }
+            }
+            // Linux takes it and does nothing since 4.16.
+            abi::TCP_THIN_DUPACK => {
+                ranged(value, 0..=1)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The option's value; `None` where finack has none of that name.
+    pub(super) fn tcp_option(&mut self, os: &mut Os<'_>, name: i64) -> Result<Option<Vec<u8>>, Errno> {
+        let o = in_force(self, os)?;
+        let s = os.stack.settings();
+        let count = |set: Option<u32>, default: u64| {
+            number(set.map_or(i64::try_from(default).unwrap_or(i64::MAX), i64::from))
+        };
+        Ok(Some(match name {
+            abi::TCP_NODELAY => number(o.nodelay.into()),
+            abi::TCP_CORK => number(o.cork.into()),
+            abi::TCP_QUICKACK => number(o.quickack.into()),
+            abi::TCP_KEEPIDLE => seconds_of(o.keepalive_idle, s.tcp_keepalive_time),
+            abi::TCP_KEEPINTVL => seconds_of(o.keepalive_interval, s.tcp_keepalive_intvl),
+            abi::TCP_KEEPCNT => count(o.keepalive_count, s.tcp_keepalive_probes),
+            abi::TCP_SYNCNT => count(o.syn_retries, s.tcp_syn_retries),
+            abi::TCP_LINGER2 => match o.fin_wait2_timeout {
+                Some(time) if time.is_zero() => number(-1),
+                set => seconds_of(set, s.tcp_fin_timeout),
+            },
+            abi::TCP_USER_TIMEOUT => {
+                number(o.user_timeout.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+            }
+            abi::TCP_NOTSENT_LOWAT => {
+                let bytes = o.notsent_lowat.unwrap_or(0);
+                u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes().to_vec()
+            }
+            abi::TCP_INQ => number(self.inq.into()),
+            abi::TCP_THIN_DUPACK => number(0),
+            abi::TCP_CONGESTION => {
+                let mut name = CONGESTION.to_vec();
+                name.resize(16, 0);
+                name
+            }
+            abi::TCP_MAXSEG => self.segment_size(os)?,
+            abi::TCP_INFO => self.info(os)?,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The segment size in use; before there is one, what was set or the least that everybody takes.
+    fn segment_size(&self, os: &Os<'_>) -> Result<Vec<u8>, Errno> {
+        let in_use = match self.conn() {
+            Some(conn) => Some(os.stack.tcp_info(os.now, conn)?).filter(|i| i.state.is_synchronized()),
+            None => None,
+        };
+        let set = self.options.max_segment.map_or(536, i64::from);
+        Ok(number(in_use.map_or(set, |info| info.snd_mss.into())))
+    }
+
+    fn info(&self, os: &Os<'_>) -> Result<Vec<u8>, Errno> {
+        if let Some(conn) = self.conn() {
+            return Ok(info::bytes(&os.stack.tcp_info(os.now, conn)?));
+        }
+        let state = if matches!(self.phase, Phase::Listening(_)) { abi::TCP_LISTEN } else { abi::TCP_CLOSE };
+        let mut bytes = vec![0; info::LEN];
+        bytes[0] = state as u8;
+        Ok(bytes)
+    }
+}

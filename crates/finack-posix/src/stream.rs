@@ -1,0 +1,527 @@
+//! TCP sockets.
+
+use core::net::SocketAddr;
+
+use finack_core::Error;
+use finack_core::options::{BindOptions, RecvFlags, SendFlags, Shutdown, SocketOptions};
+use finack_core::stack::{BindId, ConnId, ListenerId, Ready};
+use finack_core::tcp::State;
+
+use crate::error_queue::ErrorQueue;
+use crate::file::{File, Kind};
+use crate::names::{any, for_family, shown};
+use crate::options::Common;
+use crate::{
+    Address, Answer, Call, Control, ControlData, Errno, Fd, Incoming, Os, Outgoing, Pending, Posix, Received,
+    Reply, Step, abi, poll,
+};
+
+/// How far a socket came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Fresh,
+    Bound(BindId),
+    Listening(ListenerId),
+    /// `connect` was called and has not yet told its result.
+    Connecting(ConnId),
+    Connected(ConnId),
+}
+
+/// A TCP socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub(crate) v6: bool,
+    pub(crate) phase: Phase,
+    /// What was set; the engine has a copy of it once there is something to set it on.
+    pub(crate) options: SocketOptions,
+    pub(crate) common: Common,
+    pub(crate) errors: ErrorQueue,
+    /// TCP_INQ.
+    pub(crate) inq: bool,
+    /// An error that the engine told while there were bytes to be told first.
+    pub(crate) owed: Option<Errno>,
+}
+
+impl Stream {
+    pub(crate) fn new(v6: bool) -> Self {
+        let options = SocketOptions::default();
+        let (common, errors) = (Common::default(), ErrorQueue::default());
+        Self { v6, phase: Phase::Fresh, options, common, errors, inq: false, owed: None }
+    }
+
+    /// The connection, opening or open.
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        match self.phase {
+            Phase::Connecting(conn) | Phase::Connected(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Hands the options to what is there to have them.
+    pub(crate) fn push_options(&self, os: &mut Os<'_>) -> Result<(), Errno> {
+        match self.phase {
+            Phase::Listening(listener) => os.stack.tcp_set_listener_options(listener, self.options)?,
+            Phase::Connecting(conn) | Phase::Connected(conn) => {
+                os.stack.tcp_set_options(os.now, conn, self.options)?;
+            }
+            Phase::Fresh | Phase::Bound(_) => {}
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, os: &mut Os<'_>, local: SocketAddr) -> Result<BindId, Errno> {
+        let SocketOptions { reuse_addr, reuse_port, v6_only, .. } = self.options;
+        let bind = os.stack.tcp_bind(os.now, local, BindOptions { reuse_addr, reuse_port, v6_only })?;
+        self.phase = Phase::Bound(bind);
+        Ok(bind)
+    }
+
+    pub(crate) fn local(&self, os: &Os<'_>) -> Result<Option<SocketAddr>, Errno> {
+        Ok(match self.phase {
+            Phase::Fresh => None,
+            Phase::Bound(bind) => Some(os.stack.tcp_bound_addr(bind)?),
+            Phase::Listening(listener) => Some(os.stack.tcp_listener_addr(listener)?),
+            Phase::Connecting(conn) | Phase::Connected(conn) => Some(os.stack.tcp_local_addr(conn)?),
+        })
+    }
+
+    pub(crate) fn peer(&self, os: &Os<'_>) -> Result<Option<SocketAddr>, Errno> {
+        let Some(conn) = self.conn() else { return Ok(None) };
+        let gone = matches!(os.stack.tcp_state(conn)?, State::Closed | State::SynSent);
+        Ok(if gone { None } else { Some(os.stack.tcp_remote_addr(conn)?) })
+    }
+
+    pub(crate) fn poll(&self, os: &Os<'_>) -> i64 {
+        let errors = if self.errors.is_empty() { 0 } else { abi::EPOLLERR };
+        errors
+            | match self.phase {
+                Phase::Fresh | Phase::Bound(_) => abi::EPOLLOUT | abi::EPOLLWRNORM | abi::EPOLLHUP,
+                Phase::Listening(listener) => match os.stack.tcp_accept_ready(listener) {
+                    Ok(true) => abi::EPOLLIN | abi::EPOLLRDNORM,
+                    _ => 0,
+                },
+                Phase::Connecting(conn) | Phase::Connected(conn) => {
+                    os.stack.tcp_ready(conn).map_or(abi::EPOLLHUP, poll::mask_of)
+                }
+            }
+    }
+
+    /// One round of `connect`.
+    fn connect(&mut self, os: &mut Os<'_>, address: Address, wait: bool) -> Result<Step, Errno> {
+        match self.phase {
+            Phase::Connected(conn) => {
+                // Only once both ends are closed is a new attempt allowed, which Linux has by `AF_UNSPEC`.
+                if address != Address::Unspecified {
+                    return Err(Errno::EISCONN);
+                }
+                os.stack.tcp_abort(os.now, conn)?;
+                self.phase = Phase::Fresh;
+                Ok(Step::Done(Ok(Reply::Number(0))))
+            }
+            Phase::Listening(_) => Err(Errno::EISCONN),
+            Phase::Connecting(conn) => self.connecting(os, conn, wait, Errno::EALREADY),
+            Phase::Fresh | Phase::Bound(_) => {
+                if address == Address::Unspecified {
+                    return Ok(Step::Done(Ok(Reply::Number(0))));
+                }
+                let to = for_family(self.v6, address)?;
+                let bind = match self.phase {
+                    Phase::Bound(bind) => Some(bind),
+                    _ => None,
+                };
+                let conn = os.stack.tcp_connect(os.now, bind, to, self.options)?;
+                self.phase = Phase::Connecting(conn);
+                self.connecting(os, conn, wait, Errno::EINPROGRESS)
+            }
+        }
+    }
+
+    fn connecting(
+        &mut self,
+        os: &mut Os<'_>,
+        conn: ConnId,
+        wait: bool,
+        not_yet: Errno,
+    ) -> Result<Step, Errno> {
+        match os.stack.tcp_state(conn)? {
+            State::SynSent | State::SynReceived if wait => Ok(Step::Wait(self.common.send_timeout)),
+            State::SynSent | State::SynReceived => Err(not_yet),
+            State::Closed => {
+                let error = os.stack.tcp_take_error(conn)?;
+                os.stack.tcp_close(os.now, conn)?;
+                self.phase = Phase::Fresh;
+                Err(error.map_or(Errno::ECONNABORTED, Errno::from))
+            }
+            _ => {
+                self.phase = Phase::Connected(conn);
+                Ok(Step::Done(Ok(Reply::Number(0))))
+            }
+        }
+    }
+
+    /// One round of a send; `sent` bytes are queued already.
+    fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize, wait: bool) -> Step {
+        let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
+        if let Some(refusal) = unsupported_flags(out.flags, &out.control) {
+            return Step::Done(Err(refusal));
+        }
+        let refused = self.owed.take().or_else(|| self.errors.admit(out.flags).err());
+        if let Some(errno) = refused.filter(|_| *sent == 0) {
+            return Step::Done(Err(errno));
+        }
+        let flags = SendFlags { more: out.flags & abi::MSG_MORE != 0, oob: out.flags & abi::MSG_OOB != 0 };
+        let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
+        *sent += *result.as_ref().unwrap_or(&0);
+        match result {
+            Ok(_) if *sent >= out.data.len() => {}
+            Ok(_) | Err(Error::WouldBlock) if wait => return Step::Wait(self.common.send_timeout),
+            Err(error) if *sent == 0 => return Step::Done(Err(error.into())),
+            // What was taken counts; an error is told by the next call.
+            Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
+            Ok(_) => {}
+        }
+        self.errors.sent(*sent, out.flags);
+        Step::Done(Ok(Reply::Number(i64::try_from(*sent).unwrap_or(i64::MAX))))
+    }
+
+    /// One round of a receive.
+    fn recv(&mut self, os: &mut Os<'_>, asked: Incoming, got: &mut Vec<u8>, wait: bool) -> Step {
+        if asked.flags & abi::MSG_ERRQUEUE != 0 {
+            return Step::Done(self.recv_error());
+        }
+        let Some(conn) = self.conn() else { return Step::Done(Err(Errno::ENOTCONN)) };
+        let peek = asked.flags & abi::MSG_PEEK != 0;
+        let flags = RecvFlags { peek, oob: asked.flags & abi::MSG_OOB != 0 };
+        let all = asked.flags & abi::MSG_WAITALL != 0 && !flags.oob;
+        if wait && !flags.oob && asked.len > 0 && self.must_wait(os, conn, asked.len, all && peek) {
+            return Step::Wait(self.common.recv_timeout);
+        }
+        if let Some(errno) = self.owed.take_if(|_| got.is_empty()) {
+            return Step::Done(Err(errno));
+        }
+        loop {
+            let mut buffer = vec![0; asked.len.saturating_sub(got.len()).min(MOST_AT_ONCE)];
+            match os.stack.tcp_recv(os.now, conn, &mut buffer, flags) {
+                Ok(0) => break,
+                Ok(count) => {
+                    got.extend_from_slice(&buffer[..count]);
+                    if peek || got.len() >= asked.len || !(all || count == MOST_AT_ONCE) {
+                        break;
+                    }
+                }
+                Err(Error::WouldBlock) if wait && !flags.oob && (all || got.is_empty()) => {
+                    return Step::Wait(self.common.recv_timeout);
+                }
+                Err(Error::WouldBlock) if !got.is_empty() => break,
+                Err(Error::WouldBlock) if self.is_dead(os, conn) => return Step::Done(Err(Errno::ENOTCONN)),
+                // The bytes first; the error is told by the next call.
+                Err(error) if !got.is_empty() => {
+                    self.owed = Some(error.into());
+                    break;
+                }
+                Err(error) => return Step::Done(Err(error.into())),
+            }
+        }
+        self.received(os, conn, asked, got, flags)
+    }
+
+    /// A blocking receive waits for SO_RCVLOWAT (or for all, where it peeks).
+    fn must_wait(&self, os: &Os<'_>, conn: ConnId, len: usize, whole: bool) -> bool {
+        let Ok(info) = os.stack.tcp_info(os.now, conn) else { return false };
+        let ready = os.stack.tcp_ready(conn).unwrap_or(Ready::READ_CLOSED);
+        let over = ready.intersects(Ready::READ_CLOSED | Ready::ERROR);
+        let target = if whole { len } else { self.options.recv_lowat.clamp(1, len) } as u64;
+        !over && info.recv_queue < target
+    }
+
+    fn is_dead(&self, os: &Os<'_>, conn: ConnId) -> bool {
+        matches!(self.phase, Phase::Connecting(_)) && os.stack.tcp_state(conn) == Ok(State::Closed)
+    }
+
+    fn received(
+        &self,
+        os: &Os<'_>,
+        conn: ConnId,
+        asked: Incoming,
+        got: &mut Vec<u8>,
+        flags: RecvFlags,
+    ) -> Step {
+        if got.is_empty() && asked.len > 0 && self.is_dead(os, conn) {
+            return Step::Done(Err(Errno::ENOTCONN));
+        }
+        let mut received = Received {
+            count: got.len(),
+            data: std::mem::take(got),
+            flags: asked.flags & abi::MSG_ERRQUEUE,
+            ..Received::default()
+        };
+        if flags.oob {
+            received.flags |= abi::MSG_OOB;
+        }
+        if asked.flags & abi::MSG_TRUNC != 0 {
+            received.data.clear();
+        }
+        if self.inq {
+            received.control.push(self.inq_message(os, conn));
+        }
+        Step::Done(Ok(Reply::Received(received)))
+    }
+
+    /// How much is left to read; a FIN counts as one where nothing else is left.
+    fn inq_message(&self, os: &Os<'_>, conn: ConnId) -> Control {
+        let queue = os.stack.tcp_info(os.now, conn).map_or(0, |info| info.recv_queue);
+        let closed = os.stack.tcp_ready(conn).is_ok_and(|ready| ready.contains(Ready::READ_CLOSED));
+        let inq = if queue == 0 && closed { 1 } else { queue };
+        let data = ControlData::Number(i64::try_from(inq).unwrap_or(i64::MAX));
+        Control { level: abi::SOL_TCP, kind: abi::TCP_CM_INQ, data }
+    }
+
+    fn recv_error(&mut self) -> Answer {
+        let (control, truncated) = self.errors.pop(self.v6).ok_or(Errno::EAGAIN)?;
+        let flags = abi::MSG_ERRQUEUE | if truncated { abi::MSG_TRUNC } else { 0 };
+        Ok(Reply::Received(Received { flags, control, ..Received::default() }))
+    }
+}
+
+/// Most bytes that one round of a receive copies.
+const MOST_AT_ONCE: usize = 1 << 20;
+
+fn unsupported_flags(flags: i64, control: &[Control]) -> Option<Errno> {
+    if flags & (abi::MSG_FASTOPEN | abi::MSG_EOR) != 0 {
+        return Some(Errno::EOPNOTSUPP);
+    }
+    (!control.is_empty()).then_some(Errno::EINVAL)
+}
+
+impl Posix {
+    fn stream(&mut self, fd: Fd) -> Result<(usize, &mut Stream), Errno> {
+        let index = self.files.index(fd)?;
+        match self.files.get_mut(index) {
+            Some(File { kind: Kind::Stream(stream), .. }) => Ok((index, stream)),
+            Some(File { kind: Kind::Datagram(_), .. }) => Err(Errno::EOPNOTSUPP),
+            _ => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    pub(crate) fn bind(&mut self, os: &mut Os<'_>, fd: Fd, address: Address) -> Answer {
+        let index = self.files.index(fd)?;
+        let udp = match &mut self.files.file_mut(fd)?.kind {
+            Kind::Stream(stream) if stream.phase == Phase::Fresh => {
+                let local = for_family(stream.v6, address)?;
+                stream.bind(os, local)?;
+                None
+            }
+            Kind::Stream(_) => return Err(Errno::EINVAL),
+            Kind::Datagram(datagram) => Some(datagram.bind(os, address)?),
+            Kind::Epoll(_) => return Err(Errno::ENOTSOCK),
+        };
+        if let Some(udp) = udp {
+            self.files.own_udp(udp, index);
+        }
+        Ok(Reply::Number(0))
+    }
+
+    pub(crate) fn listen(&mut self, os: &mut Os<'_>, fd: Fd, backlog: i64) -> Answer {
+        let (index, stream) = self.stream(fd)?;
+        let bind = match stream.phase {
+            Phase::Fresh => stream.bind(os, any(stream.v6))?,
+            Phase::Bound(bind) => bind,
+            // The backlog stays what it was.
+            Phase::Listening(_) => return Ok(Reply::Number(0)),
+            _ => return Err(Errno::EINVAL),
+        };
+        // A negative backlog is a large one, as on Linux.
+        let listener =
+            os.stack.tcp_listen(os.now, bind, u32::try_from(backlog).unwrap_or(u32::MAX), stream.options)?;
+        stream.phase = Phase::Listening(listener);
+        self.files.own_listener(listener, index);
+        Ok(Reply::Number(0))
+    }
+
+    pub(crate) fn accept(&mut self, os: &mut Os<'_>, fd: Fd, flags: i64) -> Result<Step, Errno> {
+        if flags & !(abi::SOCK_NONBLOCK | abi::SOCK_CLOEXEC) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let nonblocking = self.files.file(fd)?.nonblocking;
+        let (_, stream) = self.stream(fd)?;
+        let Phase::Listening(listener) = stream.phase else { return Err(Errno::EINVAL) };
+        let parent = stream.clone();
+        self.files.has_room()?;
+        let (conn, remote) = match os.stack.tcp_accept(os.now, listener) {
+            Err(Error::WouldBlock) if !nonblocking => return Ok(Step::Wait(parent.common.recv_timeout)),
+            other => other?,
+        };
+        let errors = ErrorQueue::of_child(&parent.errors);
+        let options = os.stack.tcp_options(conn)?;
+        let child = Stream { phase: Phase::Connected(conn), options, errors, owed: None, ..parent };
+        let v6 = child.v6;
+        let (nonblocking, cloexec) = (flags & abi::SOCK_NONBLOCK != 0, flags & abi::SOCK_CLOEXEC != 0);
+        let (fd, index) = self.files.open(Kind::Stream(Box::new(child)), nonblocking, cloexec)?;
+        self.files.own_conn(conn, index);
+        Ok(Step::Done(Ok(Reply::Accepted(fd, shown(v6, remote)))))
+    }
+
+    pub(crate) fn connect(&mut self, os: &mut Os<'_>, fd: Fd, address: Address) -> Result<Step, Errno> {
+        let index = self.files.index(fd)?;
+        let file = self.files.file_mut(fd)?;
+        let wait = !file.nonblocking;
+        match &mut file.kind {
+            Kind::Stream(stream) => {
+                let step = stream.connect(os, address, wait);
+                if let Some(conn) = stream.conn() {
+                    self.files.own_conn(conn, index);
+                }
+                step
+            }
+            Kind::Datagram(datagram) => {
+                let udp = datagram.connect(os, address)?;
+                if let Some(udp) = udp {
+                    self.files.own_udp(udp, index);
+                }
+                Ok(Step::Done(Ok(Reply::Number(0))))
+            }
+            Kind::Epoll(_) => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    pub(crate) fn shutdown(&mut self, os: &mut Os<'_>, fd: Fd, how: i64) -> Answer {
+        let closes = match how {
+            abi::SHUT_RD => Shutdown::Read,
+            abi::SHUT_WR => Shutdown::Write,
+            abi::SHUT_RDWR => Shutdown::Both,
+            _ => return Err(Errno::EINVAL),
+        };
+        if let Kind::Datagram(datagram) = &mut self.files.file_mut(fd)?.kind {
+            return datagram.shutdown(os, closes);
+        }
+        let (_, stream) = self.stream(fd)?;
+        match stream.phase {
+            Phase::Fresh | Phase::Bound(_) => return Err(Errno::ENOTCONN),
+            Phase::Listening(listener) if closes != Shutdown::Write => {
+                os.stack.tcp_close_listener(os.now, listener)?;
+                stream.phase = Phase::Fresh;
+            }
+            Phase::Listening(_) => {}
+            Phase::Connecting(conn) if os.stack.tcp_state(conn)? == State::SynSent => {
+                os.stack.tcp_close(os.now, conn)?;
+                stream.phase = Phase::Fresh;
+            }
+            Phase::Connecting(conn) | Phase::Connected(conn) => {
+                os.stack.tcp_shutdown(os.now, conn, closes)?
+            }
+        }
+        Ok(Reply::Number(0))
+    }
+
+    pub(crate) fn send(&mut self, os: &mut Os<'_>, pending: &mut Pending) -> Step {
+        let Call::Send(fd, out) = &pending.call else { return Step::Done(Err(Errno::EINVAL)) };
+        let index = self.files.index(*fd);
+        let file = match self.files.file_mut(*fd) {
+            Ok(file) => file,
+            Err(errno) => return Step::Done(Err(errno)),
+        };
+        let wait = !file.nonblocking && out.flags & abi::MSG_DONTWAIT == 0;
+        match &mut file.kind {
+            Kind::Stream(stream) if out.to.is_some() && stream.conn().is_none() => {
+                Step::Done(Err(Errno::EPIPE))
+            }
+            Kind::Stream(stream) => stream.send(os, out, &mut pending.sent, wait),
+            Kind::Datagram(datagram) => {
+                let step = datagram.send(os, out, wait);
+                let udp = datagram.id();
+                if let (Some(udp), Ok(index)) = (udp, index) {
+                    self.files.own_udp(udp, index);
+                }
+                step
+            }
+            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+        }
+    }
+
+    pub(crate) fn recv(&mut self, os: &mut Os<'_>, pending: &mut Pending) -> Step {
+        let Call::Recv(fd, asked) = &pending.call else { return Step::Done(Err(Errno::EINVAL)) };
+        let file = match self.files.file_mut(*fd) {
+            Ok(file) => file,
+            Err(errno) => return Step::Done(Err(errno)),
+        };
+        let wait = !file.nonblocking && asked.flags & abi::MSG_DONTWAIT == 0;
+        match &mut file.kind {
+            Kind::Stream(stream) => stream.recv(os, *asked, &mut pending.received, wait),
+            Kind::Datagram(datagram) => datagram.recv(os, *asked, wait),
+            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+        }
+    }
+
+    pub(crate) fn close(&mut self, os: &mut Os<'_>, fd: Fd, lingering: &mut Option<ConnId>) -> Step {
+        if let Some(conn) = *lingering {
+            if os.stack.tcp_unacknowledged(conn) == Ok(true) {
+                return Step::Wait(None);
+            }
+            let _ = os.stack.tcp_close(os.now, conn);
+            return Step::Done(Ok(Reply::Number(0)));
+        }
+        let (index, file) = match self.files.close(fd) {
+            Ok(Some(closed)) => closed,
+            Ok(None) => return Step::Done(Ok(Reply::Number(0))),
+            Err(errno) => return Step::Done(Err(errno)),
+        };
+        self.forget_file(index, &file);
+        let result = match file.kind {
+            Kind::Stream(stream) => match (stream.phase, stream.options.linger) {
+                (Phase::Fresh, _) => Ok(()),
+                (Phase::Bound(bind), _) => os.stack.tcp_unbind(bind),
+                (Phase::Listening(listener), _) => os.stack.tcp_close_listener(os.now, listener),
+                (Phase::Connecting(conn) | Phase::Connected(conn), Some(linger))
+                    if !linger.is_zero() && must_linger(os, conn) =>
+                {
+                    *lingering = Some(conn);
+                    return Step::Wait(Some(linger));
+                }
+                (Phase::Connecting(conn) | Phase::Connected(conn), _) => os.stack.tcp_close(os.now, conn),
+            },
+            Kind::Datagram(datagram) => datagram.id().map_or(Ok(()), |udp| os.stack.udp_close(udp)),
+            Kind::Epoll(_) => Ok(()),
+        };
+        Step::Done(result.map(|()| Reply::Number(0)).map_err(Errno::from))
+    }
+
+    /// Several ioctls of sockets.
+    pub(crate) fn ioctl(&mut self, os: &mut Os<'_>, fd: Fd, request: i64, argument: i64) -> Answer {
+        let file = self.files.file_mut(fd)?;
+        if request == abi::FIONBIO {
+            file.nonblocking = argument != 0;
+            return Ok(Reply::Number(0));
+        }
+        let count = |n: u64| Ok(Reply::Argument(i64::try_from(n).unwrap_or(i64::MAX)));
+        match &file.kind {
+            Kind::Stream(stream) => {
+                let Some(conn) = stream.conn() else {
+                    return match (request, stream.phase) {
+                        (abi::SIOCINQ | abi::SIOCOUTQ | abi::SIOCOUTQNSD, Phase::Listening(_)) => {
+                            Err(Errno::EINVAL)
+                        }
+                        (abi::SIOCINQ | abi::SIOCOUTQ | abi::SIOCOUTQNSD, _) => count(0),
+                        _ => Err(Errno::ENOTTY),
+                    };
+                };
+                let info = os.stack.tcp_info(os.now, conn)?;
+                match request {
+                    abi::SIOCINQ => count(info.recv_queue),
+                    abi::SIOCOUTQ => count(info.send_queue),
+                    abi::SIOCOUTQNSD => count(info.not_sent),
+                    _ => Err(Errno::ENOTTY),
+                }
+            }
+            Kind::Datagram(datagram) if request == abi::SIOCINQ => count(datagram.next_len(os)),
+            Kind::Datagram(_) | Kind::Epoll(_) => Err(Errno::ENOTTY),
+        }
+    }
+}
+
+/// With SO_LINGER set, `close` sends the FIN and waits until all is acknowledged; data that nobody read resets at once.
+fn must_linger(os: &mut Os<'_>, conn: ConnId) -> bool {
+    let unread = os.stack.tcp_info(os.now, conn).is_ok_and(|info| info.recv_queue > 0);
+    !unread
+        && os.stack.tcp_shutdown(os.now, conn, Shutdown::Write).is_ok()
+        && os.stack.tcp_unacknowledged(conn) == Ok(true)
+}
