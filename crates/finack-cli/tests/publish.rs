@@ -184,9 +184,9 @@ fn a_port_that_the_program_does_not_serve_resets_its_clients() {
 fn a_port_in_use_is_known_before_the_program_runs() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = taken.local_addr().unwrap();
+    let _taken_too = std::net::UdpSocket::bind(at).unwrap();
     for setting in settings() {
         for more in ["", "/udp"] {
-            let udp = std::net::UdpSocket::bind(at);
             let publish = format!("{}:80{more}", at.port());
             let output = finack(setting, &["run", "--publish", &publish], &["echo", "ran"]);
             let (out, error) = texts(&output);
@@ -199,7 +199,6 @@ fn a_port_in_use_is_known_before_the_program_runs() {
                 ),
                 "{setting}"
             );
-            drop(udp);
         }
     }
 }

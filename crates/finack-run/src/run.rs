@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
 use finack::Net;
-use finack::device::Device;
+use finack::device::{CaptureHandle, Device};
 use finack_core::settings::Settings;
+use finack_core::trace::TraceEvent;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, timeout};
@@ -21,6 +23,7 @@ use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
     SignalForwarding, SpawnError, exit_code,
 };
+use crate::pcap::{self, PcapConfig};
 use crate::plan::{self, Names};
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
@@ -53,6 +56,8 @@ pub struct RunConfig {
     pub settings: Settings,
     /// How much the report keeps.
     pub limits: Limits,
+    /// Where its packets are written, if anywhere.
+    pub pcap: Option<PcapConfig>,
     /// No way to the outside: no default route, and nothing let through but what `host_names` and `publish` name.
     pub isolated: bool,
     /// Names by which the program reaches the host's loopback; without any it can't.
@@ -97,6 +102,13 @@ pub enum RunError {
     Spawn(SpawnError),
     /// A port can't be published.
     Publish(PublishError),
+    /// Packets can't be written to the file that was named.
+    Pcap {
+        /// The file.
+        path: PathBuf,
+        /// What came of it.
+        error: io::Error,
+    },
     /// finack's own side failed.
     Own {
         /// What was being done.
@@ -111,7 +123,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spawn(error) => error.exit_code(),
-            Self::Namespace(_) | Self::Publish(_) | Self::Own { .. } => EXIT_NO_NETWORK,
+            Self::Namespace(_) | Self::Publish(_) | Self::Pcap { .. } | Self::Own { .. } => EXIT_NO_NETWORK,
         }
     }
 }
@@ -122,6 +134,9 @@ impl fmt::Display for RunError {
             Self::Namespace(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
             Self::Publish(error) => error.fmt(f),
+            Self::Pcap { path, error } => {
+                write!(f, "packets can't be written to {}: {error}", path.display())
+            }
             Self::Own { doing, error } => write!(f, "{doing}: {error}"),
         }
     }
@@ -133,7 +148,7 @@ impl std::error::Error for RunError {
             Self::Namespace(error) => Some(error),
             Self::Spawn(error) => Some(error),
             Self::Publish(error) => Some(error),
-            Self::Own { error, .. } => Some(error),
+            Self::Pcap { error, .. } | Self::Own { error, .. } => Some(error),
         }
     }
 }
@@ -149,8 +164,9 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// # Errors
 /// No private network can be made here, a port can't be published, or the program can't be started.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
-    // First of all: a port that can't be had is better known before anything else is done.
+    // First of all: what can't be had is better known before the program has run.
     let published = gateway::bind(&config.publish).map_err(RunError::Publish)?;
+    let pcap = pcap::create(config.pcap.as_ref())?;
     let told = Warnings::default();
     let forwarder = Forwarder::of_host(told.clone());
     let mut network =
@@ -163,17 +179,21 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         doing: "the private network's device",
         error: io::ErrorKind::NotFound.into(),
     })?;
+    let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
     let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
     let outward =
         Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
-    let (status, report) = local.block_on(&runtime, carry(&network, device, seen, &config, outward))?;
+    let capture = pcap.as_ref().map(|pcap| &pcap.handle);
+    let carried = carry(&network, device, capture, seen, &config, outward);
+    let (status, report) = local.block_on(&runtime, carried)?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
     // The services end before the network that they serve.
     drop(local);
     drop(runtime);
     network.close();
+    warnings.extend(pcap.map(pcap::Pcap::finish).unwrap_or_default());
     Ok(RunOutcome { status, report, warnings })
 }
 
@@ -207,6 +227,7 @@ struct Outward {
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
+    capture: Option<&CaptureHandle>,
     seen: control::Plan,
     config: &RunConfig,
     outward: Outward,
@@ -216,7 +237,7 @@ async fn carry(
         builder = builder.address(addr, prefix);
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
-    let watch = Watch::start(&net, config.limits);
+    let watch = Watch::start(&net, config.limits, capture.cloned());
     let gateway = start_gateway(&net, config, &watch, outward.published)
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
@@ -268,34 +289,70 @@ async fn wait(mut child: Child) -> io::Result<ExitStatus> {
 struct Watch {
     collector: Rc<RefCell<Collector>>,
     changed: Rc<Notify>,
+    capture: Option<CaptureHandle>,
+}
+
+/// Takes all that the trace holds, for the report and for the comments of a capture.
+fn take_all(net: &Net, collector: &mut Collector, capture: Option<&CaptureHandle>) {
+    // What is captured from now on may have its events later.
+    let captured = capture.map(CaptureHandle::captured);
+    while let Some(event) = net.poll_trace() {
+        take(&event, collector, capture);
+    }
+    if let (Some(capture), Some(captured)) = (capture, captured) {
+        capture.explained(captured);
+    }
+}
+
+fn take(event: &TraceEvent, collector: &mut Collector, capture: Option<&CaptureHandle>) {
+    collector.observe(event);
+    if let Some(capture) = capture {
+        capture.explain(event);
+    }
+}
+
+/// Waits for packets without an event, which must be taken off a capture's hands too.
+async fn unexplained(capture: Option<&CaptureHandle>) {
+    match capture {
+        Some(capture) => capture.unexplained().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Watch {
-    fn start(net: &Net, limits: Limits) -> Self {
+    fn start(net: &Net, limits: Limits, capture: Option<CaptureHandle>) -> Self {
         let collector = Rc::new(RefCell::new(Collector::new(net.now(), limits)));
         let changed = Rc::new(Notify::new());
-        let (net, into, tell) = (net.clone(), Rc::clone(&collector), Rc::clone(&changed));
+        let watch = Self { collector, changed, capture };
+        let (net, into, tell) = (net.clone(), Rc::clone(&watch.collector), Rc::clone(&watch.changed));
+        let capture = watch.capture.clone();
         spawn_local(async move {
-            while let Some(event) = net.next_trace().await {
-                into.borrow_mut().observe(&event);
-                while let Some(event) = net.poll_trace() {
-                    into.borrow_mut().observe(&event);
+            loop {
+                let event = tokio::select! {
+                    event = net.next_trace() => match event {
+                        Some(event) => Some(event),
+                        None => return,
+                    },
+                    () = unexplained(capture.as_ref()) => None,
+                };
+                let mut collector = into.borrow_mut();
+                if let Some(event) = event {
+                    take(&event, &mut collector, capture.as_ref());
                 }
+                take_all(&net, &mut collector, capture.as_ref());
                 tell.notify_one();
             }
         });
-        Self { collector, changed }
+        watch
     }
 
     /// What takes notes of connections from gateway and services.
     fn take_note(&self, net: &Net) -> TakeNote {
-        let (net, into) = (net.clone(), Rc::clone(&self.collector));
+        let (net, into, capture) = (net.clone(), Rc::clone(&self.collector), self.capture.clone());
         Rc::new(move |finack_end, program_end, note| {
             let mut collector = into.borrow_mut();
             // What the stack traced until now comes before it.
-            while let Some(event) = net.poll_trace() {
-                collector.observe(&event);
-            }
+            take_all(&net, &mut collector, capture.as_ref());
             collector.advance_to(net.now());
             collector.note(finack_end, program_end, note);
         })
@@ -330,12 +387,16 @@ impl Watch {
         let limits = Limits::default();
         let mut collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
         // What the reading task did not get to.
-        while let Some(event) = net.poll_trace() {
-            collector.observe(&event);
-        }
+        take_all(net, &mut collector, self.capture.as_ref());
         let mut report = collector.finish(now);
         report.datagrams = (counters.udp_in_datagrams, counters.udp_out_datagrams);
         net.shutdown();
+        // It resets what is still open.
+        if let Some(capture) = &self.capture {
+            while let Some(event) = net.poll_trace() {
+                capture.explain(&event);
+            }
+        }
         report
     }
 }

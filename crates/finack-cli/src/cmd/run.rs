@@ -6,11 +6,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use finack_core::settings::Settings;
 use finack_run::gateway::{HostName, Publish};
 use finack_run::namespace::{DevicePath, EXIT_NO_NETWORK};
 use finack_run::report::{Limits, Report, json, text};
-use finack_run::{RunConfig, RunError};
+use finack_run::{PcapConfig, RunConfig, RunError};
 
 use crate::output;
 
@@ -57,6 +58,13 @@ pub(crate) struct Options {
     /// The report as JSON
     #[arg(long)]
     json: bool,
+    /// Write all packets to a file that Wireshark reads (pcapng), with comments that say why one was dropped, sent
+    /// again or reset
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(no_stdout))]
+    pcap: Option<PathBuf>,
+    /// Most bytes of each packet to write there; 0 for all
+    #[arg(long, value_name = "BYTES", default_value_t = 0, requires = "pcap")]
+    pcap_snaplen: u32,
     /// No ladder diagrams in the report
     #[arg(long)]
     no_ladder: bool,
@@ -81,6 +89,13 @@ fn parse_sysctl(text: &str) -> Result<(String, String), String> {
     let (name, value) = (name.trim(), value.trim());
     Settings::default().set(name, value).map_err(|e| e.to_string())?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn no_stdout(path: PathBuf) -> Result<PathBuf, &'static str> {
+    if path.as_os_str() == "-" {
+        return Err("standard output is the program's: name a file, or a FIFO that something reads");
+    }
+    Ok(path)
 }
 
 pub(crate) fn main(args: Args) -> ExitCode {
@@ -124,6 +139,7 @@ pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -
         host_names: options.host.clone(),
         publish: options.publish.clone(),
         say: if options.quiet { |_| {} } else { output::say },
+        pcap: options.pcap.clone().map(|path| PcapConfig { path, snaplen: options.pcap_snaplen }),
     };
     let outcome = match finack_run::run(config) {
         Ok(outcome) => outcome,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll};
 
+use super::direct::{self, Direct, Move};
 use super::stream::RelayStream;
 
 /// The most bytes that are read at once, and so the most that a direction can be made to hold.
@@ -82,6 +83,8 @@ pub(super) struct Direction {
     held: Held,
     moved: u64,
     buffer: u32,
+    /// Bytes to ask for next where they are read into the destination's own buffer.
+    ask: usize,
     flow: Flow,
     /// Something was read.
     pub(super) begun: bool,
@@ -94,7 +97,8 @@ impl Direction {
     pub(super) fn new(buffer: usize) -> Self {
         let buffer = u32::try_from(buffer.clamp(1, MOST_AT_ONCE)).unwrap_or(u32::MAX);
         let (held, moved, flow) = (Held::default(), 0, Flow::Open);
-        Self { held, moved, buffer, flow, begun: false, unflushed: false }
+        let ask = direct::expected(0, 1, buffer as usize);
+        Self { held, moved, buffer, ask, flow, begun: false, unflushed: false }
     }
 
     /// Bytes that the destination has taken.
@@ -125,7 +129,10 @@ impl Direction {
             };
         }
         match self.flow {
-            Flow::Open => self.carry(cx, source, destination),
+            Flow::Open => match self.straight(cx, source, destination) {
+                Some(step) => step,
+                None => self.carry(cx, source, destination),
+            },
             Flow::Ending => match destination.poll_end(cx) {
                 Poll::Ready(Ok(())) => {
                     self.flow = Flow::Ended;
@@ -142,6 +149,33 @@ impl Direction {
         self.moved += count as u64;
         self.unflushed = true;
         Step::Moved
+    }
+
+    /// Moves bytes between finack's buffers and the kernel's, where these are what the two ends are.
+    fn straight<S: RelayStream, D: RelayStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &S,
+        destination: &D,
+    ) -> Option<Step> {
+        let moved = match (source.direct(), destination.direct()) {
+            (Direct::Finack(from), Direct::Kernel(to)) => direct::out(cx, from, to),
+            (Direct::Kernel(from), Direct::Finack(to)) => direct::into(cx, from, to, self.ask),
+            _ => return None,
+        };
+        Some(match moved {
+            Move::Bytes(count) => {
+                self.begun = true;
+                self.ask = direct::expected(count, self.ask, self.buffer as usize);
+                destination.wrote_directly(count);
+                self.wrote(count)
+            }
+            Move::End => {
+                self.flow = Flow::Ending;
+                Step::EndRead
+            }
+            Move::Stop(step) => step,
+        })
     }
 
     /// Reads with nothing held, and writes what came; only what was not taken is kept.

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{Interest, ReadBuf};
 
+use super::direct::Direct;
 use super::stream::RelayStream;
 
 impl RelayStream for crate::net::TcpStream {
@@ -38,6 +39,10 @@ impl RelayStream for crate::net::TcpStream {
     fn unacknowledged(&self) -> usize {
         // Of a connection that is over nothing is left to be acknowledged.
         self.tcp_info().map_or(0, |info| usize::try_from(info.send_queue).unwrap_or(usize::MAX))
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        Direct::Finack(self)
     }
 
     fn reset_on_drop(&self) {
@@ -106,6 +111,10 @@ impl RelayStream for tokio::net::TcpStream {
 
     fn unacknowledged(&self) -> usize {
         send_queue(self)
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        Direct::Kernel(self)
     }
 
     fn reset_on_drop(&self) {

@@ -12,7 +12,8 @@
 //!
 //! Once both have half-closed, both connections end in an orderly way, with a FIN and no RST. An idle relay holds
 //! no buffer: what is read is written at once from a buffer that the thread's relays share, and only what
-//! was not taken is kept.
+//! was not taken is kept. Between a connection of finack's and one of the kernel's nothing is held at all: bytes
+//! go from the one's buffers straight into the other's.
 //!
 //! Dropping the future of a relay that runs resets both sides: an end of the stream would tell their readers that
 //! they have got everything.
@@ -49,6 +50,7 @@
 //! # }
 //! ```
 
+mod direct;
 mod direction;
 mod kernel;
 mod plain;
@@ -62,6 +64,7 @@ use std::time::Duration;
 
 use run::{Both, Guarded};
 
+pub use direct::Direct;
 pub use plain::Plain;
 pub use stream::RelayStream;
 

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::direct::Direct;
+
 /// A two-way stream of bytes as a [relay](super::relay) needs it: with its breaks seen while nobody reads, and an end by
 /// RST.
 ///
@@ -39,6 +41,17 @@ pub trait RelayStream {
     /// that is unknown.
     fn unacknowledged(&self) -> usize;
 
+    /// The connection itself, where bytes may move between finack's buffers and the kernel's without a copy in between:
+    /// past [`poll_read`](Self::poll_read) and [`poll_write`](Self::poll_write), as if they had been called.
+    fn direct(&self) -> Direct<'_> {
+        Direct::No
+    }
+
+    /// Told that `count` bytes were written to [`direct`](Self::direct).
+    fn wrote_directly(&self, count: usize) {
+        let _ = count;
+    }
+
     /// From now on dropping the stream resets it, as far as it has a way to: the peer sees `ConnectionReset`.
     fn reset_on_drop(&self);
 }
@@ -66,6 +79,14 @@ impl<S: RelayStream + Send + Sync> RelayStream for Arc<S> {
 
     fn unacknowledged(&self) -> usize {
         (**self).unacknowledged()
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        (**self).direct()
+    }
+
+    fn wrote_directly(&self, count: usize) {
+        (**self).wrote_directly(count);
     }
 
     fn reset_on_drop(&self) {
