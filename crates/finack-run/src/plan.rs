@@ -56,8 +56,9 @@ pub const HOSTS: &[Host] = &[
     service("chargen.finack", 19),
     // Those that misbehave, in the order of a connection's life.
     service("refused.finack", 101),
-    service("unreachable.finack", 102),
-    service("blackhole.finack", 103),
+    // Nobody is at these two, not even for ping.
+    nobody("unreachable.finack", 102),
+    nobody("blackhole.finack", 103),
     service("silent.finack", 104),
     service("reset.finack", 105),
     service("unread.finack", 106),
@@ -99,6 +100,11 @@ impl Names {
     /// With these names for the host, in lower case and without a final dot.
     pub fn with_host(names: impl IntoIterator<Item = String>) -> Self {
         Self { host: names.into_iter().collect() }
+    }
+
+    /// An address as [`service`] has them, at which finack does not answer.
+    const fn nobody(name: &'static str, n: u8) -> Host {
+        Host { ours: false, ..service(name, n) }
     }
 
     /// The host called `name` (any case, a final dot allowed).
