@@ -90,6 +90,11 @@ const fn service(name: &'static str, n: u8) -> Host {
     Host { name, v4: v4(n), v6: v6(alike), ours: true }
 }
 
+/// An address as [`service`] has them, at which finack does not answer.
+const fn nobody(name: &'static str, n: u8) -> Host {
+    Host { ours: false, ..service(name, n) }
+}
+
 /// Names that hold for one run besides [`HOSTS`]: those that mean the host, at [`HOST_V4`] and [`HOST_V6`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
@@ -100,11 +105,6 @@ impl Names {
     /// With these names for the host, in lower case and without a final dot.
     pub fn with_host(names: impl IntoIterator<Item = String>) -> Self {
         Self { host: names.into_iter().collect() }
-    }
-
-    /// An address as [`service`] has them, at which finack does not answer.
-    const fn nobody(name: &'static str, n: u8) -> Host {
-        Host { ours: false, ..service(name, n) }
     }
 
     /// The host called `name` (any case, a final dot allowed).
