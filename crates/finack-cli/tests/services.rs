@@ -301,6 +301,9 @@ for family in [socket.AF_INET, socket.AF_INET6]:
     for name in ['refused.finack', 'unreachable.finack', 'blackhole.finack']:
         s = socket.socket(family, socket.SOCK_DGRAM)
         s.settimeout(0.5)
+        # IP_RECVERR, IPV6_RECVERR: without it Linux keeps soft errors to itself.
+        level, option = (socket.IPPROTO_IP, 11) if family == socket.AF_INET else (socket.IPPROTO_IPV6, 25)
+        s.setsockopt(level, option, 1)
         s.connect(socket.getaddrinfo(name, 9999, family, socket.SOCK_DGRAM)[0][4])
         s.send(b'anybody?')
         try:
