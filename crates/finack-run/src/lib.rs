@@ -3,12 +3,15 @@
 
 pub mod check;
 pub mod control;
+pub mod gateway;
 pub mod namespace;
+mod pcap;
 pub mod plan;
 pub mod report;
 mod run;
 pub mod services;
 mod warnings;
 
-pub use run::{RunConfig, RunError, RunOutcome, run};
+pub use pcap::PcapConfig;
+pub use run::{RunConfig, RunError, RunOutcome, run, settings};
 pub use warnings::Warnings;

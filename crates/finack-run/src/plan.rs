@@ -23,6 +23,11 @@ pub const HELLO_V4: Ipv4Addr = v4(80);
 /// IPv6 address of `hello.finack`.
 pub const HELLO_V6: Ipv6Addr = v6(0x80);
 
+/// IPv4 address that stands for the host's 127.0.0.1, where the program may reach it.
+pub const HOST_V4: Ipv4Addr = v4(254);
+/// IPv6 address that stands for the host's `::1`, where the program may reach it.
+pub const HOST_V6: Ipv6Addr = v6(0x254);
+
 /// The domain that finack answers for.
 pub const DOMAIN: &str = "finack";
 
@@ -84,6 +89,36 @@ const fn service(name: &'static str, n: u8) -> Host {
     Host { name, v4: v4(n), v6: v6(alike), ours: true }
 }
 
+/// Names that hold for one run besides [`HOSTS`]: those that mean the host, at [`HOST_V4`] and [`HOST_V6`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    host: Vec<String>,
+}
+
+impl Names {
+    /// With these names for the host, in lower case and without a final dot.
+    pub fn with_host(names: impl IntoIterator<Item = String>) -> Self {
+        Self { host: names.into_iter().collect() }
+    }
+
+    /// The host called `name` (any case, a final dot allowed).
+    pub fn host_named(&self, name: &str) -> Option<Host> {
+        let plain = name.strip_suffix('.').unwrap_or(name);
+        let means_host = self.host.iter().any(|n| n.eq_ignore_ascii_case(plain));
+        let host = || Host { name: "the host", v4: HOST_V4, v6: HOST_V6, ours: false };
+        host_named(name).copied().or_else(|| means_host.then(host))
+    }
+
+    /// The name by which `addr` is shown, if it has one: of several names for the host the first.
+    pub fn name_of(&self, addr: IpAddr) -> Option<&str> {
+        let canonical = addr.to_canonical();
+        if canonical == IpAddr::V4(HOST_V4) || canonical == IpAddr::V6(HOST_V6) {
+            return self.host.first().map(String::as_str);
+        }
+        name_of(addr)
+    }
+}
+
 /// The host called `name` (any case, a final dot allowed).
 pub fn host_named(name: &str) -> Option<&'static Host> {
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -143,6 +178,18 @@ mod tests {
         assert_eq!(name_of(GATEWAY_V4.into()), Some("finack"));
         assert_eq!(name_of(IpAddr::V6(HELLO_V4.to_ipv6_mapped())), Some("hello.finack"));
         assert_eq!(name_of(Ipv4Addr::LOCALHOST.into()), None);
+    }
+
+    #[test]
+    fn the_host_has_a_name_only_where_it_was_given_one() {
+        let names = Names::with_host(["lo.host".to_owned(), "other".to_owned()]);
+        for name in ["lo.host", "LO.HOST.", "other"] {
+            assert_eq!(names.host_named(name).map(|h| (h.v4, h.v6)), Some((HOST_V4, HOST_V6)));
+        }
+        assert_eq!(names.name_of(HOST_V6.into()), Some("lo.host"));
+        assert_eq!(names.host_named("hello.finack").map(|h| h.v4), Some(HELLO_V4));
+        assert_eq!(Names::default().host_named("lo.host"), None);
+        assert_eq!(Names::default().name_of(HOST_V4.into()), None);
     }
 
     #[test]

@@ -4,23 +4,27 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
 use finack::Net;
-use finack::device::Device;
+use finack::device::{CaptureHandle, Device};
 use finack_core::settings::Settings;
+use finack_core::trace::TraceEvent;
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::control;
+use crate::gateway::{self, Gateway, HostName, Publish, PublishError, Published, Ways};
 use crate::namespace::{
     Addresses, Child, DevicePath, EXIT_NO_NETWORK, NamespaceError, Network, NetworkConfig, ProgramCommand,
     SignalForwarding, SpawnError, exit_code,
 };
-use crate::plan;
+use crate::pcap::{self, PcapConfig};
+use crate::plan::{self, Names};
 use crate::report::{Collector, Limits, Report, TakeNote};
 use crate::services;
 use crate::services::dns::{Forwarder, NameServer, ResolvConf};
@@ -30,6 +34,10 @@ use crate::warnings::Warnings;
 const TRACE_RING: usize = 16_384;
 /// How long connections may take to finish once the program has ended. TIME-WAIT is not waited for.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long they may take while what the program sent still moves on towards the outside.
+const LINGER_MOVING: Duration = Duration::from_secs(60);
+/// How often it is looked whether it does.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// How long packets that the program sent before it ended may take to be read.
 const LAST_PACKETS: Duration = Duration::from_millis(1);
 
@@ -48,6 +56,22 @@ pub struct RunConfig {
     pub settings: Settings,
     /// How much the report keeps.
     pub limits: Limits,
+    /// Where its packets are written, if anywhere.
+    pub pcap: Option<PcapConfig>,
+    /// No way to the outside: no default route, and nothing let through but what `host_names` and `publish` name.
+    pub isolated: bool,
+    /// Names by which the program reaches the host's loopback; without any it can't.
+    pub host_names: Vec<HostName>,
+    /// Ports of the program's that the host reaches.
+    pub publish: Vec<Publish>,
+    /// Takes a line about something that can't wait for the program's end; the rest is in [`RunOutcome::warnings`].
+    pub say: fn(&str),
+}
+
+/// finack's side of Linux's settings as a run begins with them: Linux's own defaults, but that ICMP errors are not rationed.
+/// The program is the only host there is, and on a real one its kernel would tell it without limit.
+pub fn settings() -> Settings {
+    Settings { icmp_ratelimit: 0, ..Settings::default() }
 }
 
 /// What became of it.
@@ -76,6 +100,15 @@ pub enum RunError {
     Namespace(NamespaceError),
     /// The program could not be started.
     Spawn(SpawnError),
+    /// A port can't be published.
+    Publish(PublishError),
+    /// Packets can't be written to the file that was named.
+    Pcap {
+        /// The file.
+        path: PathBuf,
+        /// What came of it.
+        error: io::Error,
+    },
     /// finack's own side failed.
     Own {
         /// What was being done.
@@ -90,7 +123,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spawn(error) => error.exit_code(),
-            Self::Namespace(_) | Self::Own { .. } => EXIT_NO_NETWORK,
+            Self::Namespace(_) | Self::Publish(_) | Self::Pcap { .. } | Self::Own { .. } => EXIT_NO_NETWORK,
         }
     }
 }
@@ -100,6 +133,10 @@ impl fmt::Display for RunError {
         match self {
             Self::Namespace(error) => error.fmt(f),
             Self::Spawn(error) => error.fmt(f),
+            Self::Publish(error) => error.fmt(f),
+            Self::Pcap { path, error } => {
+                write!(f, "packets can't be written to {}: {error}", path.display())
+            }
             Self::Own { doing, error } => write!(f, "{doing}: {error}"),
         }
     }
@@ -110,7 +147,8 @@ impl std::error::Error for RunError {
         match self {
             Self::Namespace(error) => Some(error),
             Self::Spawn(error) => Some(error),
-            Self::Own { error, .. } => Some(error),
+            Self::Publish(error) => Some(error),
+            Self::Pcap { error, .. } | Self::Own { error, .. } => Some(error),
         }
     }
 }
@@ -124,8 +162,11 @@ fn own(doing: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// Call it before other threads are started: the network's keeper is forked from this process.
 ///
 /// # Errors
-/// No private network can be made here, or the program can't be started in it.
+/// No private network can be made here, a port can't be published, or the program can't be started.
 pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
+    // First of all: what can't be had is better known before the program has run.
+    let published = gateway::bind(&config.publish).map_err(RunError::Publish)?;
+    let pcap = pcap::create(config.pcap.as_ref())?;
     let told = Warnings::default();
     let forwarder = Forwarder::of_host(told.clone());
     let mut network =
@@ -138,18 +179,21 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         doing: "the private network's device",
         error: io::ErrorKind::NotFound.into(),
     })?;
+    let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
     let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
-    let (status, report, failed) =
-        local.block_on(&runtime, carry(&network, device, seen, &config, forwarder))?;
+    let outward =
+        Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
+    let capture = pcap.as_ref().map(|pcap| &pcap.handle);
+    let carried = carry(&network, device, capture, seen, &config, outward);
+    let (status, report) = local.block_on(&runtime, carried)?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
-    warnings
-        .extend(failed.map(|error| format!("the private network broke down: its device failed: {error}")));
     // The services end before the network that they serve.
     drop(local);
     drop(runtime);
     network.close();
+    warnings.extend(pcap.map(pcap::Pcap::finish).unwrap_or_default());
     Ok(RunOutcome { status, report, warnings })
 }
 
@@ -165,7 +209,7 @@ fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
             prefix: plan::PREFIX_V6,
             gateway: plan::GATEWAY_V6,
         }),
-        default_route: false,
+        default_route: !config.isolated,
         mtu: config.mtu,
         device: config.device,
         resolv_conf: host.for_program(plan::GATEWAY_V4.into()),
@@ -173,21 +217,34 @@ fn network_config(config: &RunConfig, host: &ResolvConf) -> NetworkConfig {
     }
 }
 
+/// What leads out of the private network, or in, before its stack is up.
+struct Outward {
+    published: Published,
+    forwarder: Option<Rc<Forwarder>>,
+    told: Warnings,
+}
+
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
+    capture: Option<&CaptureHandle>,
     seen: control::Plan,
     config: &RunConfig,
-    forwarder: Rc<Forwarder>,
-) -> Result<(ExitStatus, Report, Option<io::Error>), RunError> {
-    let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING);
+    outward: Outward,
+) -> Result<(ExitStatus, Report), RunError> {
+    let mut builder = Net::builder().settings(config.settings.clone()).trace(TRACE_RING).any_address(true);
     for (addr, prefix) in plan::our_addresses() {
         builder = builder.address(addr, prefix);
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
-    let watch = Watch::start(&net, config.limits);
+    let watch = Watch::start(&net, config.limits, capture.cloned());
+    let gateway = start_gateway(&net, config, &watch, outward.published)
+        .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
-    let names = NameServer::new(Some(forwarder), move |answer| collector.borrow_mut().observe_name(answer));
+    let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
+    let names = NameServer::new(names, outward.forwarder, move |answer| {
+        collector.borrow_mut().observe_name(answer);
+    });
     let note = watch.take_note(&net);
     services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
 
@@ -197,10 +254,24 @@ async fn carry(
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
     let status = wait(child).await.map_err(own("the program's end was not seen"))?;
-    watch.settle().await;
+    gateway.open_no_more();
+    watch.settle(&gateway, &forwarding).await;
     drop((forwarding, control));
-    let failed = net.stopped();
-    Ok((status, watch.finish(&net), failed))
+    gateway.warnings().into_iter().for_each(|line| outward.told.add(line));
+    if let Some(error) = net.stopped() {
+        outward.told.add(format!("the private network broke down: its device failed: {error}"));
+    }
+    Ok((status, watch.finish(&net)))
+}
+
+/// Everything that leads out of the private network, or in.
+fn start_gateway(net: &Net, config: &RunConfig, watch: &Watch, published: Published) -> io::Result<Gateway> {
+    let gateway = gateway::Config {
+        ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
+        note: watch.take_note(net),
+        say: config.say,
+    };
+    Gateway::start(net, gateway, published)
 }
 
 /// Whether a terminal controls this process, wherever its streams lead: then a shell waits for it to be stopped along
@@ -218,48 +289,95 @@ async fn wait(mut child: Child) -> io::Result<ExitStatus> {
 struct Watch {
     collector: Rc<RefCell<Collector>>,
     changed: Rc<Notify>,
+    capture: Option<CaptureHandle>,
+}
+
+/// Takes all that the trace holds, for the report and for the comments of a capture.
+fn take_all(net: &Net, collector: &mut Collector, capture: Option<&CaptureHandle>) {
+    // What is captured from now on may have its events later.
+    let captured = capture.map(CaptureHandle::captured);
+    while let Some(event) = net.poll_trace() {
+        take(&event, collector, capture);
+    }
+    if let (Some(capture), Some(captured)) = (capture, captured) {
+        capture.explained(captured);
+    }
+}
+
+fn take(event: &TraceEvent, collector: &mut Collector, capture: Option<&CaptureHandle>) {
+    collector.observe(event);
+    if let Some(capture) = capture {
+        capture.explain(event);
+    }
+}
+
+/// Waits for packets without an event, which must be taken off a capture's hands too.
+async fn unexplained(capture: Option<&CaptureHandle>) {
+    match capture {
+        Some(capture) => capture.unexplained().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Watch {
-    fn start(net: &Net, limits: Limits) -> Self {
+    fn start(net: &Net, limits: Limits, capture: Option<CaptureHandle>) -> Self {
         let collector = Rc::new(RefCell::new(Collector::new(net.now(), limits)));
         let changed = Rc::new(Notify::new());
-        let (net, into, tell) = (net.clone(), Rc::clone(&collector), Rc::clone(&changed));
+        let watch = Self { collector, changed, capture };
+        let (net, into, tell) = (net.clone(), Rc::clone(&watch.collector), Rc::clone(&watch.changed));
+        let capture = watch.capture.clone();
         spawn_local(async move {
-            while let Some(event) = net.next_trace().await {
-                into.borrow_mut().observe(&event);
-                while let Some(event) = net.poll_trace() {
-                    into.borrow_mut().observe(&event);
+            loop {
+                let event = tokio::select! {
+                    event = net.next_trace() => match event {
+                        Some(event) => Some(event),
+                        None => return,
+                    },
+                    () = unexplained(capture.as_ref()) => None,
+                };
+                let mut collector = into.borrow_mut();
+                if let Some(event) = event {
+                    take(&event, &mut collector, capture.as_ref());
                 }
+                take_all(&net, &mut collector, capture.as_ref());
                 tell.notify_one();
             }
         });
-        Self { collector, changed }
+        watch
     }
 
     /// What takes notes of connections from gateway and services.
     fn take_note(&self, net: &Net) -> TakeNote {
-        let (net, into) = (net.clone(), Rc::clone(&self.collector));
+        let (net, into, capture) = (net.clone(), Rc::clone(&self.collector), self.capture.clone());
         Rc::new(move |finack_end, program_end, note| {
             let mut collector = into.borrow_mut();
             // What the stack traced until now comes before it.
-            while let Some(event) = net.poll_trace() {
-                collector.observe(&event);
-            }
+            take_all(&net, &mut collector, capture.as_ref());
             collector.advance_to(net.now());
             collector.note(finack_end, program_end, note);
         })
     }
 
-    /// Waits until every connection is over, but not for long.
-    async fn settle(&self) {
-        let deadline = Instant::now() + LINGER;
+    /// Waits until every connection is over, but not for long, and no longer than nobody interrupts it; for longer only
+    /// while what the program sent still moves on to the outside.
+    async fn settle(&self, gateway: &Gateway, forwarding: &SignalForwarding) {
+        let begun = Instant::now();
+        let (mut moved_at, mut owed) = (begun, gateway.owed());
         // What the program sent last may not have been read yet.
         tokio::time::sleep(LAST_PACKETS).await;
-        while self.collector.borrow().unfinished() > 0 {
-            if timeout_at(deadline, self.changed.notified()).await.is_err() {
+        loop {
+            let now = Instant::now();
+            let owes = gateway.owed();
+            if owes.is_some() && owes != owed {
+                (moved_at, owed) = (now, owes);
+            }
+            let over = owes.is_none() && self.collector.borrow().unfinished() == 0;
+            let too_long = now - moved_at >= LINGER || now - begun >= LINGER_MOVING;
+            if over || too_long || forwarding.interrupted() {
                 return;
             }
+            // No news is looked at too: a timer's end.
+            let _ = timeout(LOOK_AFTER, self.changed.notified()).await;
         }
     }
 
@@ -269,12 +387,16 @@ impl Watch {
         let limits = Limits::default();
         let mut collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
         // What the reading task did not get to.
-        while let Some(event) = net.poll_trace() {
-            collector.observe(&event);
-        }
+        take_all(net, &mut collector, self.capture.as_ref());
         let mut report = collector.finish(now);
         report.datagrams = (counters.udp_in_datagrams, counters.udp_out_datagrams);
         net.shutdown();
+        // It resets what is still open.
+        if let Some(capture) = &self.capture {
+            while let Some(event) = net.poll_trace() {
+                capture.explain(&event);
+            }
+        }
         report
     }
 }

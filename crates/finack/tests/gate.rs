@@ -39,8 +39,10 @@ async fn the_far_sides_answer_decides() {
     let opening = soon(gate.opening()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert!(!open.is_finished(), "nothing is answered before the decision");
-    opening.answer().unwrap();
+    assert!(opening.stands());
+    let answered = opening.answer().unwrap();
     let (mut inside, _) = soon(gate.accept()).await.unwrap();
+    assert!(!answered.stands(), "the handshake is over");
     let mut program = soon(open).await.unwrap().unwrap();
     assert_eq!(inside.local_addr().unwrap(), far(3, 443).into());
     inside.write_all(b"from afar").await.unwrap();

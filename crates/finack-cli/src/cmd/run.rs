@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use finack_core::settings::Settings;
+use finack_run::gateway::{HostName, Publish};
 use finack_run::namespace::{DevicePath, EXIT_NO_NETWORK};
 use finack_run::report::{Limits, Report, json, text};
-use finack_run::{RunConfig, RunError};
+use finack_run::{PcapConfig, RunConfig, RunError};
 
 use crate::output;
 
@@ -35,6 +37,15 @@ pub(crate) struct Options {
     /// Largest packet in the private network, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..=65520))]
     mtu: u16,
+    /// A name by which the program reaches the host's loopback (127.0.0.1 and ::1), such as lo.host (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    host: Vec<HostName>,
+    /// Let the host reach a port of the program's: the host's port first (may be repeated; ADDR is 127.0.0.1 unless given)
+    #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/udp]")]
+    publish: Vec<Publish>,
+    /// No way to the outside, but for what --host and --publish name
+    #[arg(long)]
+    isolated: bool,
     /// Set finack's side of a Linux setting (may be repeated; `finack sysctl` lists them)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_sysctl)]
     sysctl: Vec<(String, String)>,
@@ -47,6 +58,13 @@ pub(crate) struct Options {
     /// The report as JSON
     #[arg(long)]
     json: bool,
+    /// Write all packets to a file that Wireshark reads (pcapng), with comments that say why one was dropped, sent
+    /// again or reset
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(no_stdout))]
+    pcap: Option<PathBuf>,
+    /// Most bytes of each packet to write there; 0 for all
+    #[arg(long, value_name = "BYTES", default_value_t = 0, requires = "pcap")]
+    pcap_snaplen: u32,
     /// No ladder diagrams in the report
     #[arg(long)]
     no_ladder: bool,
@@ -73,6 +91,13 @@ fn parse_sysctl(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+fn no_stdout(path: PathBuf) -> Result<PathBuf, &'static str> {
+    if path.as_os_str() == "-" {
+        return Err("standard output is the program's: name a file, or a FIFO that something reads");
+    }
+    Ok(path)
+}
+
 pub(crate) fn main(args: Args) -> ExitCode {
     let mut command = args.command.into_iter();
     // The parser wants one at least.
@@ -82,7 +107,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 /// Runs `program`, tells what became of its connections, and ends as it ended.
 pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -> ExitCode {
-    let mut settings = Settings::default();
+    let mut settings = finack_run::settings();
     for (name, value) in &options.sysctl {
         if let Err(error) = settings.set(name, value) {
             return output::fail(2, &format!("--sysctl {name}={value}: {error}"));
@@ -110,6 +135,11 @@ pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -
         mtu: options.mtu,
         settings,
         limits: Limits::default(),
+        isolated: options.isolated,
+        host_names: options.host.clone(),
+        publish: options.publish.clone(),
+        say: if options.quiet { |_| {} } else { output::say },
+        pcap: options.pcap.clone().map(|path| PcapConfig { path, snaplen: options.pcap_snaplen }),
     };
     let outcome = match finack_run::run(config) {
         Ok(outcome) => outcome,

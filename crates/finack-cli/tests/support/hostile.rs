@@ -27,7 +27,7 @@ fn packets_from_inside_do_no_harm() {
             script.display()
         );
         let mut child = command(setting)
-            .args(["run", "--device", setting.device, "--no-ladder", "--", "sh", "-c", &inside])
+            .args(["run", "--isolated", "--device", setting.device, "--no-ladder", "--", "sh", "-c", &inside])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

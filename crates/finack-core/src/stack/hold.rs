@@ -119,6 +119,12 @@ impl Stack {
         Err(Error::WouldBlock)
     }
 
+    /// Whether the opening is still there: held, or answered and its handshake not complete. Not so once its sender gave
+    /// it up or began anew, once nobody decided or nobody answered for too long, and once it is a connection.
+    pub fn tcp_is_opening(&self, id: IncomingId) -> bool {
+        self.embryos.get(id.index).is_some_and(|e| e.generation == id.generation)
+    }
+
     /// Goes on with the handshake: SYN,ACK now, and [`tcp_accept`](Self::tcp_accept) once it is complete.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::process::Child;
 
@@ -25,6 +25,9 @@ const NOBODY: i32 = -1;
 
 /// The program that signals go to, as a descriptor for the handler.
 static TARGET: AtomicI32 = AtomicI32::new(NOBODY);
+
+/// A signal came when the program had ended already.
+static LATE: AtomicBool = AtomicBool::new(false);
 
 /// Leaves signals to a program for as long as this lives, as `sudo` and shells do: finack survives
 /// Ctrl-C, `kill` and a terminal that is gone, to see the program's end and to report on it.
@@ -59,6 +62,7 @@ impl SignalForwarding {
                 "signals already go to another program",
             ));
         }
+        LATE.store(false, Ordering::SeqCst);
         // The descriptor is now the handler's, until the drop.
         let _ = pidfd.into_raw_fd();
         let mut before = Vec::with_capacity(FORWARDED.len());
@@ -83,6 +87,11 @@ impl SignalForwarding {
         }
         Ok(Self { before })
     }
+
+    /// Whether a signal came after the program's end: it was meant for finack then.
+    pub fn interrupted(&self) -> bool {
+        LATE.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for SignalForwarding {
@@ -103,14 +112,17 @@ extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
     // SAFETY: the kernel gives a valid siginfo to a handler with SA_SIGINFO; errno is this
     // thread's, and system calls are safe here.
     unsafe {
-        if (*info).si_code == libc::SI_KERNEL {
-            return;
-        }
+        // The program has it from the terminal too; 0 only asks whether there is a program.
+        let signal = if (*info).si_code == libc::SI_KERNEL { 0 } else { signal };
         let errno = libc::__errno_location();
         let before = *errno;
         let fd = TARGET.load(Ordering::SeqCst);
         if fd != NOBODY {
-            libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0);
+            let info = std::ptr::null::<libc::siginfo_t>();
+            let sent = libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0);
+            if sent == -1 && *errno == libc::ESRCH {
+                LATE.store(true, Ordering::SeqCst);
+            }
         }
         *errno = before;
     }

@@ -157,6 +157,8 @@ impl ConnectionReport {
     /// What the segments and events alone tell.
     fn told_by_segments(&self) -> Told {
         match self.cause {
+            // Both had closed, and every byte was acknowledged: a RST for a repeated ACK only cuts TIME-WAIT short.
+            Some(EndCause::ResetByPeer) if self.went_through(State::TimeWait) => self.in_order(),
             Some(EndCause::ResetByPeer) => self.reset_by_program(),
             Some(EndCause::ResetByUs(reason)) => self.reset_by_finack(reason),
             Some(EndCause::TimedOut) => self.timed_out(),
@@ -270,6 +272,9 @@ impl ConnectionReport {
     }
 
     fn reset_by_finack(&self, reason: ResetReason) -> Told {
+        // The gateway turns down what nobody in the private network listens for: there is no destination behind it.
+        let inside = reason == ResetReason::Refused && crate::plan::is_inside(self.finack.ip());
+        let reason = if inside { ResetReason::NoListener } else { reason };
         let kind = match reason {
             ResetReason::NoListener | ResetReason::Refused => EndingKind::Refused,
             _ => EndingKind::ResetByFinack,

@@ -18,12 +18,14 @@ use finack_core::device::{Capabilities, Packet, Transmit};
 
 mod af_packet;
 mod buffers;
+mod capture;
 mod memory;
 mod ring;
 mod tun;
 mod vnet;
 
 pub use af_packet::{AfPacketDevice, AfPacketOptions, packet_sockets_know_udp_units};
+pub use capture::{Capture, CaptureHandle, CaptureOptions, CaptureSummary, View};
 pub use memory::{MemoryDevice, pair};
 pub use tun::{TunDevice, TunOptions};
 

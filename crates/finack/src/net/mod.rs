@@ -16,7 +16,7 @@ mod udp;
 mod udp_gate;
 
 pub use addr::ToSocketAddrs;
-pub use tcp_gate::{Opening, TcpGate};
+pub use tcp_gate::{Answered, Opening, TcpGate};
 pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;

@@ -105,13 +105,20 @@ impl Opening {
         self.incoming.remote
     }
 
-    /// Goes on with the handshake; the connection comes out of [`TcpGate::accept`].
+    /// Whether somebody still waits for the decision: its sender may have given it up, or begun anew from the same port.
+    pub fn stands(&self) -> bool {
+        stands(&self.shard, self.incoming)
+    }
+
+    /// Goes on with the handshake; the connection comes out of [`TcpGate::accept`]. What is returned tells whether
+    /// that can still happen.
     ///
     /// # Errors
     /// The opening is gone: its sender gave it up, or nobody decided for too long.
-    pub fn answer(mut self) -> io::Result<()> {
+    pub fn answer(mut self) -> io::Result<Answered> {
         self.decided = true;
-        self.shard.call(|stack, now| stack.tcp_answer(now, self.incoming.id))
+        self.shard.call(|stack, now| stack.tcp_answer(now, self.incoming.id))?;
+        Ok(Answered { shard: Arc::clone(&self.shard), incoming: self.incoming })
     }
 
     /// Turns the opening down, in one of the ways in which the far side may have done so.
@@ -126,4 +133,28 @@ impl Opening {
     fn decide(&self, how: Refusal) -> io::Result<()> {
         self.shard.call(|stack, now| stack.tcp_refuse(now, self.incoming.id, how))
     }
+}
+
+/// An opening that was answered and whose handshake goes on. Dropping it changes nothing.
+pub struct Answered {
+    shard: Arc<Shard>,
+    incoming: Incoming,
+}
+
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answered").field("incoming", &self.incoming).finish_non_exhaustive()
+    }
+}
+
+impl Answered {
+    /// Whether the handshake still goes on. Once it does not, the connection is with [`TcpGate::accept`], or there
+    /// will be none.
+    pub fn stands(&self) -> bool {
+        stands(&self.shard, self.incoming)
+    }
+}
+
+fn stands(shard: &Shard, incoming: Incoming) -> bool {
+    shard.query(|stack, _| Ok(stack.tcp_is_opening(incoming.id))).unwrap_or(false)
 }

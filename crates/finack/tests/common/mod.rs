@@ -25,6 +25,14 @@ pub(crate) struct Cable {
     cut: Arc<AtomicBool>,
 }
 
+impl Cable {
+    /// A cable, and what cuts it.
+    pub(crate) fn new(device: MemoryDevice) -> (Self, Arc<AtomicBool>) {
+        let cut = Arc::<AtomicBool>::default();
+        (Self { device, cut: Arc::clone(&cut) }, cut)
+    }
+}
+
 impl AsFd for Cable {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
@@ -81,9 +89,8 @@ pub(crate) fn host_b() -> NetBuilder {
 
 pub(crate) fn bed_of(capabilities: Capabilities, a: NetBuilder, b: NetBuilder) -> Bed {
     let (left, right) = finack::device::pair(capabilities).unwrap();
-    let (cut_a_to_b, cut_b_to_a) = (Arc::default(), Arc::default());
-    let a = a.build(Cable { device: left, cut: Arc::clone(&cut_a_to_b) }).unwrap();
-    let b = b.build(Cable { device: right, cut: Arc::clone(&cut_b_to_a) }).unwrap();
+    let ((left, cut_a_to_b), (right, cut_b_to_a)) = (Cable::new(left), Cable::new(right));
+    let (a, b) = (a.build(left).unwrap(), b.build(right).unwrap());
     Bed { a, b, cut_a_to_b, cut_b_to_a }
 }
 

@@ -114,7 +114,9 @@ fn a_run_without_connections_tells_of_names_and_refusals() {
             query.extend_from_slice(label.as_bytes());
         }
         query.extend_from_slice(&[0, 0, 28, 0, 1]);
-        let answer = crate::services::dns::answer(&query, crate::services::dns::Transport::Udp).unwrap();
+        let answer =
+            crate::services::dns::answer(&Default::default(), &query, crate::services::dns::Transport::Udp)
+                .unwrap();
         collector.observe_name(&answer);
     }
     collector.observe(&finack_core::trace::TraceEvent {

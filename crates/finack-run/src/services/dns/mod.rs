@@ -1,6 +1,6 @@
 //! DNS (RFC 1035) for `*.finack` and the addresses behind it, over UDP and TCP.
 //!
-//! NameServer elsewhere are asked of the host's name servers by a [`Forwarder`]. Without one they are answered with NXDOMAIN:
+//! Names elsewhere are asked of the host's name servers by a [`Forwarder`]. Without one they are answered with NXDOMAIN:
 //! then there is no way out of this network, and of all answers this is the one that makes every resolver library give
 //! up at once and say that the name is not known. (REFUSED and SERVFAIL are tried again, and then reported as a passing
 //! failure.)
@@ -19,7 +19,7 @@ pub use server::{Answered, NameServer, serve_stream};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::plan::{self, Host};
+use crate::plan::{self, Host, Names};
 use message::{Query, Reply};
 
 /// How long an answer may be kept, in seconds: hardly, since the network lives no longer than the program.
@@ -145,7 +145,7 @@ pub struct Answer {
 
 /// Answers one message by what this network itself knows. `None` for what must not be answered: responses, and what is too
 /// short to hold a header.
-pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
+pub fn answer(names: &Names, query: &[u8], transport: Transport) -> Option<Answer> {
     let header = message::Header::parse(query)?;
     if header.is_response() {
         return None;
@@ -166,7 +166,7 @@ pub fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
         Transport::Udp => parsed.udp_limit(),
     };
     let mut reply = Reply::to(&header, &parsed);
-    let outcome = fill(&parsed, &mut reply);
+    let outcome = fill(names, &parsed, &mut reply);
     Some(Answer { message: reply.finish(limit), name: parsed.name, qtype: parsed.qtype, outcome })
 }
 
@@ -176,7 +176,7 @@ fn cut_short(query: &[u8]) -> Option<Answer> {
     match Query::parse(&header, query) {
         Ok(parsed) => Some(without_records(&header, parsed)),
         // What can't be read gets the error that it gets elsewhere.
-        Err(_) => answer(query, Transport::Udp),
+        Err(_) => answer(&Names::default(), query, Transport::Udp),
     }
 }
 
@@ -185,7 +185,7 @@ fn without_records(header: &message::Header, query: Query<'_>) -> Answer {
     Answer { message, name: query.name, qtype: query.qtype, outcome: Outcome::CutShort }
 }
 
-fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn fill(names: &Names, query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
     if query.version != 0 {
         reply.set_bad_version();
         return Outcome::NotServed;
@@ -195,11 +195,11 @@ fn fill(query: &Query<'_>, reply: &mut Reply<'_>) -> Outcome {
         return Outcome::NotServed;
     }
     let lower = query.name.to_ascii_lowercase();
-    if let Some(host) = plan::host_named(&lower) {
-        return fill_host(host, query.qtype, reply);
+    if let Some(host) = names.host_named(&lower) {
+        return fill_host(&host, query.qtype, reply);
     }
     if let Some(addr) = address_of_reverse_name(&lower).filter(|addr| plan::is_inside(*addr)) {
-        return fill_reverse(addr, query.qtype, reply);
+        return fill_reverse(names, addr, query.qtype, reply);
     }
     reply.set_rcode(message::NXDOMAIN);
     if lower.ends_with(".finack") {
@@ -232,8 +232,8 @@ fn fill_host(host: &Host, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
     Outcome::Found
 }
 
-fn fill_reverse(addr: IpAddr, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
-    let Some(name) = plan::name_of(addr) else {
+fn fill_reverse(names: &Names, addr: IpAddr, qtype: u16, reply: &mut Reply<'_>) -> Outcome {
+    let Some(name) = names.name_of(addr) else {
         reply.set_rcode(message::NXDOMAIN);
         return Outcome::NoSuchName;
     };

@@ -13,6 +13,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::{Answer, Forwarder, Outcome, Transport, answer};
+use crate::plan::Names;
 
 /// How long a connection may stay idle (RFC 7766 6.2.3 asks for seconds).
 const IDLE: Duration = Duration::from_secs(10);
@@ -21,6 +22,7 @@ const AT_A_TIME: usize = 16;
 
 /// Answers questions and tells of each.
 pub struct NameServer {
+    names: Names,
     forwarder: Option<Rc<Forwarder>>,
     seen: Box<dyn Fn(&Answer)>,
 }
@@ -32,14 +34,14 @@ impl fmt::Debug for NameServer {
 }
 
 impl NameServer {
-    /// Names of this network, and with a `forwarder` those outside; `seen` is told of each answer.
-    pub fn new(forwarder: Option<Rc<Forwarder>>, seen: impl Fn(&Answer) + 'static) -> Rc<Self> {
-        Rc::new(Self { forwarder, seen: Box::new(seen) })
+    /// Names of this network, `names` among them, and with a `forwarder` those outside; `seen` is told of each answer.
+    pub fn new(names: Names, forwarder: Option<Rc<Forwarder>>, seen: impl Fn(&Answer) + 'static) -> Rc<Self> {
+        Rc::new(Self { names, forwarder, seen: Box::new(seen) })
     }
 
     /// The answer to a message, at once where this network knows it.
     pub fn answer(self: &Rc<Self>, query: &[u8], transport: Transport) -> Answered {
-        let Some(own) = answer(query, transport) else { return Answered::Never };
+        let Some(own) = answer(&self.names, query, transport) else { return Answered::Never };
         match &self.forwarder {
             Some(forwarder) if own.outcome == Outcome::Outside => {
                 let (names, forwarder, query) = (Rc::clone(self), Rc::clone(forwarder), query.to_vec());

@@ -1,5 +1,9 @@
 use super::*;
-use crate::plan::{GATEWAY_V4, HELLO_V4, HELLO_V6};
+use crate::plan::{GATEWAY_V4, HELLO_V4, HELLO_V6, HOST_V4, HOST_V6};
+
+fn answer(query: &[u8], transport: Transport) -> Option<Answer> {
+    super::answer(&Names::default(), query, transport)
+}
 
 /// A query as a resolver writes it: RD set, one question, perhaps an OPT.
 fn query(name: &str, qtype: u16, edns: Option<u16>) -> Vec<u8> {
@@ -175,7 +179,7 @@ async fn a_stream_carries_many_questions_each_after_its_length() {
     let (mut client, server) = tokio::io::duplex(4096);
     let asked = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&asked);
-    let names = NameServer::new(None, move |a| seen.borrow_mut().push(a.name.clone()));
+    let names = NameServer::new(Names::default(), None, move |a| seen.borrow_mut().push(a.name.clone()));
     let client = async {
         for _ in 0..2 {
             let wire = query("hello.finack", rtype::A, None);
@@ -196,6 +200,20 @@ async fn a_stream_carries_many_questions_each_after_its_length() {
     let (served, ()) = tokio::join!(serve_stream(server, names), client);
     served.unwrap();
     assert_eq!(*asked.borrow(), ["hello.finack", "hello.finack"]);
+}
+
+#[test]
+fn a_name_for_the_host_has_both_addresses_and_the_way_back() {
+    let names = Names::with_host(["lo.host".to_owned()]);
+    let ask = |name: &str, qtype| super::answer(&names, &query(name, qtype, None), Transport::Udp).unwrap();
+    let v4 = ask("LO.host", rtype::A);
+    assert_eq!(v4.outcome, Outcome::Found);
+    assert!(v4.message.ends_with(&HOST_V4.octets()));
+    assert!(ask("lo.host", rtype::AAAA).message.ends_with(&HOST_V6.octets()));
+    let back = ask("254.0.18.198.in-addr.arpa", rtype::PTR);
+    assert_eq!(back.outcome, Outcome::Found);
+    assert!(back.message.windows(9).any(|w| w == b"\x02lo\x04host\0"));
+    assert_eq!(ask("lo.host", rtype::SOA).outcome, Outcome::NoData);
 }
 
 #[test]

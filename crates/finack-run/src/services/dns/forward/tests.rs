@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use super::super::{NameServer, Verdict, serve_stream};
+use super::super::{NameServer, Names, Verdict, serve_stream};
 use super::*;
 
 /// How long a test waits for what must come.
@@ -327,7 +327,7 @@ fn questions_by_tcp_are_asked_by_tcp_side_by_side() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (forwarder, _) = forwarder(&[closed().await, addr]);
-        let names = NameServer::new(Some(forwarder), |_| {});
+        let names = NameServer::new(Names::default(), Some(forwarder), |_| {});
         let (mut client, inside) = tokio::io::duplex(65_536);
         let serving = spawn_local(serve_stream(inside, names));
         for (id, name) in [(1, "slow.example"), (2, "quick.example")] {

@@ -1,0 +1,324 @@
+//! Connections that cross the gateway.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use finack::net::{self, Answered, Opening, TcpGate};
+use finack::relay::{Event, Relay, RelayStream, Side};
+use finack_core::stack::Refusal;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use super::connect::{self, Failure, Shortage, Socket};
+use super::hosts::Way;
+use super::{Carried, Shared};
+use crate::plan;
+use crate::report::Outside;
+use crate::services;
+
+/// How often it is looked whether somebody still waits for an opening.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How long an opening waits where something is short, before it is tried again.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the program's other address may take to answer, once the first has refused: it is on this machine.
+const OTHER_FAMILY: Duration = Duration::from_secs(3);
+
+/// Connections whose handshake with the program goes on: by finack's end and the program's, with a number that tells
+/// one attempt from the next.
+type Waiting = RefCell<HashMap<(SocketAddr, SocketAddr), (u64, oneshot::Sender<net::TcpStream>)>>;
+
+/// Takes openings and connections from the gate from now on.
+pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
+    let gate = Rc::new(gate);
+    let waiting: Rc<Waiting> = Rc::default();
+    let (shared, openings, wait) = (Rc::clone(shared), Rc::clone(&gate), Rc::clone(&waiting));
+    spawn_local(async move {
+        let mut number = 0;
+        // An error is the network's end.
+        while let Ok(opening) = openings.opening().await {
+            number += 1;
+            spawn_local(decide(Rc::clone(&shared), Rc::clone(&wait), number, opening));
+        }
+    });
+    spawn_local(async move {
+        while let Ok((stream, program)) = gate.accept().await {
+            let waiter =
+                stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
+            // Where nobody waits any more the host's connection is gone, and so is this.
+            if let Some((_, waiter)) = waiter
+                && let Err(stream) = waiter.send(stream)
+            {
+                let _ = stream.abort();
+            }
+        }
+    });
+}
+
+async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: Opening) {
+    let (to, program) = (opening.local_addr(), opening.peer_addr());
+    let (refusal, error) = match shared.ways.of(to.ip()) {
+        Way::Out(addr) => {
+            let outside = SocketAddr::new(addr, to.port());
+            match open(&shared, &opening, outside).await {
+                Some(Ok((host, place))) => {
+                    shared.note(to, program, Outside::Connected { to: outside });
+                    return answer(&shared, &waiting, number, opening, host, place).await;
+                }
+                Some(Err(refused)) => refused,
+                // Nobody waits for the answer.
+                None => return,
+            }
+        }
+        Way::Inside => {
+            let on_purpose = services::decide(to);
+            let refusal = on_purpose.as_ref().map_or(Refusal::Reset, |(refusal, _)| *refusal);
+            if let Some((_, note)) = on_purpose {
+                (shared.note)(to, program, note);
+            }
+            // Where the program gave up meanwhile nobody is to be told.
+            let _ = opening.refuse(refusal);
+            return;
+        }
+        Way::Barred(code) if shared.ways.outside => {
+            (Refusal::Unreachable(code), "finack lets nothing out to this address".to_owned())
+        }
+        Way::Barred(code) => (Refusal::Unreachable(code), "the run is isolated".to_owned()),
+    };
+    shared.note(to, program, Outside::Failed { error, answered: refusal });
+    let _ = opening.refuse(refusal);
+}
+
+/// The host's connection, or how the program's SYN is to be refused and why; `None` once nobody waits for it.
+async fn open(
+    shared: &Shared,
+    opening: &Opening,
+    to: SocketAddr,
+) -> Option<Result<(TcpStream, Socket), (Refusal, String)>> {
+    loop {
+        let attempt = tokio::select! {
+            attempt = connect::connect(to, &shared.sockets) => attempt,
+            () = given_up(shared, opening) => return None,
+        };
+        match attempt {
+            Ok(open) => return Some(Ok(open)),
+            Err(Failure::Refused { error, refusal }) => return Some(Err((refusal, error.to_string()))),
+            Err(Failure::Short(shortage)) => {
+                shared.short_of(shortage);
+                if shared.sockets.is_hopeless() {
+                    let host = connect::host_unreachable(to);
+                    return Some(Err((host, "finack has no descriptor for it".into())));
+                }
+                tokio::select! {
+                    () = sleep(SHORT_PAUSE) => {}
+                    () = given_up(shared, opening) => return None,
+                }
+            }
+        }
+    }
+}
+
+/// Waits until nobody waits for the opening any more.
+async fn given_up(shared: &Shared, opening: &Opening) {
+    loop {
+        let closing = shared.closing.notified();
+        if shared.closed.get() || !opening.stands() {
+            return;
+        }
+        tokio::select! {
+            () = closing => {}
+            () = sleep(LOOK_AFTER) => {}
+        }
+    }
+}
+
+/// The host's connection is open: the program's is completed, and both are one from then on.
+async fn answer(
+    shared: &Rc<Shared>,
+    waiting: &Waiting,
+    number: u64,
+    opening: Opening,
+    host: TcpStream,
+    place: Socket,
+) {
+    let ends = (opening.local_addr(), opening.peer_addr());
+    let (sender, receiver) = oneshot::channel();
+    waiting.borrow_mut().insert(ends, (number, sender));
+    let program = match opening.answer() {
+        Ok(answered) => tokio::select! {
+            stream = receiver => stream.ok(),
+            () = handshake_over(&answered) => None,
+        },
+        Err(_) => None,
+    };
+    match program {
+        Some(program) => carry(shared, program, ends, host, place).await,
+        None => {
+            let mut waiting = waiting.borrow_mut();
+            if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
+                waiting.remove(&ends);
+            }
+            reset(host);
+        }
+    }
+}
+
+/// Waits until no handshake goes on and its connection, were there one, had been accepted.
+async fn handshake_over(answered: &Answered) {
+    while answered.stands() {
+        sleep(LOOK_AFTER).await;
+    }
+    sleep(LOOK_AFTER).await;
+}
+
+/// Lets clients of one published port in from now on.
+pub(super) fn let_in(shared: &Rc<Shared>, listener: TcpListener, port: u16) {
+    let shared = Rc::clone(shared);
+    spawn_local(async move {
+        loop {
+            // Those that can't be taken now wait in the host's queue.
+            let Some(place) = shared.sockets.take() else {
+                shared.short_of(Shortage::Descriptors);
+                sleep(SHORT_PAUSE).await;
+                continue;
+            };
+            match listener.accept().await {
+                Ok((client, from)) => {
+                    spawn_local(enter(Rc::clone(&shared), client, from, port, place));
+                }
+                Err(error) => {
+                    if let Some(shortage) = connect::shortage(&error) {
+                        shared.short_of(shortage);
+                        sleep(SHORT_PAUSE).await;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A client of a published port: it is let through to the program, or reset where nobody listens there. Its own kernel
+/// has accepted it before it could be asked.
+async fn enter(shared: Rc<Shared>, client: TcpStream, from: SocketAddr, port: u16, place: Socket) {
+    // Without the options it works too.
+    let _ = connect::prepare(&client);
+    let program = tokio::select! {
+        program = towards_program(&shared, from.ip(), port) => program,
+        _ = client.broken() => return,
+    };
+    let ends = program.as_ref().ok().and_then(|p| Some((p.local_addr().ok()?, p.peer_addr().ok()?)));
+    match (program, ends) {
+        (Ok(program), Some(ends)) => {
+            shared.note(ends.0, ends.1, Outside::Accepted { from });
+            carry(&shared, program, ends, client, place).await;
+        }
+        _ => reset(client),
+    }
+}
+
+/// A connection to the program's port, in the family that the client came by where somebody listens there, else in the
+/// other.
+async fn towards_program(shared: &Shared, from: IpAddr, port: u16) -> io::Result<net::TcpStream> {
+    let v4 = SocketAddr::from((plan::PROGRAM_V4, port));
+    let v6 = SocketAddr::from((plan::PROGRAM_V6, port));
+    let (first, second) = if from.to_canonical().is_ipv4() { (v4, v6) } else { (v6, v4) };
+    match enter_at(shared, first).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            timeout(OTHER_FAMILY, enter_at(shared, second)).await.map_err(io::Error::from)?
+        }
+        result => result,
+    }
+}
+
+async fn enter_at(shared: &Shared, to: SocketAddr) -> io::Result<net::TcpStream> {
+    let socket = match to {
+        SocketAddr::V4(_) => net::TcpSocket::new_v4_on(&shared.net),
+        SocketAddr::V6(_) => net::TcpSocket::new_v6_on(&shared.net),
+    };
+    let mut options = socket.options();
+    options.nodelay = true;
+    options.oob_inline = true;
+    socket.set_options(options);
+    socket.connect(to).await
+}
+
+/// Carries what the two say to each other until both have ended.
+async fn carry(
+    shared: &Rc<Shared>,
+    program: net::TcpStream,
+    ends: (SocketAddr, SocketAddr),
+    host: TcpStream,
+    place: Socket,
+) {
+    let stream = Arc::new(host);
+    let carried =
+        Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
+    let host = HostSide { stream, carried: Rc::clone(&carried), shared: Rc::clone(shared) };
+    let relay = Relay::new(program, host).observe(|event| match event {
+        Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
+        Event::Broken { side: Side::B, error } => {
+            let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            let what = if reset { Outside::PeerReset } else { Outside::Lost(error.to_string()) };
+            shared.note(ends.0, ends.1, what);
+        }
+        _ => {}
+    });
+    shared.carrying(&carried, relay.run()).await;
+    drop(place);
+}
+
+/// Closes the host's connection with a RST.
+fn reset(host: TcpStream) {
+    // Where that is refused its peer sees a FIN: the connection is gone all the same.
+    let _ = host.set_zero_linger();
+}
+
+/// The host's side of a relay, which counts what goes through.
+struct HostSide {
+    stream: Arc<TcpStream>,
+    carried: Rc<Carried>,
+    shared: Rc<Shared>,
+}
+
+impl RelayStream for HostSide {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        RelayStream::poll_read(&*self.stream, cx, buf)
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = RelayStream::poll_write(&*self.stream, cx, buf);
+        if let Poll::Ready(Ok(n)) = &poll {
+            self.carried.written.set(self.carried.written.get() + *n as u64);
+        }
+        poll
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = RelayStream::poll_end(&*self.stream, cx);
+        self.carried.over.set(self.carried.over.get() || poll.is_ready());
+        poll
+    }
+
+    fn broken(&self) -> impl Future<Output = io::Error> + Send {
+        RelayStream::broken(&*self.stream)
+    }
+
+    fn unacknowledged(&self) -> usize {
+        self.stream.unacknowledged()
+    }
+
+    /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.
+    fn reset_on_drop(&self) {
+        if !(self.shared.over.get() && self.carried.over.get()) {
+            self.stream.reset_on_drop();
+        }
+    }
+}
