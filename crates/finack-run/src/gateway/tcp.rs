@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use finack::net::{self, Answered, Opening, TcpGate};
-use finack::relay::{Event, Relay, RelayStream, Side};
+use finack::relay::{Direct, Event, Relay, RelayStream, Side};
 use finack_core::stack::Refusal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -313,6 +313,14 @@ impl RelayStream for HostSide {
 
     fn unacknowledged(&self) -> usize {
         self.stream.unacknowledged()
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        Direct::Kernel(&self.stream)
+    }
+
+    fn wrote_directly(&self, count: usize) {
+        self.carried.written.set(self.carried.written.get() + count as u64);
     }
 
     /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.
