@@ -11,9 +11,6 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::{finack, have, run, run_script, settings, texts};
 
-/// Those that turn a SYN down.
-const GATED: &[&str] = &["refused", "unreachable", "blackhole"];
-
 /// The table as the binary has it.
 fn services() -> Vec<Value> {
     let output = Command::new(env!("CARGO_BIN_EXE_finack")).args(["services", "--json"]).output().unwrap();
@@ -26,12 +23,12 @@ fn misbehaving() -> BTreeMap<String, (String, i32)> {
     let mut all = BTreeMap::new();
     for service in services() {
         let name = service["name"].as_str().unwrap().trim_end_matches(".finack").to_owned();
-        if service["misbehaves"] == true && name != "truncated-dns" && !GATED.contains(&name.as_str()) {
+        if service["misbehaves"] == true && name != "truncated-dns" {
             let exit = i32::try_from(service["exit"].as_i64().unwrap()).unwrap();
             all.insert(name, (service["command"].as_str().unwrap().to_owned(), exit));
         }
     }
-    assert_eq!(all.len(), 12);
+    assert_eq!(all.len(), 15);
     all
 }
 
@@ -109,6 +106,9 @@ fn the_report_names_cause_side_and_segment() {
     }
     // Kind, who brought it about, by which segment the program was told.
     let wanted = BTreeMap::from([
+        ("refused", ("refused", "service", Some("RST"))),
+        ("unreachable", ("unreachable", "service", Some("ICMP"))),
+        ("blackhole", ("unanswered", "service", None)),
         ("silent", ("in-order", "program", Some("FIN"))),
         ("reset", ("reset-by-finack", "service", Some("RST"))),
         ("unread", ("reset-by-finack", "service", Some("RST"))),
@@ -287,6 +287,46 @@ for server in ['198.18.0.153', 'fd66:696e:6163:6b00::153']:
         let (out, report) = run(setting, &["python3", "-c", ask]);
         assert_eq!(out, "TC 0 answers\n198.18.0.80\n".repeat(2), "{setting}: {report}");
         assert!(report.contains("truncated-dns.finack:53"), "{setting}: {report}");
+    }
+}
+
+#[test]
+fn datagrams_and_pings_to_nobody_are_refused_unreachable_or_lost() {
+    if !have(&["python3", "ping"]) {
+        return;
+    }
+    let script = r"
+import errno, socket
+for family in [socket.AF_INET, socket.AF_INET6]:
+    for name in ['refused.finack', 'unreachable.finack', 'blackhole.finack']:
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.settimeout(0.5)
+        # IP_RECVERR, IPV6_RECVERR: without it Linux keeps soft errors to itself.
+        level, option = (socket.IPPROTO_IP, 11) if family == socket.AF_INET else (socket.IPPROTO_IPV6, 25)
+        s.setsockopt(level, option, 1)
+        s.connect(socket.getaddrinfo(name, 9999, family, socket.SOCK_DGRAM)[0][4])
+        s.send(b'anybody?')
+        try:
+            s.recv(1)
+        except TimeoutError:
+            print(name, 'silence')
+        except OSError as e:
+            print(name, errno.errorcode[e.errno])
+";
+    let wanted = "refused.finack ECONNREFUSED\nunreachable.finack EHOSTUNREACH\nblackhole.finack silence\n";
+    for setting in settings() {
+        let (out, report) = run(setting, &["python3", "-c", script]);
+        assert_eq!(out, wanted.repeat(2), "{setting}: {report}");
+        for (name, answer) in [
+            ("refused", "1 received"),
+            ("unreachable", "0 received, +1 errors"),
+            ("blackhole", "0 received, 100% packet loss"),
+        ] {
+            let host = format!("{name}.finack");
+            let output = finack(setting, &["run"], &["ping", "-4", "-c", "1", "-W", "1", &host]);
+            let (out, report) = texts(&output);
+            assert!(out.contains(answer), "{name} {setting}: {out}\n{report}");
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct RunConfig {
     pub host_names: Vec<HostName>,
     /// Ports of the program's that the host reaches.
     pub publish: Vec<Publish>,
+    /// What the program sends to the outside is acknowledged only once it is acknowledged there.
+    pub strict_ack: bool,
     /// Takes a line about something that can't wait for the program's end; the rest is in [`RunOutcome::warnings`].
     pub say: fn(&str),
 }
@@ -238,7 +240,8 @@ async fn carry(
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits, capture.cloned());
-    let gateway = start_gateway(&net, config, &watch, outward.published)
+    let told = outward.told.clone();
+    let gateway = start_gateway(&net, config, &watch, outward.published, told)
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
     let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
@@ -265,11 +268,19 @@ async fn carry(
 }
 
 /// Everything that leads out of the private network, or in.
-fn start_gateway(net: &Net, config: &RunConfig, watch: &Watch, published: Published) -> io::Result<Gateway> {
+fn start_gateway(
+    net: &Net,
+    config: &RunConfig,
+    watch: &Watch,
+    published: Published,
+    told: Warnings,
+) -> io::Result<Gateway> {
     let gateway = gateway::Config {
         ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
+        strict_ack: config.strict_ack,
         note: watch.take_note(net),
         say: config.say,
+        told,
     };
     Gateway::start(net, gateway, published)
 }

@@ -13,7 +13,7 @@ use finack_core::trace::{
 
 use super::Side;
 use super::ladder::{Ladder, NoteFor};
-use super::note::{Note, NoteAt};
+use super::note::{Note, NoteAt, Story};
 use super::peer::PeerModel;
 use super::seq::Line;
 
@@ -207,7 +207,10 @@ impl Follow {
             }
             TraceKind::ResetSent(reason) => {
                 report.reset_sent = Some(*reason);
-                report.note(NoteFor::Reset, || format!("RST from finack: {reason}"));
+                let whose = Story::of(&report.notes)
+                    .reset_by()
+                    .unwrap_or_else(|| format!("RST from finack: {reason}"));
+                report.note(NoteFor::Reset, || whose);
             }
             TraceKind::ResetReceived => {
                 let sent = report.to_program;
@@ -249,6 +252,12 @@ impl Follow {
         };
         *count += 1;
         self.report.note(NoteFor::Last, || what.to_owned());
+    }
+
+    /// Takes a note. All that was traced before it has been observed, so that the held segment's fate is known.
+    pub(super) fn take_note(&mut self, at: Instant, note: Note) {
+        self.release();
+        self.report.take_note(at, note);
     }
 
     /// Takes the held segment for what it says.
@@ -384,6 +393,7 @@ fn is_foreign(reason: DropReason) -> bool {
             | DropReason::TimeWait
             | DropReason::TimeWaitReset
             | DropReason::HandshakeAck
+            | DropReason::Undecided
     )
 }
 
@@ -423,7 +433,9 @@ impl ConnectionReport {
     /// Takes a note; what is beyond the bound is dropped.
     pub(super) fn take_note(&mut self, at: Instant, note: Note) {
         if self.notes.len() < MAX_NOTES {
-            self.note(NoteFor::Last, || note.to_string());
+            if let Some(ladder) = &mut self.ladder {
+                ladder.remark(at, note.to_string());
+            }
             self.notes.push(NoteAt { at, note });
         }
     }
