@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use finack::net::{self, Answered, Opening, TcpGate};
-use finack::relay::{Event, Relay, RelayStream, Side};
+use finack::relay::{Direct, Event, Relay, RelayStream, Side};
 use finack_core::stack::Refusal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -53,10 +53,13 @@ pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
         while let Ok((stream, program)) = gate.accept().await {
             let waiter =
                 stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
-            // Where nobody waits any more the host's connection is gone, and so is this.
-            if let Some((_, waiter)) = waiter
-                && let Err(stream) = waiter.send(stream)
-            {
+            // Where nobody waits any more the host's connection is gone, and so is this: a FIN would tell the program
+            // that its peer has said all.
+            let unwanted = match waiter {
+                Some((_, waiter)) => waiter.send(stream).err(),
+                None => Some(stream),
+            };
+            if let Some(stream) = unwanted {
                 let _ = stream.abort();
             }
         }
@@ -313,6 +316,14 @@ impl RelayStream for HostSide {
 
     fn unacknowledged(&self) -> usize {
         self.stream.unacknowledged()
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        self.stream.direct()
+    }
+
+    fn wrote_directly(&self, count: usize) {
+        self.carried.written.set(self.carried.written.get() + count as u64);
     }
 
     /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.
