@@ -45,6 +45,8 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// IPV6_V6ONLY of a listener on `::`.
     pub v6_only: bool,
+    /// TCP_CONGESTION; `None` takes `tcp_congestion_control`.
+    pub congestion: Option<crate::settings::Congestion>,
     /// TCP_FASTOPEN of a listener: connections that a SYN with data may open before their handshake is over
     /// (RFC 7413 4.2); 0 takes none.
     pub fast_open: u32,
@@ -79,6 +81,7 @@ impl Default for SocketOptions {
             reuse_addr: false,
             reuse_port: false,
             v6_only: false,
+            congestion: None,
             fast_open: 0,
             fast_open_no_cookie: false,
             tos: 0,

@@ -16,6 +16,38 @@ pub enum Profile {
     Rfc,
 }
 
+/// Which algorithm decides how much may be out (TCP_CONGESTION, `net.ipv4.tcp_congestion_control`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Congestion {
+    /// NewReno (RFC 5681, RFC 6582).
+    Reno,
+    /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), Linux's default.
+    #[default]
+    Cubic,
+}
+
+impl Congestion {
+    /// Every one of them, by Linux's name.
+    pub const NAMES: &'static [&'static str] = &["cubic", "reno"];
+
+    /// By Linux's name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "reno" => Some(Self::Reno),
+            "cubic" => Some(Self::Cubic),
+            _ => None,
+        }
+    }
+
+    /// Linux's name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reno => "reno",
+            Self::Cubic => "cubic",
+        }
+    }
+}
+
 /// One setting as a person sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -31,6 +63,23 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
+/// A setting whose value is a word, as a person sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WordSetting {
+    /// Its name, as in [`Setting::name`].
+    pub name: &'static str,
+    /// The value that it has unless set; empty for none.
+    pub default: &'static str,
+    /// The words that it takes; none where any of a form will do, which the meaning tells.
+    pub choices: &'static [&'static str],
+    /// What it does, in one line.
+    pub meaning: &'static str,
+}
+
+const PROFILE: &str = "finack.profile";
+const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
+const FAST_OPEN_KEY: &str = "net.ipv4.tcp_fastopen_key";
+
 /// Why a setting was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +93,13 @@ pub enum SettingError {
     },
     /// Not a number where one is needed, or the wrong count of numbers.
     Malformed {
+        /// Which.
+        name: &'static str,
+        /// The value as given.
+        value: String,
+    },
+    /// Not of the form that keys have.
+    NotAKey {
         /// Which.
         name: &'static str,
         /// The value as given.
@@ -77,6 +133,9 @@ impl fmt::Display for SettingError {
             }
             Self::Unknown { name, nearest: None } => write!(f, "unknown setting '{name}'"),
             Self::Malformed { name, value } => write!(f, "{name}: '{value}' is not a number that it takes"),
+            Self::NotAKey { name, value } => {
+                write!(f, "{name}: '{value}' is no key: write it as 01234567-89abcdef-01234567-89abcdef")
+            }
             Self::NotAChoice { name, value, choices } => {
                 write!(f, "{name}: '{value}' is not one of {}", choices.join(", "))
             }
@@ -94,6 +153,8 @@ macro_rules! settings {
         pub struct Settings {
             /// Where Linux and the RFCs differ.
             pub profile: Profile,
+            /// Congestion control of connections that name none (`net.ipv4.tcp_congestion_control`).
+            pub congestion: Congestion,
             /// Keys of fast open cookies (`net.ipv4.tcp_fastopen_key`): the one in use, and one that is still accepted.
             /// Without one the cookies' key is drawn from the seed.
             pub fast_open_keys: [Option<[u8; 16]>; 2],
@@ -102,7 +163,7 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { profile: Profile::Linux, fast_open_keys: [None; 2], $($field: $default,)+ }
+                Self { profile: Profile::Linux, congestion: Congestion::default(), fast_open_keys: [None; 2], $($field: $default,)+ }
             }
         }
 
@@ -247,26 +308,8 @@ impl Settings {
     /// Unknown names, values that are no number, and values out of range; nothing is changed then.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let dotted = name.replace('/', ".");
-        if dotted == "finack.profile" || dotted == "profile" {
-            self.profile = match value {
-                "linux" => Profile::Linux,
-                "rfc" => Profile::Rfc,
-                _ => {
-                    let choices = &["linux", "rfc"];
-                    return Err(SettingError::NotAChoice {
-                        name: "finack.profile",
-                        value: value.into(),
-                        choices,
-                    });
-                }
-            };
-            return Ok(());
-        }
-        if matches!(dotted.as_str(), "net.ipv4.tcp_fastopen_key" | "tcp_fastopen_key") {
-            let name = "net.ipv4.tcp_fastopen_key";
-            let malformed = || SettingError::Malformed { name, value: value.into() };
-            self.fast_open_keys = fast_open_keys(value).ok_or_else(malformed)?;
-            return Ok(());
+        if let Some(word) = Self::WORDS.iter().find(|w| is_called(w.name, &dotted)) {
+            return self.set_word(word, value.trim());
         }
         let mut numbers = value.split_ascii_whitespace();
         let indexes = Self::indexes_of(&dotted);
@@ -296,6 +339,49 @@ impl Settings {
         Ok(())
     }
 
+    /// Every setting whose value is a word.
+    pub const WORDS: &'static [WordSetting] = &[
+        WordSetting {
+            name: PROFILE,
+            default: "linux",
+            choices: &["linux", "rfc"],
+            meaning: "Whose side is taken where Linux and the RFCs differ.",
+        },
+        WordSetting {
+            name: CONGESTION,
+            default: "cubic",
+            choices: Congestion::NAMES,
+            meaning: "What decides how much may be out: CUBIC (RFC 9438) or NewReno (RFC 5681).",
+        },
+        WordSetting {
+            name: FAST_OPEN_KEY,
+            default: "",
+            choices: &[],
+            meaning: "Key of fast open cookies (RFC 7413): four groups of up to eight hexadecimal digits with dashes \
+                      between; after a comma the old key, which stays good.",
+        },
+    ];
+
+    fn set_word(&mut self, word: &WordSetting, value: &str) -> Result<(), SettingError> {
+        let not_a_choice =
+            || SettingError::NotAChoice { name: word.name, value: value.into(), choices: word.choices };
+        match word.name {
+            CONGESTION => self.congestion = Congestion::named(value).ok_or_else(not_a_choice)?,
+            FAST_OPEN_KEY => {
+                let no_key = || SettingError::NotAKey { name: word.name, value: value.into() };
+                self.fast_open_keys = fast_open_keys(value).ok_or_else(no_key)?;
+            }
+            _ => {
+                self.profile = match value {
+                    "linux" => Profile::Linux,
+                    "rfc" => Profile::Rfc,
+                    _ => return Err(not_a_choice()),
+                };
+            }
+        }
+        Ok(())
+    }
+
     /// The value of the setting called `name`, in full as in [`ALL`](Self::ALL).
     pub fn get(&self, name: &str) -> Option<u64> {
         let index = Self::ALL.iter().position(|s| s.name == name)?;
@@ -303,10 +389,7 @@ impl Settings {
     }
 
     fn indexes_of(name: &str) -> alloc::vec::Vec<usize> {
-        let matches = |full: &str| {
-            let short = ["net.ipv4.", "net.core.", "finack."].iter().find_map(|p| full.strip_prefix(p));
-            full == name || short == Some(name)
-        };
+        let matches = |full: &str| is_called(full, name);
         let numbered = |full: &str| full.split_once('[').map(|(base, _)| base).is_some_and(matches);
         Self::ALL
             .iter()
@@ -315,6 +398,12 @@ impl Settings {
             .map(|(i, _)| i)
             .collect()
     }
+}
+
+/// Whether `name` means the setting called `full`: the leading part may be missing.
+fn is_called(full: &str, name: &str) -> bool {
+    let short = ["net.ipv4.", "net.core.", "finack."].iter().find_map(|p| full.strip_prefix(p));
+    full == name || short == Some(name)
 }
 
 /// One key or two as Linux writes them: four groups of eight hexadecimal digits each, a comma between the keys.
@@ -343,9 +432,12 @@ fn nearest(name: &str) -> Option<&'static str> {
         let suffix = last.bytes().rev().zip(wanted.bytes().rev()).take_while(|(a, b)| a == b).count();
         prefix + suffix
     };
+    let words = Settings::WORDS.iter().map(|s| s.name);
     Settings::ALL
         .iter()
-        .map(|s| (closeness(s.name), s.name))
+        .map(|s| s.name)
+        .chain(words)
+        .map(|name| (closeness(name), name))
         .max_by_key(|(score, _)| *score)
         .filter(|(score, _)| *score >= 6)
         .map(|(_, name)| name)

@@ -238,7 +238,8 @@ async fn carry(
     }
     let net = builder.build(device).map_err(own("finack's stack can't be started"))?;
     let watch = Watch::start(&net, config.limits, capture.cloned());
-    let gateway = start_gateway(&net, config, &watch, outward.published)
+    let told = outward.told.clone();
+    let gateway = start_gateway(&net, config, &watch, outward.published, told)
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
     let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
@@ -265,11 +266,18 @@ async fn carry(
 }
 
 /// Everything that leads out of the private network, or in.
-fn start_gateway(net: &Net, config: &RunConfig, watch: &Watch, published: Published) -> io::Result<Gateway> {
+fn start_gateway(
+    net: &Net,
+    config: &RunConfig,
+    watch: &Watch,
+    published: Published,
+    told: Warnings,
+) -> io::Result<Gateway> {
     let gateway = gateway::Config {
         ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
         note: watch.take_note(net),
         say: config.say,
+        told,
     };
     Gateway::start(net, gateway, published)
 }

@@ -29,14 +29,13 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     output::finish(io::stdout().write_all(text.as_bytes()))
 }
 
-const PROFILE: &str = "finack.profile";
-const PROFILE_MEANING: &str = "Whose side is taken where Linux and the RFCs differ.";
-
 fn text(filter: &str) -> String {
     let defaults = Settings::default();
     let mut out = String::new();
-    if PROFILE.contains(filter) {
-        let _ = writeln!(out, "{PROFILE} = linux\n    {PROFILE_MEANING} (linux or rfc)");
+    for word in Settings::WORDS.iter().filter(|w| w.name.contains(filter)) {
+        let choices = word.choices.join(" or ");
+        let choices = if choices.is_empty() { choices } else { format!(" ({choices})") };
+        let _ = writeln!(out, "{} = {}\n    {}{choices}", word.name, word.default, word.meaning);
     }
     for setting in Settings::ALL.iter().filter(|s| s.name.contains(filter)) {
         let default = defaults.get(setting.name).unwrap_or_default();
@@ -50,11 +49,11 @@ fn text(filter: &str) -> String {
 fn json(filter: &str) -> String {
     let defaults = Settings::default();
     let mut settings = Vec::new();
-    if PROFILE.contains(filter) {
-        settings.push(serde_json::json!({
-            "name": PROFILE, "default": "linux", "values": ["linux", "rfc"], "meaning": PROFILE_MEANING,
-        }));
-    }
+    settings.extend(Settings::WORDS.iter().filter(|w| w.name.contains(filter)).map(|w| {
+        serde_json::json!({
+            "name": w.name, "default": w.default, "values": w.choices, "meaning": w.meaning,
+        })
+    }));
     settings.extend(Settings::ALL.iter().filter(|s| s.name.contains(filter)).map(|s| {
         serde_json::json!({
             "name": s.name, "default": defaults.get(s.name), "min": s.min, "max": s.max,

@@ -1,6 +1,6 @@
 //! `tcp_info`: what a connection says of itself.
 
-use super::congestion::{Control, Controller};
+use super::congestion::Control;
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use super::{TcpInfo, window};
@@ -27,9 +27,7 @@ impl Connection {
             srtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
-            congestion: match &self.congestion {
-                Controller::NewReno(_) => "reno",
-            },
+            congestion: self.congestion.kind().name(),
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),

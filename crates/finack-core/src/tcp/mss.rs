@@ -48,7 +48,7 @@ impl Connection {
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
         self.mss = effective(&self.tuple, mtu, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
-        self.congestion = super::congestion::Controller::new_reno(initial);
+        self.congestion = super::congestion::Controller::new(self.congestion.kind(), initial);
         self.rcv_mss = self.mss.min(536);
     }
 

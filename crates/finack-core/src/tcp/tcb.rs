@@ -256,6 +256,7 @@ impl Connection {
         let settings = &cx.settings;
         let initial = initial_cwnd(settings.tcp_initial_cwnd, mss);
         let rcv_buf = super::window::initial_buffer(options.recv_buffer, settings);
+        let kind = options.congestion.unwrap_or(settings.congestion);
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
@@ -293,7 +294,7 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new_reno(initial),
+            congestion: Controller::new(kind, initial),
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,

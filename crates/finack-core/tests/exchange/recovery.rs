@@ -8,7 +8,11 @@ use crate::support::{drain, place};
 
 /// A server whose peer does not do SACK, after `len` bytes were written and sent as far as the window lets them.
 fn sending(len: usize) -> (Script, ConnId) {
-    let mut t = Setup::new().options(|o| o.send_buffer = Some(1_000_000)).server();
+    sending_with(Setup::new(), len)
+}
+
+fn sending_with(setup: Setup, len: usize) -> (Script, ConnId) {
+    let mut t = setup.options(|o| o.send_buffer = Some(1_000_000)).server();
     t.inject("S 0:0(0) win 65535 <mss 1460,nop,wscale 7>");
     t.expect("S. 0:0(0) ack 1");
     t.inject(". 1:1(0) ack 1");
@@ -34,9 +38,23 @@ fn fast_retransmit() {
     assert_eq!(t.stack.counters().retransmits(RetransmitReason::FastRetransmit), 1);
     t.inject(". 1:1(0) ack 14601");
     t.expect_nothing();
-    // RFC 5681 3.2 (6): the window is ssthresh, half of what was in flight.
+    // RFC 9438 4.6: seven tenths of what was in flight.
     let info = t.info(c);
-    assert_eq!(info.ssthresh, 5 * 1460);
+    assert_eq!((info.congestion, info.ssthresh), ("cubic", 7 * 1460));
+    assert!(info.cwnd <= 8 * 1460, "cwnd {}", info.cwnd);
+}
+
+/// RFC 5681 3.2 (6): with tcp_congestion_control=reno the window is half of what was in flight.
+#[test]
+fn fast_retransmit_with_reno() {
+    let (mut t, c) = sending_with(Setup::new().set("tcp_congestion_control", "reno"), 14_600);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+    }
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.inject(". 1:1(0) ack 14601");
+    let info = t.info(c);
+    assert_eq!((info.congestion, info.ssthresh), ("reno", 5 * 1460));
     assert!(info.cwnd <= 6 * 1460, "cwnd {}", info.cwnd);
 }
 

@@ -52,6 +52,18 @@ impl Ways {
     }
 }
 
+impl Ways {
+    /// The address by which the program knows the host at `from`; `None` where it can't know it.
+    pub(crate) fn seen_as(self, from: IpAddr) -> Option<IpAddr> {
+        let seen = match from {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => IpAddr::V4(plan::HOST_V4),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => IpAddr::V6(plan::HOST_V6),
+            other => other,
+        };
+        (self.of(seen) == Way::Out(from)).then_some(seen)
+    }
+}
+
 /// Why no packet to `to` may leave the private network, whatever is asked for: the address means the host itself, a
 /// host on a link that the program is not on, or no single host. On the host each of them would mean something else
 /// than it does to the program.
@@ -207,6 +219,25 @@ mod tests {
             assert_eq!(way(Ways { outside, host: false }, &v4), Way::Inside);
             assert_eq!(way(Ways { outside, host: false }, &v6), Way::Inside);
         }
+    }
+
+    /// What leads out comes back from where it was sent to; nobody else takes an address of the private network.
+    #[test]
+    fn whoever_answers_is_seen_where_the_program_sent_to() {
+        for to in ["192.0.2.1", "2001:db8::1", &plan::HOST_V4.to_string(), &plan::HOST_V6.to_string()] {
+            let to: IpAddr = to.parse().unwrap();
+            let Way::Out(outside) = ALL.of(to) else { panic!("{to} leads out") };
+            assert_eq!(ALL.seen_as(outside), Some(to));
+        }
+        for from in
+            ["127.0.0.2", "198.18.0.80", "198.18.0.254", "fd66:696e:6163:6b00::fe", "fe80::1", "0.0.0.0"]
+        {
+            assert_eq!(ALL.seen_as(from.parse().unwrap()), None, "{from}");
+        }
+        let without = Ways { host: false, ..ALL };
+        assert_eq!(without.seen_as(Ipv4Addr::LOCALHOST.into()), None);
+        let isolated = Ways { outside: false, host: true };
+        assert_eq!(isolated.seen_as("192.0.2.1".parse().unwrap()), None);
     }
 
     #[test]

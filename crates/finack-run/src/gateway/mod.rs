@@ -11,15 +11,21 @@
 //! * An opening waits for as long as the host tries (`net.ipv4.tcp_syn_retries` there, some two minutes), at most 150 s;
 //!   it ends at once where the program resets it or begins anew from the same port. A program that gives up in silence,
 //!   as `close` does, is noticed when the host's connection is answered: the program's RST then resets that too.
+//! * At most 512 connections are carried to finack's own services at ports where none of them listens; the next ones
+//!   wait, unanswered.
 //! * Where the host has no descriptor, port or memory left, openings wait and are tried again until there is some; a
 //!   line says so, once for each cause.
 //! * Each direction of a connection holds at most `finack::relay::DEFAULT_BUFFER` bytes beyond what the two kernels and
 //!   finack's stack keep in their own buffers.
 
 mod connect;
+mod datagram;
+mod echo;
+mod guests;
 mod hosts;
 mod publish;
 mod tcp;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -29,13 +35,15 @@ use std::rc::Rc;
 use std::sync::Weak;
 
 use finack::Net;
-use finack::net::TcpGate;
+use finack::net::{TcpGate, UdpGate};
 use finack::relay::RelayStream as _;
 use finack_core::options::SocketOptions;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::report::{Note, Outside, TakeNote};
+use crate::services;
+use crate::warnings::Warnings;
 
 pub use hosts::HostName;
 pub use publish::{Protocol, Publish, PublishError};
@@ -55,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) note: TakeNote,
     /// Where a line goes that can't wait for the end.
     pub(crate) say: fn(&str),
+    /// Where lines go that can.
+    pub(crate) told: Warnings,
 }
 
 /// The gateway, while its tasks run on the current `LocalSet`.
@@ -73,10 +83,17 @@ struct Shared {
     /// Told when nothing new is to be opened any more.
     closing: Notify,
     closed: Cell<bool>,
+    /// Turns of connections to finack's own services at ports where none of them listens.
+    inside: Semaphore,
     /// The run is over, and what is still carried is let go.
     over: Cell<bool>,
     note: TakeNote,
     say: fn(&str),
+    told: Warnings,
+    /// Datagrams of the program's that the host's network did not take at once.
+    datagrams_dropped: Cell<u64>,
+    /// Flows of datagrams that ended to make room for others.
+    flows_ended: Cell<u64>,
 }
 
 /// A connection that is carried, as seen from the host's side.
@@ -105,13 +122,22 @@ impl Gateway {
             last_carried: Cell::new(0),
             closing: Notify::new(),
             closed: Cell::new(false),
+            inside: Semaphore::new(services::CONNECTIONS),
             over: Cell::new(false),
             note: config.note,
             say: config.say,
+            told: config.told,
+            datagrams_dropped: Cell::new(0),
+            flows_ended: Cell::new(0),
         });
         tcp::start(&shared, gate);
+        udp::start(&shared, UdpGate::open_on(net)?);
+        echo::start(&shared, UdpGate::open_for_echoes(net)?);
         for (listener, port) in published.tcp {
             tcp::let_in(&shared, tokio::net::TcpListener::from_std(listener)?, port);
+        }
+        for (socket, port) in published.udp {
+            guests::let_in(&shared, socket, port)?;
         }
         Ok(Self { shared })
     }
@@ -138,7 +164,21 @@ impl Gateway {
 
     /// What the host was short of, a line for each.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.shared.shortages.borrow().iter().map(|(shortage, count)| shortage.counted(*count)).collect()
+        let shortages = self.shared.shortages.borrow();
+        let mut lines: Vec<String> =
+            shortages.iter().map(|(shortage, count)| shortage.counted(*count)).collect();
+        match self.shared.datagrams_dropped.get() {
+            0 => {}
+            n => lines
+                .push(format!("{n} of the program's datagrams were dropped: the host's network was busy")),
+        }
+        match self.shared.flows_ended.get() {
+            0 => {}
+            n => lines.push(format!(
+                "{n} of the program's UDP ports were forgotten to make room for others, the ones unused for longest first"
+            )),
+        }
+        lines
     }
 }
 

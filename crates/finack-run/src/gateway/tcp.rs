@@ -23,7 +23,7 @@ use super::hosts::Way;
 use super::{Carried, Shared};
 use crate::plan;
 use crate::report::Outside;
-use crate::services;
+use crate::services::{self, Decision};
 
 /// How often it is looked whether somebody still waits for an opening.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -81,16 +81,7 @@ async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: 
                 None => return,
             }
         }
-        Way::Inside => {
-            let on_purpose = services::decide(to);
-            let refusal = on_purpose.as_ref().map_or(Refusal::Reset, |(refusal, _)| *refusal);
-            if let Some((_, note)) = on_purpose {
-                (shared.note)(to, program, note);
-            }
-            // Where the program gave up meanwhile nobody is to be told.
-            let _ = opening.refuse(refusal);
-            return;
-        }
+        Way::Inside => return inside(&shared, &waiting, number, opening).await,
         Way::Barred(code) if shared.ways.outside => {
             (Refusal::Unreachable(code), "finack lets nothing out to this address".to_owned())
         }
@@ -153,6 +144,15 @@ async fn answer(
     place: Socket,
 ) {
     let ends = (opening.local_addr(), opening.peer_addr());
+    match handshake(waiting, number, opening).await {
+        Some(program) => carry(shared, program, ends, host, place).await,
+        None => reset(host),
+    }
+}
+
+/// The program's connection, once its handshake is complete; `None` where it never is.
+async fn handshake(waiting: &Waiting, number: u64, opening: Opening) -> Option<net::TcpStream> {
+    let ends = (opening.local_addr(), opening.peer_addr());
     let (sender, receiver) = oneshot::channel();
     waiting.borrow_mut().insert(ends, (number, sender));
     let program = match opening.answer() {
@@ -162,16 +162,42 @@ async fn answer(
         },
         Err(_) => None,
     };
-    match program {
-        Some(program) => carry(shared, program, ends, host, place).await,
-        None => {
-            let mut waiting = waiting.borrow_mut();
-            if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
-                waiting.remove(&ends);
-            }
-            reset(host);
+    if program.is_none() {
+        let mut waiting = waiting.borrow_mut();
+        if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
+            waiting.remove(&ends);
         }
     }
+    program
+}
+
+/// An address of finack's own, at a port where nobody listens: the opening is refused, unless a service that misbehaves
+/// does so at every port.
+async fn inside(shared: &Shared, waiting: &Waiting, number: u64, opening: Opening) {
+    let (to, program) = (opening.local_addr(), opening.peer_addr());
+    let refusal = match services::decide(to) {
+        None => Refusal::Reset,
+        Some(Decision::Refuse(refusal, note)) => {
+            (shared.note)(to, program, note);
+            if refusal == Refusal::Silence {
+                // Held, so that repeated SYNs are the same opening's.
+                given_up(shared, &opening).await;
+            }
+            refusal
+        }
+        Some(Decision::Carry(carrier)) => {
+            let turn = tokio::select! {
+                turn = shared.inside.acquire() => turn,
+                () = given_up(shared, &opening) => return,
+            };
+            if let Some(stream) = handshake(waiting, number, opening).await {
+                carrier.carry(stream, &shared.note).await;
+            }
+            return drop(turn);
+        }
+    };
+    // Where the program gave up meanwhile nobody is to be told.
+    let _ = opening.refuse(refusal);
 }
 
 /// Waits until no handshake goes on and its connection, were there one, had been accepted.

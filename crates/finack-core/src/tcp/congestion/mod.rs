@@ -1,12 +1,46 @@
 //! Congestion control: how much may be out. It never sees a sequence number.
 
+mod cubic;
+mod hystart;
 mod newreno;
 
+use core::time::Duration;
+
+pub(crate) use cubic::Cubic;
 pub(crate) use newreno::NewReno;
+
+use crate::settings::Congestion;
+use crate::time::Instant;
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+
+    /// An ACK of `acked` bytes of `in_flight`, by a sender that used all of its window.
+    pub(super) fn delivery(acked: u64, in_flight: u64, mss: u64) -> Delivery {
+        Delivery {
+            now: Instant::from_secs(1),
+            srtt: Duration::from_millis(100),
+            rtt: None,
+            delivered: 0,
+            acked,
+            in_flight,
+            cwnd_limited: true,
+            mss,
+        }
+    }
+}
 
 /// What an ACK delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
+    pub(crate) now: Instant,
+    /// The smoothed round trip; zero before the first sample.
+    pub(crate) srtt: Duration,
+    /// The round trip of what the ACK acknowledged, where that tells.
+    pub(crate) rtt: Option<Duration>,
+    /// Bytes that reached the peer since the connection began.
+    pub(crate) delivered: u64,
     /// Bytes acknowledged cumulatively.
     pub(crate) acked: u64,
     /// Bytes that were in flight before the ACK.
@@ -40,47 +74,58 @@ pub(crate) trait Control {
 #[derive(Clone, Debug)]
 pub(crate) enum Controller {
     NewReno(NewReno),
+    Cubic(Cubic),
 }
 
 impl Controller {
-    pub(crate) const fn new_reno(initial: u64) -> Self {
-        Self::NewReno(NewReno::new(initial))
+    /// A controller with `initial` bytes of window.
+    pub(crate) fn new(kind: Congestion, initial: u64) -> Self {
+        match kind {
+            Congestion::Reno => Self::NewReno(NewReno::new(initial)),
+            Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
+        }
     }
 
-    const fn inner(&self) -> &NewReno {
-        let Self::NewReno(c) = self;
-        c
+    pub(crate) const fn kind(&self) -> Congestion {
+        match self {
+            Self::NewReno(_) => Congestion::Reno,
+            Self::Cubic(_) => Congestion::Cubic,
+        }
     }
+}
 
-    fn inner_mut(&mut self) -> &mut NewReno {
-        let Self::NewReno(c) = self;
-        c
-    }
+macro_rules! each {
+    ($self:ident, $c:ident => $call:expr) => {
+        match $self {
+            Controller::NewReno($c) => $call,
+            Controller::Cubic($c) => $call,
+        }
+    };
 }
 
 impl Control for Controller {
     fn cwnd(&self) -> u64 {
-        self.inner().cwnd()
+        each!(self, c => c.cwnd())
     }
     fn ssthresh(&self) -> u64 {
-        self.inner().ssthresh()
+        each!(self, c => c.ssthresh())
     }
     fn on_ack(&mut self, delivery: &Delivery) {
-        self.inner_mut().on_ack(delivery);
+        each!(self, c => c.on_ack(delivery));
     }
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
-        self.inner_mut().on_loss(in_flight, mss);
+        each!(self, c => c.on_loss(in_flight, mss));
     }
     fn on_recovered(&mut self, in_flight: u64, mss: u64) {
-        self.inner_mut().on_recovered(in_flight, mss);
+        each!(self, c => c.on_recovered(in_flight, mss));
     }
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
-        self.inner_mut().on_timeout(in_flight, mss);
+        each!(self, c => c.on_timeout(in_flight, mss));
     }
     fn on_idle(&mut self, rtos: u32, initial: u64) {
-        self.inner_mut().on_idle(rtos, initial);
+        each!(self, c => c.on_idle(rtos, initial));
     }
     fn on_mss_change(&mut self, mss: u64) {
-        self.inner_mut().on_mss_change(mss);
+        each!(self, c => c.on_mss_change(mss));
     }
 }

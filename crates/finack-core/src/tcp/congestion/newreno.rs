@@ -89,7 +89,7 @@ mod tests {
     const MSS: u64 = 1000;
 
     fn delivery(acked: u64, in_flight: u64) -> Delivery {
-        Delivery { acked, in_flight, cwnd_limited: true, mss: MSS }
+        super::super::testing::delivery(acked, in_flight, MSS)
     }
 
     /// RFC 5681 3.1: slow start doubles each round trip, congestion avoidance adds a segment.

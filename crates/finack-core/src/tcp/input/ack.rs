@@ -102,7 +102,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding {
         return;
     }
-    let sampled = sample_rtt(c, cx, now, placed, &summary);
+    let rtt = sample_rtt(c, cx, now, placed, &summary);
     deliver(c, now, &summary);
     let duplicate = !advanced && !moved && placed.end == placed.start;
     let event = AckEvent {
@@ -119,10 +119,10 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if verdict == Verdict::Entered {
         c.congestion.on_loss(flight_size, u64::from(c.mss));
     }
-    tell_congestion(c, &summary, in_flight, verdict);
+    tell_congestion(c, now, &summary, in_flight, rtt, verdict);
     if advanced {
         c.retries = 0;
-        if !sampled {
+        if rtt.is_none() {
             // RFC 6298 5 (Karn): the backed-off time-out stays until there is a sample.
             c.rtt.keep_backed_off(u32::from(c.backoff), &cx.settings);
         }
@@ -144,7 +144,14 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
     }
 }
 
-fn tell_congestion(c: &mut Connection, summary: &AckSummary, in_flight: u64, verdict: Verdict) {
+fn tell_congestion(
+    c: &mut Connection,
+    now: Instant,
+    summary: &AckSummary,
+    in_flight: u64,
+    rtt: Option<Duration>,
+    verdict: Verdict,
+) {
     let mss = u64::from(c.mss);
     if verdict == Verdict::Left {
         let left_in_flight = c.in_flight();
@@ -152,7 +159,16 @@ fn tell_congestion(c: &mut Connection, summary: &AckSummary, in_flight: u64, ver
     }
     let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
     if growing && summary.acked > 0 {
-        let delivery = Delivery { acked: summary.acked, in_flight, cwnd_limited: c.facts.cwnd_limited, mss };
+        let delivery = Delivery {
+            now,
+            srtt: c.rtt.srtt().unwrap_or_default(),
+            rtt,
+            delivered: c.delivered,
+            acked: summary.acked,
+            in_flight,
+            cwnd_limited: c.facts.cwnd_limited,
+            mss,
+        };
         c.congestion.on_ack(&delivery);
         c.facts.cwnd_limited = false;
     }
@@ -174,24 +190,26 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
     }
 }
 
-/// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice. Answers
-/// whether there was a sample.
-fn sample_rtt(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, summary: &AckSummary) -> bool {
-    if summary.retransmitted_acked {
-        let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
-            return false;
-        };
+/// RFC 6298 3 (Karn), RFC 7323 4: a timestamp tells also when what was acknowledged had been sent twice. Answers the
+/// sample, if there was one.
+fn sample_rtt(
+    c: &mut Connection,
+    cx: &Cx,
+    now: Instant,
+    placed: &Placed<'_>,
+    summary: &AckSummary,
+) -> Option<Duration> {
+    let rtt = if summary.retransmitted_acked {
+        let (_, echo) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps)?;
         let sent_ms = echo.wrapping_sub(c.ts_offset);
         let age_ms = ts_clock(now).wrapping_sub(sent_ms);
         let plausible = echo != 0 && summary.acked > 0 && age_ms < 1 << 30;
-        if plausible {
-            c.rtt.sample(Duration::from_millis(u64::from(age_ms.max(1))), &cx.settings);
-        }
-        return plausible;
-    }
-    let Some(at) = summary.rtt_sent_at else { return false };
-    c.rtt.sample(now.since(at), &cx.settings);
-    true
+        plausible.then(|| Duration::from_millis(u64::from(age_ms.max(1))))?
+    } else {
+        now.since(summary.rtt_sent_at?)
+    };
+    c.rtt.sample(rtt, &cx.settings);
+    Some(rtt)
 }
 
 /// What the acknowledgement of our FIN changes.

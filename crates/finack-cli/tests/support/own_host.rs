@@ -1,0 +1,103 @@
+//! A host of the test's own: a network namespace with addresses that stand for the outside, and a `resolv.conf`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::thread::UnshareFlags;
+
+use crate::support::{have, required, skip};
+
+/// 192.0.2.1 and 2001:db8::1 are the host's own, as loopback is; 192.0.2.9 and 2001:db8::9 can't be reached; there is no
+/// default route.
+const LINES: &str = "ip link set lo up
+ip addr add 192.0.2.1/32 dev lo
+ip -6 addr add 2001:db8::1/128 dev lo nodad
+ip route add unreachable 192.0.2.9/32
+ip -6 route add unreachable 2001:db8::9/128";
+
+/// Runs `test` on a thread, and with it what the thread starts, on such a host, whose `/etc/resolv.conf` is the text given.
+/// Only root can.
+pub(crate) fn on_a_host_of_its_own(resolv_conf: &str, test: impl FnOnce() + Send + 'static) {
+    if !have(&["python3", "ip"]) {
+        return;
+    }
+    let file = ResolvConf::new(resolv_conf);
+    let path = file.0.clone();
+    let entered = thread::spawn(move || {
+        // SAFETY: the namespaces and the directory of this thread alone change; it shares no memory or descriptor differently.
+        let entered = unsafe {
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::FS)
+        };
+        if let Err(error) = entered {
+            assert!(!required(), "FINACK_REQUIRE_NETNS is set, and there is no namespace: {error}");
+            return skip("a host of the test's own: only root makes namespaces");
+        }
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        mount_bind(&path, "/etc/resolv.conf").unwrap();
+        for line in LINES.lines() {
+            let mut words = line.split(' ');
+            let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+            assert!(status.success(), "{line}: {status}");
+        }
+        test();
+    });
+    if let Err(failed) = entered.join() {
+        std::panic::resume_unwind(failed);
+    }
+}
+
+/// A file, until it is dropped.
+struct ResolvConf(PathBuf);
+
+impl ResolvConf {
+    fn new(text: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("finack-resolv-conf-{}-{number}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for ResolvConf {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A server on the host, in Python, until it is dropped. It prints a line when it is ready.
+pub(crate) struct Server {
+    child: Child,
+    /// That line.
+    pub(crate) said: String,
+}
+
+impl Server {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut child =
+            Command::new("python3").args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        Self { child, said: said.trim_end().into() }
+    }
+}
+
+impl Server {
+    /// One that says nothing.
+    pub(crate) fn silent(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, said: String::new() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

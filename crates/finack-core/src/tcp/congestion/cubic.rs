@@ -1,0 +1,217 @@
+//! CUBIC (RFC 9438): after a loss the window grows along a cubic curve towards where the loss was, levels off there,
+//! and then looks for more.
+//!
+//! All of it in whole numbers: bytes, milliseconds, and fractions of a thousand.
+
+use super::hystart::HyStart;
+use super::{Control, Delivery};
+
+/// RFC 9438 4.6: what is left of the window after a loss, in thousandths.
+const BETA: u64 = 700;
+/// RFC 9438 4.3: growth a round trip of the window that Reno would have, in thousandths: 3 (1 - beta) / (1 + beta).
+const ALPHA: u64 = 529;
+/// No window is larger: scaling allows a gigabyte.
+const MOST: u64 = 1 << 30;
+
+/// The controller. Windows in bytes, which 32 bits hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cubic {
+    cwnd: u32,
+    /// `u32::MAX` before the first loss.
+    ssthresh: u32,
+    /// W_max: where the curve levels off.
+    w_max: u32,
+    /// cwnd_prior: the window before the last loss.
+    prior: u32,
+    /// W_est: the window that Reno would have.
+    w_est: u32,
+    /// K, in milliseconds: when the curve reaches W_max.
+    k: u32,
+    /// When this stage of congestion avoidance began, in milliseconds; `None` until its first ACK.
+    epoch: Option<u64>,
+    /// When the last ACK came, in milliseconds.
+    last_ack: u64,
+    /// Growth that did not make a byte yet, in bytes times the window.
+    credit: u64,
+    /// The same of W_est.
+    est_credit: u64,
+    hystart: HyStart,
+}
+
+/// The largest number whose cube is at most `n`.
+fn cube_root(n: u64) -> u64 {
+    let mut root = 0_u64;
+    for bit in (0..=21).rev() {
+        let next = root | 1 << bit;
+        if next.checked_pow(3).is_some_and(|cube| cube <= n) {
+            root = next;
+        }
+    }
+    root
+}
+
+fn window(bytes: u64) -> u32 {
+    bytes.min(MOST) as u32
+}
+
+impl Cubic {
+    pub(crate) fn new(initial: u64) -> Self {
+        Self {
+            cwnd: window(initial),
+            ssthresh: u32::MAX,
+            w_max: 0,
+            prior: 0,
+            w_est: 0,
+            k: 0,
+            epoch: None,
+            last_ack: 0,
+            credit: 0,
+            est_credit: 0,
+            hystart: HyStart::new(),
+        }
+    }
+
+    /// RFC 9438 4.2: congestion avoidance begins (again).
+    fn begin(&mut self, now: u64, mss: u64) {
+        self.epoch = Some(now);
+        self.w_est = self.cwnd;
+        self.est_credit = 0;
+        self.credit = 0;
+        if self.cwnd >= self.w_max {
+            self.w_max = self.cwnd;
+            self.k = 0;
+        } else {
+            // K = cubic root of (W_max - cwnd) / C with C = 0.4 segments a second cubed.
+            let segments = u64::from(self.w_max - self.cwnd) * 2_500 / mss.max(1);
+            self.k = cube_root(segments * 1_000_000) as u32;
+        }
+    }
+
+    /// W_cubic at `t` milliseconds of the stage (RFC 9438 4.2, figure 1).
+    fn curve(&self, t: u64, mss: u64) -> u64 {
+        let from_k = i128::from(t) - i128::from(self.k);
+        let grown = from_k.pow(3) * i128::from(mss) * 4 / 10_000_000_000;
+        let window = grown + i128::from(self.w_max);
+        u64::try_from(window.max(0)).unwrap_or(MOST).min(MOST)
+    }
+
+    fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
+        let now = d.now.as_millis();
+        let away = now.saturating_sub(self.last_ack);
+        self.last_ack = now;
+        if !d.cwnd_limited {
+            // RFC 9438 4.2: time in which the application did not use the window does not count.
+            self.epoch = self.epoch.map(|at| at + away);
+            return;
+        }
+        if self.epoch.is_none() {
+            self.begin(now, d.mss);
+        }
+        let t = now - self.epoch.unwrap_or(now).min(now);
+        let cwnd = u64::from(self.cwnd).max(1);
+        self.estimate_reno(d.mss, acked);
+        if self.curve(t, d.mss) < u64::from(self.w_est) {
+            // RFC 9438 4.3: where Reno would be faster, as fast as Reno.
+            self.cwnd = self.cwnd.max(self.w_est);
+            return;
+        }
+        // RFC 9438 4.4, 4.5: a round trip later the window is to be where the curve then is.
+        let target = self.curve(t + d.srtt.as_millis() as u64, d.mss).clamp(cwnd, cwnd + cwnd / 2);
+        self.credit += (target - cwnd) * acked;
+        let grown = self.credit / cwnd;
+        self.credit %= cwnd;
+        self.cwnd = window(cwnd + grown);
+    }
+
+    /// RFC 9438 4.3: W_est grows by alpha segments for each window acknowledged, and by one once it is back where the
+    /// loss was.
+    fn estimate_reno(&mut self, mss: u64, acked: u64) {
+        let alpha = if self.w_est >= self.prior { 1000 } else { ALPHA };
+        let per = u64::from(self.cwnd).max(1) * 1000;
+        self.est_credit += acked * mss * alpha;
+        self.w_est = window(u64::from(self.w_est) + self.est_credit / per);
+        self.est_credit %= per;
+    }
+
+    /// RFC 9438 4.6, 4.7.
+    fn reduce(&mut self, in_flight: u64, mss: u64) {
+        self.prior = self.cwnd;
+        // Fast convergence: who loses below the last maximum makes room for others.
+        self.w_max = if self.cwnd < self.w_max {
+            window(u64::from(self.cwnd) * (1000 + BETA) / 2000)
+        } else {
+            self.cwnd
+        };
+        self.ssthresh = window((in_flight.min(u64::from(self.cwnd)) * BETA / 1000).max(2 * mss));
+        self.epoch = None;
+    }
+}
+
+impl Control for Cubic {
+    fn cwnd(&self) -> u64 {
+        u64::from(self.cwnd)
+    }
+
+    fn ssthresh(&self) -> u64 {
+        if self.ssthresh == u32::MAX { u64::MAX } else { u64::from(self.ssthresh) }
+    }
+
+    fn on_ack(&mut self, d: &Delivery) {
+        let mut acked = d.acked;
+        if self.cwnd < self.ssthresh {
+            // RFC 7661 in spirit: a window of which less than half is used does not grow.
+            if d.in_flight.saturating_mul(2) < u64::from(self.cwnd) {
+                return;
+            }
+            if self.ssthresh == u32::MAX && self.hystart.on_ack(d) {
+                // RFC 9406 4.2: the queue grows; congestion avoidance before it overflows.
+                self.ssthresh = self.cwnd;
+            }
+            let room = u64::from(self.ssthresh.saturating_sub(self.cwnd));
+            let grown = acked.min(room);
+            self.cwnd = window(u64::from(self.cwnd) + self.hystart.growth(grown));
+            acked -= grown;
+            self.last_ack = d.now.as_millis();
+        }
+        if acked > 0 {
+            self.avoid_congestion(d, acked);
+        }
+    }
+
+    fn on_loss(&mut self, in_flight: u64, mss: u64) {
+        self.reduce(in_flight, mss);
+        self.cwnd = self.ssthresh;
+    }
+
+    fn on_recovered(&mut self, in_flight: u64, mss: u64) {
+        // RFC 6582 3.2 step 3 (1): no burst when little is out.
+        if self.cwnd >= self.ssthresh {
+            let in_flight = window(in_flight.max(mss) + mss);
+            self.cwnd = self.ssthresh.min(in_flight).max(window(2 * mss));
+        }
+    }
+
+    fn on_timeout(&mut self, in_flight: u64, mss: u64) {
+        self.reduce(in_flight, mss);
+        // RFC 9438 4.8: the next stage of congestion avoidance begins on its plateau.
+        self.w_max = 0;
+        self.cwnd = window(mss);
+    }
+
+    fn on_idle(&mut self, rtos: u32, initial: u64) {
+        let restart = window(initial).min(self.cwnd);
+        // RFC 5681 4.1, softened as Linux does: half for each RTO, never below the restart window.
+        if self.ssthresh != u32::MAX {
+            self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
+        }
+        self.cwnd = (self.cwnd >> rtos.min(31)).max(restart);
+        self.epoch = None;
+    }
+
+    fn on_mss_change(&mut self, mss: u64) {
+        self.cwnd = self.cwnd.max(window(mss));
+    }
+}
+
+#[cfg(test)]
+mod tests;
