@@ -24,6 +24,7 @@ mod echo;
 mod guests;
 mod hosts;
 mod publish;
+mod strict;
 mod tcp;
 mod udp;
 
@@ -59,6 +60,8 @@ const BACKLOG: u32 = 4096;
 pub(crate) struct Config {
     /// What the program may reach.
     pub(crate) ways: Ways,
+    /// What the program sends is acknowledged only once the host's peer has it.
+    pub(crate) strict_ack: bool,
     /// Where notes about connections go.
     pub(crate) note: TakeNote,
     /// Where a line goes that can't wait for the end.
@@ -76,6 +79,7 @@ pub(crate) struct Gateway {
 struct Shared {
     net: Net,
     ways: Ways,
+    strict_ack: bool,
     sockets: Sockets,
     shortages: RefCell<BTreeMap<Shortage, u64>>,
     carried: RefCell<HashMap<u64, Rc<Carried>>>,
@@ -116,6 +120,7 @@ impl Gateway {
         let shared = Rc::new(Shared {
             net: net.clone(),
             ways: config.ways,
+            strict_ack: config.strict_ack,
             sockets: Sockets::claim(),
             shortages: RefCell::default(),
             carried: RefCell::default(),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use finack::net::{self, Answered, Opening, TcpGate};
-use finack::relay::{Direct, Event, Relay, RelayStream, Side};
+use finack::relay::{Direct, Ended, Event, Relay, RelayStream, Relayed, Side};
 use finack_core::stack::Refusal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::{self, Failure, Shortage, Socket};
 use super::hosts::Way;
+use super::strict::Strict;
 use super::{Carried, Shared};
 use crate::plan;
 use crate::report::Outside;
@@ -290,8 +291,13 @@ async fn carry(
     let stream = Arc::new(host);
     let carried =
         Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
-    let host = HostSide { stream, carried: Rc::clone(&carried), shared: Rc::clone(shared) };
-    let relay = Relay::new(program, host).observe(|event| match event {
+    let mut host = HostSide {
+        stream: Arc::clone(&stream),
+        carried: Rc::clone(&carried),
+        shared: Rc::clone(shared),
+        strict: None,
+    };
+    let tell = |event: Event<'_>| match event {
         Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
         Event::Broken { side: Side::B, error } => {
             let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
@@ -299,9 +305,35 @@ async fn carry(
             shared.note(ends.0, ends.1, what);
         }
         _ => {}
-    });
-    shared.carrying(&carried, relay.run()).await;
+    };
+    if shared.strict_ack {
+        let strict = Strict::new(program, stream);
+        host.strict = Some(Rc::clone(&strict));
+        let relay = Relay::new(strict.program(), host).observe(tell);
+        shared.carrying(&carried, carry_strictly(&strict, relay.run())).await;
+    } else {
+        drop(stream);
+        shared.carrying(&carried, Relay::new(program, host).observe(tell).run()).await;
+    }
     drop(place);
+}
+
+/// Runs a relay, and passes ACKs on meanwhile and until the last of them where it ended in order.
+async fn carry_strictly(strict: &Strict, relay: impl Future<Output = Relayed>) {
+    let over = Cell::new(false);
+    let relay = async {
+        let in_order = matches!(relay.await.ended, Ended::Closed { .. });
+        over.set(true);
+        strict.look();
+        if in_order {
+            // Lost now, nothing more is acknowledged.
+            strict.host_lost().await;
+        }
+    };
+    tokio::select! {
+        () = relay => {}
+        () = strict.pass_acks_on(&over) => {}
+    }
 }
 
 /// Closes the host's connection with a RST.
@@ -315,6 +347,16 @@ struct HostSide {
     stream: Arc<TcpStream>,
     carried: Rc<Carried>,
     shared: Rc<Shared>,
+    strict: Option<Rc<Strict>>,
+}
+
+impl HostSide {
+    fn count(&self, written: usize) {
+        self.carried.written.set(self.carried.written.get() + written as u64);
+        if let Some(strict) = &self.strict {
+            strict.sent(written as u64);
+        }
+    }
 }
 
 impl RelayStream for HostSide {
@@ -325,14 +367,19 @@ impl RelayStream for HostSide {
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = RelayStream::poll_write(&*self.stream, cx, buf);
         if let Poll::Ready(Ok(n)) = &poll {
-            self.carried.written.set(self.carried.written.get() + *n as u64);
+            self.count(*n);
         }
         poll
     }
 
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = RelayStream::poll_end(&*self.stream, cx);
-        self.carried.over.set(self.carried.over.get() || poll.is_ready());
+        if poll.is_ready() {
+            self.carried.over.set(true);
+            if let Some(strict) = &self.strict {
+                strict.sent(1);
+            }
+        }
         poll
     }
 
@@ -345,11 +392,11 @@ impl RelayStream for HostSide {
     }
 
     fn direct(&self) -> Direct<'_> {
-        self.stream.direct()
+        Direct::Kernel(&self.stream)
     }
 
     fn wrote_directly(&self, count: usize) {
-        self.carried.written.set(self.carried.written.get() + count as u64);
+        self.count(count);
     }
 
     /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.
