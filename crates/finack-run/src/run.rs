@@ -70,10 +70,12 @@ pub struct RunConfig {
     pub say: fn(&str),
 }
 
-/// finack's side of Linux's settings as a run begins with them: Linux's own defaults, but that ICMP errors are not rationed.
-/// The program is the only host there is, and on a real one its kernel would tell it without limit.
+/// finack's side of Linux's settings as a run begins with them: Linux's own defaults but for two, as the program is the
+/// only host there is and on this machine. ICMP errors are not rationed, for a real host's own kernel would not ration
+/// them either; and a port in TIME-WAIT may be used again after a second, as Linux has it over loopback (`tcp_tw_reuse`),
+/// or a published port that is asked for often would run out of them.
 pub fn settings() -> Settings {
-    Settings { icmp_ratelimit: 0, ..Settings::default() }
+    Settings { icmp_ratelimit: 0, tcp_tw_reuse: 1, ..Settings::default() }
 }
 
 /// What became of it.
@@ -183,7 +185,12 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     })?;
     let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
-    let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
+    let seen = control::Plan {
+        sockets: network.take_sockets(),
+        command: std::iter::once(&config.program).chain(&config.args).cloned().collect(),
+        names: names(&config),
+        told: told.clone(),
+    };
     let outward =
         Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
     let capture = pcap.as_ref().map(|pcap| &pcap.handle);
@@ -226,6 +233,10 @@ struct Outward {
     told: Warnings,
 }
 
+fn names(config: &RunConfig) -> Names {
+    Names::with_host(config.host_names.iter().map(HostName::to_string))
+}
+
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
@@ -244,15 +255,14 @@ async fn carry(
     let gateway = start_gateway(&net, config, &watch, outward.published, told)
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
-    let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
-    let names = NameServer::new(names, outward.forwarder, move |answer| {
+    let names = names(config);
+    let server = NameServer::new(names.clone(), outward.forwarder, move |answer| {
         collector.borrow_mut().observe_name(answer);
     });
     let note = watch.take_note(&net);
-    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
+    services::start(&net, &server, note).await.map_err(own("finack's services can't be started"))?;
 
-    let words = std::iter::once(&config.program).chain(&config.args).cloned();
-    let control = seen.start(&net, Rc::clone(&watch.collector), words);
+    let control = seen.start(&net, Rc::clone(&watch.collector));
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
@@ -264,7 +274,9 @@ async fn carry(
     if let Some(error) = net.stopped() {
         outward.told.add(format!("the private network broke down: its device failed: {error}"));
     }
-    Ok((status, watch.finish(&net)))
+    let mut report = watch.finish(&net);
+    report.give_names(&names);
+    Ok((status, report))
 }
 
 /// Everything that leads out of the private network, or in.
