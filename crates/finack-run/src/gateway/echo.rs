@@ -6,7 +6,7 @@
 //! `traceroute -I` sees the routers of the host's network: their ICMP errors reach the program with their addresses.
 //!
 //! # Bounds
-//! At most [`MAX_PINGS`] sockets, each until nothing went either way for a minute (RFC 5508 REQ-1); beyond that the one unused
+//! At most [`MAX_PINGS`] sockets, and an eighth of the descriptors, each until nothing went either way for a minute (RFC 5508 REQ-1); beyond that the one unused
 //! for longest ends first.
 
 use std::cell::{Cell, RefCell};
@@ -136,7 +136,7 @@ impl Pings {
         if let Some(ping) = self.table.borrow().get(&program) {
             return Ok(Some(Rc::clone(ping)));
         }
-        if self.table.borrow().len() >= MAX_PINGS {
+        if self.table.borrow().len() >= MAX_PINGS.min(self.shared.sockets.total() / 8).max(1) {
             self.make_room();
         }
         let Some(place) = self.shared.sockets.take() else {

@@ -13,7 +13,7 @@
 //!   together on either side, and made again where the path needs them (REQ-13, REQ-14).
 //!
 //! # Bounds
-//! * At most [`MAX_FLOWS`] flows, and as many as there are descriptors: beyond that the one unused for longest ends first.
+//! * At most [`MAX_FLOWS`] flows, and half as many as there are descriptors: beyond that those unused for longest end.
 //! * What the host's network does not take at once is dropped and counted, as a router would drop it.
 
 use std::cell::{Cell, RefCell};
@@ -38,7 +38,8 @@ use crate::plan;
 
 /// Flows at the same time.
 const MAX_FLOWS: usize = 8192;
-/// How many make room at a time.
+/// How many make room at a time: one in 16, so that not all are looked at for each, and at most so many, whose descriptors
+/// go a moment later.
 const MADE_ROOM: usize = 32;
 /// How long a flow may be idle.
 const IDLE: Duration = Duration::from_secs(300);
@@ -50,6 +51,8 @@ const DATAGRAM: usize = 65_535;
 const BATCH: usize = 4 * DATAGRAM;
 /// Datagrams in one turn.
 const TURN: usize = 64;
+/// How many times that many of the program's go before answers have their turn.
+const TURNS_OUT: usize = 16;
 /// Largest size of what is handed over in one call.
 const MAX_RUN: usize = 65_000;
 /// The hop limit that Linux gives a datagram: then it is the host's business.
@@ -94,6 +97,10 @@ struct Run {
 }
 
 impl Run {
+    const fn of(datagram: Datagram, start: usize) -> Self {
+        Self { datagram, start, end: start + datagram.len, count: 1 }
+    }
+
     /// Whether `next`, which lies behind, can go along: all but the last have the same size.
     fn takes(&self, next: &Datagram) -> bool {
         let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit);
@@ -106,10 +113,10 @@ impl Run {
 }
 
 /// Carries datagrams from now on.
-pub(super) fn start(shared: &Rc<Shared>, gate: UdpGate) {
+pub(super) fn start(shared: &Rc<Shared>, gate: Rc<UdpGate>) {
     let flows = Rc::new(Flows {
         shared: Rc::clone(shared),
-        gate: Rc::new(gate),
+        gate,
         table: RefCell::default(),
         scratch: RefCell::new(vec![0; BATCH]),
     });
@@ -121,23 +128,38 @@ impl Flows {
     async fn carry_out(self: Rc<Self>) {
         let mut buf = vec![0; BATCH];
         while let Ok(first) = self.gate.recv(&mut buf[..DATAGRAM]).await {
-            let mut run = Run { datagram: first, start: 0, end: first.len, count: 1 };
-            for _ in 1..TURN {
-                let room = run.end..run.end + DATAGRAM;
-                let Some(room) = buf.get_mut(room) else { break };
-                let Ok(next) = self.gate.try_recv(room) else { break };
-                let end = run.end + next.len;
-                if run.takes(&next) {
-                    (run.end, run.count) = (end, run.count + 1);
-                } else {
-                    self.send_run(&run, &buf);
-                    run = Run { datagram: next, start: run.end, end, count: 1 };
-                }
+            let mut next = Some(first);
+            for _ in 0..TURNS_OUT {
+                let Some(first) = next else { break };
+                next = self.send_batch(first, &mut buf);
             }
-            self.send_run(&run, &buf);
+            if let Some(last) = next {
+                self.send_run(&Run::of(last, 0), &buf);
+            }
             // The answers' turn.
             yield_now().await;
         }
+    }
+
+    /// Sends what `buf` begins with and what fits behind it; answers what came after that, which `buf` begins with then.
+    fn send_batch(self: &Rc<Self>, first: Datagram, buf: &mut [u8]) -> Option<Datagram> {
+        let mut run = Run::of(first, 0);
+        for _ in 1..TURN {
+            let room = run.end..run.end + DATAGRAM;
+            let Some(room) = buf.get_mut(room) else { break };
+            let Ok(next) = self.gate.try_recv(room) else {
+                self.send_run(&run, buf);
+                return None;
+            };
+            if run.takes(&next) {
+                (run.end, run.count) = (run.end + next.len, run.count + 1);
+            } else {
+                self.send_run(&run, buf);
+                run = Run::of(next, run.end);
+            }
+        }
+        self.send_run(&run, buf);
+        self.gate.try_recv(&mut buf[..DATAGRAM]).ok()
     }
 
     fn send_run(self: &Rc<Self>, run: &Run, buf: &[u8]) {
@@ -210,7 +232,7 @@ impl Flows {
         if let Some(flow) = self.table.borrow().get(&program) {
             return Some(Rc::clone(flow));
         }
-        if self.table.borrow().len() >= MAX_FLOWS {
+        if self.table.borrow().len() >= MAX_FLOWS.min(self.shared.sockets.total() / 2) {
             self.make_room();
         }
         let Some(place) = self.shared.sockets.take().or_else(|| {
@@ -246,7 +268,7 @@ impl Flows {
     /// Ends the flows that were unused for longest.
     fn make_room(&self) {
         let mut flows: Vec<_> = self.table.borrow().values().cloned().collect();
-        let count = flows.len().min(MADE_ROOM);
+        let count = (flows.len() / 16).clamp(1, MADE_ROOM).min(flows.len());
         if count == 0 {
             return;
         }
@@ -374,3 +396,6 @@ pub(super) const fn gateway(ends: Ends) -> IpAddr {
 pub(super) const fn router(ends: Ends) -> Option<IpAddr> {
     Some(gateway(ends))
 }
+
+#[cfg(test)]
+mod tests;
