@@ -4,14 +4,17 @@
 //! figure stands, where there is one, the bare loop: the same bytes with no protocol.
 
 mod bare;
+mod client;
 mod counting;
 mod engine;
+mod inside;
 mod measure;
 mod memory;
 mod pair;
 mod peers;
 mod run;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -28,7 +31,7 @@ enum What {
     Engine,
     /// Bytes a connection takes, by state.
     Memory,
-    /// `finack run` with a bulk transfer, beside slirp4netns and pasta.
+    /// Programs in `finack run`, with servers on the host, beside slirp4netns and pasta.
     Run,
 }
 
@@ -54,8 +57,16 @@ struct Arguments {
     core: i32,
 }
 
-fn main() {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((_, words)) = words.split_first().filter(|(first, _)| *first == client::NAME) {
+        return client::main(words);
+    }
+    measure(Arguments::parse());
+    ExitCode::SUCCESS
+}
+
+fn measure(arguments: Arguments) {
     keep_memory();
     if arguments.what != Some(What::Run) {
         pin(arguments.core);
@@ -71,7 +82,7 @@ fn main() {
         lines.extend(memory::all(arguments.alone));
     }
     if arguments.what == Some(What::Run) {
-        lines.extend(run::all(arguments.quick));
+        lines.extend(run::all(arguments.quick, arguments.only.as_deref()));
     }
     if arguments.what.is_none_or(|what| what == What::Engine) {
         lines.extend(engine::all(&engine::Options {

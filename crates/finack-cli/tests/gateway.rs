@@ -364,3 +364,70 @@ fn a_signal_ends_the_wait_for_a_server_that_does_not_read() {
         assert!(ended.status.success(), "the program's own status, {setting}: {}", texts(&ended).1);
     }
 }
+
+/// SIOCOUTQ and SO_LINGER of the program tell what the server's kernel has acknowledged, its FIN too, once they are asked to;
+/// without they tell what finack has.
+#[test]
+fn strict_acks_are_the_servers() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let (go, wait) = mpsc::sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    let (sender, heard) = mpsc::channel();
+    let listener = small_listener();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            // Reads nothing until it is told to.
+            wait.lock().unwrap().recv().unwrap();
+            let mut all = Vec::new();
+            let end = stream.read_to_end(&mut all).map_err(|e| e.kind());
+            sender.send(end).unwrap();
+        }
+    });
+    let script = format!(
+        "import fcntl, os, socket, struct, sys, termios, time\n\
+         s = socket.create_connection((socket.gethostbyname('lo.host'), {port}), 10)\n\
+         queued = lambda: struct.unpack('i', fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0]\n\
+         s.sendall(b's' * 30_000); time.sleep(1)\n\
+         print(queued() > 10_000, flush=True)\n\
+         sys.stdin.readline()\n\
+         until = time.time() + 10\n\
+         while queued() and time.time() < until: time.sleep(0.01)\n\
+         print(queued(), flush=True)\n\
+         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 20)); t = time.time(); s.close()\n\
+         print(time.time() - t < 10)"
+    );
+    for setting in settings() {
+        for (flags, held) in [
+            (&["run", "--host", "lo.host"][..], "False"),
+            (&["run", "--host", "lo.host", "--strict-ack"], "True"),
+        ] {
+            let mut command = wrapped(&[], setting, flags, &["python3", "-c", &script]);
+            let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+            let mut out = io::BufReader::new(child.stdout.take().unwrap());
+            let mut first = String::new();
+            io::BufRead::read_line(&mut out, &mut first).unwrap();
+            go.send(()).unwrap();
+            child.stdin.take().unwrap().write_all(b"\n").unwrap();
+            let mut rest = String::new();
+            out.read_to_string(&mut rest).unwrap();
+            let report = texts(&child.wait_with_output().unwrap()).1;
+            assert_eq!(first, format!("{held}\n"), "{flags:?} {setting}: {report}");
+            assert_eq!(rest, "0\nTrue\n", "{flags:?} {setting}: {report}");
+            assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(30_000), "{flags:?} {setting}: {report}");
+            assert!(report.contains("closed in order"), "{flags:?} {setting}: {report}");
+        }
+    }
+}
+
+/// Listens with the smallest receive buffer there is.
+fn small_listener() -> std::net::TcpListener {
+    use rustix::net::{AddressFamily, SocketType};
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 2048).unwrap();
+    rustix::net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    rustix::net::listen(&socket, 16).unwrap();
+    socket.into()
+}

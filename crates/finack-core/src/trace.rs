@@ -298,6 +298,8 @@ reasons! {
         Duplicate = "all of it was received before",
         /// Handshake ACK does not fit.
         HandshakeAck = "the ACK does not fit the SYN,ACK that was sent",
+        /// An opening that nobody has answered yet.
+        Undecided = "the opening waits for a decision, and this says nothing new",
         /// Challenge ACK limited.
         RateLimited = "answers to such segments are limited on this connection (RFC 5961 10)",
     }

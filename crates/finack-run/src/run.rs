@@ -64,6 +64,8 @@ pub struct RunConfig {
     pub host_names: Vec<HostName>,
     /// Ports of the program's that the host reaches.
     pub publish: Vec<Publish>,
+    /// What the program sends to the outside is acknowledged only once it is acknowledged there.
+    pub strict_ack: bool,
     /// Takes a line about something that can't wait for the program's end; the rest is in [`RunOutcome::warnings`].
     pub say: fn(&str),
 }
@@ -275,6 +277,7 @@ fn start_gateway(
 ) -> io::Result<Gateway> {
     let gateway = gateway::Config {
         ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
+        strict_ack: config.strict_ack,
         note: watch.take_note(net),
         say: config.say,
         told,

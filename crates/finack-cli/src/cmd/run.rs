@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// No way to the outside, but for what --host and --publish name
     #[arg(long)]
     isolated: bool,
+    /// Acknowledge what the program sends only once the other end outside has, so that its SO_LINGER tells the truth
+    #[arg(long)]
+    strict_ack: bool,
     /// Set finack's side of a Linux setting (may be repeated; `finack sysctl` lists them)
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_sysctl)]
     sysctl: Vec<(String, String)>,
@@ -138,6 +141,7 @@ pub(crate) fn carry(program: OsString, args: Vec<OsString>, options: &Options) -
         isolated: options.isolated,
         host_names: options.host.clone(),
         publish: options.publish.clone(),
+        strict_ack: options.strict_ack,
         say: if options.quiet { |_| {} } else { output::say },
         pcap: options.pcap.clone().map(|path| PcapConfig { path, snaplen: options.pcap_snaplen }),
     };

@@ -132,7 +132,9 @@ is `finack services --markdown`.
 The report of `finack run` says of a connection to a service that misbehaves that it was meant, what the program will have
 seen, and who should change what. The exit statuses are those of curl 7.88, and the same with any real server that does so.
 
-At most 512 connections are carried at each address of a service, each for an hour at most.
+At most 512 connections are carried at each address of a service, each for an hour at most; as many are at ports other than
+80, over all services that misbehave. Those take any program's connections: a request is what comes until an empty line, a
+pause of 300 ms, or the end.
 "
     .to_owned();
     for (title, misbehaving) in [("Services of plain use", false), ("Services that misbehave", true)] {

@@ -243,7 +243,7 @@ impl Stack {
     /// A segment met an embryo.
     pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
         let Some(e) = self.embryos.get_mut(index) else { return };
-        let (id, tuple, seq) = (e.trace_id, e.tuple, e.iss);
+        let (id, tuple, seq, held) = (e.trace_id, e.tuple, e.iss, e.held);
         let needs_stamp = self.cx.settings.profile == Profile::Rfc;
         let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
@@ -279,8 +279,9 @@ impl Stack {
                 self.challenge_from_embryo(now, index, verdict);
             }
             _ => {
-                self.cx.counters.count_drop(DropReason::HandshakeAck);
-                let (reason, len) = (DropReason::HandshakeAck, segment.payload.bytes.len() as u32);
+                let reason = if held { DropReason::Undecided } else { DropReason::HandshakeAck };
+                let len = segment.payload.bytes.len() as u32;
+                self.cx.counters.count_drop(reason);
                 self.cx.trace(now, id, &tuple, TraceKind::Dropped { reason, len });
             }
         }

@@ -34,6 +34,9 @@ impl Stack {
     /// appended is sent. `Ok(Ok(0))`: it appended nothing. Where `fill` answers an error, what it appended is forgotten.
     /// Ask for little where little is expected: 2 KiB take a small block of memory, anything more a large one.
     ///
+    /// Where `fill` appended all that it was let, more is expected: a partial segment at the end waits for it, up to
+    /// 200 ms as with MSG_MORE, or for [`tcp_push`](Self::tcp_push).
+    ///
     /// # Errors
     /// As [`tcp_send`](Self::tcp_send): `WouldBlock` where nothing fits, without `fill` having been called; the inner
     /// error is `fill`'s.
@@ -48,6 +51,18 @@ impl Stack {
         let result = c.send_with(cx, most, fill);
         self.refresh(now, id.index);
         result
+    }
+
+    /// Sends what waits for more (MSG_MORE, [`tcp_send_with`](Self::tcp_send_with)): there is no more for now.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_push(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
+        let (c, _) = self.conn_mut(id)?;
+        if core::mem::replace(&mut c.facts.more, false) {
+            self.refresh(now, id.index);
+        }
+        Ok(())
     }
 
     /// Holds back the acknowledgement of everything that comes from now on, until [`tcp_ack_to`](Self::tcp_ack_to)

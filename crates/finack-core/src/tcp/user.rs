@@ -168,13 +168,16 @@ impl Connection {
             _ if self.facts.fin_queued || !self.may_write() => return Err(Error::BrokenPipe),
             _ => {}
         }
-        let room = self.send_room(cx).min(most.max(1));
+        let most = most.max(1);
+        let room = self.send_room(cx).min(most);
         if room == 0 {
             self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
         let appended = self.send.append_with(&mut cx.pool, room, fill);
-        self.facts.more = false;
+        // Who had as much as was offered is likely to have more.
+        self.facts.more = matches!(appended, Ok((_, true)));
+        let appended = appended.map(|(count, _)| count);
         if !self.is_writable(cx) {
             self.facts.wants_room = true;
         }

@@ -89,6 +89,36 @@ fn what_a_filler_appends_is_sent_and_what_it_fails_with_is_not() {
     t.expect("P. 701:801(100) ack 1");
 }
 
+/// Who fills all that is offered has more: no partial segment goes out in between, until it is pushed or 200 ms are over.
+#[test]
+fn a_full_fill_is_taken_to_have_more_behind_it() {
+    let mut t = Setup::new().options(|o| o.nodelay = true).server();
+    let c = t.accepted();
+    let fill = |t: &mut Script, from: u64, len: usize| {
+        let filled = t.stack.tcp_send_with(t.now(), c, 2000, |out| {
+            out.put_slice(&stack_bytes(from, len));
+            Ok::<_, ()>(())
+        });
+        assert_eq!(filled, Ok(Ok(len)));
+        t.pump();
+    };
+    fill(&mut t, 0, 2000);
+    t.expect(". 1:1461(1460) ack 1");
+    t.quiet_ms(150);
+    fill(&mut t, 2000, 100);
+    t.expect("P. 1461:2101(640) ack 1");
+    fill(&mut t, 2100, 2000);
+    t.expect(". 2101:3561(1460) ack 1");
+    t.stack.tcp_push(t.now(), c).unwrap();
+    t.pump();
+    t.expect("P. 3561:4101(540) ack 1");
+    t.inject(". 1:1(0) ack 4101");
+    fill(&mut t, 4100, 2000);
+    t.expect(". 4101:5561(1460) ack 1");
+    t.inject(". 1:1(0) ack 5561");
+    t.expect_after(150..=201, "P. 5561:6101(540) ack 1");
+}
+
 /// Many small fills go out in order and complete, in units and in single packets.
 #[test]
 fn many_fills_of_any_size_arrive_as_one_stream() {

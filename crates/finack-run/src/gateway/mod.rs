@@ -11,6 +11,8 @@
 //! * An opening waits for as long as the host tries (`net.ipv4.tcp_syn_retries` there, some two minutes), at most 150 s;
 //!   it ends at once where the program resets it or begins anew from the same port. A program that gives up in silence,
 //!   as `close` does, is noticed when the host's connection is answered: the program's RST then resets that too.
+//! * At most 512 connections are carried to finack's own services at ports where none of them listens; the next ones
+//!   wait, unanswered.
 //! * Where the host has no descriptor, port or memory left, openings wait and are tried again until there is some; a
 //!   line says so, once for each cause.
 //! * Each direction of a connection holds at most `finack::relay::DEFAULT_BUFFER` bytes beyond what the two kernels and
@@ -22,6 +24,7 @@ mod echo;
 mod guests;
 mod hosts;
 mod publish;
+mod strict;
 mod tcp;
 mod udp;
 
@@ -37,9 +40,10 @@ use finack::net::{TcpGate, UdpGate};
 use finack::relay::RelayStream as _;
 use finack_core::options::SocketOptions;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::report::{Note, Outside, TakeNote};
+use crate::services;
 use crate::warnings::Warnings;
 
 pub use hosts::HostName;
@@ -56,6 +60,8 @@ const BACKLOG: u32 = 4096;
 pub(crate) struct Config {
     /// What the program may reach.
     pub(crate) ways: Ways,
+    /// What the program sends is acknowledged only once the host's peer has it.
+    pub(crate) strict_ack: bool,
     /// Where notes about connections go.
     pub(crate) note: TakeNote,
     /// Where a line goes that can't wait for the end.
@@ -74,6 +80,7 @@ pub(crate) struct Gateway {
 struct Shared {
     net: Net,
     ways: Ways,
+    strict_ack: bool,
     sockets: Sockets,
     shortages: RefCell<BTreeMap<Shortage, u64>>,
     carried: RefCell<HashMap<u64, Rc<Carried>>>,
@@ -81,6 +88,8 @@ struct Shared {
     /// Told when nothing new is to be opened any more.
     closing: Notify,
     closed: Cell<bool>,
+    /// Turns of connections to finack's own services at ports where none of them listens.
+    inside: Semaphore,
     /// The run is over, and what is still carried is let go.
     over: Cell<bool>,
     note: TakeNote,
@@ -112,12 +121,14 @@ impl Gateway {
         let shared = Rc::new(Shared {
             net: net.clone(),
             ways: config.ways,
+            strict_ack: config.strict_ack,
             sockets: Sockets::claim(),
             shortages: RefCell::default(),
             carried: RefCell::default(),
             last_carried: Cell::new(0),
             closing: Notify::new(),
             closed: Cell::new(false),
+            inside: Semaphore::new(services::CONNECTIONS),
             over: Cell::new(false),
             note: config.note,
             say: config.say,

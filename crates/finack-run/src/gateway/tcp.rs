@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use finack::net::{self, Answered, Opening, TcpGate};
-use finack::relay::{Event, Relay, RelayStream, Side};
+use finack::relay::{Direct, Ended, Event, Relay, RelayStream, Relayed, Side};
 use finack_core::stack::Refusal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -20,10 +20,11 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::{self, Failure, Shortage, Socket};
 use super::hosts::Way;
+use super::strict::Strict;
 use super::{Carried, Shared};
 use crate::plan;
 use crate::report::Outside;
-use crate::services;
+use crate::services::{self, Decision};
 
 /// How often it is looked whether somebody still waits for an opening.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -78,16 +79,7 @@ async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: 
                 None => return,
             }
         }
-        Way::Inside => {
-            let on_purpose = services::decide(to);
-            let refusal = on_purpose.as_ref().map_or(Refusal::Reset, |(refusal, _)| *refusal);
-            if let Some((_, note)) = on_purpose {
-                (shared.note)(to, program, note);
-            }
-            // Where the program gave up meanwhile nobody is to be told.
-            let _ = opening.refuse(refusal);
-            return;
-        }
+        Way::Inside => return inside(&shared, &waiting, number, opening).await,
         Way::Barred(code) if shared.ways.outside => {
             (Refusal::Unreachable(code), "finack lets nothing out to this address".to_owned())
         }
@@ -150,6 +142,15 @@ async fn answer(
     place: Socket,
 ) {
     let ends = (opening.local_addr(), opening.peer_addr());
+    match handshake(waiting, number, opening).await {
+        Some(program) => carry(shared, program, ends, host, place).await,
+        None => reset(host),
+    }
+}
+
+/// The program's connection, once its handshake is complete; `None` where it never is.
+async fn handshake(waiting: &Waiting, number: u64, opening: Opening) -> Option<net::TcpStream> {
+    let ends = (opening.local_addr(), opening.peer_addr());
     let (sender, receiver) = oneshot::channel();
     waiting.borrow_mut().insert(ends, (number, sender));
     let program = match opening.answer() {
@@ -159,16 +160,42 @@ async fn answer(
         },
         Err(_) => None,
     };
-    match program {
-        Some(program) => carry(shared, program, ends, host, place).await,
-        None => {
-            let mut waiting = waiting.borrow_mut();
-            if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
-                waiting.remove(&ends);
-            }
-            reset(host);
+    if program.is_none() {
+        let mut waiting = waiting.borrow_mut();
+        if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
+            waiting.remove(&ends);
         }
     }
+    program
+}
+
+/// An address of finack's own, at a port where nobody listens: the opening is refused, unless a service that misbehaves
+/// does so at every port.
+async fn inside(shared: &Shared, waiting: &Waiting, number: u64, opening: Opening) {
+    let (to, program) = (opening.local_addr(), opening.peer_addr());
+    let refusal = match services::decide(to) {
+        None => Refusal::Reset,
+        Some(Decision::Refuse(refusal, note)) => {
+            (shared.note)(to, program, note);
+            if refusal == Refusal::Silence {
+                // Held, so that repeated SYNs are the same opening's.
+                given_up(shared, &opening).await;
+            }
+            refusal
+        }
+        Some(Decision::Carry(carrier)) => {
+            let turn = tokio::select! {
+                turn = shared.inside.acquire() => turn,
+                () = given_up(shared, &opening) => return,
+            };
+            if let Some(stream) = handshake(waiting, number, opening).await {
+                carrier.carry(stream, &shared.note).await;
+            }
+            return drop(turn);
+        }
+    };
+    // Where the program gave up meanwhile nobody is to be told.
+    let _ = opening.refuse(refusal);
 }
 
 /// Waits until no handshake goes on and its connection, were there one, had been accepted.
@@ -261,8 +288,13 @@ async fn carry(
     let stream = Arc::new(host);
     let carried =
         Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
-    let host = HostSide { stream, carried: Rc::clone(&carried), shared: Rc::clone(shared) };
-    let relay = Relay::new(program, host).observe(|event| match event {
+    let mut host = HostSide {
+        stream: Arc::clone(&stream),
+        carried: Rc::clone(&carried),
+        shared: Rc::clone(shared),
+        strict: None,
+    };
+    let tell = |event: Event<'_>| match event {
         Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
         Event::Broken { side: Side::B, error } => {
             let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
@@ -270,9 +302,35 @@ async fn carry(
             shared.note(ends.0, ends.1, what);
         }
         _ => {}
-    });
-    shared.carrying(&carried, relay.run()).await;
+    };
+    if shared.strict_ack {
+        let strict = Strict::new(program, stream);
+        host.strict = Some(Rc::clone(&strict));
+        let relay = Relay::new(strict.program(), host).observe(tell);
+        shared.carrying(&carried, carry_strictly(&strict, relay.run())).await;
+    } else {
+        drop(stream);
+        shared.carrying(&carried, Relay::new(program, host).observe(tell).run()).await;
+    }
     drop(place);
+}
+
+/// Runs a relay, and passes ACKs on meanwhile and until the last of them where it ended in order.
+async fn carry_strictly(strict: &Strict, relay: impl Future<Output = Relayed>) {
+    let over = Cell::new(false);
+    let relay = async {
+        let in_order = matches!(relay.await.ended, Ended::Closed { .. });
+        over.set(true);
+        strict.look();
+        if in_order {
+            // Lost now, nothing more is acknowledged.
+            strict.host_lost().await;
+        }
+    };
+    tokio::select! {
+        () = relay => {}
+        () = strict.pass_acks_on(&over) => {}
+    }
 }
 
 /// Closes the host's connection with a RST.
@@ -286,6 +344,16 @@ struct HostSide {
     stream: Arc<TcpStream>,
     carried: Rc<Carried>,
     shared: Rc<Shared>,
+    strict: Option<Rc<Strict>>,
+}
+
+impl HostSide {
+    fn count(&self, written: usize) {
+        self.carried.written.set(self.carried.written.get() + written as u64);
+        if let Some(strict) = &self.strict {
+            strict.sent(written as u64);
+        }
+    }
 }
 
 impl RelayStream for HostSide {
@@ -296,14 +364,19 @@ impl RelayStream for HostSide {
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = RelayStream::poll_write(&*self.stream, cx, buf);
         if let Poll::Ready(Ok(n)) = &poll {
-            self.carried.written.set(self.carried.written.get() + *n as u64);
+            self.count(*n);
         }
         poll
     }
 
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = RelayStream::poll_end(&*self.stream, cx);
-        self.carried.over.set(self.carried.over.get() || poll.is_ready());
+        if poll.is_ready() {
+            self.carried.over.set(true);
+            if let Some(strict) = &self.strict {
+                strict.sent(1);
+            }
+        }
         poll
     }
 
@@ -313,6 +386,14 @@ impl RelayStream for HostSide {
 
     fn unacknowledged(&self) -> usize {
         self.stream.unacknowledged()
+    }
+
+    fn direct(&self) -> Direct<'_> {
+        Direct::Kernel(&self.stream)
+    }
+
+    fn wrote_directly(&self, count: usize) {
+        self.count(count);
     }
 
     /// At the run's end what the host's kernel has, FIN and all, is left to it: a RST would take it back.

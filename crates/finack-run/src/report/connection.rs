@@ -13,7 +13,7 @@ use finack_core::trace::{
 
 use super::Side;
 use super::ladder::{Ladder, NoteFor};
-use super::note::{Note, NoteAt};
+use super::note::{Note, NoteAt, Story};
 use super::peer::PeerModel;
 use super::seq::Line;
 
@@ -207,7 +207,10 @@ impl Follow {
             }
             TraceKind::ResetSent(reason) => {
                 report.reset_sent = Some(*reason);
-                report.note(NoteFor::Reset, || format!("RST from finack: {reason}"));
+                let whose = Story::of(&report.notes)
+                    .reset_by()
+                    .unwrap_or_else(|| format!("RST from finack: {reason}"));
+                report.note(NoteFor::Reset, || whose);
             }
             TraceKind::ResetReceived => {
                 let sent = report.to_program;
@@ -384,6 +387,7 @@ fn is_foreign(reason: DropReason) -> bool {
             | DropReason::TimeWait
             | DropReason::TimeWaitReset
             | DropReason::HandshakeAck
+            | DropReason::Undecided
     )
 }
 

@@ -152,6 +152,16 @@ impl<'a> Story<'a> {
         story
     }
 
+    /// Whose a RST of finack's is, where it is not its own.
+    pub(super) fn reset_by(&self) -> Option<String> {
+        match (self.service, self.broke, self.failed) {
+            (Some((name, _)), _, _) => Some(format!("RST from {name}, on purpose")),
+            (_, Some(_), _) => Some("RST passed on from outside".to_owned()),
+            (_, _, Some(_)) => Some("refusal passed on from outside".to_owned()),
+            _ => None,
+        }
+    }
+
     /// `the server 192.0.2.1:80`, or `the client ...` of a published port.
     pub(super) fn outsider(&self) -> Option<String> {
         self.other.map(|(addr, client)| format!("the {} {addr}", if client { "client" } else { "server" }))

@@ -3,6 +3,7 @@
 //! # Bounds
 //! * A service carries at most [`CONNECTIONS`] connections at each of its addresses at a time; the next ones wait to be
 //!   accepted, and where too many wait their SYNs are dropped.
+//! * At ports where none of them listens, the gateway carries as many to all of them that misbehave.
 //! * A connection is carried for an hour at most, then it is closed.
 
 use std::future::Future;
@@ -26,8 +27,8 @@ use super::table::{self, By, SERVICES, Service};
 use crate::plan::{self, Host};
 use crate::report::{Note, TakeNote};
 
-/// Connections that a service carries at one address at a time.
-const CONNECTIONS: usize = 512;
+/// Connections that a service carries at one address and port at a time, and all of them at other ports.
+pub(crate) const CONNECTIONS: usize = 512;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 /// How long one is carried.
@@ -95,13 +96,39 @@ fn on_purpose(service: &Service) -> Option<Note> {
     Some(Note::Service { name: service.name, does: fault.did })
 }
 
-/// How a SYN to an address of a service's is turned down on purpose, and what a report says of it. `None` where it is
-/// not: then a port that nobody has is refused as usual.
-pub fn decide(local: SocketAddr) -> Option<(Refusal, Note)> {
+/// What becomes of a SYN to a service's address.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is turned down on purpose, and a report says this of it.
+    Refuse(Refusal, Note),
+    /// The service takes the connection, whatever its port.
+    Carry(Carrier),
+}
+
+/// A service that takes connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carrier {
+    service: &'static Service,
+    behaviour: Behaviour,
+}
+
+impl Carrier {
+    /// Carries a connection to its end.
+    pub(crate) async fn carry(self, stream: TcpStream, note: &TakeNote) {
+        meant(self.service, &stream, note);
+        // How it ended is in the trace; there is nobody else to tell.
+        let _ = timeout(LONGEST, self.behaviour.carry(stream)).await;
+    }
+}
+
+/// What becomes of a SYN to an address and port where no socket listens. `None` where that is no service's business:
+/// then it is refused as usual.
+pub(crate) fn decide(local: SocketAddr) -> Option<Decision> {
     let service = table::named(plan::name_of(local.ip())?)?;
     match service.fault?.by {
-        By::Refusal(how) => Some((how, on_purpose(service)?)),
-        By::Behaviour(_) | By::Names => None,
+        By::Refusal(how) => Some(Decision::Refuse(how, on_purpose(service)?)),
+        By::Behaviour(behaviour) => Some(Decision::Carry(Carrier { service, behaviour })),
+        By::Names => None,
     }
 }
 
@@ -158,20 +185,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_services_that_turn_syns_down_decide() {
-        for (name, wanted) in [
-            ("refused.finack", Some(Refusal::Reset)),
-            ("blackhole.finack", Some(Refusal::Silence)),
-            ("reset.finack", None),
-            ("echo.finack", None),
-            ("dns.finack", None),
-        ] {
+    fn services_that_misbehave_do_so_at_every_port() {
+        for (name, wanted) in [("refused.finack", Refusal::Reset), ("blackhole.finack", Refusal::Silence)] {
             for addr in addresses(plan::host_named(name)) {
                 let decided = decide(SocketAddr::new(addr, 443));
-                assert_eq!(decided.as_ref().map(|d| d.0), wanted, "{name}");
-                assert!(decided.is_none_or(|(_, note)| note.to_string().starts_with(name)));
+                let Some(Decision::Refuse(how, note)) = decided else { panic!("{name}: {decided:?}") };
+                assert!(how == wanted && note.to_string().starts_with(name), "{name}: {note}");
             }
         }
+        for name in ["echo.finack", "hello.finack", "dns.finack", "truncated-dns.finack"] {
+            for addr in addresses(plan::host_named(name)) {
+                assert!(decide(SocketAddr::new(addr, 443)).is_none(), "{name}");
+            }
+        }
+        let reset = SocketAddr::new(plan::host_named("reset.finack").unwrap().v6.into(), 5432);
+        assert!(matches!(decide(reset), Some(Decision::Carry(c)) if c.behaviour == Behaviour::Reset));
         assert!(decide("192.0.2.1:80".parse().unwrap()).is_none());
     }
 }

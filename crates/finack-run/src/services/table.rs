@@ -179,7 +179,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "silent.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "accepts, reads, and never says a word",
         text: "It closes once the program has. TCP itself sees nothing wrong: everything is acknowledged.",
         teaches: "an open connection is no promise of an answer: reads need a time-out",
@@ -194,7 +194,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "reset.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "answers a request with a RST",
         text: "It has read the request before, so that nothing else can be the reason: it aborts (RFC 9293 3.10.5), as a program \
                does that closes with SO_LINGER 0.",
@@ -210,7 +210,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "unread.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "closes in good faith, without having read the request: a RST comes of it",
         text: "RFC 1122 4.2.2.13: who closes while data is unread says so by a RST. What was sent to the client before may be \
                lost with it.",
@@ -226,7 +226,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "empty.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "reads the request and closes in order, without an answer",
         text: "FINs both ways, nothing lost: for TCP this is a connection as it should be.",
         teaches: "an orderly close is no answer: EOF in the wrong place is an error of the application's",
@@ -241,7 +241,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "nonsense.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "answers an HTTP request with a line that is not HTTP",
         text: "The line is `this is not HTTP`; then it closes in order.",
         teaches: "bytes from a network are anybody's: a parser needs an answer to everything",
@@ -256,7 +256,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "slow.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "answers right, a byte every 100 ms",
         text: "The whole answer has some ninety bytes and takes nine seconds. A time-out for each read never fires: one for the \
                whole answer does.",
@@ -272,7 +272,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "reset-halfway.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "sends half of the body that it promised, then a RST",
         text: "Content-Length says 2000; the RST follows once 1000 bytes are acknowledged.",
         teaches: "what had arrived before a RST can still be read, and is not the whole",
@@ -287,7 +287,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "truncated.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "sends half of the body that it promised, then closes in order",
         text: "Content-Length says 2000, 1000 bytes come, then a FIN: only the length tells that something is missing.",
         teaches: "EOF ends a connection, not a message: compare the length",
@@ -302,7 +302,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "zero-window.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "accepts and reads nothing: an upload stops at a closed window",
         text: "Its receive buffer is small. Once it is full the window is 0; the program's kernel probes it for as long as the \
                probes are acknowledged (RFC 9293 3.8.6.1), which they are.",
@@ -318,7 +318,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "half-closed.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "answers, sends its FIN first, and reads on",
         text: "The answer ends with the connection (no Content-Length). What the program still sends is read until its own FIN; \
                TIME-WAIT is at this end, which closed first.",
@@ -334,7 +334,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "still-sending.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "sends a line every 100 ms, and goes on for 3 s after the program's FIN",
         text: "It takes a FIN for what it says: the program sends nothing more, and may still read. A program that shut down its \
                sending side gets 3 s more, then EOF. One that closed its socket is not there to read: its kernel answers the next \
@@ -351,7 +351,7 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "never-closing.finack",
-        ports: "TCP 80",
+        ports: "every TCP port",
         does: "answers, and never closes: not even when the program has",
         text: "The answer ends with the connection (no Content-Length), and the connection does not end. After the program's close \
                its end waits in FIN-WAIT-2 until the kernel's tcp_fin_timeout (60 s); this end stays in CLOSE-WAIT.",

@@ -38,6 +38,9 @@ impl TcpStream {
     /// what it appended; `Ok(0)` where that is nothing. Where there is no room, the task is woken later, as by
     /// `poll_write`. Ask for 2 KiB at most where little is expected: such a block is small.
     ///
+    /// Where `fill` appended all that it was let, more is expected: a partial segment at the end waits for it, up to
+    /// 200 ms, or for [`push`](Self::push).
+    ///
     /// # Errors
     /// As `try_write`, but for `WouldBlock`, which only `fill` answers; and whatever else `fill` does: then nothing of
     /// what it appended is sent.
@@ -51,6 +54,14 @@ impl TcpStream {
             inner.stack.tcp_send_with(now, self.conn, most, fill)
         });
         polled.map(|outer| outer.and_then(|filled| filled))
+    }
+
+    /// Sends what [`poll_send_with`](Self::poll_send_with) holds back for more to come: there is no more for now.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub fn push(&self) -> io::Result<()> {
+        self.shard.call(|stack, now| stack.tcp_push(now, self.conn))
     }
 
     /// Holds back the acknowledgement of everything that the peer sends from now on, until

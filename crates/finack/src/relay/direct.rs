@@ -100,7 +100,11 @@ pub(super) fn into(
         match source.poll_read_ready(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Move::Stop(Step::SourceBroke(error)),
-            Poll::Pending => return Move::Stop(Step::Idle),
+            Poll::Pending => {
+                // Nothing follows for now. Where this fails the connection is over, which is noticed in its turn.
+                let _ = destination.push();
+                return Move::Stop(Step::Idle);
+            }
         }
         let blame = Blame::new();
         let filled =

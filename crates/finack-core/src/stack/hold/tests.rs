@@ -10,6 +10,7 @@ use crate::device::{Capabilities, Packet};
 use crate::settings::Settings;
 use crate::stack::{Config, InterfaceAddress};
 use crate::tcp::State;
+use crate::trace::DropReason;
 
 const PROGRAM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
@@ -65,6 +66,7 @@ fn an_opening_is_answered_when_it_is_said() {
     g.segment(5000, 100, 0, Flags::SYN);
     g.segment(5000, 100, 0, Flags::SYN);
     assert!(g.sent().is_empty());
+    assert_eq!(g.stack.counters().dropped(DropReason::Undecided), 1, "the repeated SYN says nothing new");
     assert_eq!(g.stack.poll_event(), Some(Event::Incoming { listener: g.listener }));
     let incoming = g.stack.tcp_incoming(g.listener).unwrap();
     assert_eq!((incoming.local.ip(), incoming.local.port()), (OUTSIDE, 443));

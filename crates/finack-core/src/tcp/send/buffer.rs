@@ -57,20 +57,21 @@ impl SendBuffer {
         }
     }
 
-    /// Lets `fill` append up to `room` bytes to a block, or as many as that takes; answers how many it appended.
+    /// Lets `fill` append up to `room` bytes to a block, or as many as that takes; answers how many it appended, and
+    /// whether that was all that was offered.
     pub(crate) fn append_with<E>(
         &mut self,
         pool: &mut Pool,
         room: usize,
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
-    ) -> Result<usize, E> {
+    ) -> Result<(usize, bool), E> {
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
         let spacious =
             self.blocks.back().is_some_and(|b| b.data.capacity() - b.data.len() >= room.min(SMALL));
         if !spacious {
             self.blocks.push_back(Block { start: self.end, data: pool.take(room) });
         }
-        let Some(block) = self.blocks.back_mut() else { return Ok(0) };
+        let Some(block) = self.blocks.back_mut() else { return Ok((0, false)) };
         let before = block.data.len();
         let most = room.min(block.data.capacity() - before);
         let result = fill(&mut (&mut block.data).limit(most));
@@ -86,7 +87,7 @@ impl SendBuffer {
         {
             pool.give(block.data);
         }
-        result.map(|()| appended)
+        result.map(|()| (appended, appended == most))
     }
 
     /// Lets go of everything before `upto`.
