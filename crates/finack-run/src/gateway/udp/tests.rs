@@ -28,6 +28,7 @@ fn bed() -> (Net, Gateway) {
         note: Rc::new(|_, _, _| {}),
         say: |_| {},
         told: Warnings::default(),
+        strict_ack: false,
     };
     let gateway = Gateway::start(&finack, config, Published::default()).unwrap();
     (program, gateway)
