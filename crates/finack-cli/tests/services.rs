@@ -291,6 +291,46 @@ for server in ['198.18.0.153', 'fd66:696e:6163:6b00::153']:
 }
 
 #[test]
+fn datagrams_and_pings_to_nobody_are_refused_unreachable_or_lost() {
+    if !have(&["python3", "ping"]) {
+        return;
+    }
+    let script = r"
+import errno, socket
+for family in [socket.AF_INET, socket.AF_INET6]:
+    for name in ['refused.finack', 'unreachable.finack', 'blackhole.finack']:
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.settimeout(0.5)
+        # IP_RECVERR, IPV6_RECVERR: without it Linux keeps soft errors to itself.
+        level, option = (socket.IPPROTO_IP, 11) if family == socket.AF_INET else (socket.IPPROTO_IPV6, 25)
+        s.setsockopt(level, option, 1)
+        s.connect(socket.getaddrinfo(name, 9999, family, socket.SOCK_DGRAM)[0][4])
+        s.send(b'anybody?')
+        try:
+            s.recv(1)
+        except TimeoutError:
+            print(name, 'silence')
+        except OSError as e:
+            print(name, errno.errorcode[e.errno])
+";
+    let wanted = "refused.finack ECONNREFUSED\nunreachable.finack EHOSTUNREACH\nblackhole.finack silence\n";
+    for setting in settings() {
+        let (out, report) = run(setting, &["python3", "-c", script]);
+        assert_eq!(out, wanted.repeat(2), "{setting}: {report}");
+        for (name, answer) in [
+            ("refused", "1 received"),
+            ("unreachable", "0 received, +1 errors"),
+            ("blackhole", "0 received, 100% packet loss"),
+        ] {
+            let host = format!("{name}.finack");
+            let output = finack(setting, &["run"], &["ping", "-4", "-c", "1", "-W", "1", &host]);
+            let (out, report) = texts(&output);
+            assert!(out.contains(answer), "{name} {setting}: {out}\n{report}");
+        }
+    }
+}
+
+#[test]
 fn a_patient_client_gets_the_whole_slow_answer() {
     if !have(&["curl"]) {
         return;

@@ -56,8 +56,9 @@ pub const HOSTS: &[Host] = &[
     service("chargen.finack", 19),
     // Those that misbehave, in the order of a connection's life.
     service("refused.finack", 101),
-    service("unreachable.finack", 102),
-    service("blackhole.finack", 103),
+    // Nobody is at these two, not even for ping.
+    nobody("unreachable.finack", 102),
+    nobody("blackhole.finack", 103),
     service("silent.finack", 104),
     service("reset.finack", 105),
     service("unread.finack", 106),
@@ -87,6 +88,11 @@ const fn service(name: &'static str, n: u8) -> Host {
     let digits = n as u16;
     let alike = digits / 100 * 0x100 + digits / 10 % 10 * 0x10 + digits % 10;
     Host { name, v4: v4(n), v6: v6(alike), ours: true }
+}
+
+/// An address as [`service`] has them, at which finack does not answer.
+const fn nobody(name: &'static str, n: u8) -> Host {
+    Host { ours: false, ..service(name, n) }
 }
 
 /// Names that hold for one run besides [`HOSTS`]: those that mean the host, at [`HOST_V4`] and [`HOST_V6`].

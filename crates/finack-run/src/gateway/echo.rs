@@ -29,6 +29,7 @@ use super::connect::{self, Shortage, Socket};
 use super::datagram::{self, Carries, Failed, Fields, HostSocket, SIGNS};
 use super::hosts::Way;
 use super::udp::{gateway, router};
+use crate::services;
 
 /// Sockets at the same time.
 const MAX_PINGS: usize = 512;
@@ -95,6 +96,7 @@ impl Pings {
         let ends = request.ends;
         let to = match self.shared.ways.of(ends.local.ip()) {
             Way::Out(addr) => addr,
+            Way::Inside if services::is_silent(ends.local.ip()) => return,
             Way::Inside => return self.report(ends, data, datagram::host_unreachable(ends.local.ip())),
             Way::Barred(code) => return self.report(ends, data, ErrorKind::Unreachable(code)),
         };

@@ -35,6 +35,7 @@ use super::connect::{self, Shortage, Socket};
 use super::datagram::{self, Carries, Failed, Fields, HostSocket, SIGNS};
 use super::hosts::Way;
 use crate::plan;
+use crate::services;
 
 /// Flows at the same time.
 const MAX_FLOWS: usize = 8192;
@@ -168,6 +169,7 @@ impl Flows {
         let each = || data.chunks(len.max(1)).chain(data.is_empty().then_some(data));
         let to = match self.shared.ways.of(ends.local.ip()) {
             Way::Out(addr) => SocketAddr::new(addr, ends.local.port()),
+            Way::Inside if services::is_silent(ends.local.ip()) => return,
             Way::Inside => {
                 let kind = datagram::host_unreachable(ends.local.ip());
                 return each().for_each(|data| self.report(ends, data, kind, router(ends)));

@@ -121,7 +121,7 @@ impl Collector {
         match self.places.get(&pair(finack_end, program_end)) {
             Some(Place::Open(id)) => {
                 if let Some(follow) = self.open.get_mut(id) {
-                    follow.report.take_note(at, note);
+                    follow.take_note(at, note);
                 }
             }
             Some(&Place::Kept(index)) => {

@@ -254,6 +254,12 @@ impl Follow {
         self.report.note(NoteFor::Last, || what.to_owned());
     }
 
+    /// Takes a note. All that was traced before it has been observed, so that the held segment's fate is known.
+    pub(super) fn take_note(&mut self, at: Instant, note: Note) {
+        self.release();
+        self.report.take_note(at, note);
+    }
+
     /// Takes the held segment for what it says.
     pub(super) fn release(&mut self) {
         if let Some((at, segment)) = self.held.take() {
@@ -427,7 +433,9 @@ impl ConnectionReport {
     /// Takes a note; what is beyond the bound is dropped.
     pub(super) fn take_note(&mut self, at: Instant, note: Note) {
         if self.notes.len() < MAX_NOTES {
-            self.note(NoteFor::Last, || note.to_string());
+            if let Some(ladder) = &mut self.ladder {
+                ladder.remark(at, note.to_string());
+            }
             self.notes.push(NoteAt { at, note });
         }
     }

@@ -56,7 +56,7 @@ pub struct Segment {
     pub reason: SendReason,
 }
 
-/// A row: a segment, or a state change without one.
+/// A row: a segment, or a state change or remark without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// When.
@@ -187,6 +187,11 @@ impl Ladder {
         } else if self.pending_notes.len() < MAX_NOTES {
             self.pending_notes.push((about, text));
         }
+    }
+
+    /// Says what happened, at a time of its own.
+    pub(super) fn remark(&mut self, at: Instant, text: String) {
+        self.push(Row { at, segment: None, program: vec![], finack: vec![], notes: vec![text] });
     }
 
     fn last_mut(&mut self) -> Option<&mut Row> {

@@ -71,6 +71,11 @@ impl Script {
         (self.local, SocketAddr::new("198.18.0.2".parse().unwrap(), port))
     }
 
+    /// Tells the collector what time it is.
+    pub(super) fn advance(&mut self) {
+        self.collector.advance_to(Instant::from_micros(self.micros));
+    }
+
     /// The window of what follows.
     pub(super) fn window(&mut self, window: u32) -> &mut Self {
         self.window = window;

@@ -12,5 +12,5 @@ mod small;
 mod start;
 pub mod table;
 
-pub(crate) use serve::{CONNECTIONS, Decision, decide};
+pub(crate) use serve::{CONNECTIONS, Decision, decide, is_silent};
 pub(crate) use start::start;

@@ -132,6 +132,11 @@ pub(crate) fn decide(local: SocketAddr) -> Option<Decision> {
     }
 }
 
+/// Whether nothing that is sent to `addr` is answered, on purpose.
+pub(crate) fn is_silent(addr: IpAddr) -> bool {
+    matches!(decide(SocketAddr::new(addr, 0)), Some(Decision::Refuse(Refusal::Silence, _)))
+}
+
 pub(super) fn addresses(host: Option<&Host>) -> impl Iterator<Item = IpAddr> {
     host.map(|h| [IpAddr::V4(h.v4), IpAddr::V6(h.v6)]).into_iter().flatten()
 }

@@ -147,8 +147,8 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "unreachable.finack",
-        ports: "every TCP port",
-        does: "answers a SYN with an ICMP error: host unreachable",
+        ports: "every TCP and UDP port, and ping",
+        does: "answers a SYN, and all else, with an ICMP error: host unreachable",
         text: "So does a router that finds nobody under an address (RFC 1812 4.3.3.1, RFC 4443 3.1). While a connection opens, \
                Linux gives up on it; an open connection goes on (RFC 9293 3.9.2.2: a soft error).",
         teaches: "the error is the network's, not the server's: another address may work",
@@ -163,8 +163,8 @@ pub const SERVICES: &[Service] = &[
     },
     Service {
         name: "blackhole.finack",
-        ports: "every TCP port",
-        does: "never answers a SYN, as a firewall that drops packets does",
+        ports: "every TCP and UDP port, and ping",
+        does: "never answers a SYN, nor anything else, as a firewall that drops packets does",
         text: "The program's kernel repeats its SYN after 1 s, 2 s, 4 s, ... and gives up after about 131 s \
                (net.ipv4.tcp_syn_retries).",
         teaches: "connect without a time-out of its own waits for two minutes",

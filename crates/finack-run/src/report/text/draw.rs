@@ -69,6 +69,9 @@ impl Canvas<'_> {
             format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
         };
         *previous = Some(micros);
+        if row.segment.is_none() && row.program.is_empty() && row.finack.is_empty() {
+            return self.notes(&row.notes, &time, out);
+        }
         let program_states = entered(&row.program);
         let lines = program_states.len().max(row.finack.len()).max(1);
         for i in 0..lines {
@@ -81,11 +84,15 @@ impl Canvas<'_> {
             let finack = row.finack.get(i).map_or("", |s| s.as_str());
             self.line(time, program, (style, &middle), finack, out);
         }
-        for note in &row.notes {
-            for part in wrap(note, self.width - 4) {
-                let padded = format!("  {part:<w$}", w = self.width - 2);
-                self.line("", "", (NOTE, &padded), "", out);
-            }
+        self.notes(&row.notes, "", out);
+    }
+
+    /// What is to be said, `time` beside its first line.
+    fn notes(&self, notes: &[String], mut time: &str, out: &mut String) {
+        for part in notes.iter().flat_map(|note| wrap(note, self.width - 4)) {
+            let padded = format!("  {part:<w$}", w = self.width - 2);
+            self.line(time, "", (NOTE, &padded), "", out);
+            time = "";
         }
     }
 

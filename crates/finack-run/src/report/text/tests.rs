@@ -157,3 +157,21 @@ fn an_explanation_that_fits_two_connections_is_said_once() {
     assert_eq!(text.matches("closed in order: the program closed first").count(), 2, "{text}");
     assert_eq!(text.matches("every byte was acknowledged").count(), 1, "{text}");
 }
+
+#[test]
+fn what_happens_outside_stands_between_the_segments_at_its_time() {
+    use crate::report::{Note, Outside};
+    let mut script = Script::new();
+    let tell = |script: &mut Script, what| {
+        let (finack, program) = script.ends();
+        script.advance();
+        script.collector.note(finack, program, Note::Outside(what));
+    };
+    script.recv(SYN, 0, 0, 0).state(State::Listen, State::SynReceived).wait(20_000);
+    tell(&mut script, Outside::Connected { to: "192.0.2.1:80".parse().unwrap() });
+    script.send(SYN_ACK, 0, 1, 0).recv(ACK, 1, 1, 0).state(State::SynReceived, State::Established);
+    script.request().wait(1_000_000);
+    tell(&mut script, Outside::PeerReset);
+    script.app(AppCall::Abort).reset(ResetReason::Abort);
+    insta::assert_snapshot!(plain(&script.report(), &Look::default()));
+}

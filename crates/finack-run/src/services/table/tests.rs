@@ -7,7 +7,8 @@ fn every_service_has_its_own_name_and_addresses() {
     let mut seen = HashSet::new();
     for service in SERVICES {
         let host = service.host().unwrap_or_else(|| panic!("{} has no address", service.name));
-        assert!(host.ours && seen.insert(host.v4), "{}", service.name);
+        let nobody = ["unreachable.finack", "blackhole.finack"].contains(&service.name);
+        assert!(host.ours != nobody && seen.insert(host.v4), "{}", service.name);
         assert_eq!(named(service.short_name()).map(|s| s.name), Some(service.name));
         assert_eq!(named(&service.name.to_uppercase()).map(|s| s.name), Some(service.name));
     }
