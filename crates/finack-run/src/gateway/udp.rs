@@ -9,7 +9,7 @@
 //!   directions keep it alive (REQ-6). The host's own socket would live as long as the program's, of whose end nothing is seen.
 //! * ICMP errors about its datagrams reach the program as such (REQ-12): refused, unreachable, too big, time exceeded. None
 //!   of them ends a flow.
-//! * TTL, TOS and ECN of what the program sends are carried on; of what comes back they are finack's own. Fragments are put
+//! * TTL, TOS, ECN and DF of what the program sends are carried on; of what comes back they are finack's own. Fragments are put
 //!   together on either side, and made again where the path needs them (REQ-13, REQ-14).
 //!
 //! # Bounds
@@ -104,7 +104,7 @@ impl Run {
 
     /// Whether `next`, which lies behind, can go along: all but the last have the same size.
     fn takes(&self, next: &Datagram) -> bool {
-        let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit);
+        let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit, d.dont_fragment);
         of_one(&self.datagram) == of_one(next)
             && self.end - self.start == self.count * self.datagram.len
             && (1..=self.datagram.len).contains(&next.len)
@@ -165,7 +165,7 @@ impl Flows {
 
     fn send_run(self: &Rc<Self>, run: &Run, buf: &[u8]) {
         let data = &buf[run.start..run.end];
-        let Datagram { ends, len, tos, hop_limit, .. } = run.datagram;
+        let Datagram { ends, len, tos, hop_limit, dont_fragment, .. } = run.datagram;
         let each = || data.chunks(len.max(1)).chain(data.is_empty().then_some(data));
         let to = match self.shared.ways.of(ends.local.ip()) {
             Way::Out(addr) => SocketAddr::new(addr, ends.local.port()),
@@ -184,7 +184,7 @@ impl Flows {
         flow.used.set(Instant::now());
         flow.only_names.set(flow.only_names.get() && to.port() == 53);
         let hop_limit = (hop_limit != DEFAULT_HOP_LIMIT).then_some(hop_limit);
-        let fields = Fields { hop_limit, tos, segment: None };
+        let fields = Fields { hop_limit, tos, segment: None, dont_fragment };
         let socket = flow.socket.get_ref();
         if run.count > 1 && flow.segments.get() {
             let segment = u16::try_from(len).ok();
@@ -198,8 +198,10 @@ impl Flows {
             }
         }
         for data in each() {
-            if let Err(error) = socket.send(to, data, fields) {
-                self.failed(ends, std::iter::once(data), &error);
+            match socket.send(to, data, fields) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.too_big(&flow, ends, data),
+                Err(error) => self.failed(ends, std::iter::once(data), &error),
             }
         }
     }
@@ -222,6 +224,21 @@ impl Flows {
             _ => datagram::host_unreachable(ends.local.ip()),
         };
         data.for_each(|data| self.report(ends, data, kind, router(ends)));
+    }
+
+    /// The error queue knows for which size the path is too narrow, but not for which datagram.
+    fn too_big(&self, flow: &Flow, ends: Ends, data: &[u8]) {
+        let mut scratch = self.scratch.borrow_mut();
+        for _ in 0..TURN {
+            match flow.socket.get_ref().next_failed(&mut scratch[..DATAGRAM]) {
+                Ok(Failed { len: 0, kind: kind @ ErrorKind::FragNeeded { .. }, .. }) => {
+                    return self.report(ends, data, kind, router(ends));
+                }
+                Ok(failed) => self.report_one(flow, &failed, &scratch),
+                // Too big for any path.
+                Err(_) => return,
+            }
+        }
     }
 
     fn report(&self, ends: Ends, data: &[u8], kind: ErrorKind, reporter: Option<IpAddr>) {
@@ -370,13 +387,17 @@ impl Flows {
         let mut scratch = self.scratch.borrow_mut();
         for _ in 0..TURN {
             let Ok(failed) = flow.socket.get_ref().next_failed(&mut scratch[..DATAGRAM]) else { return };
-            let Failed { len, to, kind, reporter } = failed;
-            let Some(ip) = self.shared.ways.seen_as(to.ip()) else { continue };
-            let ends = Ends { local: SocketAddr::new(ip, to.port()), peer: flow.program };
-            // A router that has no place in the program's world speaks through finack.
-            let reporter = reporter.map(|r| self.shared.ways.seen_as(r).unwrap_or_else(|| gateway(ends)));
-            self.report(ends, &scratch[..len], kind, reporter);
+            self.report_one(flow, &failed, &scratch);
         }
+    }
+
+    fn report_one(&self, flow: &Flow, failed: &Failed, data: &[u8]) {
+        let &Failed { len, to, kind, reporter } = failed;
+        let Some(ip) = self.shared.ways.seen_as(to.ip()) else { return };
+        let ends = Ends { local: SocketAddr::new(ip, to.port()), peer: flow.program };
+        // A router that has no place in the program's world speaks through finack.
+        let reporter = reporter.map(|r| self.shared.ways.seen_as(r).unwrap_or_else(|| gateway(ends)));
+        self.report(ends, data.get(..len).unwrap_or_default(), kind, reporter);
     }
 }
 

@@ -18,11 +18,8 @@ fn bed() -> (Net, Gateway) {
         .route(Ipv4Addr::UNSPECIFIED, 0)
         .build(inside)
         .unwrap();
-    let finack = Net::builder()
-        .address(plan::GATEWAY_V4, plan::PREFIX_V4)
-        .any_address(true)
-        .build(outside)
-        .unwrap();
+    let finack =
+        Net::builder().address(plan::GATEWAY_V4, plan::PREFIX_V4).any_address(true).build(outside).unwrap();
     let config = Config {
         ways: Ways { outside: false, host: true },
         note: Rc::new(|_, _, _| {}),
