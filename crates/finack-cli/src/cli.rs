@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Sysctl(cmd::sysctl::Args),
     /// List the services in the private network, those that misbehave on purpose among them
     Services(cmd::services::Args),
+    /// Run packetdrill scripts against finack's stack, in virtual time
+    Drill(cmd::drill::Args),
     /// Print completions for a shell
     Completions(cmd::completions::Args),
     /// Print the manual page (troff)

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Ss(args) => cmd::ss::main(&args),
         Command::Sysctl(args) => cmd::sysctl::main(&args),
         Command::Services(args) => cmd::services::main(&args),
+        Command::Drill(args) => cmd::drill::main(&args),
         Command::Completions(args) => cmd::completions::main(&args),
         Command::Man => cmd::man::main(),
         Command::DemoClient => cmd::demo_client::main(),

@@ -50,6 +50,8 @@ fn a_page_from_the_hosts_loopback_by_its_name() {
         assert_eq!(size, "1048576", "{setting}: {report}");
         assert!(report.contains(&format!("connected to 127.0.0.1:{port}")), "{setting}: {report}");
         assert!(report.contains("closed in order"), "{setting}: {report}");
+        // By the first of its names.
+        assert!(report.contains(&format!(" → other:{port}")), "{setting}: {report}");
     }
 }
 
@@ -430,4 +432,41 @@ fn small_listener() -> std::net::TcpListener {
     rustix::net::bind(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     rustix::net::listen(&socket, 16).unwrap();
     socket.into()
+}
+
+/// `kill -9` of finack: the server's connection ends, and the program with all that was made for it.
+#[test]
+fn nothing_is_left_when_finack_is_killed() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let (sender, heard) = mpsc::channel();
+    let port = server(move |mut stream| {
+        stream.write_all(b"hello")?;
+        let end = stream.read(&mut [0]).map_err(|e| e.kind());
+        sender.send(end).map_err(io::Error::other)
+    });
+    for setting in settings() {
+        let script = format!(
+            "import os, socket, time\n\
+             s = socket.create_connection((socket.gethostbyname('lo.host'), {port}), 10)\n\
+             s.recv(5); print(os.getpid(), flush=True); time.sleep(600)"
+        );
+        let flags = ["run", "--host", "lo.host", "--publish", &format!("{}:80", free_port())];
+        let mut child = wrapped(&[], setting, &flags, &["python3", "-c", &script]).spawn().unwrap();
+        let mut line = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let program = format!("/proc/{}", line.trim());
+        assert!(std::path::Path::new(&program).exists(), "{setting}: {line}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A FIN or a RST: finack had no time to choose.
+        let end = heard.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{setting}: {end:?}");
+        let until = Instant::now() + Duration::from_secs(10);
+        while std::path::Path::new(&program).exists() {
+            assert!(Instant::now() < until, "{setting}: the program is still there");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

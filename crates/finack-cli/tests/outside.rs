@@ -138,6 +138,59 @@ fn isolated_there_is_no_outside() {
     });
 }
 
+/// A SYN whose sender never goes on (its kernel resets the answer) leaves no connection behind with the server.
+#[test]
+fn a_handshake_that_is_not_completed_resets_the_server() {
+    on_a_host_of_its_own(|| {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let v4 = server_at([127, 0, 0, 1].into(), move |mut stream| {
+            let end = std::io::Read::read(&mut stream, &mut [0]).map_err(|e| e.kind());
+            sender.send(end).map_err(std::io::Error::other)
+        });
+        let v6 = server_at("::1".parse().unwrap(), |_| Ok(()));
+        let script = include_str!("support/special.py");
+        let ports = [v4.port().to_string(), v6.port().to_string()];
+        let waiting = "import time; time.sleep(4)";
+        for setting in settings().into_iter().filter(|s| !s.ordinary) {
+            let script = format!("{script}\n{waiting}");
+            let program = ["python3", "-c", &script, &ports[0], &ports[1]];
+            let output = finack(setting, &["run", "--host", "lo.host"], &program);
+            let (out, report) = texts(&output);
+            assert!(out.contains("198.18.0.254 SYN,ACK"), "{setting}: {out}\n{report}");
+            let end = heard.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset), "{setting}: {out}\n{report}");
+        }
+    });
+}
+
+/// With ten ports on the host for thirty connections at once they wait for each other; a line says so, once.
+#[test]
+fn where_the_host_has_no_port_left_connections_wait_their_turn() {
+    on_a_host_of_its_own(|| {
+        let range = "echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range";
+        assert!(Command::new("sh").args(["-c", range]).status().unwrap().success());
+        let at = server_at([192, 0, 2, 1].into(), |mut stream| {
+            thread::sleep(Duration::from_millis(300));
+            stream.write_all(b"served")
+        });
+        let script = format!(
+            "import concurrent.futures, socket\n\
+             def fetch(_):\n    \
+                 with socket.create_connection(('192.0.2.1', {}), 60) as s: return s.recv(100)\n\
+             with concurrent.futures.ThreadPoolExecutor(30) as pool:\n    \
+                 print(sum(got == b'served' for got in pool.map(fetch, range(30))))",
+            at.port()
+        );
+        for setting in settings() {
+            let output = finack(setting, &["run", "--no-ladder"], &["python3", "-c", &script]);
+            let (out, report) = texts(&output);
+            assert_eq!(out, "30\n", "{setting}: {report}");
+            let told = "finack: the host has no port left for connections to the outside";
+            assert_eq!(report.matches(told).count(), 1, "{setting}: {report}");
+        }
+    });
+}
+
 /// Raw packets reach what no socket can ask for: the host's loopback by its own address, or one that embeds it.
 #[test]
 fn no_packet_gets_to_the_hosts_loopback() {

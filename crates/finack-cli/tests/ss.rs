@@ -14,12 +14,12 @@ use support::{Setting, command, have, settings, skip, texts};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Holds a connection in each of some states: established, closed by the server only, closed by itself first,
-/// and one to an address where nobody is. Ends with its standard input.
+/// and one to blackhole.finack. Ends with its standard input.
 const HOLD: &str = "
     exec 3<>/dev/tcp/198.18.0.80/80
     exec 4<>/dev/tcp/198.18.0.80/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&4
     exec 5<>/dev/tcp/198.18.0.80/80; exec 5>&-
-    (exec 6<>/dev/tcp/198.18.99.99/81) 2>/dev/null &
+    (exec 6<>/dev/tcp/198.18.0.103/81) 2>/dev/null &
     read line || true
     kill $! 2>/dev/null || true";
 
@@ -32,8 +32,13 @@ struct Running {
 
 impl Running {
     fn start(setting: Setting, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(setting, &[], environment)
+    }
+
+    fn start_with(setting: Setting, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = command(setting);
-        command.args(["run", "--quiet", "--device", setting.device, "--", "bash", "-euc", HOLD]);
+        command.args(["run", "--quiet", "--device", setting.device]).args(flags);
+        command.args(["--", "bash", "-euc", HOLD]);
         command.envs(environment.iter().copied()).stdin(Stdio::piped());
         let child = command.spawn().unwrap();
         // Everything between this and finack has executed finack, in the same process.
@@ -99,7 +104,7 @@ fn the_connections_of_a_running_program_are_listed() {
         let expected = [
             ("CLOSE-WAIT", "198.18.0.80:80"),
             ("ESTAB", "198.18.0.80:80"),
-            ("SYN-SENT", "198.18.99.99:81"),
+            ("SYN-SENT", "198.18.0.103:81"),
             ("TIME-WAIT", "198.18.0.80:80"),
         ];
         assert_eq!(rows(&stdout)[..2], expected[..2], "{setting}\n{stdout}");
@@ -130,6 +135,26 @@ fn the_connections_of_a_running_program_are_listed() {
         assert_eq!(gone.status.code(), Some(1), "{setting}");
         assert!(texts(&gone).1.contains(&format!("no finack run is called {pid}")), "{setting}");
     }
+}
+
+/// A program that does not close keeps its socket in CLOSE-WAIT long after finack's end is gone: it is still known for how
+/// long.
+#[test]
+fn a_close_wait_outlives_finacks_end() {
+    let Some(&setting) = settings().first().filter(|_| have(&["bash"])) else { return };
+    let run = Running::start_with(setting, &["--sysctl", "tcp_fin_timeout=1"], &[]);
+    run.wait_for(&["--finack", "-ta"], &["ESTAB", "LISTEN"]);
+    let flags = ["-toniH", "state", "close-wait"];
+    run.wait_for(&flags, &["finack: FIN-WAIT-2"]);
+    let deadline = Instant::now() + PATIENCE;
+    let left = loop {
+        let left = run.wait_for(&flags, &["CLOSE-WAIT"]);
+        if !left.contains("finack:") {
+            break left;
+        }
+        assert!(Instant::now() < deadline, "{left}");
+    };
+    assert!(left.contains("for:1"), "{left}");
 }
 
 /// JSON has both ends of each.

@@ -113,6 +113,7 @@ impl From<Error> for Errno {
             Error::DestinationRequired => Self::EDESTADDRREQ,
             Error::AddressFamily => Self::EAFNOSUPPORT,
             Error::BadHandle => Self::EBADF,
+            Error::NotSupported => Self::EOPNOTSUPP,
             _ => Self::EIO,
         }
     }

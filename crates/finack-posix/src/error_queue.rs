@@ -103,32 +103,33 @@ impl ErrorQueue {
     pub(crate) fn advance(&mut self, info: &TcpInfo, now: Instant) -> bool {
         let acked = info.bytes_acked;
         let sent = acked + info.send_queue.saturating_sub(info.not_sent);
-        let before = self.entries.len();
+        let mut told = false;
         let mut sends = std::mem::take(&mut self.sends);
         for send in &mut sends {
             if sent >= send.end {
-                self.stamp(send, abi::SOF_TIMESTAMPING_TX_SCHED, abi::SCM_TSTAMP_SCHED, now);
-                self.stamp(send, abi::SOF_TIMESTAMPING_TX_SOFTWARE, abi::SCM_TSTAMP_SND, now);
+                told |= self.stamp(send, abi::SOF_TIMESTAMPING_TX_SCHED, abi::SCM_TSTAMP_SCHED, now);
+                told |= self.stamp(send, abi::SOF_TIMESTAMPING_TX_SOFTWARE, abi::SCM_TSTAMP_SND, now);
             }
             if acked >= send.end {
-                self.stamp(send, abi::SOF_TIMESTAMPING_TX_ACK, abi::SCM_TSTAMP_ACK, now);
+                told |= self.stamp(send, abi::SOF_TIMESTAMPING_TX_ACK, abi::SCM_TSTAMP_ACK, now);
                 if let Some(id) = send.zerocopy.take() {
                     self.complete(id);
+                    told = true;
                 }
             }
         }
         sends.retain(|send| send.zerocopy.is_some() || send.stamps != 0);
         self.sends = sends;
-        self.entries.len() > before
+        told
     }
 
-    fn stamp(&mut self, send: &mut Send, flag: i64, kind: i64, now: Instant) {
+    fn stamp(&mut self, send: &mut Send, flag: i64, kind: i64, now: Instant) -> bool {
         if send.stamps & flag == 0 {
-            return;
+            return false;
         }
         send.stamps &= !flag;
         if self.entries.len() >= MOST {
-            return;
+            return false;
         }
         let error = ExtendedError {
             errno: Errno::ENOMSG.0,
@@ -140,6 +141,7 @@ impl ErrorQueue {
         };
         let truncated = self.stamping & abi::SOF_TIMESTAMPING_OPT_TSONLY == 0;
         self.entries.push_back(Entry { error, time: Some(now), truncated });
+        true
     }
 
     /// A completion; one that continues the last is merged with it, as Linux does.

@@ -6,6 +6,8 @@ use finack_core::tcp::{State, TcpInfo};
 
 use crate::abi;
 
+use Width::{Byte, Half, Long, Short, Word};
+
 /// How a field lies in the structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Width {
@@ -54,21 +56,27 @@ fn micros(d: Duration) -> Value {
     u64::try_from(d.as_micros()).ok()
 }
 
+fn millis(d: Duration) -> Value {
+    u64::try_from(d.as_millis()).ok()
+}
+
 fn options(info: &TcpInfo) -> u64 {
     let flag = |on: bool, bit: i64| if on { bit as u64 } else { 0 };
     flag(info.timestamps, abi::TCPI_OPT_TIMESTAMPS)
         | flag(info.sack, abi::TCPI_OPT_SACK)
         | flag(info.window_scale.is_some(), abi::TCPI_OPT_WSCALE)
+        | flag(info.syn_data, abi::TCPI_OPT_SYN_DATA)
 }
 
 /// Every field in its order, up to the last that the engine could know.
 pub fn fields(info: &TcpInfo) -> Vec<Field> {
     let mss = u64::from(info.snd_mss.max(1));
+    let segments = |bytes: u64| bytes.div_ceil(mss);
+    let out = info.send_queue.saturating_sub(info.not_sent);
     let (peer_scale, our_scale) = info.window_scale.unwrap_or((0, 0));
     let ssthresh =
         if info.ssthresh == u64::MAX { abi::TCP_INFINITE_SSTHRESH as u64 } else { info.ssthresh / mss };
     let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
-    use Width::{Byte, Half, Long, Short, Word};
     let table: [(&'static str, Width, Value); 60] = [
         ("tcpi_state", Byte, known(state_number(info.state) as u64)),
         ("tcpi_ca_state", Byte, unknown),
@@ -83,16 +91,16 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_ato", Word, unknown),
         ("tcpi_snd_mss", Word, known(info.snd_mss.into())),
         ("tcpi_rcv_mss", Word, known(info.rcv_mss.into())),
-        ("tcpi_unacked", Word, unknown),
-        ("tcpi_sacked", Word, unknown),
-        ("tcpi_lost", Word, unknown),
+        ("tcpi_unacked", Word, known(segments(out))),
+        ("tcpi_sacked", Word, known(segments(info.sacked))),
+        ("tcpi_lost", Word, known(segments(info.lost))),
         ("tcpi_retrans", Word, unknown),
         ("tcpi_fackets", Word, known(0)),
-        ("tcpi_last_data_sent", Word, unknown),
+        ("tcpi_last_data_sent", Word, millis(info.since_sent)),
         ("tcpi_last_ack_sent", Word, known(0)),
-        ("tcpi_last_data_recv", Word, unknown),
-        ("tcpi_last_ack_recv", Word, unknown),
-        ("tcpi_pmtu", Word, unknown),
+        ("tcpi_last_data_recv", Word, millis(info.since_data_received)),
+        ("tcpi_last_ack_recv", Word, millis(info.since_received)),
+        ("tcpi_pmtu", Word, known(info.path_mtu.into())),
         ("tcpi_rcv_ssthresh", Word, unknown),
         ("tcpi_rtt", Word, micros(info.srtt)),
         ("tcpi_rttvar", Word, micros(info.rttvar)),

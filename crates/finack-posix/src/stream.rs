@@ -159,8 +159,33 @@ impl Stream {
         }
     }
 
+    /// A send that opens the connection (MSG_FASTOPEN, RFC 7413).
+    fn open_with_data(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize) -> Result<(), Errno> {
+        let to = for_family(self.v6, out.to.ok_or(Errno::EINVAL)?)?;
+        let bind = match self.phase {
+            Phase::Bound(bind) => Some(bind),
+            Phase::Fresh => None,
+            Phase::Connecting(_) => return Err(Errno::EALREADY),
+            _ => return Err(Errno::EISCONN),
+        };
+        let known = os.stack.tcp_has_fast_open_cookie(to);
+        let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, &out.data)?;
+        self.phase = Phase::Connecting(conn);
+        *sent = taken;
+        // Without a cookie the data waits for the handshake: nobody is told that it was taken.
+        if known { Ok(()) } else { Err(Errno::EINPROGRESS) }
+    }
+
     /// One round of a send; `sent` bytes are queued already.
     fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize, wait: bool) -> Step {
+        if out.flags & abi::MSG_FASTOPEN != 0 && *sent == 0 && self.conn().is_none() {
+            match self.open_with_data(os, out, sent) {
+                Err(Errno::EINPROGRESS) if wait => {}
+                Err(errno) => return Step::Done(Err(errno)),
+                Ok(()) if *sent >= out.data.len() => return self.sent(*sent, out.flags),
+                Ok(()) => {}
+            }
+        }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
         if let Some(refusal) = unsupported_flags(out.flags, &out.control) {
             return Step::Done(Err(refusal));
@@ -180,8 +205,12 @@ impl Stream {
             Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
             Ok(_) => {}
         }
-        self.errors.sent(*sent, out.flags);
-        Step::Done(Ok(Reply::Number(i64::try_from(*sent).unwrap_or(i64::MAX))))
+        self.sent(*sent, out.flags)
+    }
+
+    fn sent(&mut self, count: usize, flags: i64) -> Step {
+        self.errors.sent(count, flags);
+        Step::Done(Ok(Reply::Number(i64::try_from(count).unwrap_or(i64::MAX))))
     }
 
     /// One round of a receive.
@@ -287,7 +316,7 @@ impl Stream {
 const MOST_AT_ONCE: usize = 1 << 20;
 
 fn unsupported_flags(flags: i64, control: &[Control]) -> Option<Errno> {
-    if flags & (abi::MSG_FASTOPEN | abi::MSG_EOR) != 0 {
+    if flags & abi::MSG_EOR != 0 {
         return Some(Errno::EOPNOTSUPP);
     }
     (!control.is_empty()).then_some(Errno::EINVAL)

@@ -70,10 +70,12 @@ pub struct RunConfig {
     pub say: fn(&str),
 }
 
-/// finack's side of Linux's settings as a run begins with them: Linux's own defaults, but that ICMP errors are not rationed.
-/// The program is the only host there is, and on a real one its kernel would tell it without limit.
+/// finack's side of Linux's settings as a run begins with them: Linux's own defaults but for two, as the program is the
+/// only host there is and on this machine. ICMP errors are not rationed, for a real host's own kernel would not ration
+/// them either; and a port in TIME-WAIT may be used again after a second, as Linux has it over loopback (`tcp_tw_reuse`),
+/// or a published port that is asked for often would run out of them.
 pub fn settings() -> Settings {
-    Settings { icmp_ratelimit: 0, ..Settings::default() }
+    Settings { icmp_ratelimit: 0, tcp_tw_reuse: 1, ..Settings::default() }
 }
 
 /// What became of it.
@@ -245,11 +247,11 @@ async fn carry(
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
     let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
-    let names = NameServer::new(names, outward.forwarder, move |answer| {
+    let server = NameServer::new(names.clone(), outward.forwarder, move |answer| {
         collector.borrow_mut().observe_name(answer);
     });
     let note = watch.take_note(&net);
-    services::start(&net, &names, note).await.map_err(own("finack's services can't be started"))?;
+    services::start(&net, &server, note).await.map_err(own("finack's services can't be started"))?;
 
     let words = std::iter::once(&config.program).chain(&config.args).cloned();
     let control = seen.start(&net, Rc::clone(&watch.collector), words);
@@ -264,7 +266,9 @@ async fn carry(
     if let Some(error) = net.stopped() {
         outward.told.add(format!("the private network broke down: its device failed: {error}"));
     }
-    Ok((status, watch.finish(&net)))
+    let mut report = watch.finish(&net);
+    report.give_names(&names);
+    Ok((status, report))
 }
 
 /// Everything that leads out of the private network, or in.

@@ -7,6 +7,7 @@
 
 pub mod ast;
 pub mod parse;
+pub mod run;
 
 pub use ast::Script;
 pub use parse::{ParseError, parse};

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod demo_client;
+pub(crate) mod drill;
 pub(crate) mod man;
 pub(crate) mod run;
 pub(crate) mod services;

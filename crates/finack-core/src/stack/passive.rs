@@ -117,8 +117,7 @@ impl Stack {
         options: &crate::options::SocketOptions,
     ) -> Embryo {
         let agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
-        let mtu = self.path_mtu(now, tuple) as usize;
-        let our_mss = mss::offered(tuple, mtu, options);
+        let our_mss = mss::offered(tuple, self.first_hop_mtu(tuple.remote) as usize, options);
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         Embryo {
             tuple: *tuple,

@@ -130,6 +130,12 @@ impl Stack {
         self.ip.mtu_towards(now, tuple.remote).unwrap_or_else(|| self.ip.routes.mtu())
     }
 
+    /// What the interface towards `remote` takes: what the MSS option tells of, whatever the path takes
+    /// (RFC 9293 3.7.1).
+    pub(super) fn first_hop_mtu(&self, remote: core::net::IpAddr) -> u32 {
+        self.ip.routes.lookup(remote).unwrap_or_else(|| self.ip.routes.mtu())
+    }
+
     /// Records a segment that came in.
     pub(super) fn trace_received(
         &mut self,

@@ -217,8 +217,10 @@ impl Stack {
     }
 
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
+        let remote = self.connections.get(index)?.tuple.remote;
+        let mtu = self.first_hop_mtu(remote) as usize;
         let c = self.connections.get_mut(index)?;
-        let our_mss = mss::offered(&c.tuple, c.path_mtu as usize, &c.options);
+        let our_mss = mss::offered(&c.tuple, mtu, &c.options);
         let window = c.syn_window(&self.cx, our_mss);
         let crossed = c.state == State::SynReceived;
         let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };

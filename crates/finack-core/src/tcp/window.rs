@@ -58,9 +58,10 @@ impl Connection {
         self.recv.read_pos() + Pos::from(self.rcv_buf) * 2 + Pos::from(MAX_UNSCALED)
     }
 
-    /// Bytes that could be offered.
+    /// Bytes that could be offered: what is free, as far as the header's field can tell of it.
     fn free_window(&self, cx: &Cx) -> u32 {
-        within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32)
+        let most = u32::from(u16::MAX) << self.agreed.rcv_wscale;
+        within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32).min(most)
     }
 
     /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.

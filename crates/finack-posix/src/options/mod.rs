@@ -31,11 +31,8 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    MSG_FASTOPEN EOPNOTSUPP "TCP Fast Open (RFC 7413) is not built";
-    TCP_FASTOPEN ENOPROTOOPT "TCP Fast Open (RFC 7413) is not built";
-    TCP_FASTOPEN_CONNECT ENOPROTOOPT "TCP Fast Open (RFC 7413) is not built";
-    TCP_FASTOPEN_KEY ENOPROTOOPT "TCP Fast Open (RFC 7413) is not built";
-    TCP_FASTOPEN_NO_COOKIE ENOPROTOOPT "TCP Fast Open (RFC 7413) is not built";
+    TCP_FASTOPEN_CONNECT ENOPROTOOPT "MSG_FASTOPEN opens with data";
+    TCP_FASTOPEN_KEY ENOPROTOOPT "sysctl net.ipv4.tcp_fastopen_key sets it for all";
     TCP_MD5SIG ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
     TCP_MD5SIG_EXT ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
     TCP_AO_ADD_KEY ENOPROTOOPT "TCP-AO (RFC 5925) is not built";

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use finack_core::settings::Congestion;
+
 use super::{flag, in_force, int, number, ranged, seconds, whole_seconds};
 use crate::stream::{Phase, Stream};
 use crate::{Errno, Os, abi, info};
@@ -10,9 +12,6 @@ use crate::{Errno, Os, abi, info};
 const MAX_LINGER2: i64 = 120;
 /// Linux's TCP_MIN_MSS and MAX_TCP_WINDOW.
 const MAXSEG: core::ops::RangeInclusive<i64> = 88..=32_767;
-
-/// The congestion control that the engine has.
-const CONGESTION: &[u8] = b"reno";
 
 fn seconds_of(set: Option<Duration>, default: u64) -> Vec<u8> {
     number(set.map_or(i64::try_from(default).unwrap_or(i64::MAX), whole_seconds))
@@ -57,10 +56,18 @@ impl Stream {
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
             abi::TCP_CONGESTION => {
                 let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-                if &value[..end] != CONGESTION {
-                    return Err(if value.is_empty() { Errno::EINVAL } else { Errno::ENOENT });
-                }
+                let name = core::str::from_utf8(&value[..end]).unwrap_or_default();
+                let known = Congestion::named(name);
+                o.congestion = Some(known.ok_or(if end == 0 { Errno::EINVAL } else { Errno::ENOENT })?);
             }
+            abi::TCP_FASTOPEN => {
+                let most = int(value)?;
+                if most < 0 || self.conn().is_some() {
+                    return Err(Errno::EINVAL);
+                }
+                self.options.fast_open = most as u32;
+            }
+            abi::TCP_FASTOPEN_NO_COOKIE => o.fast_open_no_cookie = ranged(value, 0..=1)? == 1,
             // Linux takes it and does nothing since 4.16.
             abi::TCP_THIN_DUPACK => {
                 ranged(value, 0..=1)?;
@@ -99,10 +106,12 @@ impl Stream {
             abi::TCP_INQ => number(self.inq.into()),
             abi::TCP_THIN_DUPACK => number(0),
             abi::TCP_CONGESTION => {
-                let mut name = CONGESTION.to_vec();
+                let mut name = o.congestion.unwrap_or(s.congestion).name().as_bytes().to_vec();
                 name.resize(16, 0);
                 name
             }
+            abi::TCP_FASTOPEN => number(o.fast_open.into()),
+            abi::TCP_FASTOPEN_NO_COOKIE => number(o.fast_open_no_cookie.into()),
             abi::TCP_MAXSEG => self.segment_size(os)?,
             abi::TCP_INFO => self.info(os)?,
             _ => return Ok(None),

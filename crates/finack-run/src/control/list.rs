@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -161,22 +162,19 @@ impl Sources {
         if transport == Transport::Tcp
             && let Some(peer) = s.peer
         {
-            let other = self.net.tcp_socket(peer, s.local);
-            row.time_in_state = self.time_in_state(&s, other.as_ref()).map(seconds);
-            if details {
-                row.other =
-                    other.map(|other| Box::new(Socket { other: None, ..self.finack_end(other, true) }));
-            }
+            row.time_in_state = self.time_in_state(&s, peer).map(seconds);
+            let other = details.then(|| self.net.tcp_socket(peer, s.local)).flatten();
+            row.other = other.map(|other| Box::new(Socket { other: None, ..self.finack_end(other, true) }));
         }
         row
     }
 
     /// How long the program's end has been in its state: the kernel does not say, but finack saw the segments.
-    fn time_in_state(&self, s: &KernelSocket, other: Option<&TcpSocket>) -> Option<Duration> {
+    fn time_in_state(&self, s: &KernelSocket, peer: SocketAddr) -> Option<Duration> {
         if let (State::TimeWait, Some(timer)) = (s.state, s.timer) {
             return Some(TIME_WAIT.saturating_sub(timer.remaining));
         }
-        let since = self.collector.borrow().program_state(other?.trace_id?)?;
+        let since = self.collector.borrow().program_state(peer, s.local)?;
         (since.state == s.state).then(|| self.net.now().since(since.at))
     }
 
@@ -205,7 +203,7 @@ impl Sources {
     fn inferred(&self, s: TcpSocket, details: bool) -> Option<Socket> {
         let (local, peer) = (s.remote?, s.local);
         let state = self.inferred_state(&s)?;
-        let since = s.trace_id.and_then(|id| self.collector.borrow().program_state(id));
+        let since = self.collector.borrow().program_state(peer, local);
         let time = since.map(|since| seconds(self.net.now().since(since.at)));
         Some(Socket {
             inferred: true,
@@ -218,8 +216,7 @@ impl Sources {
 
     /// The state of the program's end: by the segments that were seen, else what finack's own state makes likely.
     fn inferred_state(&self, s: &TcpSocket) -> Option<State> {
-        let seen = s.trace_id.and_then(|id| self.collector.borrow().program_state(id));
-        match seen {
+        match self.collector.borrow().program_state(s.local, s.remote?) {
             Some(seen) if seen.state == State::Closed => None,
             Some(seen) => Some(seen.state),
             None => likely(s.state),

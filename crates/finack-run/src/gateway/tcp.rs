@@ -54,10 +54,13 @@ pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
         while let Ok((stream, program)) = gate.accept().await {
             let waiter =
                 stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
-            // Where nobody waits any more the host's connection is gone, and so is this.
-            if let Some((_, waiter)) = waiter
-                && let Err(stream) = waiter.send(stream)
-            {
+            // Where nobody waits any more the host's connection is gone, and so is this: a FIN would tell the program
+            // that its peer has said all.
+            let unwanted = match waiter {
+                Some((_, waiter)) => waiter.send(stream).err(),
+                None => Some(stream),
+            };
+            if let Some(stream) = unwanted {
                 let _ = stream.abort();
             }
         }

@@ -1,12 +1,12 @@
 //! The keeper: a process that makes the namespaces, starts programs in them, takes in what they
 //! leave behind, and ends all of it when finack is gone.
 //!
-//! It is forked from finack and never executes anything, so that finack can be embedded in any
+//! It is forked from finack, by way of its [guard](super::guard), and never executes anything, so that finack can be embedded in any
 //! program. Between `fork` and its end it uses system calls and the allocator only, which glibc and
 //! musl keep usable in the child of a process with several threads; it takes no other lock of the
 //! parent's (no environment, no standard streams).
 //!
-//! finack ending in whichever way closes the channel; the keeper then kills every process
+//! finack ending in whichever way closes the channel, and the guard's ending its line; the keeper then kills every process
 //! that came from its programs (it is their reaper, so that none can get away) and exits, and
 //! with the last process go the namespaces, the mounts and the interfaces.
 
@@ -39,36 +39,16 @@ pub(super) struct Plan {
     pub(super) environment: Vec<Vec<u8>>,
     /// finack's process.
     pub(super) parent: Pid,
+    /// The same, by which it can be told even when its number is another's.
+    pub(super) finack: OwnedFd,
 }
 
-/// Forks the keeper. Returns its process and the channel to it.
-pub(super) fn start(plan: &Plan) -> io::Result<(Pid, Channel)> {
-    let (ours, theirs) = Channel::pair()?;
-    // SAFETY: the child runs `run` only, which keeps to what a child of several threads may do
-    // (see the module's documentation), and never returns.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            drop(ours);
-            // A panic must not unwind into the caller's half of the process.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(plan, &theirs)));
-            // SAFETY: ends the process without running the parent's exit handlers.
-            unsafe { libc::_exit(0) }
-        }
-        pid => Ok((Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?, ours)),
-    }
-}
-
-fn run(plan: &Plan, channel: &Channel) {
-    let mask = block_signals();
-    // Told also where a copy of the channel's other end lives on in a process of finack's.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-    if rustix::process::getppid() != Some(plan.parent) {
-        return;
-    }
+/// The keeper's life. `line` ends with the guard, or when that knows finack to be gone; `mask` is what programs start
+/// with, while this process has all signals blocked.
+pub(super) fn run(plan: &Plan, channel: &Channel, line: &OwnedFd, mask: libc::sigset_t) {
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
     let _ = rustix::thread::set_name(c"finack-keeper");
-    close_inherited(channel.as_fd().as_raw_fd());
+    close_inherited(&[channel.as_fd().as_raw_fd(), line.as_raw_fd(), plan.finack.as_raw_fd()]);
     let ready = match setup::set_up(&plan.config, plan.path, &plan.privileges, channel) {
         Ok(ready) => ready,
         Err(failure) => {
@@ -98,7 +78,7 @@ fn run(plan: &Plan, channel: &Channel) {
     drop(ready.devices);
     let Ok(signals) = signal_descriptor() else { return };
     let mut keeper = Keeper { plan, mask, in_user_namespace: ready.in_user_namespace, programs: Vec::new() };
-    keeper.serve(channel, &signals);
+    keeper.serve(channel, line, &signals);
     keeper.end_all(&signals);
 }
 
@@ -118,20 +98,24 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     /// Starts programs and reports on them until finack is gone.
-    fn serve(&mut self, channel: &Channel, signals: &OwnedFd) {
+    fn serve(&mut self, channel: &Channel, line: &OwnedFd, signals: &OwnedFd) {
         loop {
-            let mut ready = [PollFd::new(channel, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+            let mut ready = [
+                PollFd::new(channel, PollFlags::IN),
+                PollFd::new(signals, PollFlags::IN),
+                PollFd::new(line, PollFlags::IN),
+            ];
             match rustix::event::poll(&mut ready, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return,
             }
-            let [request, signal] = ready.map(|fd| !fd.revents().is_empty());
+            let [request, signal, ended] = ready.map(|fd| !fd.revents().is_empty());
             if signal {
                 drain(signals);
                 self.reap();
-                if rustix::process::getppid() != Some(self.plan.parent) {
-                    return;
-                }
+            }
+            if ended {
+                return;
             }
             if request {
                 match channel.recv() {
@@ -190,9 +174,7 @@ impl Keeper<'_> {
             // First the stop, then the news: finack continues the program when it reads them,
             // which must not be before it was itself stopped and continued. Where the terminal
             // has stopped finack already, its continuation takes this signal back.
-            if rustix::process::getppid() == Some(self.plan.parent) {
-                let _ = rustix::process::kill_process(self.plan.parent, Signal::STOP);
-            }
+            let _ = rustix::process::pidfd_send_signal(&self.plan.finack, Signal::STOP);
             let _ = program.status.send_now(tag::STOPPED, &body.0);
         }
     }
@@ -224,8 +206,8 @@ impl Keeper<'_> {
     }
 }
 
-/// The keeper's children: programs, and orphans that came to it.
-fn children() -> Vec<Pid> {
+/// This process's children: programs, and orphans that came to it.
+pub(super) fn children() -> Vec<Pid> {
     let pids = match std::fs::read_to_string("/proc/thread-self/children") {
         Ok(list) => list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
         // The kernel was built without it: ask every process for its parent.
@@ -249,23 +231,31 @@ fn parent_of(pid: i32) -> Option<i32> {
 
 /// Closes what an exec would close: finack's own descriptors, but not those that whoever
 /// started finack meant for the program.
-fn close_inherited(keep: i32) {
+fn close_inherited(keep: &[i32]) {
+    close_where(|fd| {
+        // SAFETY: F_GETFD takes no pointer.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        flags != -1 && flags & libc::FD_CLOEXEC != 0 && !keep.contains(&fd)
+    });
+}
+
+/// Closes every descriptor but these.
+pub(super) fn close_all_but(keep: &[i32]) {
+    close_where(|fd| !keep.contains(&fd));
+}
+
+fn close_where(is_over: impl Fn(i32) -> bool) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let fds: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
-    for fd in fds.into_iter().filter(|fd| *fd != keep) {
-        // SAFETY: F_GETFD takes no pointer; -1, for a descriptor closed since, has the flag
-        // set too, and closing it again does nothing.
-        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-        if flags != -1 && flags & libc::FD_CLOEXEC != 0 {
-            // SAFETY: every owner of it is in the parent's half of the process, which this
-            // process never returns to.
-            unsafe { libc::close(fd) };
-        }
+    for fd in fds.into_iter().filter(|fd| is_over(*fd)) {
+        // SAFETY: every owner of it is in the parent's half of the process, which this
+        // process never returns to; one that was closed since is closed again to no effect.
+        unsafe { libc::close(fd) };
     }
 }
 
 /// Blocks all signals and returns the mask from before.
-fn block_signals() -> libc::sigset_t {
+pub(super) fn block_signals() -> libc::sigset_t {
     // SAFETY: both sets are local, and sigfillset and sigprocmask initialise them.
     unsafe {
         let mut all = std::mem::zeroed();
@@ -276,8 +266,8 @@ fn block_signals() -> libc::sigset_t {
     }
 }
 
-/// A descriptor that is readable when a child changed or finack ended.
-fn signal_descriptor() -> io::Result<OwnedFd> {
+/// A descriptor that is readable when a child changed or, for the guard, finack ended.
+pub(super) fn signal_descriptor() -> io::Result<OwnedFd> {
     // SAFETY: the set is local and initialised by sigemptyset; the descriptor returned is new.
     unsafe {
         let mut set = std::mem::zeroed();
@@ -292,7 +282,7 @@ fn signal_descriptor() -> io::Result<OwnedFd> {
 }
 
 /// Forgets the signals that have arrived: what they are about is looked up.
-fn drain(signals: &OwnedFd) {
+pub(super) fn drain(signals: &OwnedFd) {
     let mut buffer = [0_u8; 1024];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|n| n > 0) {}
 }

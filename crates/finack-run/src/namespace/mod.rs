@@ -13,7 +13,8 @@
 //! parent process, and, for an ordinary user, that all other users appear as `nobody`.
 //!
 //! Nothing outlives finack: however it ends, the keeper kills what is left of the programs and
-//! ends, and the kernel takes the namespaces back. Nothing is written to any disk.
+//! ends, and the kernel takes the namespaces back. Where the keeper is killed too, with its process group or
+//! alone, its *guard* does so, a process in a session of its own. Nothing is written to any disk.
 //!
 //! Call [`Network::create`] early. The keeper inherits the signal dispositions, the signal
 //! mask, the working directory, and the descriptors without close-on-exec, as they are then.
@@ -38,6 +39,7 @@ mod config;
 mod diag;
 mod exec;
 mod files;
+mod guard;
 mod keeper;
 mod maps;
 mod netlink;
@@ -56,8 +58,9 @@ pub use step::Step;
 /// Exit status of a command that could not make a private network.
 pub const EXIT_NO_NETWORK: u8 = 125;
 
-/// How long the keeper may take to end once it was told to, before it is killed.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(7);
+/// How long the keeper and its guard may take to end once they were told to, before the guard is killed: longer than
+/// the guard's own patience with the keeper and with what that leaves.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(11);
 
 /// A private network, until it is dropped.
 pub struct Network {
@@ -140,9 +143,11 @@ impl Network {
             privileges,
             environment: environment.collect(),
             parent: rustix::process::getpid(),
+            finack: rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+                .at(Step::Keeper)?,
         };
-        let (pid, channel) = keeper::start(&plan).at(Step::Keeper)?;
-        let keeper = Keeper { pid, channel: Some(channel) };
+        let guard::Started { guard, line, channel } = guard::start(&plan).at(Step::Keeper)?;
+        let keeper = Keeper { guard, channel: Some(channel), line: Some(line) };
         trial.passed.push((Step::Keeper, String::new()));
         let inside = keeper.follow(&plan, trial)?;
         let mut devices: Vec<Box<dyn Device>> = Vec::with_capacity(inside.devices.len());
@@ -243,11 +248,12 @@ struct Inside {
     sockets: Option<ProgramSockets>,
 }
 
-/// The keeper process; when this is dropped, it and all below it have ended.
+/// The keeper process; when this is dropped, it, its guard and all below them have ended.
 struct Keeper {
-    pid: Pid,
+    guard: Pid,
     /// Some until the drop.
     channel: Option<Channel>,
+    line: Option<OwnedFd>,
 }
 
 impl Keeper {
@@ -264,7 +270,9 @@ impl Keeper {
                 tag::PASSED => trial.passed.push(read_passed(&message.body).at(Step::Keeper)?),
                 tag::WARNING => trial.warnings.push(String::from_utf8_lossy(&message.body).into_owned()),
                 tag::NEEDS_MAPS => {
-                    let errno = match maps::write(self.pid, &plan.privileges) {
+                    let keeper = Pid::from_raw(Decoder(&message.body).int().at(Step::Keeper)?);
+                    let keeper = keeper.ok_or(io::ErrorKind::InvalidData).at(Step::Keeper)?;
+                    let errno = match maps::write(keeper, &plan.privileges) {
                         Ok(()) => 0,
                         Err(e) => e.raw_os_error().unwrap_or(libc::EINVAL),
                     };
@@ -297,16 +305,17 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // Its end of stream is what the keeper ends on.
+        // Their ends of stream are what the keeper and its guard end on.
         self.channel = None;
+        self.line = None;
         // Readable once the process has ended; where there is no such descriptor, killed at once.
-        let ended = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
+        let ended = rustix::process::pidfd_open(self.guard, PidfdFlags::empty())
             .is_ok_and(|pidfd| readable_within(&pidfd, KEEPER_PATIENCE));
         if !ended {
-            let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+            let _ = rustix::process::kill_process(self.guard, Signal::KILL);
         }
         while let Err(rustix::io::Errno::INTR) =
-            rustix::process::waitpid(Some(self.pid), WaitOptions::empty())
+            rustix::process::waitpid(Some(self.guard), WaitOptions::empty())
         {}
     }
 }

@@ -10,7 +10,7 @@ use finack::device::{TunDevice, TunOptions, packet_sockets_know_udp_units};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::caps::Privileges;
-use super::channel::{Channel, Decoder};
+use super::channel::{Channel, Decoder, Encoder};
 use super::config::{Addresses, DevicePath, NetworkConfig};
 use super::files;
 use super::netlink::{Netlink, VethPair};
@@ -100,7 +100,9 @@ fn enter(privileges: &Privileges, channel: &Channel) -> Result<bool, Failure> {
 
 /// Has finack write the maps from outside: only there more than one's own user can be mapped.
 fn request_maps(channel: &Channel) -> io::Result<()> {
-    channel.send(tag::NEEDS_MAPS, &[], &[])?;
+    let mut body = Encoder::default();
+    body.int(rustix::process::getpid().as_raw_nonzero().get());
+    channel.send(tag::NEEDS_MAPS, &body.0, &[])?;
     let answer = channel.recv()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     match Decoder(&answer.body).int()? {
         0 => Ok(()),

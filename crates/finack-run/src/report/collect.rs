@@ -165,9 +165,14 @@ impl Collector {
             .count()
     }
 
-    /// The state of the program's end of a connection that is being followed, as its segments show it, and since when.
-    pub fn program_state(&self, id: TraceId) -> Option<StateAt> {
-        self.open.get(&id)?.report.program_states.last().copied()
+    /// The state of the program's end of a connection, as its segments show it, and since when: also of one that is over for
+    /// finack and perhaps not for the program, as long as its report is kept.
+    pub fn program_state(&self, finack_end: SocketAddr, program_end: SocketAddr) -> Option<StateAt> {
+        let report = match self.places.get(&pair(finack_end, program_end))? {
+            Place::Open(id) => &self.open.get(id)?.report,
+            Place::Kept(index) => self.report.connections.get(*index)?,
+        };
+        report.program_states.last().copied()
     }
 
     /// Ends the collection.

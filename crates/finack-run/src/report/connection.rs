@@ -73,6 +73,8 @@ pub struct ConnectionReport {
     pub number: u64,
     /// finack's end.
     pub finack: SocketAddr,
+    /// What its address is called in this run alone: a name for the host.
+    pub given_name: Option<String>,
     /// The program's end.
     pub program: SocketAddr,
     /// Who sent the first SYN; `None` where that was not seen.
@@ -146,6 +148,7 @@ impl Follow {
         let (finack, program) = (event.local?, event.remote?);
         Some(Self {
             report: ConnectionReport {
+                given_name: None,
                 number,
                 finack,
                 program,
@@ -398,6 +401,16 @@ fn is_foreign(reason: DropReason) -> bool {
 }
 
 impl ConnectionReport {
+    /// The name of finack's end, where it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.given_name.as_deref().or_else(|| crate::plan::name_of(self.finack.ip()))
+    }
+
+    /// The end that was asked for: where the connection went.
+    pub(super) fn target(&self) -> SocketAddr {
+        if self.opened_by == Some(Side::Finack) { self.program } else { self.finack }
+    }
+
     /// The state of finack's end at the last event.
     pub fn finack_state(&self) -> State {
         if self.cause.is_some() {

@@ -4,7 +4,6 @@ use finack_core::stack::Refusal;
 use serde_json::{Value, json};
 
 use super::{ConnectionReport, Flow, How, Note, NoteAt, Outside, Party, Report, Side, StateAt};
-use crate::plan;
 use crate::services::dns::type_name;
 
 /// Version of the document's shape. It grows when a field changes its meaning or goes away; fields that come are no
@@ -53,7 +52,7 @@ fn connection(c: &ConnectionReport) -> Value {
         "number": c.number,
         "program": c.program.to_string(),
         "finack": c.finack.to_string(),
-        "name": plan::name_of(c.finack.ip()),
+        "name": c.name(),
         "opened_by": c.opened_by.map(side),
         "duration": c.duration().as_secs_f64(),
         "handshake": c.handshake.map(|d| d.as_secs_f64()),

@@ -33,6 +33,7 @@ use std::time::Duration;
 use finack_core::tcp::State;
 use finack_core::trace::{DropReason, ResetReason};
 
+use crate::plan::Names;
 use crate::services::dns::Outcome;
 
 /// One of the two ends of every connection in the private network.
@@ -117,4 +118,15 @@ pub struct Report {
     pub lost_events: u64,
     /// How long all of it took.
     pub elapsed: Duration,
+}
+
+impl Report {
+    /// Lets connections be shown by the names that hold for this run alone.
+    pub(crate) fn give_names(&mut self, names: &Names) {
+        for connection in &mut self.connections {
+            if connection.name().is_none() {
+                connection.given_name = names.name_of(connection.finack.ip()).map(str::to_owned);
+            }
+        }
+    }
 }

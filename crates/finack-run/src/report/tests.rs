@@ -453,6 +453,32 @@ fn a_service_that_misbehaves_says_that_it_means_it() {
 }
 
 #[test]
+fn every_note_is_told_to_machines_by_its_kind() {
+    use finack_core::stack::Refusal;
+    let addr = "192.0.2.1:80".parse().unwrap();
+    let mut script = Script::new();
+    script.open();
+    note(&mut script, Note::Service { name: "reset.finack", does: "answered with RST" });
+    for what in [
+        server(),
+        Outside::Accepted { from: addr },
+        Outside::Failed { error: "No route to host (os error 113)".into(), answered: Refusal::Silence },
+        Outside::PeerClosed,
+        Outside::PeerReset,
+        Outside::Lost("Connection timed out (os error 110)".into()),
+    ] {
+        outside(&mut script, what);
+    }
+    let document = json::document(&script.report());
+    let notes = document["connections"][0]["notes"].as_array().unwrap();
+    let kinds: Vec<_> = notes.iter().map(|n| n["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["service", "connected", "accepted", "failed", "peer-closed", "peer-reset", "lost"]);
+    assert_eq!((&notes[1]["to"], &notes[2]["from"]), (&"192.0.2.1:80".into(), &"192.0.2.1:80".into()));
+    assert_eq!(notes[3]["answered"], "nothing");
+    assert!(notes.iter().all(|n| n["at"].is_f64()), "{notes:#?}");
+}
+
+#[test]
 fn notes_find_the_last_connection_of_their_ends_and_are_bounded() {
     let mut script = Script::with_limits(Limits { kinds: 2, ..Limits::default() });
     script.open().request().close();

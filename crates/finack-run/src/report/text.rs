@@ -135,8 +135,8 @@ fn paragraph(c: &ConnectionReport, look: &Look, said: &mut Vec<String>, out: &mu
         Side::Finack => "opened by finack",
     });
     let family = if c.finack.ip().to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
-    let title = format!("#{} {} {} {}", c.number, c.program, look.arrow(), end_name(c.finack));
-    let subtitle = format!("{}TCP over {family}, {opener}", address_beside_name(c.finack));
+    let title = format!("#{} {} {} {}", c.number, c.program, look.arrow(), end_name(c));
+    let subtitle = format!("{}TCP over {family}, {opener}", address_beside_name(c));
     let gap = if title.chars().count() + 2 + subtitle.len() <= look.columns() { "  " } else { "\n   " };
     let _ = writeln!(out, "{BOLD}{title}{BOLD:#}{gap}{DIM}{subtitle}{DIM:#}");
     item("bytes", DIM, &traffic(c), look, out);
@@ -258,7 +258,7 @@ fn line(c: &ConnectionReport, look: &Look, out: &mut String) {
         c.number,
         c.program,
         look.arrow(),
-        end_name(c.finack),
+        end_name(c),
         bytes(c.from_program.acknowledged),
         bytes(c.to_program.acknowledged),
         duration(c.duration()),
@@ -279,18 +279,21 @@ fn in_one(ending: &Ending) -> String {
 
 /// Many connections, counted by where they went and how they ended.
 fn groups(report: &Report, look: &Look, out: &mut String) {
-    let mut groups: std::collections::BTreeMap<(SocketAddr, EndingKind), (u64, String)> = Default::default();
+    let mut groups: std::collections::BTreeMap<(SocketAddr, EndingKind), (u64, String, String)> =
+        Default::default();
     for c in &report.connections {
         let ending = c.ending();
-        let group = groups.entry((c.finack, ending.kind)).or_insert_with(|| (0, String::new()));
+        let target = c.target();
+        let name = || if target == c.finack { end_name(c) } else { target.to_string() };
+        let group = groups.entry((target, ending.kind)).or_insert_with(|| (0, String::new(), name()));
         group.0 += 1;
         if !ending.kind.is_good() && group.1.is_empty() {
             group.1 = format!("#{}: {}", c.number, in_one(&ending));
         }
     }
-    for ((finack, kind), (count, example)) in groups {
+    for ((_, kind), (count, example, name)) in groups {
         let style = if kind.is_good() { GOOD } else { BAD };
-        let _ = writeln!(out, "  {count:>6} {} {}  {style}{kind}{style:#}", look.arrow(), end_name(finack));
+        let _ = writeln!(out, "  {count:>6} {} {}  {style}{kind}{style:#}", look.arrow(), name);
         for part in wrap(&example, look.columns() - 12) {
             let _ = writeln!(out, "            {DIM}{part}{DIM:#}");
         }
@@ -384,14 +387,14 @@ fn item(label: &str, style: Style, text: &str, look: &Look, out: &mut String) {
 }
 
 /// `hello.finack:80`, or the address where it has no name.
-fn end_name(end: SocketAddr) -> String {
-    match plan::name_of(end.ip()) {
-        Some(name) => format!("{name}:{}", end.port()),
-        None => end.to_string(),
+fn end_name(c: &ConnectionReport) -> String {
+    match c.name() {
+        Some(name) => format!("{name}:{}", c.finack.port()),
+        None => c.finack.to_string(),
     }
 }
 
 /// The address of an end that is shown by its name.
-fn address_beside_name(end: SocketAddr) -> String {
-    plan::name_of(end.ip()).map_or(String::new(), |_| format!("{}, ", end.ip()))
+fn address_beside_name(c: &ConnectionReport) -> String {
+    c.name().map_or(String::new(), |_| format!("{}, ", c.finack.ip()))
 }

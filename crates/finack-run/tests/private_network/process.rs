@@ -1,7 +1,8 @@
 //! finack stopped, told to end, and killed.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ fn each_finack(role: &str, test: impl Fn(Child)) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "plays_its_role", "--nocapture"]);
         command.env(ROLE, role).env("FINACK_TEST_DEVICE", name).stdout(Stdio::piped());
+        // A shell would give it a group of its own too.
+        command.process_group(0);
         test(command.spawn().unwrap());
     }
 }
@@ -45,17 +48,63 @@ fn ends(pid: i32) -> bool {
     true
 }
 
-/// The keeper of the finack that runs as `pid`.
-fn keeper_of(pid: u32) -> i32 {
+/// The child of `parent` that has this name.
+fn child_called(name: &str, parent: u32) -> i32 {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parents = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        stat.contains(&format!("({name})")) && parents == Some(&parent.to_string())
+    };
+    pids.find(is_it).unwrap_or_else(|| panic!("{parent} has no child called {name}"))
+}
+
+/// The guard and the keeper of the finack that runs as `pid`.
+fn guard_and_keeper(pid: u32) -> (i32, i32) {
+    let guard = child_called("network-guard", pid);
+    (guard, child_called("finack-keeper", guard as u32))
+}
+
+fn kill(pid: i32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// Names of the network and mount namespace of a process.
+fn namespaces(pid: i32) -> Vec<PathBuf> {
+    ["net", "mnt"].iter().flat_map(|kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))).collect()
+}
+
+/// Whether some process is in one of these.
+fn inhabited(namespaces: &[PathBuf]) -> bool {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    let parent = format!(" {pid} ");
-    pids.into_iter()
-        .find(|p| {
-            let stat = std::fs::read_to_string(format!("/proc/{p}/stat")).unwrap_or_default();
-            stat.contains("(finack-keeper)") && stat.contains(&parent)
-        })
-        .expect("a keeper")
+    pids.flat_map(self::namespaces).any(|one| namespaces.contains(&one))
+}
+
+/// Kills something of a running finack by what `how` does with finack, its guard and its keeper. All that it had,
+/// processes and namespaces, must go.
+fn nothing_is_left_after(how: impl Fn(&Child, i32, i32)) {
+    each_finack("hold", |mut finack| {
+        let (pids, _output) = held(&mut finack);
+        let (guard, keeper) = guard_and_keeper(finack.id());
+        let inside = namespaces(pids[2]);
+        assert_eq!(inside.len(), 2);
+        // The second has a session of its own once `setsid` has come so far.
+        let (own, mut patience) = (Pid::from_raw(pids[1]), 1000);
+        while rustix::process::getsid(own).ok() != own && patience > 0 {
+            patience -= 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(patience > 0, "no session of its own");
+        assert!(pids.iter().all(|p| runs(*p)) && inhabited(&inside));
+        how(&finack, guard, keeper);
+        finack.wait().unwrap();
+        for pid in pids.into_iter().chain([keeper, guard]) {
+            assert!(ends(pid), "process {pid} stayed behind");
+        }
+        assert!(!inhabited(&inside), "a namespace stayed behind");
+    });
 }
 
 /// The processes of a finack in the role `hold`, once it knows that its program runs. The output
@@ -73,15 +122,33 @@ fn held(finack: &mut Child) -> (Vec<i32>, impl Sized + use<>) {
 
 #[test]
 fn nothing_outlives_a_finack_that_is_killed() {
-    each_finack("hold", |mut finack| {
-        let (pids, _output) = held(&mut finack);
-        let keeper = keeper_of(finack.id());
-        assert!(pids.iter().all(|p| runs(*p)) && runs(keeper));
-        finack.kill().unwrap();
-        finack.wait().unwrap();
-        for pid in pids.into_iter().chain([keeper]) {
-            assert!(ends(pid), "process {pid} stayed behind");
-        }
+    nothing_is_left_after(|finack, _, _| kill(finack.id() as i32, Signal::KILL));
+}
+
+/// The program's descendant in a session of its own, too.
+#[test]
+fn nothing_outlives_a_process_group_that_is_killed() {
+    nothing_is_left_after(|finack, _, _| {
+        rustix::process::kill_process_group(pid(finack), Signal::KILL).unwrap();
+    });
+}
+
+#[test]
+fn nothing_outlives_a_keeper_that_is_killed() {
+    nothing_is_left_after(|_, _, keeper| kill(keeper, Signal::KILL));
+}
+
+#[test]
+fn nothing_outlives_a_guard_that_is_killed() {
+    nothing_is_left_after(|_, guard, _| kill(guard, Signal::KILL));
+}
+
+/// A keeper that can't do its work is given up.
+#[test]
+fn nothing_outlives_a_finack_whose_keeper_is_stopped() {
+    nothing_is_left_after(|finack, _, keeper| {
+        kill(keeper, Signal::STOP);
+        kill(finack.id() as i32, Signal::KILL);
     });
 }
 
@@ -89,14 +156,9 @@ fn nothing_outlives_a_finack_that_is_killed() {
 fn the_program_ends_when_the_keeper_is_killed() {
     each_finack("hold", |mut finack| {
         let (pids, _output) = held(&mut finack);
-        let keeper = Pid::from_raw(keeper_of(finack.id())).unwrap();
-        rustix::process::kill_process(keeper, Signal::KILL).unwrap();
+        kill(guard_and_keeper(finack.id()).1, Signal::KILL);
         assert!(ends(pids[2]), "the program");
         assert!(finack.wait().unwrap().success(), "finack sees it and goes on");
-        // Orphans of the program went to whoever takes orphans; they are this test's to end.
-        for pid in &pids[..2] {
-            let _ = rustix::process::kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
-        }
     });
 }
 

@@ -56,7 +56,7 @@ pub(super) fn ladder(ladder: &Ladder, connection: &ConnectionReport, look: &Look
 impl Canvas<'_> {
     fn head(&self, out: &mut String) {
         let left = format!("program :{}", self.connection.program.port());
-        let right = end_name(self.connection.finack);
+        let right = end_name(self.connection);
         let gap = (2 * STATE_WIDTH + self.width + 4).saturating_sub(left.len() + right.len());
         let _ = writeln!(out, "{DIM}{:>TIME$}{DIM:#}  {left}{:gap$}{right}", "seconds", "");
     }

@@ -1,0 +1,219 @@
+//! `finack drill`: packet scripts against finack's stack, in virtual time.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use finack_script::run::config::{Config, IpVersion};
+use finack_script::run::{self, Options, Report, Verdict};
+
+use crate::output;
+
+mod show;
+
+/// Most scripts of one call.
+const MOST_SCRIPTS: usize = 100_000;
+
+/// How deep directories are searched.
+const MOST_DEPTH: u32 = 16;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scripts, or directories that are searched for *.pkt
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// IPv4, IPv6 or IPv4 over IPv6 sockets, for scripts that do not say; several run each script several times
+    #[arg(long, value_delimiter = ',', default_value = "ipv4", value_name = "ipv4|ipv6|ipv4-mapped-ipv6")]
+    ip_version: Vec<Version>,
+    /// A symbol that scripts use, as --define=NAME=VALUE in the script itself
+    #[arg(short = 'D', long, value_name = "NAME=VALUE")]
+    define: Vec<String>,
+    /// A setting of the stack before the script's own; `finack sysctl` lists them
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// Fail where the stack sends anything that the script does not mention, behind its last packet too
+    #[arg(long)]
+    strict: bool,
+    /// Only read the scripts
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON object a script, and one for the whole
+    #[arg(long, conflicts_with_all = ["tap", "junit"])]
+    json: bool,
+    /// As the Test Anything Protocol, version 14
+    #[arg(long, conflicts_with = "junit")]
+    tap: bool,
+    /// As JUnit's XML
+    #[arg(long)]
+    junit: bool,
+    /// Scripts run at the same time; as many as there are processors by default
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Only what failed
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Version {
+    Ipv4,
+    Ipv6,
+    #[value(name = "ipv4-mapped-ipv6")]
+    Mapped,
+}
+
+impl Version {
+    fn ip(self) -> IpVersion {
+        match self {
+            Self::Ipv4 => IpVersion::V4,
+            Self::Ipv6 => IpVersion::V6,
+            Self::Mapped => IpVersion::Mapped,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+            Self::Mapped => "ipv4-mapped-ipv6",
+        }
+    }
+}
+
+/// One script, run once.
+struct Run {
+    path: PathBuf,
+    /// Where each script is run several times.
+    version: Option<&'static str>,
+    report: Report,
+    took: Duration,
+}
+
+pub(crate) fn main(args: &Args) -> ExitCode {
+    let scripts = match find(&args.paths) {
+        Ok(scripts) => scripts,
+        Err(message) => return output::fail(2, &message),
+    };
+    let options = match options(args) {
+        Ok(options) => options,
+        Err(message) => return output::fail(2, &message),
+    };
+    let begun = Instant::now();
+    let runs = run_all(&scripts, &options, args.jobs);
+    let took = begun.elapsed();
+    let status = runs.iter().map(|run| run.report.status()).max().unwrap_or(0);
+    // A script that failed weighs more than one that was not run.
+    let status = if runs.iter().any(|run| run.report.status() == 1) { 1 } else { status };
+    let text = if args.json {
+        show::json(&runs, took)
+    } else if args.tap {
+        show::tap(&runs)
+    } else if args.junit {
+        show::junit(&runs, took)
+    } else {
+        show::text(&runs, took, args.quiet)
+    };
+    if let Err(error) = io::stdout().write_all(text.as_bytes())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return output::fail(2, &format!("writing to stdout: {error}"));
+    }
+    ExitCode::from(status)
+}
+
+/// The scripts named, those in directories sorted by name.
+fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut scripts = Vec::new();
+    for path in paths {
+        let before = scripts.len();
+        collect(path, 0, true, &mut scripts).map_err(|e| format!("{}: {e}", path.display()))?;
+        if scripts.len() == before {
+            return Err(format!("{}: no script (*.pkt) in it", path.display()));
+        }
+    }
+    Ok(scripts)
+}
+
+fn collect(path: &Path, depth: u32, named: bool, out: &mut Vec<PathBuf>) -> io::Result<()> {
+    let is_script = path.extension().is_some_and(|e| e == "pkt");
+    if !fs::metadata(path)?.is_dir() {
+        if named || is_script {
+            out.push(path.to_owned());
+        }
+        return Ok(());
+    }
+    if depth > MOST_DEPTH || out.len() > MOST_SCRIPTS {
+        return Err(io::Error::other("too many scripts, or directories inside each other"));
+    }
+    let mut entries = fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    entries.iter().try_for_each(|entry| collect(entry, depth + 1, false, out))
+}
+
+/// What the scripts are run with, one for each version.
+fn options(args: &Args) -> Result<Vec<(Option<&'static str>, Options)>, String> {
+    let mut options = Options::default();
+    for pair in &args.define {
+        options.defines.set_pair(pair).map_err(|e| format!("--define: {e}"))?;
+    }
+    for pair in &args.sysctl {
+        let (name, value) = pair.split_once('=').ok_or(format!("--sysctl: '{pair}' is not NAME=VALUE"))?;
+        options.settings.set(name, value).map_err(|e| format!("--sysctl: {e}"))?;
+    }
+    let several = args.ip_version.len() > 1;
+    let of = |version: &Version| {
+        let mut options = options.clone();
+        options.config =
+            Config { dry_run: args.dry_run, nothing_left: args.strict, ..Config::new(version.ip()) };
+        (several.then_some(version.name()), options)
+    };
+    Ok(args.ip_version.iter().map(of).collect())
+}
+
+/// Runs everything, several at a time; the order is that of the scripts.
+fn run_all(
+    scripts: &[PathBuf],
+    options: &[(Option<&'static str>, Options)],
+    jobs: Option<usize>,
+) -> Vec<Run> {
+    let total = scripts.len() * options.len();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = jobs.unwrap_or(cores).clamp(1, 256).min(total.max(1));
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(total));
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(script) = scripts.get(i / options.len()) else { return };
+                    let (version, options) = &options[i % options.len()];
+                    let run = run_one(script, *version, options);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((i, run));
+                }
+            });
+        }
+    });
+    let mut runs = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    runs.sort_by_key(|(i, _)| *i);
+    runs.into_iter().map(|(_, run)| run).collect()
+}
+
+fn run_one(path: &Path, version: Option<&'static str>, options: &Options) -> Run {
+    let begun = Instant::now();
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let report = match fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => run::drill(&text, directory, options),
+        Ok(Err(_)) => not_run("it is not text in UTF-8".into()),
+        Err(error) => not_run(error.to_string()),
+    };
+    Run { path: path.to_owned(), version, report, took: begun.elapsed() }
+}
+
+fn not_run(why: String) -> Report {
+    Report { verdict: Verdict::NotRun(why), notes: Vec::new(), events: 0, lasted: 0 }
+}
