@@ -211,13 +211,23 @@ impl Shared {
         }
     }
 
-    /// Follows a connection for as long as the future runs.
-    async fn carrying<R>(&self, carried: &Rc<Carried>, run: impl Future<Output = R>) -> R {
+    /// Follows a connection for as long as what is returned lives.
+    fn follow(self: &Rc<Self>, carried: &Rc<Carried>) -> Followed {
         let number = self.last_carried.get() + 1;
         self.last_carried.set(number);
         self.carried.borrow_mut().insert(number, Rc::clone(carried));
-        let result = run.await;
-        self.carried.borrow_mut().remove(&number);
-        result
+        Followed { shared: Rc::clone(self), number }
+    }
+}
+
+/// A connection's place among those that are carried.
+struct Followed {
+    shared: Rc<Shared>,
+    number: u64,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.shared.carried.borrow_mut().remove(&self.number);
     }
 }

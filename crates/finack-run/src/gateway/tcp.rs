@@ -146,7 +146,7 @@ async fn answer(
 ) {
     let ends = (opening.local_addr(), opening.peer_addr());
     match handshake(waiting, number, opening).await {
-        Some(program) => carry(shared, program, ends, host, place).await,
+        Some(program) => carry(shared, program, ends, host, place),
         None => reset(host),
     }
 }
@@ -248,7 +248,7 @@ async fn enter(shared: Rc<Shared>, client: TcpStream, from: SocketAddr, port: u1
     match (program, ends) {
         (Ok(program), Some(ends)) => {
             shared.note(ends.0, ends.1, Outside::Accepted { from });
-            carry(&shared, program, ends, client, place).await;
+            carry(&shared, program, ends, client, place);
         }
         _ => reset(client),
     }
@@ -280,8 +280,9 @@ async fn enter_at(shared: &Shared, to: SocketAddr) -> io::Result<net::TcpStream>
     socket.connect(to).await
 }
 
-/// Carries what the two say to each other until both have ended.
-async fn carry(
+/// Carries what the two say to each other until both have ended, in a task of its own: it may be idle for days, and
+/// that of the opening is several times its size.
+fn carry(
     shared: &Rc<Shared>,
     program: net::TcpStream,
     ends: (SocketAddr, SocketAddr),
@@ -291,31 +292,36 @@ async fn carry(
     let stream = Arc::new(host);
     let carried =
         Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
-    let mut host = HostSide {
-        stream: Arc::clone(&stream),
-        carried: Rc::clone(&carried),
-        shared: Rc::clone(shared),
-        strict: None,
-    };
-    let tell = |event: Event<'_>| match event {
-        Event::Ended { side: Side::B } => shared.note(ends.0, ends.1, Outside::PeerClosed),
+    let followed = shared.follow(&carried);
+    let mut host = HostSide { stream: Arc::clone(&stream), carried, shared: Rc::clone(shared), strict: None };
+    let noting = Rc::clone(shared);
+    let tell = move |event: Event<'_>| match event {
+        Event::Ended { side: Side::B } => noting.note(ends.0, ends.1, Outside::PeerClosed),
         Event::Broken { side: Side::B, error } => {
             let reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
             let what = if reset { Outside::PeerReset } else { Outside::Lost(error.to_string()) };
-            shared.note(ends.0, ends.1, what);
+            noting.note(ends.0, ends.1, what);
         }
         _ => {}
     };
+    // Boxed, since a future that another awaits would take its room twice.
     if shared.strict_ack {
         let strict = Strict::new(program, stream);
         host.strict = Some(Rc::clone(&strict));
-        let relay = Relay::new(strict.program(), host).observe(tell);
-        shared.carrying(&carried, carry_strictly(&strict, relay.run())).await;
+        let relay = Relay::new(strict.program(), host).observe(tell).run();
+        let carrying = Box::pin(async move { carry_strictly(&strict, relay).await });
+        spawn_local(async move {
+            carrying.await;
+            drop((followed, place));
+        });
     } else {
         drop(stream);
-        shared.carrying(&carried, Relay::new(program, host).observe(tell).run()).await;
+        let carrying = Box::pin(Relay::new(program, host).observe(tell).run());
+        spawn_local(async move {
+            carrying.await;
+            drop((followed, place));
+        });
     }
-    drop(place);
 }
 
 /// Runs a relay, and passes ACKs on meanwhile and until the last of them where it ended in order.

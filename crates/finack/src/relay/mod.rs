@@ -159,7 +159,7 @@ pub enum Event<'a> {
         /// How.
         error: &'a io::Error,
     },
-    /// `side` is reset now since the other side broke. Not told where `side` had been closed by both already.
+    /// `side` is reset now, since the other side broke.
     Reset {
         /// Who is reset.
         side: Side,
