@@ -185,7 +185,12 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     })?;
     let (device, pcap) = pcap::start(pcap, device)?;
     let local = LocalSet::new();
-    let seen = control::Plan { sockets: network.take_sockets(), told: told.clone() };
+    let seen = control::Plan {
+        sockets: network.take_sockets(),
+        command: std::iter::once(&config.program).chain(&config.args).cloned().collect(),
+        names: names(&config),
+        told: told.clone(),
+    };
     let outward =
         Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
     let capture = pcap.as_ref().map(|pcap| &pcap.handle);
@@ -228,6 +233,10 @@ struct Outward {
     told: Warnings,
 }
 
+fn names(config: &RunConfig) -> Names {
+    Names::with_host(config.host_names.iter().map(HostName::to_string))
+}
+
 async fn carry(
     network: &Network,
     device: Box<dyn Device>,
@@ -246,15 +255,14 @@ async fn carry(
     let gateway = start_gateway(&net, config, &watch, outward.published, told)
         .map_err(own("the gateway can't be started"))?;
     let collector = Rc::clone(&watch.collector);
-    let names = Names::with_host(config.host_names.iter().map(HostName::to_string));
+    let names = names(config);
     let server = NameServer::new(names.clone(), outward.forwarder, move |answer| {
         collector.borrow_mut().observe_name(answer);
     });
     let note = watch.take_note(&net);
     services::start(&net, &server, note).await.map_err(own("finack's services can't be started"))?;
 
-    let words = std::iter::once(&config.program).chain(&config.args).cloned();
-    let control = seen.start(&net, Rc::clone(&watch.collector), words);
+    let control = seen.start(&net, Rc::clone(&watch.collector));
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;

@@ -16,9 +16,10 @@ use filter::Filter;
 use table::{Look, Table};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "FILTER is that of ss(8): [state STATE | exclude STATE]... [EXPRESSION], such as\n  \
-    finack ss -o state close-wait\n  finack ss dst hello.finack and dport = :80\n\n\
-    A socket is shown as the program's own kernel has it. With -i the line that begins with 'finack:' shows\n\
+#[command(after_help = "FILTER is that of ss(8): [state STATE | exclude STATE]... [EXPRESSION], such as\n\
+    \x20 finack ss -o state close-wait\n\
+    \x20 finack ss dst hello.finack and dport = :80\n\n\
+    A socket is shown as the program's own kernel has it. With -i the line that begins with 'finack:' shows \
     the same connection at its other end. 'for:' is the time in the present state.")]
 pub(crate) struct Args {
     #[command(flatten)]

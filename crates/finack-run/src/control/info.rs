@@ -226,3 +226,36 @@ impl Raw<'_> {
         self.0.get(at..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Offsets are those of `struct tcp_info`; what an older kernel does not have is left out, not guessed.
+    #[test]
+    fn the_kernels_numbers_are_read_as_far_as_they_go() {
+        let mut raw = [0_u8; 248];
+        raw[5] = 1 | 2 | 4;
+        raw[6] = 0xa7;
+        let mut put = |at: usize, value: u32| raw[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        for (at, value) in [(8, 204_000), (16, 1448), (68, 125), (76, i32::MAX as u32), (80, 10), (84, 1460)]
+        {
+            put(at, value);
+        }
+        for (at, value) in [(100, 3), (120, 77), (136, 5), (148, u32::MAX), (228, 64_240), (232, 65_535)] {
+            put(at, value);
+        }
+        let info = Info::of_kernel(&raw, Some("cubic".to_owned()));
+        assert_eq!((info.timestamps, info.sack, info.wscale), (true, true, Some((7, 10))));
+        assert_eq!((info.rto, info.rtt, info.mss, info.cwnd), (0.204, 0.000_125, 1448, 10));
+        assert_eq!((info.ssthresh, info.min_rtt), (None, None), "neither was taken yet");
+        assert_eq!(
+            (info.adv_mss, info.retrans_total, info.bytes_acked, info.segs_out),
+            (Some(1460), 3, 77, 5)
+        );
+        assert_eq!((info.snd_wnd, info.rcv_wnd), (Some(64_240), Some(65_535)));
+        let old = Info::of_kernel(&raw[..104], None);
+        assert_eq!((old.rtt, old.pacing_rate, old.snd_wnd, old.bytes_acked), (0.000_125, None, None, 0));
+        assert_eq!(Info::of_kernel(&[], None), Info { adv_mss: Some(0), ..Info::default() });
+    }
+}

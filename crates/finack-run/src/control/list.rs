@@ -17,7 +17,7 @@ use super::Info;
 use super::protocol::{End, Protocol, Socket, Sockets, Summary, seconds};
 use super::server::{Lines, PATIENCE};
 use crate::namespace::{KernelSocket, ProgramSockets, Transport};
-use crate::plan;
+use crate::plan::Names;
 use crate::report::Collector;
 
 /// Places of a table that are looked at with the stack's lock held.
@@ -30,6 +30,7 @@ pub(super) struct Sources {
     net: Net,
     collector: Rc<RefCell<Collector>>,
     kernel: Option<Mutex<ProgramSockets>>,
+    names: Names,
 }
 
 /// Takes a slice of a list on.
@@ -55,8 +56,13 @@ impl Sink<'_> {
 }
 
 impl Sources {
-    pub(super) fn new(net: Net, collector: Rc<RefCell<Collector>>, kernel: Option<ProgramSockets>) -> Self {
-        Self { net, collector, kernel: kernel.map(Mutex::new) }
+    pub(super) fn new(
+        net: Net,
+        collector: Rc<RefCell<Collector>>,
+        kernel: Option<ProgramSockets>,
+        names: Names,
+    ) -> Self {
+        Self { net, collector, kernel: kernel.map(Mutex::new), names }
     }
 
     pub(super) async fn list(&self, wanted: &Sockets, sink: &mut Sink<'_>) -> io::Result<()> {
@@ -133,9 +139,13 @@ impl Sources {
     async fn finack_udp(&self, sink: &mut Sink<'_>) -> io::Result<()> {
         let mut cursor = SocketCursor::default();
         while let Some(slice) = self.net.udp_sockets(&mut cursor, PLACES) {
-            sink.take(slice.into_iter().map(udp).collect()).await?;
+            sink.take(slice.into_iter().map(|socket| self.udp(socket)).collect()).await?;
         }
         Ok(())
+    }
+
+    fn name_of(&self, end: SocketAddr) -> Option<String> {
+        self.names.name_of(end.ip()).map(str::to_owned)
     }
 
     /// A socket of the program's, with finack's end of the same connection.
@@ -156,7 +166,7 @@ impl Sources {
                 .as_deref()
                 .filter(|_| s.peer.is_some())
                 .map(|raw| Info::of_kernel(raw, s.congestion.clone())),
-            peer_name: s.peer.and_then(|peer| name_of(peer.ip())),
+            peer_name: s.peer.and_then(|peer| self.name_of(peer)),
             ..Socket::new(protocol, s.state, s.local, s.peer)
         };
         if transport == Transport::Tcp
@@ -193,7 +203,7 @@ impl Sources {
             held: s.held,
             orphan: s.orphan,
             info: s.info.filter(|_| details).map(|info| Info::of_finack(&info)),
-            peer_name: s.remote.and_then(|peer| name_of(peer.ip())),
+            peer_name: s.remote.and_then(|peer| self.name_of(peer)),
             other,
             ..Socket::new(Protocol::Tcp, s.state, s.local, s.remote)
         }
@@ -208,10 +218,20 @@ impl Sources {
         Some(Socket {
             inferred: true,
             time_in_state: time,
-            peer_name: name_of(peer.ip()),
+            peer_name: self.name_of(peer),
             other: details.then(|| Box::new(Socket { other: None, ..self.finack_end(s, true) })),
             ..Socket::new(Protocol::Tcp, state, local, Some(peer))
         })
+    }
+
+    fn udp(&self, s: UdpSocketInfo) -> Socket {
+        let state = if s.remote.is_some() { State::Established } else { State::Closed };
+        Socket {
+            recv_q: Some(s.recv_queue),
+            send_q: Some(s.send_queue),
+            peer_name: s.remote.and_then(|peer| self.name_of(peer)),
+            ..Socket::new(Protocol::Udp, state, s.local, s.remote)
+        }
     }
 
     /// The state of the program's end: by the segments that were seen, else what finack's own state makes likely.
@@ -236,16 +256,5 @@ fn likely(state: State) -> Option<State> {
     }
 }
 
-fn udp(s: UdpSocketInfo) -> Socket {
-    let state = if s.remote.is_some() { State::Established } else { State::Closed };
-    Socket {
-        recv_q: Some(s.recv_queue),
-        send_q: Some(s.send_queue),
-        peer_name: s.remote.and_then(|peer| name_of(peer.ip())),
-        ..Socket::new(Protocol::Udp, state, s.local, s.remote)
-    }
-}
-
-fn name_of(ip: std::net::IpAddr) -> Option<String> {
-    plan::name_of(ip).map(str::to_owned)
-}
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,7 @@ pub use client::{Found, FoundRun, find};
 pub use info::Info;
 
 use crate::namespace::ProgramSockets;
+use crate::plan::Names;
 use crate::report::Collector;
 use crate::warnings::Warnings;
 use directory::Directory;
@@ -51,6 +52,10 @@ pub(crate) struct Control {
 pub(crate) struct Plan {
     /// What the program's kernel says of its sockets.
     pub(crate) sockets: Option<ProgramSockets>,
+    /// The program and its arguments.
+    pub(crate) command: Vec<OsString>,
+    /// The names that hold in the private network.
+    pub(crate) names: Names,
     /// Takes the line where there can be no socket.
     pub(crate) told: Warnings,
 }
@@ -58,14 +63,10 @@ pub(crate) struct Plan {
 impl Plan {
     /// Listens, on the present `LocalSet`. Where there is no place for a socket that only this user can use, the run
     /// goes on without.
-    pub(crate) fn start(
-        self,
-        net: &Net,
-        collector: Rc<RefCell<Collector>>,
-        command: impl Iterator<Item = OsString>,
-    ) -> Option<Control> {
-        let about = About { command: command.take(ARGUMENTS).map(shown).collect(), began: Instant::now() };
-        let sources = Sources::new(net.clone(), collector, self.sockets);
+    pub(crate) fn start(self, net: &Net, collector: Rc<RefCell<Collector>>) -> Option<Control> {
+        let command = self.command.into_iter().take(ARGUMENTS).map(shown).collect();
+        let about = About { command, began: Instant::now() };
+        let sources = Sources::new(net.clone(), collector, self.sockets, self.names);
         listen()
             .map(|(directory, listener)| {
                 let task = tokio::task::spawn_local(server::serve(listener, about, sources));
