@@ -253,6 +253,33 @@ fn nonsense_on_the_socket_is_answered() {
     assert!(ask(b"{\"protocol\":1,\"show\":\"run\"}\n").ends_with("{\"done\":{}}\n"));
 }
 
+/// A run that was stopped, as by Ctrl-Z, is named at once instead of being waited for.
+#[test]
+fn a_stopped_run_is_named() {
+    let Some(&setting) = settings().iter().find(|s| !s.ordinary).filter(|_| have(&["bash", "kill"])) else {
+        return;
+    };
+    let runtime = tempfile::tempdir().unwrap();
+    let place = [("XDG_RUNTIME_DIR", runtime.path().to_str().unwrap())];
+    let run = Running::start(setting, &place);
+    let ask = || {
+        let start = Instant::now();
+        let output = command(setting).args(["ss", "-tan"]).envs(place).output().unwrap();
+        (texts(&output), start.elapsed())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !ask().0.0.contains("ESTAB") {
+        assert!(Instant::now() < deadline, "{:?}", ask());
+    }
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &run.pid]).status().unwrap().success());
+    signal("-STOP");
+    let ((_, stderr), took) = ask();
+    signal("-CONT");
+    assert!(stderr.contains(&format!("finack run {} is stopped: `kill -CONT", run.pid)), "{stderr}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
 /// A mistake in a filter is told in one line, and status 2.
 #[test]
 fn a_wrong_filter_is_told() {
