@@ -40,7 +40,7 @@ enum What {
 struct Arguments {
     /// What to measure; the engines if left out.
     what: Option<What>,
-    /// Under a minute: shorter and fewer runs.
+    /// Under a minute, or eight with `run`: shorter and fewer runs.
     #[arg(long)]
     quick: bool,
     /// Prints the results as JSON too, as the last line.

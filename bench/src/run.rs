@@ -25,7 +25,7 @@ struct Case<'a> {
 /// All lines; each subject that is not there is named with the way to get it.
 pub fn all(quick: bool, only: Option<&str>) -> Vec<Comparison> {
     let bytes: u64 = if quick { 256 << 20 } else { 1 << 30 };
-    let seconds = if quick { 1 } else { 4 };
+    let seconds = if quick { 1 } else { 2 };
     let source = std::env::temp_dir().join(format!("finack-bench-{}", std::process::id()));
     let servers = std::fs::File::create(&source)
         .and_then(|file| file.set_len(bytes))

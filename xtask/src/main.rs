@@ -11,7 +11,7 @@ usage: cargo xtask COMMAND
 
   bench [engine|memory|run] [--quick] [--json] [--only TEXT] [--alone] [--core N]
         Measures finack beside its peers in alternating runs; the engines where nothing is named.
-        --quick takes under a minute, --only leaves out cases without TEXT in their name,
+        --quick takes under a minute (run: eight), --only leaves out cases without TEXT in their name,
         --alone leaves out the peers, --core -1 does not stay on one core.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.

@@ -10,7 +10,7 @@ use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use own_host::{Server, on_a_host_of_its_own};
+use own_host::{Beyond, Server, on_a_host_of_its_own};
 use support::{Setting, command, finack, have, settings, texts};
 
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/datagrams.py");
@@ -171,6 +171,83 @@ fn a_published_port_lets_the_host_in() {
     });
 }
 
+/// Flows are bounded by the descriptors that there are: the one unused for longest makes room, and nothing else is lost.
+#[test]
+fn with_few_descriptors_old_flows_make_room() {
+    if !have(&["prlimit"]) {
+        return;
+    }
+    on_a_host_of_its_own(NO_SERVER, || {
+        let server = Server::start(&[ECHO, "192.0.2.1"]);
+        let script = format!(
+            "{PRELUDE}\
+             first = udp('192.0.2.1'); to = ('192.0.2.1', {})\n\
+             def ask(s): s.sendto(b'?', to); return s.recv(99)\n\
+             ask(first)\n\
+             for _ in range(200):\n    \
+                 s = udp('192.0.2.1'); ask(s); s.close()\n\
+             ask(first); print('all answered')\n",
+            server.said
+        );
+        for setting in settings() {
+            let finack = command(setting);
+            let mut limited = Command::new("prlimit");
+            limited.args(["--nofile=160:160", "--"]).arg(finack.get_program()).args(finack.get_args());
+            for (name, value) in finack.get_envs() {
+                limited.env(name, value.unwrap_or_default());
+            }
+            let run = ["run", "--device", setting.device, "--", "python3", "-c", &script];
+            let output = limited.args(run).current_dir("/").stdin(Stdio::null()).output().unwrap();
+            let (out, report) = texts(&output);
+            assert_eq!(out, "all answered\n", "{setting}: {report}");
+            assert!(report.contains(" of the program's UDP ports were forgotten"), "{setting}: {report}");
+            assert!(!report.contains("no descriptor"), "{setting}: {report}");
+        }
+    });
+}
+
+/// RFC 1812 4.3.3.2, RFC 1191 4, RFC 8201 4: hop limits count across finack, and the routers of the host's network are seen; a
+/// link that is too narrow is told of, and the program's own path MTU is what it is there.
+#[test]
+fn routers_on_the_way_speak_to_the_program() {
+    if !have(&["ping", "nsenter", "unshare"]) {
+        return;
+    }
+    on_a_host_of_its_own(NO_SERVER, || {
+        allow_pings("0 2147483647");
+        let beyond = Beyond::make();
+        let server = beyond.server(&[ECHO, "10.9.1.2", "2001:db8:91::2"]);
+        let script = format!(
+            "{PRELUDE}\
+             IP, V6 = (0, 11, 2, 10, 14), (41, 25, 16, 23, 24)\n\
+             for host in ('10.9.1.2', '2001:db8:91::2'):\n    \
+                 level, recverr, limit, discover, mtu = V6 if ':' in host else IP\n    \
+                 s = udp(host); s.connect((host, {port})); s.setsockopt(level, recverr, 1)\n    \
+                 s.setsockopt(level, limit, 1); s.send(b'near')\n    \
+                 try: s.recv(99)\n    \
+                 except OSError as e: print(errno.errorcode[e.errno], end=' ')\n    \
+                 q = s.recvmsg(99, 512, 0x2000); print(q[0], socket.inet_ntop(s.family, q[1][0][2][24:40] if ':' in host else q[1][0][2][20:24]), end=' ')\n    \
+                 s.setsockopt(level, limit, 2); s.send(b'far'); print(s.recv(99).split()[1], end=' ')\n    \
+                 s.setsockopt(level, discover, 2); s.send(bytes(1400))\n    \
+                 try: s.recv(99)\n    \
+                 except OSError as e: print(errno.errorcode[e.errno], s.getsockopt(level, mtu))\n",
+            port = server.said
+        );
+        let expected = "EHOSTUNREACH b'near' 10.9.0.1 b'far' EMSGSIZE 1300\n\
+                        EHOSTUNREACH b'near' 2001:db8:9::1 b'far' EMSGSIZE 1300\n";
+        for setting in settings() {
+            let (out, report) = python(setting, &[], &script);
+            assert_eq!(out, expected, "{setting}: {report}");
+            let output = finack(setting, &["run"], &["ping", "-n", "-c1", "-W5", "-t1", "10.9.1.2"]);
+            let (out, report) = texts(&output);
+            assert!(
+                out.contains("From 10.9.0.1 icmp_seq=1 Time to live exceeded"),
+                "{setting}: {out}\n{report}"
+            );
+        }
+    });
+}
+
 fn allow_pings(to: &str) {
     std::fs::write("/proc/sys/net/ipv4/ping_group_range", to).unwrap();
 }
@@ -224,7 +301,7 @@ fn iperf3_sends_and_receives_datagrams() {
         std::thread::sleep(Duration::from_millis(300));
         for setting in settings() {
             for direction in [&["-u"][..], &["-u", "-R"][..]] {
-                let mut program = vec!["iperf3", "-c", "192.0.2.1", "-b", "20M", "-t", "1", "-J"];
+                let mut program = vec!["iperf3", "-c", "192.0.2.1", "-b", "2M", "-t", "1", "-J"];
                 program.extend_from_slice(direction);
                 let (out, report) = texts(&finack(setting, &["run"], &program));
                 let lost = out.rsplit("\"lost_percent\":").next().unwrap_or_default();

@@ -94,12 +94,12 @@ struct Run {
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
-    let scripts = match find(&args.paths) {
-        Ok(scripts) => scripts,
-        Err(message) => return output::fail(2, &message),
-    };
     let options = match options(args) {
         Ok(options) => options,
+        Err(message) => return output::fail(2, &message),
+    };
+    let scripts = match find(&args.paths) {
+        Ok(scripts) => scripts,
         Err(message) => return output::fail(2, &message),
     };
     let begun = Instant::now();

@@ -136,7 +136,9 @@ impl Stack {
                 self.cx.counters.ip_reasm_oks += 1;
                 let whole = Bytes::from(whole);
                 match ip::parse(&whole) {
-                    Ok(header) => {
+                    Ok(mut header) => {
+                        // It was cut already.
+                        header.dont_fragment = false;
                         let destination = self.destination(header.dst);
                         self.deliver(now, &header, &Packet::shared(whole), &destination);
                     }

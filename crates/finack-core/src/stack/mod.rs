@@ -203,6 +203,8 @@ pub struct UdpRecv {
     pub tos: u8,
     /// Its hop limit.
     pub hop_limit: u8,
+    /// Whether it came whole and no router might have cut it: with the DF bit, or over IPv6.
+    pub dont_fragment: bool,
 }
 
 /// One host's TCP and UDP.

@@ -84,6 +84,7 @@ impl Udp {
             to: SocketAddr::new(ip.dst, seq),
             tos: ip.tos,
             hop_limit: ip.hop_limit,
+            dont_fragment: ip.dont_fragment,
             cast: Cast::One,
             ours: false,
         };

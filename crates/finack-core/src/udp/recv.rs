@@ -31,6 +31,7 @@ pub(crate) struct Arrival {
     pub(crate) to: SocketAddr,
     pub(crate) tos: u8,
     pub(crate) hop_limit: u8,
+    pub(crate) dont_fragment: bool,
     pub(crate) cast: Cast,
     /// It is addressed to this host by name: no gate takes it.
     pub(crate) ours: bool,
@@ -51,6 +52,7 @@ pub(super) struct Datagram {
     to: SocketAddr,
     tos: u8,
     hop_limit: u8,
+    dont_fragment: bool,
     data: Bytes,
 }
 
@@ -63,8 +65,8 @@ impl Socket {
             return false;
         }
         self.queued += cost;
-        let &Arrival { from, to, tos, hop_limit, .. } = arrival;
-        self.queue.push_back(Datagram { from, to, tos, hop_limit, data });
+        let &Arrival { from, to, tos, hop_limit, dont_fragment, .. } = arrival;
+        self.queue.push_back(Datagram { from, to, tos, hop_limit, dont_fragment, data });
         true
     }
 }
@@ -96,6 +98,7 @@ impl Udp {
             to: SocketAddr::new(ip.dst, header.dst_port),
             tos: ip.tos,
             hop_limit: ip.hop_limit,
+            dont_fragment: ip.dont_fragment,
             cast,
             ours,
         };
@@ -173,6 +176,7 @@ impl Udp {
             to: socket.shown(datagram.to),
             tos: datagram.tos,
             hop_limit: datagram.hop_limit,
+            dont_fragment: datagram.dont_fragment,
         };
         if !peek {
             let cost = received.full_len + DATAGRAM_COST;

@@ -96,6 +96,7 @@ impl Udp {
                 to,
                 tos: header.tos,
                 hop_limit: header.hop_limit,
+                dont_fragment: header.dont_fragment,
                 cast: Cast::Many,
                 ours: true,
             };

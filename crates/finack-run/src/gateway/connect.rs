@@ -118,6 +118,11 @@ impl Sockets {
         self.limit
     }
 
+    /// How many places there are when all are given back.
+    pub(crate) const fn total(&self) -> usize {
+        self.total
+    }
+
     /// There is no place even when all are given back.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.total == 0

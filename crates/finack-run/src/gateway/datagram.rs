@@ -4,6 +4,7 @@
 //! A socket is not connected: one serves all peers, and the error queue (IP_RECVERR) tells for which of them a datagram
 //! failed.
 
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -45,6 +46,8 @@ pub(super) struct Fields {
     pub(super) tos: u8,
     /// What is sent is several datagrams of this size, the last of which may be shorter.
     pub(super) segment: Option<u16>,
+    /// It is not cut, here or on the way: where it is too big for the path that is an error.
+    pub(super) dont_fragment: bool,
 }
 
 /// An ICMP error (or a local one) about a datagram that was sent.
@@ -65,6 +68,8 @@ pub(super) struct Failed {
 pub(super) struct HostSocket {
     fd: OwnedFd,
     is_v6: bool,
+    /// What it is set to; nothing at first.
+    dont_fragment: Cell<Option<bool>>,
 }
 
 impl AsRawFd for HostSocket {
@@ -95,7 +100,7 @@ impl HostSocket {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(family, kind, flags, protocol)?;
-        let socket = Self { fd, is_v6 };
+        let socket = Self { fd, is_v6, dont_fragment: Cell::new(None) };
         if is_v6 && carries != Carries::RawEchoes {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
@@ -120,7 +125,7 @@ impl HostSocket {
     pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         socket.set_nonblocking(true)?;
-        let socket = Self { fd: socket.into(), is_v6 };
+        let socket = Self { fd: socket.into(), is_v6, dont_fragment: Cell::new(None) };
         socket.prepare()?;
         Ok(socket)
     }
@@ -196,6 +201,7 @@ impl HostSocket {
         if let Some(segment) = fields.segment {
             control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
+        self.let_cut(!fields.dont_fragment);
         // An earlier datagram's error comes out of the first call after it (RFC 1122 4.1.3.3), once for each.
         let mut tries = 4;
         loop {
@@ -204,6 +210,20 @@ impl HostSocket {
                 result => return result,
             }
         }
+    }
+
+    /// Whether the host may cut what it sends (IP_PMTUDISC_WANT) or not (IP_PMTUDISC_DO).
+    fn let_cut(&self, cut: bool) {
+        if self.dont_fragment.replace(Some(!cut)) == Some(!cut) {
+            return;
+        }
+        let (level, name) = match self.is_v6 {
+            true => (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER),
+            false => (libc::SOL_IP, libc::IP_MTU_DISCOVER),
+        };
+        let value = if cut { libc::IP_PMTUDISC_WANT } else { libc::IP_PMTUDISC_DO };
+        // Known since Linux 2.2; without it the host's default holds.
+        let _ = self.set_option(level, name, value);
     }
 
     /// Whether an error may be that of an earlier datagram, which the call reported instead of sending.

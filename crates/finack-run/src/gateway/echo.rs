@@ -6,7 +6,7 @@
 //! `traceroute -I` sees the routers of the host's network: their ICMP errors reach the program with their addresses.
 //!
 //! # Bounds
-//! At most [`MAX_PINGS`] sockets, each until nothing went either way for a minute (RFC 5508 REQ-1); beyond that the one unused
+//! At most [`MAX_PINGS`] sockets, and an eighth of the descriptors, each until nothing went either way for a minute (RFC 5508 REQ-1); beyond that the one unused
 //! for longest ends first.
 
 use std::cell::{Cell, RefCell};
@@ -112,10 +112,12 @@ impl Pings {
         ping.used.set(Instant::now());
         let message = ping.request(ends.local.port(), data);
         let hop_limit = (request.hop_limit != DEFAULT_HOP_LIMIT).then_some(request.hop_limit);
-        let fields = Fields { hop_limit, tos: request.tos, segment: None };
+        let fields =
+            Fields { hop_limit, tos: request.tos, segment: None, dont_fragment: request.dont_fragment };
         if let Err(error) = ping.socket.get_ref().send(SocketAddr::new(to, 0), &message, fields) {
             match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INVAL | Errno::MSGSIZE) => {}
+                Some(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INVAL) => {}
+                Some(Errno::MSGSIZE) => self.too_big(&ping, ends, data),
                 Some(Errno::ACCESS | Errno::PERM) => {
                     self.report(ends, data, ErrorKind::Unreachable(Unreachable::AdminProhibited));
                 }
@@ -124,6 +126,20 @@ impl Pings {
                     self.report(ends, data, ErrorKind::Unreachable(network));
                 }
                 _ => self.report(ends, data, datagram::host_unreachable(ends.local.ip())),
+            }
+        }
+    }
+
+    /// The error queue knows for which size the path is too narrow, but not for which request.
+    fn too_big(&self, ping: &Ping, ends: Ends, data: &[u8]) {
+        let mut scratch = self.scratch.borrow_mut();
+        for _ in 0..TURN {
+            match ping.socket.get_ref().next_failed(&mut scratch) {
+                Ok(Failed { len: 0, kind: kind @ ErrorKind::FragNeeded { .. }, .. }) => {
+                    return self.report(ends, data, kind);
+                }
+                Ok(failed) => self.failed(ping, &failed, &scratch),
+                Err(_) => return,
             }
         }
     }
@@ -138,7 +154,7 @@ impl Pings {
         if let Some(ping) = self.table.borrow().get(&program) {
             return Ok(Some(Rc::clone(ping)));
         }
-        if self.table.borrow().len() >= MAX_PINGS {
+        if self.table.borrow().len() >= MAX_PINGS.min(self.shared.sockets.total() / 8).max(1) {
             self.make_room();
         }
         let Some(place) = self.shared.sockets.take() else {

@@ -73,6 +73,7 @@ pub(crate) struct Config {
 /// The gateway, while its tasks run on the current `LocalSet`.
 pub(crate) struct Gateway {
     shared: Rc<Shared>,
+    datagrams: Rc<UdpGate>,
 }
 
 /// What all of its connections share.
@@ -136,7 +137,8 @@ impl Gateway {
             flows_ended: Cell::new(0),
         });
         tcp::start(&shared, gate);
-        udp::start(&shared, UdpGate::open_on(net)?);
+        let datagrams = Rc::new(UdpGate::open_on(net)?);
+        udp::start(&shared, Rc::clone(&datagrams));
         echo::start(&shared, UdpGate::open_for_echoes(net)?);
         for (listener, port) in published.tcp {
             tcp::let_in(&shared, tokio::net::TcpListener::from_std(listener)?, port);
@@ -144,7 +146,7 @@ impl Gateway {
         for (socket, port) in published.udp {
             guests::let_in(&shared, socket, port)?;
         }
-        Ok(Self { shared })
+        Ok(Self { shared, datagrams })
     }
 
     /// Gives up whatever is not open yet: nobody is left who waits for it.
@@ -172,16 +174,21 @@ impl Gateway {
         let shortages = self.shared.shortages.borrow();
         let mut lines: Vec<String> =
             shortages.iter().map(|(shortage, count)| shortage.counted(*count)).collect();
-        match self.shared.datagrams_dropped.get() {
-            0 => {}
-            n => lines
-                .push(format!("{n} of the program's datagrams were dropped: the host's network was busy")),
-        }
-        match self.shared.flows_ended.get() {
-            0 => {}
-            n => lines.push(format!(
-                "{n} of the program's UDP ports were forgotten to make room for others, the ones unused for longest first"
-            )),
+        // Of the gate none once the network is down.
+        for (count, what) in [
+            (
+                self.datagrams.drops().unwrap_or(0),
+                "datagrams were dropped: it sent faster than finack carries them",
+            ),
+            (self.shared.datagrams_dropped.get(), "datagrams were dropped: the host's network was busy"),
+            (
+                self.shared.flows_ended.get(),
+                "UDP ports were forgotten to make room for others, those unused for longest first",
+            ),
+        ] {
+            if count > 0 {
+                lines.push(format!("{count} of the program's {what}"));
+            }
         }
         lines
     }

@@ -9,11 +9,11 @@
 //!   directions keep it alive (REQ-6). The host's own socket would live as long as the program's, of whose end nothing is seen.
 //! * ICMP errors about its datagrams reach the program as such (REQ-12): refused, unreachable, too big, time exceeded. None
 //!   of them ends a flow.
-//! * TTL, TOS and ECN of what the program sends are carried on; of what comes back they are finack's own. Fragments are put
+//! * TTL, TOS, ECN and DF of what the program sends are carried on; of what comes back they are finack's own. Fragments are put
 //!   together on either side, and made again where the path needs them (REQ-13, REQ-14).
 //!
 //! # Bounds
-//! * At most [`MAX_FLOWS`] flows, and as many as there are descriptors: beyond that the one unused for longest ends first.
+//! * At most [`MAX_FLOWS`] flows, and half as many as there are descriptors: beyond that those unused for longest end.
 //! * What the host's network does not take at once is dropped and counted, as a router would drop it.
 
 use std::cell::{Cell, RefCell};
@@ -39,7 +39,8 @@ use crate::services;
 
 /// Flows at the same time.
 const MAX_FLOWS: usize = 8192;
-/// How many make room at a time.
+/// How many make room at a time: one in 16, so that not all are looked at for each, and at most so many, whose descriptors
+/// go a moment later.
 const MADE_ROOM: usize = 32;
 /// How long a flow may be idle.
 const IDLE: Duration = Duration::from_secs(300);
@@ -51,6 +52,8 @@ const DATAGRAM: usize = 65_535;
 const BATCH: usize = 4 * DATAGRAM;
 /// Datagrams in one turn.
 const TURN: usize = 64;
+/// How many times that many of the program's go before answers have their turn.
+const TURNS_OUT: usize = 16;
 /// Largest size of what is handed over in one call.
 const MAX_RUN: usize = 65_000;
 /// The hop limit that Linux gives a datagram: then it is the host's business.
@@ -95,9 +98,13 @@ struct Run {
 }
 
 impl Run {
+    const fn of(datagram: Datagram, start: usize) -> Self {
+        Self { datagram, start, end: start + datagram.len, count: 1 }
+    }
+
     /// Whether `next`, which lies behind, can go along: all but the last have the same size.
     fn takes(&self, next: &Datagram) -> bool {
-        let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit);
+        let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit, d.dont_fragment);
         of_one(&self.datagram) == of_one(next)
             && self.end - self.start == self.count * self.datagram.len
             && (1..=self.datagram.len).contains(&next.len)
@@ -107,10 +114,10 @@ impl Run {
 }
 
 /// Carries datagrams from now on.
-pub(super) fn start(shared: &Rc<Shared>, gate: UdpGate) {
+pub(super) fn start(shared: &Rc<Shared>, gate: Rc<UdpGate>) {
     let flows = Rc::new(Flows {
         shared: Rc::clone(shared),
-        gate: Rc::new(gate),
+        gate,
         table: RefCell::default(),
         scratch: RefCell::new(vec![0; BATCH]),
     });
@@ -122,28 +129,43 @@ impl Flows {
     async fn carry_out(self: Rc<Self>) {
         let mut buf = vec![0; BATCH];
         while let Ok(first) = self.gate.recv(&mut buf[..DATAGRAM]).await {
-            let mut run = Run { datagram: first, start: 0, end: first.len, count: 1 };
-            for _ in 1..TURN {
-                let room = run.end..run.end + DATAGRAM;
-                let Some(room) = buf.get_mut(room) else { break };
-                let Ok(next) = self.gate.try_recv(room) else { break };
-                let end = run.end + next.len;
-                if run.takes(&next) {
-                    (run.end, run.count) = (end, run.count + 1);
-                } else {
-                    self.send_run(&run, &buf);
-                    run = Run { datagram: next, start: run.end, end, count: 1 };
-                }
+            let mut next = Some(first);
+            for _ in 0..TURNS_OUT {
+                let Some(first) = next else { break };
+                next = self.send_batch(first, &mut buf);
             }
-            self.send_run(&run, &buf);
+            if let Some(last) = next {
+                self.send_run(&Run::of(last, 0), &buf);
+            }
             // The answers' turn.
             yield_now().await;
         }
     }
 
+    /// Sends what `buf` begins with and what fits behind it; answers what came after that, which `buf` begins with then.
+    fn send_batch(self: &Rc<Self>, first: Datagram, buf: &mut [u8]) -> Option<Datagram> {
+        let mut run = Run::of(first, 0);
+        for _ in 1..TURN {
+            let room = run.end..run.end + DATAGRAM;
+            let Some(room) = buf.get_mut(room) else { break };
+            let Ok(next) = self.gate.try_recv(room) else {
+                self.send_run(&run, buf);
+                return None;
+            };
+            if run.takes(&next) {
+                (run.end, run.count) = (run.end + next.len, run.count + 1);
+            } else {
+                self.send_run(&run, buf);
+                run = Run::of(next, run.end);
+            }
+        }
+        self.send_run(&run, buf);
+        self.gate.try_recv(&mut buf[..DATAGRAM]).ok()
+    }
+
     fn send_run(self: &Rc<Self>, run: &Run, buf: &[u8]) {
         let data = &buf[run.start..run.end];
-        let Datagram { ends, len, tos, hop_limit, .. } = run.datagram;
+        let Datagram { ends, len, tos, hop_limit, dont_fragment, .. } = run.datagram;
         let each = || data.chunks(len.max(1)).chain(data.is_empty().then_some(data));
         let to = match self.shared.ways.of(ends.local.ip()) {
             Way::Out(addr) => SocketAddr::new(addr, ends.local.port()),
@@ -162,7 +184,7 @@ impl Flows {
         flow.used.set(Instant::now());
         flow.only_names.set(flow.only_names.get() && to.port() == 53);
         let hop_limit = (hop_limit != DEFAULT_HOP_LIMIT).then_some(hop_limit);
-        let fields = Fields { hop_limit, tos, segment: None };
+        let fields = Fields { hop_limit, tos, segment: None, dont_fragment };
         let socket = flow.socket.get_ref();
         if run.count > 1 && flow.segments.get() {
             let segment = u16::try_from(len).ok();
@@ -176,8 +198,10 @@ impl Flows {
             }
         }
         for data in each() {
-            if let Err(error) = socket.send(to, data, fields) {
-                self.failed(ends, std::iter::once(data), &error);
+            match socket.send(to, data, fields) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.too_big(&flow, ends, data),
+                Err(error) => self.failed(ends, std::iter::once(data), &error),
             }
         }
     }
@@ -202,6 +226,21 @@ impl Flows {
         data.for_each(|data| self.report(ends, data, kind, router(ends)));
     }
 
+    /// The error queue knows for which size the path is too narrow, but not for which datagram.
+    fn too_big(&self, flow: &Flow, ends: Ends, data: &[u8]) {
+        let mut scratch = self.scratch.borrow_mut();
+        for _ in 0..TURN {
+            match flow.socket.get_ref().next_failed(&mut scratch[..DATAGRAM]) {
+                Ok(Failed { len: 0, kind: kind @ ErrorKind::FragNeeded { .. }, .. }) => {
+                    return self.report(ends, data, kind, router(ends));
+                }
+                Ok(failed) => self.report_one(flow, &failed, &scratch),
+                // Too big for any path.
+                Err(_) => return,
+            }
+        }
+    }
+
     fn report(&self, ends: Ends, data: &[u8], kind: ErrorKind, reporter: Option<IpAddr>) {
         // The network's end; what may not be reported is not.
         let _ = self.gate.report(ends, data, kind, reporter);
@@ -212,7 +251,7 @@ impl Flows {
         if let Some(flow) = self.table.borrow().get(&program) {
             return Some(Rc::clone(flow));
         }
-        if self.table.borrow().len() >= MAX_FLOWS {
+        if self.table.borrow().len() >= MAX_FLOWS.min(self.shared.sockets.total() / 2) {
             self.make_room();
         }
         let Some(place) = self.shared.sockets.take().or_else(|| {
@@ -248,7 +287,7 @@ impl Flows {
     /// Ends the flows that were unused for longest.
     fn make_room(&self) {
         let mut flows: Vec<_> = self.table.borrow().values().cloned().collect();
-        let count = flows.len().min(MADE_ROOM);
+        let count = (flows.len() / 16).clamp(1, MADE_ROOM).min(flows.len());
         if count == 0 {
             return;
         }
@@ -348,13 +387,17 @@ impl Flows {
         let mut scratch = self.scratch.borrow_mut();
         for _ in 0..TURN {
             let Ok(failed) = flow.socket.get_ref().next_failed(&mut scratch[..DATAGRAM]) else { return };
-            let Failed { len, to, kind, reporter } = failed;
-            let Some(ip) = self.shared.ways.seen_as(to.ip()) else { continue };
-            let ends = Ends { local: SocketAddr::new(ip, to.port()), peer: flow.program };
-            // A router that has no place in the program's world speaks through finack.
-            let reporter = reporter.map(|r| self.shared.ways.seen_as(r).unwrap_or_else(|| gateway(ends)));
-            self.report(ends, &scratch[..len], kind, reporter);
+            self.report_one(flow, &failed, &scratch);
         }
+    }
+
+    fn report_one(&self, flow: &Flow, failed: &Failed, data: &[u8]) {
+        let &Failed { len, to, kind, reporter } = failed;
+        let Some(ip) = self.shared.ways.seen_as(to.ip()) else { return };
+        let ends = Ends { local: SocketAddr::new(ip, to.port()), peer: flow.program };
+        // A router that has no place in the program's world speaks through finack.
+        let reporter = reporter.map(|r| self.shared.ways.seen_as(r).unwrap_or_else(|| gateway(ends)));
+        self.report(ends, data.get(..len).unwrap_or_default(), kind, reporter);
     }
 }
 
@@ -376,3 +419,6 @@ pub(super) const fn gateway(ends: Ends) -> IpAddr {
 pub(super) const fn router(ends: Ends) -> Option<IpAddr> {
     Some(gateway(ends))
 }
+
+#[cfg(test)]
+mod tests;

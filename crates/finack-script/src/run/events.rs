@@ -87,17 +87,11 @@ impl Runner<'_> {
         let index = self.current.unwrap_or(0);
         let flow = &mut self.flows[index];
         let opens = tcp.flags.has(Flags::SYN) && !tcp.flags.has(Flags::RST);
-        if opens && tcp.flags.has(Flags::ACK) {
+        if opens && (tcp.flags.has(Flags::ACK) || !flow.is_known()) {
             flow.remote_isn = tcp.seq.start;
-        } else if opens
-            && flow.is_known()
-            && flow.remote_isn != tcp.seq.start
-            && flow.fd.is_none_or(|_| flow.read > 0)
-        {
-            // The peer begins anew with the same four-tuple: what answers has another initial sequence number.
-            flow.begin_anew(tcp.seq.start);
-        } else if opens && !flow.is_known() {
-            flow.remote_isn = tcp.seq.start;
+        } else if opens {
+            // Perhaps the peer begins anew with the same four-tuple: a SYN,ACK will tell.
+            flow.proposed = Some(tcp.seq.start);
         }
         Ok(index)
     }
@@ -284,6 +278,9 @@ impl Runner<'_> {
         let index = self.flow_of(live).or(self.current)?;
         let flow = &mut self.flows[index];
         if segment.flags & flag::SYN != 0 && expected.flags.has(Flags::SYN) {
+            if let Some(isn) = flow.proposed.take_if(|isn| segment.ack.wrapping_sub(*isn) <= 1 << 16) {
+                flow.begin_anew(isn);
+            }
             flow.learn(expected.seq.start, segment.seq);
         }
         let stamp = match &expected.options {

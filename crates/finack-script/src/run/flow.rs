@@ -26,6 +26,8 @@ pub(crate) struct Flow {
     first_stamp: Option<(u32, u32)>,
     /// The script's descriptor of it.
     pub(crate) fd: Option<i64>,
+    /// A SYN on a four-tuple that is in use began there.
+    pub(crate) proposed: Option<u32>,
     /// Bytes that the application read.
     pub(crate) read: u64,
     /// An urgent pointer came: the stream that is read has a hole, perhaps.
@@ -43,6 +45,7 @@ impl Flow {
             stamps: BTreeMap::new(),
             first_stamp: None,
             fd: None,
+            proposed: None,
             read: 0,
             urgent: false,
         }

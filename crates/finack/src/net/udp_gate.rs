@@ -36,6 +36,9 @@ pub struct Datagram {
     pub tos: u8,
     /// Its hop limit (TTL).
     pub hop_limit: u8,
+    /// Whether it came whole and no router might have cut it (the DF bit, or IPv6): where it is too big for a link beyond, its
+    /// sender wants to know.
+    pub dont_fragment: bool,
 }
 
 impl From<UdpRecv> for Datagram {
@@ -46,6 +49,7 @@ impl From<UdpRecv> for Datagram {
             ends: Ends { local: r.to, peer: r.from },
             tos: r.tos,
             hop_limit: r.hop_limit,
+            dont_fragment: r.dont_fragment,
         }
     }
 }

@@ -34,7 +34,7 @@ fn datagrams_go_both_ways_with_their_header_fields() {
             peer.set_option(level, option, 1).unwrap();
         }
         let to = SocketAddr::new(loopback(is_v6), peer.port().unwrap());
-        socket.send(to, b"hello", Fields { hop_limit: Some(7), tos: 0xb9, segment: None }).unwrap();
+        socket.send(to, b"hello", Fields { hop_limit: Some(7), tos: 0xb9, ..Fields::default() }).unwrap();
 
         let mut buf = [0; 16];
         let mut control = Control::default();
