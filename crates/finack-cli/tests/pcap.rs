@@ -153,6 +153,22 @@ fn what_can_not_be_written_is_told_before_the_program_runs() {
     }
 }
 
+/// A run that fails leaves a whole file too: its last block has the statistics.
+#[test]
+fn the_file_is_ended_where_there_is_no_such_program() {
+    if !have(&["capinfos"]) {
+        return;
+    }
+    for setting in settings() {
+        let dir = directory();
+        let file = dir.path().join("x.pcapng");
+        let output = finack(setting, &["run", "--pcap", file.to_str().unwrap()], &["no-such-program-here"]);
+        assert_eq!(output.status.code(), Some(127), "{setting}: {}", texts(&output).1);
+        let info = Command::new("capinfos").arg(&file).output().unwrap();
+        assert!(texts(&info).0.contains("Number of stat entries = 1"), "{setting}: {}", texts(&info).0);
+    }
+}
+
 /// The disk fills up: the program notices nothing, and what is in the file can be read.
 #[test]
 fn a_full_disk_ends_the_capture_alone() {

@@ -23,6 +23,10 @@ fn mistakes_get_one_line_and_status_2() {
         (&["run", "--sysctl", "tcp_sack", "--", "true"], "write NAME=VALUE"),
         (&["run", "--mtu", "100", "--", "true"], "100 is not in 1280..=65520"),
         (&["run", "--device", "usb", "--", "true"], "auto, tun, veth"),
+        (&["run", "--publish", "80", "--", "true"], "write [ADDR:]PORT:PORT[/udp]"),
+        (&["run", "--publish", "localhost:8080:80", "--", "true"], "'localhost' is no address"),
+        (&["run", "--host", "localhost", "--", "true"], "always means the program's own network"),
+        (&["run", "--host", "hello.finack", "--", "true"], "names in .finack are finack's own"),
         (&["completions", "tcsh"], "bash"),
     ] {
         let output = finack(arguments);

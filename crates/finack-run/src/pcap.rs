@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use finack::device::{Capture, CaptureHandle, CaptureOptions, CaptureSummary, Device, View};
 
+use crate::gateway::HostName;
 use crate::plan;
 use crate::run::RunError;
 
@@ -70,10 +71,11 @@ pub(crate) fn create(config: Option<&PcapConfig>) -> Result<Option<Opened>, RunE
 pub(crate) fn start(
     opened: Option<Opened>,
     device: Box<dyn Device>,
+    host_names: &[HostName],
 ) -> Result<(Box<dyn Device>, Option<Pcap>), RunError> {
     let Some(opened) = opened else { return Ok((device, None)) };
     let path = opened.path.clone();
-    let (device, pcap) = opened.start(device).map_err(unwritable(&path))?;
+    let (device, pcap) = opened.start(device, host_names).map_err(unwritable(&path))?;
     Ok((device, Some(pcap)))
 }
 
@@ -85,10 +87,12 @@ impl Opened {
         Ok(Self { file, path: config.path.clone(), snaplen: config.snaplen })
     }
 
-    fn start(self, device: Box<dyn Device>) -> io::Result<(Box<dyn Device>, Pcap)> {
-        let names = plan::HOSTS.iter().flat_map(|host| {
-            [(IpAddr::V4(host.v4), host.name.to_owned()), (IpAddr::V6(host.v6), host.name.to_owned())]
-        });
+    fn start(self, device: Box<dyn Device>, host_names: &[HostName]) -> io::Result<(Box<dyn Device>, Pcap)> {
+        let inside = plan::HOSTS.iter().map(|host| (host.name.to_owned(), host.v4, host.v6));
+        let of_host = host_names.iter().map(|name| (name.to_string(), plan::HOST_V4, plan::HOST_V6));
+        let names = inside
+            .chain(of_host)
+            .flat_map(|(name, v4, v6)| [(IpAddr::V4(v4), name.clone()), (IpAddr::V6(v6), name)]);
         let options = CaptureOptions {
             interface: INTERFACE.into(),
             description: "the program's end of its private network, made by finack run".into(),
@@ -104,19 +108,29 @@ impl Opened {
             ..CaptureOptions::default()
         };
         let (device, handle) = Capture::start(device, self.file, &options)?;
-        Ok((Box::new(device), Pcap { handle, path: self.path }))
+        Ok((Box::new(device), Pcap { handle, path: self.path, finished: false }))
     }
 }
 
-/// A capture that runs.
+/// A capture that runs. Dropped, it ends without a word: the run has failed, and says why itself.
 pub(crate) struct Pcap {
     pub(crate) handle: CaptureHandle,
     path: PathBuf,
+    finished: bool,
+}
+
+impl Drop for Pcap {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.handle.finish();
+        }
+    }
 }
 
 impl Pcap {
     /// Ends the capture once everything is written, and tells what is missing in the file, a line each.
-    pub(crate) fn finish(self) -> Vec<String> {
+    pub(crate) fn finish(mut self) -> Vec<String> {
+        self.finished = true;
         complaints(&self.path, &self.handle.finish())
     }
 }

@@ -183,7 +183,7 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         doing: "the private network's device",
         error: io::ErrorKind::NotFound.into(),
     })?;
-    let (device, pcap) = pcap::start(pcap, device)?;
+    let (device, pcap) = pcap::start(pcap, device, &config.host_names)?;
     let local = LocalSet::new();
     let seen = control::Plan {
         sockets: network.take_sockets(),

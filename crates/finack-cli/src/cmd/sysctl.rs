@@ -30,7 +30,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 }
 
 fn text(filter: &str) -> String {
-    let defaults = Settings::default();
+    let defaults = finack_run::settings();
     let mut out = String::new();
     for word in Settings::WORDS.iter().filter(|w| w.name.contains(filter)) {
         let choices = word.choices.join(" or ");
@@ -47,7 +47,7 @@ fn text(filter: &str) -> String {
 }
 
 fn json(filter: &str) -> String {
-    let defaults = Settings::default();
+    let defaults = finack_run::settings();
     let mut settings = Vec::new();
     settings.extend(Settings::WORDS.iter().filter(|w| w.name.contains(filter)).map(|w| {
         serde_json::json!({

@@ -96,7 +96,43 @@ fn replacements(hosts: Option<&str>) -> Vec<Replacement> {
             loss: "names may not reach finack",
         });
     }
+    // Without the file there is no place for one; then glibc's own preference stays.
+    let selection = std::fs::read_to_string("/etc/gai.conf").ok().and_then(|text| address_selection(&text));
+    if let Some(contents) = selection {
+        files.push(Replacement {
+            name: "gai.conf",
+            contents,
+            target: target("/etc/gai.conf"),
+            loss: "programs may prefer the IPv6 addresses of names in the private network",
+        });
+    }
     files
+}
+
+/// The address selection of RFC 6724 2.1 in glibc's words, for a `gai.conf` that sets none: glibc's own table is that
+/// of RFC 3484, which knows no unique local addresses and so prefers those of the private network to IPv4. Programs that
+/// try one address only would then miss every server that listens on IPv4 alone.
+pub(super) fn address_selection(text: &str) -> Option<String> {
+    const PRECEDENCES: [(&str, u8); 9] = [
+        ("::1/128", 50),
+        ("::/0", 40),
+        ("::ffff:0:0/96", 35),
+        ("2002::/16", 30),
+        ("2001::/32", 5),
+        ("fc00::/7", 3),
+        ("::/96", 1),
+        ("fec0::/10", 1),
+        ("3ffe::/16", 1),
+    ];
+    if text.lines().any(|line| line.trim_start().starts_with("precedence")) {
+        return None;
+    }
+    let mut out = text.to_owned();
+    for (prefix, precedence) in PRECEDENCES {
+        out.push_str(&format!("\nprecedence {prefix} {precedence}"));
+    }
+    out.push('\n');
+    Some(out)
 }
 
 /// The place that a path leads to, without opening what is there.

@@ -24,8 +24,9 @@ const FAR_INTERFACE: &str = "finack-far";
 /// Link addresses of the veth pair, locally administered.
 pub(super) const NEAR_ADDRESS: [u8; 6] = [0x02, b'f', b'i', b'n', 0, 1];
 pub(super) const FAR_ADDRESS: [u8; 6] = [0x02, b'f', b'i', b'n', 0, 2];
-/// Packets that may wait for finack in the TUN interface: a unit of 64 KiB is one.
-const QUEUE: u32 = 1000;
+/// Packets that may wait for finack in the TUN interface: a unit of 64 KiB is one. Ten thousand connections that open or
+/// end in one moment are to fit; what bulk transfers may have out is bounded by their windows.
+const QUEUE: u32 = 16_384;
 /// How long the kernel may take to accept packets to a new address.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(2);
 

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 
 use super::channel::{Channel, Decoder, Encoder};
 use super::exit_code;
-use super::files::name_switch;
+use super::files::{address_selection, name_switch};
 use super::maps::identity;
 use super::setup::is_local_route;
 
@@ -54,6 +54,16 @@ fn names_come_from_files_and_dns_only() {
     let text = "passwd: files sss\n hosts: mymachines resolve [!UNAVAIL=return] files dns\nnetworks: files";
     assert_eq!(name_switch(text), "hosts: files dns\npasswd: files sss\nnetworks: files\n");
     assert_eq!(name_switch(""), "hosts: files dns\n");
+}
+
+/// RFC 6724 2.1: unique local addresses come after IPv4, unless the system has its own preference.
+#[test]
+fn addresses_are_selected_by_the_newer_table() {
+    let text = address_selection("# a comment\nlabel ::1/128 0").unwrap();
+    assert!(text.starts_with("# a comment\nlabel ::1/128 0\nprecedence ::1/128 50\n"), "{text}");
+    assert!(text.contains("\nprecedence fc00::/7 3\n") && text.contains("\nprecedence ::ffff:0:0/96 35\n"));
+    assert_eq!(address_selection("  precedence ::/0 40\n"), None);
+    assert!(address_selection("#precedence ::/0 40").is_some());
 }
 
 #[test]

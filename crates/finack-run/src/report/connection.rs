@@ -302,6 +302,10 @@ impl Follow {
 
     fn segment(&mut self, at: Instant, segment: &SegmentTrace) {
         let incoming = segment.dir == Direction::In;
+        if incoming && segment.flags.syn() && self.report.finack_state() == State::TimeWait {
+            // It opens the next connection: its numbers are none of this one's.
+            return;
+        }
         if !incoming {
             self.window = segment.window;
         }

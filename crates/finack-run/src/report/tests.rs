@@ -185,6 +185,30 @@ fn every_reset_reason_is_explained_with_its_section() {
     }
 }
 
+/// RFC 9293 MAY-2: the SYN that reopens belongs to the next connection, and counts nothing in the one before.
+#[test]
+fn a_syn_over_time_wait_adds_nothing_to_the_connection_before() {
+    let mut script = Script::new();
+    script.open().request().app(AppCall::Close).state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+    script.recv(FIN_ACK, 79, 314, 0).state(FinWait1, TimeWait).send(ACK, 314, 80, 0);
+    script.recv(SYN, 5_000_000, 0, 0).ended(EndCause::Reopened);
+    let report = script.report();
+    let c = only(&report);
+    assert_eq!((c.from_program.sent, c.from_program.acknowledged), (78, 78));
+    assert_eq!(c.ending().kind, EndingKind::InOrder);
+}
+
+/// RFC 1337: a RST that answers a repeated ACK of ours ends TIME-WAIT early, and takes nothing from an orderly close.
+#[test]
+fn a_reset_in_time_wait_leaves_the_close_in_order() {
+    let mut script = Script::new();
+    script.open().request().app(AppCall::Close).state(Established, FinWait1).send(FIN_ACK, 313, 79, 0);
+    script.recv(FIN_ACK, 79, 314, 0).state(FinWait1, TimeWait).send(ACK, 314, 80, 0);
+    script.recv(FIN_ACK, 79, 314, 0).send(ACK, 314, 80, 0).recv(RST, 80, 0, 0);
+    script.event(TraceKind::ResetReceived).ended(EndCause::ResetByPeer);
+    assert_eq!(told(script).kind, EndingKind::InOrder);
+}
+
 #[test]
 fn every_end_cause_is_told() {
     for (cause, kind) in [

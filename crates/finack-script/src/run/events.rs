@@ -87,7 +87,7 @@ impl Runner<'_> {
         let index = self.current.unwrap_or(0);
         let flow = &mut self.flows[index];
         let opens = tcp.flags.has(Flags::SYN) && !tcp.flags.has(Flags::RST);
-        if opens && tcp.flags.has(Flags::ACK) || opens && !flow.is_known() {
+        if opens && (tcp.flags.has(Flags::ACK) || !flow.is_known()) {
             flow.remote_isn = tcp.seq.start;
         } else if opens {
             // Perhaps the peer begins anew with the same four-tuple: a SYN,ACK will tell.

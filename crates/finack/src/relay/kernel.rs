@@ -72,6 +72,8 @@ macro_rules! broken {
 
 macro_rules! kernel_io {
     () => {
+        /// A read that does not fill `buf` is no sign that nothing is left: it may have stopped in front of urgent
+        /// data, and no event would come for that. So the next one is tried.
         fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
             loop {
                 ready!(self.poll_read_ready(cx))?;

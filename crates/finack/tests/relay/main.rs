@@ -7,3 +7,4 @@ mod exchanges;
 mod links;
 mod other_streams;
 mod schedules;
+mod urgent;
