@@ -81,7 +81,7 @@ fn script(setting: Setting, text: &str) -> (String, String) {
 fn nginx(dir: &Path, port: u16) -> Server {
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let conf = format!(
-        "{user} daemon off; worker_processes 1; pid {dir}/pid; error_log {dir}/errors;\n\
+        "{user} daemon off; master_process off; pid {dir}/pid; error_log {dir}/errors;\n\
          events {{ worker_connections 4096; }}\n\
          http {{ access_log off; client_body_temp_path {dir}/body; client_max_body_size 0; keepalive_requests 1000000;\n\
          proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\

@@ -26,6 +26,10 @@ struct Inside {
 impl Inside {
     /// `serve` handles one connection `s`, the last of which ends the program; it listens at `addr`.
     fn start(setting: Setting, addr: &str, connections: u32, serve: &str) -> Self {
+        Self::start_with(setting, &[], addr, connections, serve)
+    }
+
+    fn start_with(setting: Setting, flags: &[&str], addr: &str, connections: u32, serve: &str) -> Self {
         let port = free_port();
         let body: String = serve.lines().map(|line| format!("    {line}\n")).collect();
         let script = format!(
@@ -41,9 +45,14 @@ impl Inside {
                  s, peer = l.accept(); serve(s, peer)\n"
         );
         let publish = format!("{port}:7777");
-        let mut child = wrapped(&[], setting, &["run", "--publish", &publish], &["python3", "-c", &script])
-            .spawn()
-            .unwrap();
+        let mut child = wrapped(
+            &[],
+            setting,
+            &[&["run", "--publish", &publish], flags].concat(),
+            &["python3", "-c", &script],
+        )
+        .spawn()
+        .unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut line = [0; 6];
         if stdout.read_exact(&mut line).is_err() {
@@ -144,6 +153,30 @@ fn a_reset_passes_both_ways() {
         reset(client).unwrap();
         let (out, report) = inside.end();
         assert_eq!(out, "reset by the client\n", "{setting}: {report}");
+    }
+}
+
+/// With twenty ports for sixty clients one after the other, each in TIME-WAIT for a while, all are served.
+#[test]
+fn clients_wait_where_no_port_is_left() {
+    if !have(&["python3"]) {
+        return;
+    }
+    for setting in settings() {
+        let flags = ["--sysctl", "ip_local_port_range=40000 40019"];
+        let serve = "everything(s)\ns.sendall(b'served')\ns.close()";
+        let inside = Inside::start_with(setting, &flags, "0.0.0.0", 60, serve);
+        for n in 0..60 {
+            let mut client = inside.connect();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap_or_else(|e| panic!("{n} {setting}: {e}"));
+            assert_eq!(answer, "served", "{n} {setting}");
+        }
+        let (_, report) = inside.end();
+        let told = "finack: finack has no port left for clients of a published port";
+        assert_eq!(report.matches(told).count(), 1, "{setting}: {report}");
+        assert!(report.contains("finack: 60 TCP connections (60 closed in order)"), "{setting}: {report}");
     }
 }
 

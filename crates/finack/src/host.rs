@@ -245,7 +245,7 @@ impl Net {
     }
 
     /// Records trace events in a ring that holds `capacity` of them; 0 records nothing, which is how a
-    /// network starts. A full ring loses the oldest and says how many
+    /// network starts. A full ring loses what comes next, and says how many that were
     /// ([`TraceKind::Lost`](finack_core::trace::TraceKind::Lost)).
     pub fn set_trace(&self, capacity: usize) {
         self.shard.with(|inner| inner.stack.set_tracing(capacity));

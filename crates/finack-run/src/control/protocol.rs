@@ -51,7 +51,7 @@ pub struct Sockets {
     pub udp: bool,
     /// Whose point of view.
     pub end: End,
-    /// With [`Info`], memory and the other end.
+    /// With what `ss -i` and `ss -m` show, and the other end.
     pub details: bool,
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Shortage {
     Ports,
     /// ENOBUFS, ENOMEM.
     Memory,
+    /// All of finack's own ports towards a published port of the program's are in use.
+    PortsInside,
 }
 
 impl Shortage {
@@ -37,6 +39,11 @@ impl Shortage {
                  sysctl net.ipv4.ip_local_port_range widens the range"
                     .into()
             }
+            Self::PortsInside => {
+                "finack has no port left for clients of a published port: new ones wait for others to close; \
+                 --sysctl ip_local_port_range='1024 65535' widens the range"
+                    .into()
+            }
             Self::Memory => "the host's kernel has no memory for another connection to the outside: new ones wait".into(),
         }
     }
@@ -47,13 +54,14 @@ impl Shortage {
             Self::Descriptors => "no descriptor",
             Self::Ports => "no port of the host's",
             Self::Memory => "no memory in the host's kernel",
+            Self::PortsInside => "no port of finack's",
         };
         match count {
             1 => format!(
-                "once there was {missing} for a connection to the outside, which had to be tried again"
+                "once there was {missing} for a connection that crosses the gateway, which had to be tried again"
             ),
             n => format!(
-                "{n} times there was {missing} for a connection to the outside, which had to be tried again"
+                "{n} times there was {missing} for a connection that crosses the gateway, which had to be tried again"
             ),
         }
     }
@@ -69,7 +77,7 @@ pub(super) enum Failure {
         /// How the program is told.
         refusal: Refusal,
     },
-    /// This machine lacks something, now: the program's SYN is forgotten, and when it comes again so does the attempt.
+    /// This machine lacks something, now: it is tried again.
     Short(Shortage),
 }
 

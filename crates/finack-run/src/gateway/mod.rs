@@ -6,7 +6,7 @@
 //! then on both connections are one (`finack::relay`).
 //!
 //! # Bounds
-//! * At most [`BACKLOG`] openings of the program's wait at a time, decided or not; SYNs beyond are dropped, and the
+//! * At most 4096 openings of the program's wait at a time, decided or not; SYNs beyond are dropped, and the
 //!   program's kernel repeats them.
 //! * An opening waits for as long as the host tries (`net.ipv4.tcp_syn_retries` there, some two minutes), at most 150 s;
 //!   it ends at once where the program resets it or begins anew from the same port. A program that gives up in silence,

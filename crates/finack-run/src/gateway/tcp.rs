@@ -268,7 +268,20 @@ async fn towards_program(shared: &Shared, from: IpAddr, port: u16) -> io::Result
     }
 }
 
+/// A connection to this address of the program's. Where none of finack's ports is free it waits for one.
 async fn enter_at(shared: &Shared, to: SocketAddr) -> io::Result<net::TcpStream> {
+    loop {
+        match try_enter_at(shared, to).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                shared.short_of(Shortage::PortsInside);
+                sleep(SHORT_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_enter_at(shared: &Shared, to: SocketAddr) -> io::Result<net::TcpStream> {
     let socket = match to {
         SocketAddr::V4(_) => net::TcpSocket::new_v4_on(&shared.net),
         SocketAddr::V6(_) => net::TcpSocket::new_v6_on(&shared.net),
