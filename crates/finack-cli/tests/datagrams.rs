@@ -88,6 +88,30 @@ fn the_program_is_told_of_datagrams_that_fail() {
     });
 }
 
+/// What the program has sent before it ends is carried on, as on the host.
+#[test]
+fn the_last_datagram_of_a_program_arrives() {
+    on_a_host_of_its_own(NO_SERVER, || {
+        let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let script = format!(
+            "import os, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+             for _ in range(30): s.sendto(b'the last', {:?})\n\
+             os._exit(0)\n",
+            ("192.0.2.1", socket.local_addr().unwrap().port())
+        );
+        for setting in settings() {
+            for _ in 0..5 {
+                python(setting, &["--quiet"], &script);
+                let mut buf = [0; 16];
+                for n in 0..30 {
+                    assert_eq!(socket.recv(&mut buf).ok(), Some(8), "{setting}: {n}");
+                }
+            }
+        }
+    });
+}
+
 /// RFC 4787 REQ-8 with endpoint-independent filtering: others may answer, as to a socket of the host's own.
 #[test]
 fn another_peer_may_answer() {

@@ -388,6 +388,7 @@ impl Watch {
         let (mut moved_at, mut owed) = (begun, gateway.owed());
         // What the program sent last may not have been read yet.
         tokio::time::sleep(LAST_PACKETS).await;
+        gateway.last_datagrams().await;
         loop {
             let now = Instant::now();
             let owes = gateway.owed();

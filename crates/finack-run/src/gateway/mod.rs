@@ -56,6 +56,11 @@ pub(crate) use publish::{Published, bind};
 /// Openings of the program's that wait at a time.
 const BACKLOG: u32 = 4096;
 
+/// How often it is looked whether the program's last packets still come in, at its end.
+const LAST_LOOKS: usize = 256;
+/// Turns of the event loop for each of these looks: to read the device, to wake who waits for it, to carry on.
+const TURNS_OF_A_LOOK: usize = 8;
+
 /// What the gateway is to do.
 pub(crate) struct Config {
     /// What the program may reach.
@@ -153,6 +158,24 @@ impl Gateway {
     pub(crate) fn open_no_more(&self) {
         self.shared.closed.set(true);
         self.shared.closing.notify_waiters();
+    }
+
+    /// Carries on what the program sent last: a datagram that it sent before it ended has left it already, and nobody
+    /// repeats it. It waits for no longer than packets still come in, and not for long.
+    pub(crate) async fn last_datagrams(&self) {
+        let received = || self.shared.net.counters().ip_in_receives;
+        let mut before = received();
+        for _ in 0..LAST_LOOKS {
+            // Each time the device is looked at, and every task that has something to do has its turn.
+            for _ in 0..TURNS_OF_A_LOOK {
+                tokio::task::yield_now().await;
+            }
+            let now = received();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     }
 
     /// What the program sent and the host's kernels have not yet delivered moves on as long as this changes; `None`

@@ -248,6 +248,13 @@ impl Forwarder {
 
     /// Tells the user once of a server that does not answer.
     fn tell(&self, server: SocketAddr, failure: &Failure, name: &str) {
+        if matches!(failure, Failure::Error(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)))
+        {
+            self.warnings.add(
+                "no descriptor was left to ask the host's name servers with; `ulimit -n` before finack raises the limit",
+            );
+            return;
+        }
         let mut told = self.told.borrow_mut();
         if told.len() >= 64 || told.contains(&server) {
             return;
