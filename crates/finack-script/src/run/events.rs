@@ -107,7 +107,11 @@ impl Runner<'_> {
         let local =
             SocketAddr::new(self.config.local_ip, if local == 0 { self.config.bind_port } else { local });
         let remote = udp.remote.unwrap_or(SocketAddr::new(self.config.remote_ip, self.config.connect_port));
-        Ok((local, SocketAddr::new(remote.ip().to_canonical(), remote.port())))
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        if remote.is_ipv6() != local.is_ipv6() {
+            return Err(format!("the socket's peer {remote} is not of the script's IP version"));
+        }
+        Ok((local, remote))
     }
 
     fn icmp_bytes(&mut self, message: &Icmp, info: &IpInfo) -> Result<Vec<u8>, String> {
@@ -342,7 +346,7 @@ impl Runner<'_> {
     /// Whether something that was to be within `span` was not.
     pub(super) fn time_differs(&self, span: Span, at: Nanos) -> Option<Difference> {
         let slack = self.tolerance(span.since, span.from);
-        let fits = span.any || (at + slack >= span.from && at <= span.to.saturating_add(slack));
+        let fits = span.any || (at.saturating_add(slack) >= span.from && at <= span.to.saturating_add(slack));
         (!fits).then(|| {
             let expected = if span.from == span.to {
                 format!("{} s", seconds(span.from))
