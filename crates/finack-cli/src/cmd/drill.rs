@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use finack_script::run::config::{Config, IpVersion};
+use finack_script::ast::{OptionLine, Pos};
+use finack_script::run::config::{Config, IpVersion, OptionError};
 use finack_script::run::{self, Options, Report, Verdict};
 
 use crate::output;
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// A symbol that scripts use, as --define=NAME=VALUE in the script itself
     #[arg(short = 'D', long, value_name = "NAME=VALUE")]
     define: Vec<String>,
+    /// An option of the language, as a script's own --NAME=VALUE line sets it: mtu=1520, tolerance_usecs=10000
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    option: Vec<String>,
     /// A setting of the stack before the script's own; `finack sysctl` lists them
     #[arg(long, value_name = "NAME=VALUE")]
     sysctl: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use finack_posix::{Address, Answer, Call as Posix, Reply};
+use finack_posix::{Address, Answer, Call as Posix, Reply, abi};
 use finack_sim::packet::{Body as LiveBody, Pkt, flag};
 use finack_sim::pattern;
 
@@ -457,7 +457,13 @@ impl Runner<'_> {
                 self.udp = Some(UdpFlow { fd: script_fd, remote: to });
                 self.datagrams.push_back(out.data.clone());
             }
-            Posix::Send(_, out) => self.written.entry(script_fd).or_default().extend_from_slice(&out.data),
+            Posix::Send(_, out) => {
+                let open = self.flows.iter().any(|f| f.fd == Some(script_fd));
+                if out.flags & abi::MSG_FASTOPEN != 0 && !open {
+                    self.phase = Phase::Connecting { fd: script_fd };
+                }
+                self.written.entry(script_fd).or_default().extend_from_slice(&out.data);
+            }
             Posix::Close(_) => {
                 // The descriptor may come back as another file.
                 self.udp_fds.retain(|fd| *fd != script_fd);
