@@ -253,6 +253,38 @@ fn nonsense_on_the_socket_is_answered() {
     assert!(ask(b"{\"protocol\":1,\"show\":\"run\"}\n").ends_with("{\"done\":{}}\n"));
 }
 
+/// A run that was stopped, as by Ctrl-Z, is named at once instead of being waited for.
+#[test]
+fn a_stopped_run_is_named() {
+    let Some(&setting) = settings().iter().find(|s| !s.ordinary).filter(|_| have(&["bash", "kill"])) else {
+        return;
+    };
+    let runtime = tempfile::tempdir().unwrap();
+    let place = [("XDG_RUNTIME_DIR", runtime.path().to_str().unwrap())];
+    let run = Running::start(setting, &place);
+    let ask = |flags: &[&str]| {
+        let start = Instant::now();
+        let output = command(setting).args(["ss", "-tan"]).args(flags).envs(place).output().unwrap();
+        (texts(&output), start.elapsed())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    // Root sees the other tests' runs too.
+    while !ask(&["--run", &run.pid]).0.0.contains("ESTAB") {
+        assert!(Instant::now() < deadline);
+    }
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &run.pid]).status().unwrap().success());
+    signal("-STOP");
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", run.pid)).unwrap();
+    while !stat().contains(") T ") {
+        assert!(Instant::now() < deadline, "{}", stat());
+    }
+    let ((_, stderr), took) = ask(&[]);
+    signal("-CONT");
+    assert!(stderr.contains(&format!("finack run {} is stopped: `kill -CONT", run.pid)), "{stderr}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
 /// A mistake in a filter is told in one line, and status 2.
 #[test]
 fn a_wrong_filter_is_told() {

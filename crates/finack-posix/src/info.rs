@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use finack_core::tcp::{State, TcpInfo};
+use finack_core::tcp::{LossState, State, TcpInfo};
 
 use crate::abi;
 
@@ -52,6 +52,15 @@ pub fn state_number(state: State) -> i64 {
     }
 }
 
+fn loss_state(info: &TcpInfo) -> i64 {
+    match info.loss_state {
+        LossState::Disorder => abi::TCP_CA_Disorder,
+        LossState::Recovery => abi::TCP_CA_Recovery,
+        LossState::Loss => abi::TCP_CA_Loss,
+        _ => abi::TCP_CA_Open,
+    }
+}
+
 fn micros(d: Duration) -> Value {
     u64::try_from(d.as_micros()).ok()
 }
@@ -79,7 +88,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
     let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
     let table: [(&'static str, Width, Value); 60] = [
         ("tcpi_state", Byte, known(state_number(info.state) as u64)),
-        ("tcpi_ca_state", Byte, unknown),
+        ("tcpi_ca_state", Byte, known(loss_state(info) as u64)),
         ("tcpi_retransmits", Byte, known(info.backoff.into())),
         ("tcpi_probes", Byte, known(info.probes.into())),
         ("tcpi_backoff", Byte, known(info.backoff.into())),

@@ -180,10 +180,10 @@ impl Stream {
     fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize, wait: bool) -> Step {
         if out.flags & abi::MSG_FASTOPEN != 0 && *sent == 0 && self.conn().is_none() {
             match self.open_with_data(os, out, sent) {
-                Err(Errno::EINPROGRESS) if wait => {}
+                // Who waits waits for the handshake.
+                Ok(()) | Err(Errno::EINPROGRESS) if wait => {}
                 Err(errno) => return Step::Done(Err(errno)),
-                Ok(()) if *sent >= out.data.len() => return self.sent(*sent, out.flags),
-                Ok(()) => {}
+                Ok(()) => return self.sent(*sent, out.flags),
             }
         }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
@@ -200,7 +200,9 @@ impl Stream {
         match result {
             Ok(_) if *sent >= out.data.len() => {}
             Ok(_) | Err(Error::WouldBlock) if wait => return Step::Wait(self.common.send_timeout),
-            Err(error) if *sent == 0 => return Step::Done(Err(error.into())),
+            Err(error) if *sent == 0 || out.flags & abi::MSG_FASTOPEN != 0 => {
+                return Step::Done(Err(error.into()));
+            }
             // What was taken counts; an error is told by the next call.
             Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
             Ok(_) => {}
@@ -451,10 +453,13 @@ impl Posix {
         };
         let wait = !file.nonblocking && out.flags & abi::MSG_DONTWAIT == 0;
         match &mut file.kind {
-            Kind::Stream(stream) if out.to.is_some() && stream.conn().is_none() => {
-                Step::Done(Err(Errno::EPIPE))
+            Kind::Stream(stream) => {
+                let step = stream.send(os, out, &mut pending.sent, wait);
+                if let (Some(conn), Ok(index)) = (stream.conn(), index) {
+                    self.files.own_conn(conn, index);
+                }
+                step
             }
-            Kind::Stream(stream) => stream.send(os, out, &mut pending.sent, wait),
             Kind::Datagram(datagram) => {
                 let step = datagram.send(os, out, wait);
                 let udp = datagram.id();

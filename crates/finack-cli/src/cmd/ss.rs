@@ -100,6 +100,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     if runs.is_empty() {
         return none(options, &found);
     }
+    let all_answered = found.silent.is_empty() || options.run.is_some();
     let mut out = BufWriter::new(io::stdout().lock());
     let result = if options.summary {
         summaries(options, &runs, &mut out)
@@ -107,14 +108,14 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         sockets(options, filter, &runs, &mut out)
     };
     match result.and_then(|complete| out.flush().map(|()| complete)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(complete) if complete && all_answered => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => output::finish(Err(error)),
     }
 }
 
 fn none(options: &Options, found: &Found) -> ExitCode {
-    if options.json {
+    if options.json && options.run.is_none() && found.silent.is_empty() {
         return output::finish(io::stdout().write_all(b"[]\n"));
     }
     match &options.run {
@@ -123,10 +124,11 @@ fn none(options: &Options, found: &Found) -> ExitCode {
             output::fail(1, &format!("no finack run is called {run}; there is {}", there.join(", ")))
         }
         Some(run) => output::fail(1, &format!("no finack run is called {run}; none is running")),
-        None => {
+        None if found.silent.is_empty() => {
             output::say("no finack run is running");
             ExitCode::SUCCESS
         }
+        None => ExitCode::FAILURE,
     }
 }
 

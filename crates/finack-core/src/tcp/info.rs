@@ -1,9 +1,10 @@
 //! `tcp_info`: what a connection says of itself.
 
 use super::congestion::Control;
+use super::recovery::Phase;
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
-use super::{TcpInfo, window};
+use super::{LossState, TcpInfo, window};
 use crate::cx::Cx;
 use crate::time::Instant;
 use crate::trace::TraceId;
@@ -28,6 +29,12 @@ impl Connection {
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
             congestion: self.congestion.kind().name(),
+            loss_state: match self.recovery.phase {
+                Phase::Open if self.rtx.sacked() > 0 => LossState::Disorder,
+                Phase::Open => LossState::Open,
+                Phase::Recovery => LossState::Recovery,
+                Phase::Loss => LossState::Loss,
+            },
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),

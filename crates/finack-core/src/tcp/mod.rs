@@ -33,6 +33,20 @@ use core::time::Duration;
 
 use crate::trace::TraceId;
 
+/// What loss recovery makes of the connection, as Linux's `tcpi_ca_state` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LossState {
+    /// Nothing is known to be lost.
+    Open,
+    /// Something arrived behind a gap: a loss, perhaps.
+    Disorder,
+    /// What is lost is being sent again (RFC 5681 3.2, RFC 6675).
+    Recovery,
+    /// A retransmission time-out began anew (RFC 5681 3.1).
+    Loss,
+}
+
 /// What is known of a connection, as Linux's `tcp_info` has it (times as durations, sizes in bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
@@ -66,6 +80,8 @@ pub struct TcpInfo {
     pub min_rtt: Duration,
     /// Name of the congestion control, as `ss` has it.
     pub congestion: &'static str,
+    /// What loss recovery makes of it.
+    pub loss_state: LossState,
     /// Congestion window.
     pub cwnd: u64,
     /// Slow start threshold; `u64::MAX` before the first loss.

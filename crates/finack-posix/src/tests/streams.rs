@@ -321,3 +321,37 @@ fn transmit_stamps_tell_when_the_last_byte_was_sent_and_acknowledged() {
     assert!(acked >= sent);
     assert_eq!((kind, key), (abi::SCM_TSTAMP_ACK, 499));
 }
+
+fn fast_open(fd: Fd, data: &[u8]) -> Call {
+    let to = Some(address("127.0.0.1:80"));
+    Call::Send(fd, Outgoing { data: data.to_vec(), flags: abi::MSG_FASTOPEN, to, ..Outgoing::default() })
+}
+
+/// RFC 7413 4.1: the first time the SYN asks for a cookie, from then on data goes with it.
+#[test]
+fn a_send_may_open_the_connection() {
+    let mut h = Host::new();
+    h.stack.set_sysctl("tcp_fastopen", "3").unwrap();
+    let listener = h.listener("127.0.0.1:80");
+    h.ok(set(listener, abi::SOL_TCP, abi::TCP_FASTOPEN, 5));
+    let first = h.nonblocking();
+    assert_eq!(h.err(fast_open(first, b"abc")), Errno::EINPROGRESS);
+    assert_eq!(h.err(fast_open(first, b"abc")), Errno::EAGAIN);
+    h.run();
+    let server = h.fd(Call::Accept(listener, 0));
+    h.run();
+    assert_eq!(h.data(read(server, 9)), b"abc");
+    let second = h.nonblocking();
+    assert_eq!(h.ok(fast_open(second, b"defg")), 4);
+    h.run();
+    let server = h.fd(Call::Accept(listener, 0));
+    assert_eq!(h.data(read(server, 9)), b"defg");
+    // Who waits returns once the handshake is over.
+    let third = h.stream();
+    let sending = h.blocks(fast_open(third, b"hij"));
+    h.run();
+    assert_eq!(h.returns(sending), Ok(Reply::Number(3)));
+    h.stack.set_sysctl("tcp_fastopen", "0").unwrap();
+    let fourth = h.nonblocking();
+    assert_eq!(h.err(fast_open(fourth, b"k")), Errno::EOPNOTSUPP);
+}

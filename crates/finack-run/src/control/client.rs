@@ -33,6 +33,11 @@ pub fn find() -> Found {
     let mut found = Found { runs: Vec::new(), silent: Vec::new() };
     for (index, directory) in directories.iter().enumerate() {
         for pid in directory.pids() {
+            // A number may be another process's by now.
+            if is_stopped(pid) && UnixStream::connect(directory.address(pid)).is_ok() {
+                found.silent.push(format!("finack run {pid} is stopped: `kill -CONT {pid}` lets it go on"));
+                continue;
+            }
             let mut about = None;
             let mut each = |answer| {
                 if let Answer::Run(run) = answer {
@@ -74,6 +79,13 @@ impl FoundRun {
     }
 }
 
+/// Whether a process was stopped, as by Ctrl-Z: it takes the connection and says nothing.
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    matches!(state, Some("T" | "t"))
+}
+
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
@@ -99,7 +111,7 @@ fn ask(
     let mut line = Vec::new();
     loop {
         line.clear();
-        reader.by_ref().take(MAX_ANSWER as u64).read_until(b'\n', &mut line)?;
+        reader.by_ref().take(MAX_ANSWER as u64).read_until(b'\n', &mut line).map_err(in_words)?;
         if line.last() != Some(&b'\n') {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its answer broke off"));
         }
@@ -108,5 +120,13 @@ fn ask(
             Answer::Error(error) => return Err(io::Error::other(error)),
             answer => each(answer)?,
         }
+    }
+}
+
+/// What a time-out says by itself is about resources.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::other(format!("silent for {} s", PATIENCE.as_secs())),
+        _ => error,
     }
 }

@@ -82,7 +82,8 @@ fn listen() -> io::Result<(Directory, UnixListener)> {
     directory.sweep();
     let pid = std::process::id();
     directory.remove_if_refused(pid);
-    let listener = UnixListener::bind(directory.address(pid))?;
+    let listener = UnixListener::bind(directory.address(pid))
+        .map_err(|error| io::Error::other(format!("{}: {error}", directory.path().display())))?;
     directory.close_to_others(pid)?;
     Ok((directory, listener))
 }

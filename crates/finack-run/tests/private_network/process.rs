@@ -1,5 +1,6 @@
 //! finack stopped, told to end, and killed.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -90,6 +91,9 @@ fn nothing_is_left_after(how: impl Fn(&Child, i32, i32)) {
         let (guard, keeper) = guard_and_keeper(finack.id());
         let inside = namespaces(pids[2]);
         assert_eq!(inside.len(), 2);
+        // While they are open, no other test's namespace can get their numbers.
+        let open = |kind: &str| File::open(format!("/proc/{}/ns/{kind}", pids[2])).unwrap();
+        let _numbers = (open("net"), open("mnt"));
         // The second has a session of its own once `setsid` has come so far.
         let (own, mut patience) = (Pid::from_raw(pids[1]), 1000);
         while rustix::process::getsid(own).ok() != own && patience > 0 {

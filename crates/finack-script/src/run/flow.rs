@@ -10,7 +10,8 @@ pub(crate) const STACK: u8 = 1;
 /// Most timestamps that are remembered of a connection.
 const MOST_STAMPS: usize = 1 << 16;
 
-/// A four-tuple under test. Numbers of the test's side are the same in the script and on the wire.
+/// A four-tuple under test. In the script, as in tcpdump's output, a segment with SYN has the numbers that the script
+/// chose, and any other counts from its sender's initial sequence number.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
     pub(crate) local: SocketAddr,
@@ -72,18 +73,30 @@ impl Flow {
         self.live_isn.is_some()
     }
 
-    fn offset(&self) -> u32 {
-        self.live_isn.map_or(0, |live| live.wrapping_sub(self.script_isn))
+    /// What lies between one of the stack's sequence numbers in the script and on the wire.
+    fn offset(&self, syn: bool) -> u32 {
+        let chosen = if syn { self.script_isn } else { 0 };
+        self.live_isn.map_or(0, |live| live.wrapping_sub(chosen))
     }
 
-    /// One of the stack's sequence numbers as it is.
-    pub(crate) fn to_live(&self, seq: u32) -> u32 {
-        seq.wrapping_add(self.offset())
+    /// One of the stack's sequence numbers as it is; `syn` tells whether it stands in a segment with SYN.
+    pub(crate) fn to_live(&self, seq: u32, syn: bool) -> u32 {
+        seq.wrapping_add(self.offset(syn))
     }
 
     /// One of the stack's sequence numbers as the script has it.
-    pub(crate) fn to_script(&self, seq: u32) -> u32 {
-        seq.wrapping_sub(self.offset())
+    pub(crate) fn to_script(&self, seq: u32, syn: bool) -> u32 {
+        seq.wrapping_sub(self.offset(syn))
+    }
+
+    /// One of the test side's sequence numbers as it is.
+    pub(crate) fn peer_to_live(&self, seq: u32, syn: bool) -> u32 {
+        if syn { seq } else { seq.wrapping_add(self.remote_isn) }
+    }
+
+    /// One of the test side's sequence numbers as the script has it.
+    pub(crate) fn peer_to_script(&self, seq: u32, syn: bool) -> u32 {
+        if syn { seq } else { seq.wrapping_sub(self.remote_isn) }
     }
 
     /// The stack sent timestamp `live` where the script says `script`.
@@ -109,12 +122,13 @@ impl Flow {
     }
 
     /// Where in the test side's stream a payload begins.
-    pub(crate) fn peer_offset(&self, seq: u32, syn: bool) -> u64 {
-        u64::from(seq.wrapping_sub(self.remote_isn).wrapping_sub(u32::from(!syn)))
+    pub(crate) fn peer_offset(&self, script_seq: u32, syn: bool) -> u64 {
+        let live = self.peer_to_live(script_seq, syn);
+        u64::from(live.wrapping_sub(self.remote_isn).wrapping_sub(u32::from(!syn)))
     }
 
     /// Where in the stack's stream a payload begins.
     pub(crate) fn stack_offset(&self, script_seq: u32, syn: bool) -> u64 {
-        u64::from(script_seq.wrapping_sub(self.script_isn).wrapping_sub(u32::from(!syn)))
+        u64::from(script_seq.wrapping_sub(if syn { self.script_isn } else { 1 }))
     }
 }

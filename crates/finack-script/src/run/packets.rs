@@ -29,7 +29,8 @@ fn ip_header(src: IpAddr, dst: IpAddr, info: &IpInfo) -> Ip {
     ip
 }
 
-fn live_option(option: &TcpOption, flow: &Flow, ack: bool, scaled: bool) -> Result<Opt, String> {
+fn live_option(option: &TcpOption, flow: &Flow, flags: Flags, scaled: bool) -> Result<Opt, String> {
+    let (ack, syn) = (flags.has(Flags::ACK), flags.has(Flags::SYN));
     Ok(match option {
         TcpOption::Nop => Opt::Nop,
         TcpOption::Eol => Opt::Eol,
@@ -37,7 +38,7 @@ fn live_option(option: &TcpOption, flow: &Flow, ack: bool, scaled: bool) -> Resu
         TcpOption::Wscale(shift) => Opt::Wscale(*shift),
         TcpOption::SackOk => Opt::SackOk,
         TcpOption::Sack(blocks) => {
-            Opt::Sack(blocks.iter().map(|(l, r)| (flow.to_live(*l), flow.to_live(*r))).collect())
+            Opt::Sack(blocks.iter().map(|(l, r)| (flow.to_live(*l, syn), flow.to_live(*r, syn))).collect())
         }
         TcpOption::Ts { val, ecr } if ack => {
             let live = flow.echo(*ecr, scaled);
@@ -69,13 +70,14 @@ pub(crate) fn inject_tcp(flow: &Flow, tcp: &Tcp, info: &IpInfo, config: &Config)
     let ack = tcp.flags.has(Flags::ACK);
     let TcpOptions::List(list) = &tcp.options else { return Err("<...> is no option".into()) };
     let options =
-        list.iter().map(|o| live_option(o, flow, ack, config.ts_scaled)).collect::<Result<_, _>>()?;
-    let offset = flow.peer_offset(tcp.seq.start, tcp.flags.has(Flags::SYN));
+        list.iter().map(|o| live_option(o, flow, tcp.flags, config.ts_scaled)).collect::<Result<_, _>>()?;
+    let syn = tcp.flags.has(Flags::SYN);
+    let offset = flow.peer_offset(tcp.seq.start, syn);
     let segment = LiveTcp {
         sport: tcp.ports.map_or(flow.remote.port(), |p| p.src),
         dport: tcp.ports.map_or(flow.local.port(), |p| p.dst),
-        seq: tcp.seq.start,
-        ack: if ack { flow.to_live(tcp.ack.unwrap_or(0)) } else { tcp.ack.unwrap_or(0) },
+        seq: flow.peer_to_live(tcp.seq.start, syn),
+        ack: if ack { flow.to_live(tcp.ack.unwrap_or(0), syn) } else { tcp.ack.unwrap_or(0) },
         flags: tcp.flags.bits,
         window: tcp.win.unwrap_or(0),
         urgent: tcp.urg.unwrap_or(0),
@@ -154,7 +156,7 @@ fn quoted_tcp(flow: &Flow, seq: SeqRange) -> Vec<u8> {
     let tcp = LiveTcp {
         sport: flow.local.port(),
         dport: flow.remote.port(),
-        seq: flow.to_live(seq.start),
+        seq: flow.to_live(seq.start, false),
         flags: Flags::ACK,
         payload: vec![0; seq.len.into()],
         ..LiveTcp::default()
@@ -212,7 +214,9 @@ fn seen_tcp(tcp: &LiveTcp, flow: Option<&Flow>, like: &Packet, config: &Config) 
         _ => None,
     };
     let has_ack = tcp.flags & Flags::ACK != 0;
-    let of_stack = |seq: u32| flow.map_or(seq, |f| f.to_script(seq));
+    let syn = tcp.flags & Flags::SYN != 0;
+    let of_stack = |seq: u32| flow.map_or(seq, |f| f.to_script(seq, syn));
+    let of_peer = |seq: u32| flow.map_or(seq, |f| f.peer_to_script(seq, syn));
     let blind = like.is_some_and(|l| l.options == TcpOptions::Any);
     let stamp = like.and_then(|l| match &l.options {
         TcpOptions::List(list) => list.iter().find_map(|o| match o {
@@ -228,6 +232,9 @@ fn seen_tcp(tcp: &LiveTcp, flow: Option<&Flow>, like: &Packet, config: &Config) 
             let val = stamp.filter(|_| config.ts_tick == 0).unwrap_or(counted);
             TcpOption::Ts { val, ecr: *ecr }
         }
+        Opt::Sack(blocks) => {
+            TcpOption::Sack(blocks.iter().map(|(l, r)| (of_peer(*l), of_peer(*r))).collect())
+        }
         other => seen_option(other),
     };
     Tcp {
@@ -237,7 +244,7 @@ fn seen_tcp(tcp: &LiveTcp, flow: Option<&Flow>, like: &Packet, config: &Config) 
         },
         flags: Flags { bits: tcp.flags, ace: like.is_some_and(|l| l.flags.ace) },
         seq: SeqRange { start: of_stack(tcp.seq), len: u16::try_from(tcp.payload.len()).unwrap_or(u16::MAX) },
-        ack: (has_ack || tcp.ack != 0).then_some(tcp.ack),
+        ack: (has_ack || tcp.ack != 0).then(|| if has_ack { of_peer(tcp.ack) } else { tcp.ack }),
         win: like.is_none_or(|l| l.win.is_some()).then_some(tcp.window),
         urg: (tcp.urgent != 0 || tcp.flags & Flags::URG != 0).then_some(tcp.urgent),
         options: if blind {
@@ -318,7 +325,7 @@ fn seen_quote(payload: &[u8], flow: Option<&Flow>, asked: Quoted) -> Option<Quot
         (_, 17) => Some(Quoted::Udp(len(8))),
         (_, 6) => {
             let seq = u32::from_be_bytes(upper.get(4..8)?.try_into().ok()?);
-            let start = flow.map_or(seq, |f| f.to_script(seq));
+            let start = flow.map_or(seq, |f| f.to_script(seq, false));
             Some(Quoted::Tcp(SeqRange { start, len: len(20) }))
         }
         _ => None,

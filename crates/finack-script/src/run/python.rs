@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use finack_posix::abi;
 use finack_posix::info::Field;
 
 use crate::ast::Pos;
+
+/// How long all assertions of a script together may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How python says that an assertion used what is not known.
 const UNKNOWN_STATUS: i32 = 77;
@@ -81,6 +85,20 @@ pub(crate) enum Outcome {
     NotRun(String),
 }
 
+/// What it said when it ended; `None` where it did not within the limit, and was stopped.
+fn ended(mut child: Child) -> std::io::Result<Option<Output>> {
+    let begun = Instant::now();
+    while child.try_wait()?.is_none() {
+        if begun.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().map(Some)
+}
+
 /// The python text of all assertions.
 pub(crate) fn program(fragments: &[Fragment]) -> String {
     let mut out = String::from(PREAMBLE);
@@ -122,8 +140,11 @@ pub(crate) fn run(fragments: &[Fragment]) -> Outcome {
         // A python that ends early says so by its status.
         let _ = stdin.write_all(program(fragments).as_bytes());
     }
-    let output = match child.wait_with_output() {
-        Ok(output) => output,
+    let output = match ended(child) {
+        Ok(Some(output)) => output,
+        Ok(None) => {
+            return Outcome::NotRun(format!("its assertions ran for more than {} s", LIMIT.as_secs()));
+        }
         Err(error) => return Outcome::NotRun(format!("python3: {error}")),
     };
     if output.status.success() {

@@ -173,7 +173,9 @@ impl Shell<'_> {
     fn tc(&mut self, words: &[String], args: &[&str]) {
         // A queue that neither delays nor drops is as good as none, and finack does not pace.
         let harmless = args.iter().any(|a| matches!(*a, "pfifo" | "pfifo_fast" | "noqueue" | "fq" | "bfifo"));
-        if !(args.first() == Some(&"qdisc") && (harmless || args.get(1) == Some(&"del"))) {
+        let limited = args.contains(&"limit");
+        let removes = matches!(args.get(1), Some(&"del" | &"delete"));
+        if !(args.first() == Some(&"qdisc") && (removes || harmless && !limited)) {
             self.unknown(words, "");
         }
     }

@@ -228,14 +228,25 @@ fn timestamps_are_mapped_and_counted_where_the_script_asks() {
 }
 
 #[test]
+fn numbers_count_from_the_syn_that_the_script_chose() {
+    passes(
+        "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+0...0.1 connect(3, ..., ...) = 0\n\
+         +0 > S 500:500(0) <...>\n+.1 < S. 123:123(0) ack 501 win 5840 <mss 1000,sackOK,nop,nop>\n\
+         +0 > . 1:1(0) ack 1\n+0 write(3, ..., 100) = 100\n+0 > P. 1:101(100) ack 1\n\
+         +.1 < P. 11:21(10) ack 101 win 5840\n+0 > . 101:101(0) ack 1 <nop,nop,sack 11:21>\n\
+         +.1 < P. 1:11(10) ack 101 win 5840\n+0 > . 101:101(0) ack 21\n+0 read(3, ..., 100) = 20\n",
+    );
+}
+
+#[test]
 fn two_connections_are_told_apart_by_their_ports() {
     passes(
         "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+0 bind(3, ..., ...) = 0\n+0 listen(3, 5) = 0\n\
          +0 < 1111 > 8080 S 0:0(0) win 1000 <mss 1000>\n+0 > 8080 > 1111 S. 0:0(0) ack 1 <mss 1460>\n\
          +0 < 2222 > 8080 S 5:5(0) win 1000 <mss 1000>\n+0 > 8080 > 2222 S. 0:0(0) ack 6 <mss 1460>\n\
-         +0 < 1111 > 8080 . 1:1(0) ack 1 win 1000\n+0 < 2222 > 8080 . 6:6(0) ack 1 win 1000\n\
+         +0 < 1111 > 8080 . 1:1(0) ack 1 win 1000\n+0 < 2222 > 8080 . 1:1(0) ack 1 win 1000\n\
          +0 accept(3, ..., ...) = 4\n+0 accept(3, ..., ...) = 5\n+0 write(5, ..., 10) = 10\n\
-         +0 > 8080 > 2222 P. 1:11(10) ack 6\n+0 write(4, ..., 10) = 10\n+0 > 8080 > 1111 P. 1:11(10) ack 1\n",
+         +0 > 8080 > 2222 P. 1:11(10) ack 1\n+0 write(4, ..., 10) = 10\n+0 > 8080 > 1111 P. 1:11(10) ack 1\n",
     );
 }
 

@@ -51,6 +51,7 @@ fn what_is_not_understood_is_named() {
     for (text, named) in [
         ("iptables -A INPUT -j DROP", "`iptables -A INPUT -j DROP`"),
         ("tc qdisc add dev tun0 root netem delay 10ms", "`tc qdisc add dev tun0 root netem delay 10ms`"),
+        ("tc qdisc delete dev tun0 root 2>/dev/null ; tc qdisc add dev tun0 root pfifo limit 0", "limit 0"),
         ("for i in 1 2; do true; done", "`for`: only plain commands are understood"),
         ("cat /proc/net/tcp | grep x", "`|`: only plain commands are understood"),
         ("sysctl net.ipv4.tcp_sack", "`sysctl net.ipv4.tcp_sack`: it sets nothing"),
