@@ -77,7 +77,7 @@ nsenter -t {r} -n ip -6 addr add 2001:db8:91::1/64 dev there nodad
 nsenter -t {r} -n ip link set here up
 nsenter -t {r} -n ip link set there mtu 1300
 nsenter -t {r} -n ip link set there up
-nsenter -t {r} -n sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+nsenter -t {r} -n sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
 nsenter -t {f} -n ip addr add 10.9.1.2/24 dev far
 nsenter -t {f} -n ip -6 addr add 2001:db8:91::2/64 dev far nodad
 nsenter -t {f} -n ip link set far mtu 1300

@@ -18,9 +18,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_local;
 
 use super::message::{self, Header, Query, Reply};
@@ -30,9 +31,10 @@ use crate::warnings::Warnings;
 
 /// Where the host says how it looks up names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Questions under way at the same time, each with up to three sockets. Those beyond are not answered, as by a busy
-/// server: their askers repeat them.
+/// Questions put to servers at the same time, each with up to three sockets. Others wait.
 const MAX_UNDER_WAY: usize = 256;
+/// Questions that are under way or wait. Those beyond are not answered, as by a busy server: their askers repeat them.
+const MAX_QUESTIONS: usize = 4096;
 /// How many may wait for the answer to one question. Those beyond are not answered.
 const MAX_ASKERS: usize = 16;
 
@@ -41,7 +43,9 @@ pub struct Forwarder {
     conf: RefCell<Watched>,
     /// The questions under way that came by UDP, by message without ID.
     pending: RefCell<HashMap<Vec<u8>, Pending>>,
-    under_way: Cell<usize>,
+    questions: Cell<usize>,
+    most_questions: usize,
+    turns: Arc<Semaphore>,
     rotation: Cell<usize>,
     /// What a datagram is received into before its length is known.
     scratch: RefCell<Vec<u8>>,
@@ -52,7 +56,7 @@ pub struct Forwarder {
 
 impl fmt::Debug for Forwarder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forwarder").field("under_way", &self.under_way.get()).finish_non_exhaustive()
+        f.debug_struct("Forwarder").field("questions", &self.questions.get()).finish_non_exhaustive()
     }
 }
 
@@ -117,27 +121,44 @@ impl Round {
     }
 }
 
-/// One of the questions under way.
-struct Turn(Rc<Forwarder>);
+/// A question that is under way or waits for that.
+struct Admitted(Rc<Forwarder>);
 
-impl Drop for Turn {
+impl Drop for Admitted {
     fn drop(&mut self) {
-        let under_way = &self.0.under_way;
-        under_way.set(under_way.get().saturating_sub(1));
+        let questions = &self.0.questions;
+        questions.set(questions.get().saturating_sub(1));
     }
+}
+
+impl Admitted {
+    /// Asks, once it is this question's turn.
+    async fn ask(&self, query: &[u8], by_tcp: bool, again: &Notify) -> Result<Heard, ()> {
+        let _turn = self.0.turns.acquire().await.map_err(drop)?;
+        self.0.ask(query, by_tcp, again).await
+    }
+}
+
+/// How many questions may be under way with as many descriptors as finack may come to have.
+fn most_under_way() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).maximum.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(MAX_UNDER_WAY, |limit| (limit / 16).clamp(4, MAX_UNDER_WAY))
 }
 
 impl Forwarder {
     /// Forwards as the host's `/etc/resolv.conf` says, at any time anew.
     pub fn of_host(warnings: Warnings) -> Rc<Self> {
-        Self::new(Watched::new(Path::new(RESOLV_CONF)), warnings)
+        Self::new(Watched::new(Path::new(RESOLV_CONF)), (most_under_way(), MAX_QUESTIONS), warnings)
     }
 
-    fn new(conf: Watched, warnings: Warnings) -> Rc<Self> {
+    fn new(conf: Watched, (under_way, questions): (usize, usize), warnings: Warnings) -> Rc<Self> {
         Rc::new(Self {
             conf: RefCell::new(conf),
             pending: RefCell::default(),
-            under_way: Cell::new(0),
+            questions: Cell::new(0),
+            most_questions: questions,
+            turns: Arc::new(Semaphore::new(under_way)),
             rotation: Cell::new(0),
             scratch: RefCell::new(vec![0; usize::from(u16::MAX)]),
             told: RefCell::default(),
@@ -162,8 +183,8 @@ impl Forwarder {
         let heard = match transport {
             Transport::Udp => self.by_datagram(query).await?,
             Transport::Tcp => {
-                let _turn = self.turn()?;
-                Rc::new(self.ask(query, true, &Notify::new()).await)
+                let admitted = self.admit()?;
+                Rc::new(admitted.ask(query, true, &Notify::new()).await)
             }
         };
         let Ok(heard) = &*heard else { return Some(failed(&header, parsed)) };
@@ -191,14 +212,14 @@ impl Forwarder {
             }
             pending.askers.push(tell);
         } else {
-            let turn = self.turn()?;
+            let admitted = self.admit()?;
             let again = Rc::new(Notify::new());
             let pending = Pending { askers: vec![tell], again: Rc::clone(&again) };
             self.pending.borrow_mut().insert(key.clone(), pending);
             let query = query.to_vec();
             spawn_local(async move {
-                let heard = Rc::new(turn.0.ask(&query, false, &again).await);
-                let pending = turn.0.pending.borrow_mut().remove(&key);
+                let heard = Rc::new(admitted.ask(&query, false, &again).await);
+                let pending = admitted.0.pending.borrow_mut().remove(&key);
                 for asker in pending.into_iter().flat_map(|p| p.askers) {
                     // Gone already: nobody waits.
                     let _ = asker.send(Rc::clone(&heard));
@@ -208,16 +229,17 @@ impl Forwarder {
         told.await.ok()
     }
 
-    fn turn(self: &Rc<Self>) -> Option<Turn> {
-        let under_way = self.under_way.get();
-        if under_way >= MAX_UNDER_WAY {
+    fn admit(self: &Rc<Self>) -> Option<Admitted> {
+        let questions = self.questions.get();
+        if questions >= self.most_questions {
             self.warnings.add(format!(
-                "more than {MAX_UNDER_WAY} names were asked for at a time: those beyond had to be asked for again"
+                "more than {} names were asked for at a time: those beyond had to be asked for again",
+                self.most_questions
             ));
             return None;
         }
-        self.under_way.set(under_way + 1);
-        Some(Turn(Rc::clone(self)))
+        self.questions.set(questions + 1);
+        Some(Admitted(Rc::clone(self)))
     }
 
     /// Asks the servers, in turn and again, as `resolv.conf` says.

@@ -62,7 +62,7 @@ async fn closed() -> SocketAddr {
 fn forwarder(servers: &[SocketAddr]) -> (Rc<Forwarder>, Warnings) {
     let warnings = Warnings::default();
     let conf = ResolvConf { servers: servers.to_vec(), timeout: PATIENCE, ..ResolvConf::default() };
-    (Forwarder::new(Watched::fixed(conf), warnings.clone()), warnings)
+    (Forwarder::new(Watched::fixed(conf), (256, 256), warnings.clone()), warnings)
 }
 
 fn here<F: Future>(test: F) -> F::Output {
@@ -219,7 +219,7 @@ fn where_nobody_answers_it_is_servfail_and_one_line_for_each_server() {
             let of_it = format!("name server {server} does not answer");
             assert_eq!(lines.iter().filter(|l| l.contains(&of_it)).count(), 1, "{lines:?}");
         }
-        assert_eq!((forwarder.under_way.get(), forwarder.pending.borrow().len()), (0, 0));
+        assert_eq!((forwarder.questions.get(), forwarder.pending.borrow().len()), (0, 0));
     });
 }
 
@@ -255,27 +255,39 @@ fn a_question_that_is_repeated_goes_out_again_and_one_answer_serves_all() {
         for (id, answer) in [1, 2].into_iter().zip(answers) {
             assert_eq!(answer.await.unwrap().unwrap().message[..2], [0, id]);
         }
-        assert_eq!((forwarder.under_way.get(), forwarder.pending.borrow().len()), (0, 0));
+        assert_eq!((forwarder.questions.get(), forwarder.pending.borrow().len()), (0, 0));
     });
 }
 
 #[test]
-fn too_much_at_a_time_is_not_answered_and_told_once() {
+fn questions_wait_for_their_turn_and_too_many_are_not_answered() {
     here(async {
-        let (_socket, addr) = server().await;
-        let (forwarder, warnings) = forwarder(&[addr]);
-        let under_way: Vec<_> =
-            (0..MAX_UNDER_WAY).map(|n| asked(&forwarder, query(7, &format!("n{n}.example.com")))).collect();
-        while forwarder.under_way.get() < MAX_UNDER_WAY {
-            tokio::task::yield_now().await;
-        }
+        let (socket, addr) = server().await;
+        let warnings = Warnings::default();
+        let conf = ResolvConf { servers: vec![addr], ..ResolvConf::default() };
+        let forwarder = Forwarder::new(Watched::fixed(conf), (2, 4), warnings.clone());
+        let answers: Vec<_> = (0..4).map(|n| asked(&forwarder, query(n, &format!("n{n}.example")))).collect();
+        let mut under_way = vec![question(&socket).await, question(&socket).await];
+        assert_eq!(forwarder.questions.get(), 4);
         assert_eq!(asked(&forwarder, query(7, "one.more.example")).await.unwrap(), None);
-        for answer in under_way {
-            assert_eq!(answer.await.unwrap().unwrap().outcome, Outcome::NobodyAnswers);
+        assert!(socket.try_recv(&mut [0; 9]).is_err(), "two at a time");
+        for _ in 0..4 {
+            let (message, from) = under_way.remove(0);
+            socket.send_to(&answer_to(&message), from).await.unwrap();
+            if under_way.len() < 2 && forwarder.questions.get() > 2 {
+                under_way.push(question(&socket).await);
+            }
         }
-        assert_eq!((forwarder.under_way.get(), forwarder.pending.borrow().len()), (0, 0));
+        for answer in answers {
+            let outcome = answer.await.unwrap().unwrap().outcome;
+            assert_eq!(outcome, Outcome::Elsewhere { by: addr, what: Verdict::Found });
+        }
+        assert_eq!((forwarder.questions.get(), forwarder.pending.borrow().len()), (0, 0));
         let lines = warnings.take();
-        assert_eq!(lines.iter().filter(|l| l.contains("at a time")).count(), 1, "{lines:?}");
+        assert!(
+            lines.len() == 1 && lines[0].contains("more than 4 names were asked for at a time"),
+            "{lines:?}"
+        );
     });
 }
 
@@ -367,7 +379,7 @@ fn use_vc_asks_by_tcp_and_cuts_what_a_datagram_cannot_hold() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let servers = vec![listener.local_addr().unwrap()];
         let conf = ResolvConf { servers, timeout: PATIENCE, use_vc: true, ..ResolvConf::default() };
-        let forwarder = Forwarder::new(Watched::fixed(conf), Warnings::default());
+        let forwarder = Forwarder::new(Watched::fixed(conf), (1, 1), Warnings::default());
         let sent = query(7, "example.com");
         let answer = asked(&forwarder, sent.clone());
         let (mut stream, _) = tokio::time::timeout(SOON, listener.accept()).await.unwrap().unwrap();
