@@ -101,7 +101,11 @@ impl FinackTarget {
             while let Some(event) = self.stack.poll_event() {
                 self.posix.notice(&event);
             }
-            if !self.retry_calls() {
+            let before = self.sent.len();
+            let returned = self.retry_calls();
+            // A call that goes on blocking may have queued more all the same.
+            self.transmit();
+            if !returned && self.sent.len() == before {
                 break;
             }
         }

@@ -195,6 +195,16 @@ fn a_call_that_blocks_returns_when_the_script_says() {
     assert_eq!(fails(&at_once).what, "read blocks, and the script says that it returns at once");
 }
 
+/// What a blocked write queues as room comes is sent at once.
+#[test]
+fn a_write_that_blocks_goes_on_as_it_is_acknowledged() {
+    passes(&format!(
+        "{OPEN}+0 setsockopt(4, SOL_SOCKET, SO_SNDBUF, [10000], 4) = 0\n+0...0.2 write(4, ..., 30000) = 30000\n\
+         +0 > P. 1:10001(10000) ack 1\n+.1 < . 1:1(0) ack 10001 win 257\n+0 > P. 10001:20001(10000) ack 1\n\
+         +.1 < . 1:1(0) ack 20001 win 257\n+0 > P. 20001:30001(10000) ack 1\n"
+    ));
+}
+
 #[test]
 fn a_unit_may_be_written_as_one_packet_or_as_several() {
     let text = |expected: &str| format!("{OPEN}+0 write(4, ..., 3000) = 3000\n{expected}");
