@@ -93,6 +93,11 @@ fn symbols_settings_and_versions_come_from_the_command_line() {
     let script = written(directory.path(), "t.pkt", &sack);
     let (status, stdout, _) = drill(&["-D", "PROTO=6", "--sysctl", "tcp_sack=0", &script]);
     assert_eq!(status, 0, "{stdout}");
+    // With an MTU of 1520 the segments of IPv6 are as large as those of IPv4.
+    let both = ["-D", "PROTO=6", "--sysctl", "tcp_sack=0", "--ip-version", "ipv6", &script];
+    assert_eq!(drill(&both).0, 1);
+    let (status, stdout, _) = drill(&[&["-o", "mtu=1520"][..], &both[..]].concat());
+    assert_eq!(status, 0, "{stdout}");
 }
 
 #[test]
@@ -101,6 +106,8 @@ fn mistakes_are_one_line_and_status_2() {
         (&["/nonexistent.pkt"][..], "/nonexistent.pkt: No such file"),
         (&["--sysctl", "tcp_sak=1", "x.pkt"], "did you mean 'net.ipv4.tcp_sack'?"),
         (&["-D", "no", "x.pkt"], "'no' is not NAME=VALUE"),
+        (&["-o", "mtu=1", "x.pkt"], "--option: mtu: '1' is not a number from 68 to 65535"),
+        (&["-o", "wire_client", "x.pkt"], "--option: wire_client: there is no such option"),
         (&[], "<PATHS>"),
     ] {
         let (status, _, stderr) = drill(arguments);

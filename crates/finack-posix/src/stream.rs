@@ -168,11 +168,15 @@ impl Stream {
             Phase::Connecting(_) => return Err(Errno::EALREADY),
             _ => return Err(Errno::EISCONN),
         };
-        let known = os.stack.tcp_has_fast_open_cookie(to);
-        let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, &out.data)?;
+        // Without a cookie the SYN asks for one, and no data is taken: it is to be sent once the handshake is over.
+        // Unless none is needed: bit 2 of the sysctl, TCP_FASTOPEN_NO_COOKIE.
+        let known = os.stack.tcp_has_fast_open_cookie(to)
+            || os.stack.settings().tcp_fastopen & 4 != 0
+            || self.options.fast_open_no_cookie;
+        let data = if known { out.data.as_slice() } else { &[] };
+        let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, data)?;
         self.phase = Phase::Connecting(conn);
         *sent = taken;
-        // Without a cookie the data waits for the handshake: nobody is told that it was taken.
         if known { Ok(()) } else { Err(Errno::EINPROGRESS) }
     }
 

@@ -1,6 +1,9 @@
-//! What is printed parses to what was printed.
+//! What is printed parses to what was printed, and may be run.
+
+use std::path::Path;
 
 use finack_script::ast::*;
+use finack_script::run::{Options, drill};
 use finack_script::{Script, parse};
 use proptest::collection::vec;
 use proptest::option;
@@ -237,6 +240,18 @@ proptest! {
         let text = script.to_string();
         let again = parse(&text, &Default::default());
         prop_assert_eq!(again.map(placeless), Ok(script), "{}", text);
+    }
+
+    #[test]
+    fn no_script_harms_the_runner(script in script()) {
+        let mut script = script;
+        // Assertions would start python.
+        script.events.retain(|e| !matches!(e.action, Action::Code(_)));
+        script.options.clear();
+        if let Some(first) = script.events.first_mut() {
+            first.when = When::Relative(0);
+        }
+        let _ = drill(&script.to_string(), Path::new("/nonexistent"), &Options::default());
     }
 
     #[test]

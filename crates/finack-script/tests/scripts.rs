@@ -257,3 +257,27 @@ fn no_change_of_what_a_script_expects_survives() {
     assert!(tried > 4000, "only {tried} changes");
     assert_eq!(survived, Vec::<String>::new(), "of {tried} changes");
 }
+
+/// Another packet in is another exchange, which may well pass: but it always comes to an end, and to the same one.
+#[test]
+fn any_change_of_what_is_injected_comes_to_an_end() {
+    let mut tried = 0;
+    for path in all() {
+        let script = read(&path);
+        for (i, event) in script.events.iter().enumerate() {
+            let Action::Packet(packet) = &event.action else { continue };
+            if packet.direction == Direction::Out {
+                continue;
+            }
+            for (_, packet) in packet_changes(packet) {
+                let mut changed = script.clone();
+                changed.events[i].action = Action::Packet(packet);
+                // Assertions start python each time.
+                changed.events.retain(|e| !matches!(e.action, Action::Code(_)));
+                tried += 1;
+                assert_eq!(ran(&changed), ran(&changed), "{}", path.display());
+            }
+        }
+    }
+    assert!(tried > 4000, "only {tried} changes");
+}

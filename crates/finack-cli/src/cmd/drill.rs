@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use finack_script::run::config::{Config, IpVersion};
+use finack_script::ast::{OptionLine, Pos};
+use finack_script::run::config::{Config, IpVersion, OptionError};
 use finack_script::run::{self, Options, Report, Verdict};
 
 use crate::output;
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// A symbol that scripts use, as --define=NAME=VALUE in the script itself
     #[arg(short = 'D', long, value_name = "NAME=VALUE")]
     define: Vec<String>,
+    /// An option of the language, as a script's own --NAME=VALUE line sets it: mtu=1520, tolerance_usecs=10000
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    option: Vec<String>,
     /// A setting of the stack before the script's own; `finack sysctl` lists them
     #[arg(long, value_name = "NAME=VALUE")]
     sysctl: Vec<String>,
@@ -165,13 +169,29 @@ fn options(args: &Args) -> Result<Vec<(Option<&'static str>, Options)>, String> 
         options.settings.set(name, value).map_err(|e| format!("--sysctl: {e}"))?;
     }
     let several = args.ip_version.len() > 1;
+    let lines: Vec<OptionLine> = args.option.iter().map(|pair| line(pair)).collect();
     let of = |version: &Version| {
         let mut options = options.clone();
-        options.config =
-            Config { dry_run: args.dry_run, nothing_left: args.strict, ..Config::new(version.ip()) };
-        (several.then_some(version.name()), options)
+        let base = Config { dry_run: args.dry_run, nothing_left: args.strict, ..Config::new(version.ip()) };
+        options.config = Config::with(&base, &lines).map_err(|(line, error)| {
+            let why = match error {
+                OptionError::Bad(why) => why,
+                OptionError::Unsupported(_) => "there is no such option".into(),
+            };
+            format!("--option: {}: {why}", line.name)
+        })?;
+        Ok((several.then_some(version.name()), options))
     };
-    Ok(args.ip_version.iter().map(of).collect())
+    args.ip_version.iter().map(of).collect()
+}
+
+/// `NAME=VALUE` or `NAME`, as a script would have it after two dashes.
+fn line(pair: &str) -> OptionLine {
+    let (name, value) = match pair.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (pair, None),
+    };
+    OptionLine { pos: Pos::default(), name: name.trim_start_matches("--").into(), value }
 }
 
 /// Runs everything, several at a time; the order is that of the scripts.

@@ -339,6 +339,9 @@ fn a_send_may_open_the_connection() {
     assert_eq!(h.err(fast_open(first, b"abc")), Errno::EAGAIN);
     h.run();
     let server = h.fd(Call::Accept(listener, 0));
+    // Nothing was taken so far.
+    assert_eq!(h.err(recv(server, 9, abi::MSG_DONTWAIT)), Errno::EAGAIN);
+    assert_eq!(h.ok(write(first, b"abc")), 3);
     h.run();
     assert_eq!(h.data(read(server, 9)), b"abc");
     let second = h.nonblocking();

@@ -5,13 +5,30 @@ use super::config::Config;
 use super::report::Verdict;
 use super::values::unknown_symbols;
 use super::{icmp, values};
-use crate::ast::{Action, Body, Call, Direction, Event, Packet, Pos, Script, TcpOption, TcpOptions, When};
+use crate::ast::{
+    Action, Body, Call, Direction, Event, Nanos, Packet, Pos, Script, TcpOption, TcpOptions, When,
+};
+
+/// The latest that an event may be after the one before, or after the beginning: 100 days.
+const LATEST: Nanos = 100 * 86_400 * 1_000_000_000;
 
 /// Refuses a script that makes no sense, or needs what finack has not.
 pub(crate) fn check(script: &Script, config: &Config) -> Result<(), Verdict> {
     let mut last = 0;
     for (i, event) in script.events.iter().enumerate() {
         let malformed = |what: String| Verdict::Malformed(event.pos, what);
+        let latest = match event.when {
+            When::Relative(at) | When::Absolute(at) => at,
+            When::RelativeRange(_, at) | When::AbsoluteRange(_, at) => at,
+            When::Any => 0,
+        };
+        let until = match &event.action {
+            Action::Call(call) => call.until.unwrap_or(0),
+            _ => 0,
+        };
+        if latest.max(until) > LATEST {
+            return Err(malformed("a time of more than 100 days".into()));
+        }
         match event.when {
             When::Absolute(at) | When::AbsoluteRange(at, _) => {
                 if i == 0 && at != 0 {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use finack_posix::{Address, Answer, Call as Posix, Reply};
+use finack_posix::{Address, Answer, Call as Posix, Reply, abi};
 use finack_sim::packet::{Body as LiveBody, Pkt, flag};
 use finack_sim::pattern;
 
@@ -107,7 +107,11 @@ impl Runner<'_> {
         let local =
             SocketAddr::new(self.config.local_ip, if local == 0 { self.config.bind_port } else { local });
         let remote = udp.remote.unwrap_or(SocketAddr::new(self.config.remote_ip, self.config.connect_port));
-        Ok((local, SocketAddr::new(remote.ip().to_canonical(), remote.port())))
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        if remote.is_ipv6() != local.is_ipv6() {
+            return Err(format!("the socket's peer {remote} is not of the script's IP version"));
+        }
+        Ok((local, remote))
     }
 
     fn icmp_bytes(&mut self, message: &Icmp, info: &IpInfo) -> Result<Vec<u8>, String> {
@@ -342,7 +346,7 @@ impl Runner<'_> {
     /// Whether something that was to be within `span` was not.
     pub(super) fn time_differs(&self, span: Span, at: Nanos) -> Option<Difference> {
         let slack = self.tolerance(span.since, span.from);
-        let fits = span.any || (at + slack >= span.from && at <= span.to.saturating_add(slack));
+        let fits = span.any || (at.saturating_add(slack) >= span.from && at <= span.to.saturating_add(slack));
         (!fits).then(|| {
             let expected = if span.from == span.to {
                 format!("{} s", seconds(span.from))
@@ -453,7 +457,13 @@ impl Runner<'_> {
                 self.udp = Some(UdpFlow { fd: script_fd, remote: to });
                 self.datagrams.push_back(out.data.clone());
             }
-            Posix::Send(_, out) => self.written.entry(script_fd).or_default().extend_from_slice(&out.data),
+            Posix::Send(_, out) => {
+                let open = self.flows.iter().any(|f| f.fd == Some(script_fd));
+                if out.flags & abi::MSG_FASTOPEN != 0 && !open {
+                    self.phase = Phase::Connecting { fd: script_fd };
+                }
+                self.written.entry(script_fd).or_default().extend_from_slice(&out.data);
+            }
             Posix::Close(_) => {
                 // The descriptor may come back as another file.
                 self.udp_fds.retain(|fd| *fd != script_fd);

@@ -200,11 +200,11 @@ impl<'a> Runner<'a> {
     fn span(&self, event: &Event) -> Span {
         let now = self.target.now();
         let (from, to, any) = match event.when {
-            When::Relative(t) => (now + t, now + t, false),
+            When::Relative(t) => (now.saturating_add(t), now.saturating_add(t), false),
             When::Absolute(t) => (t, t, false),
             When::Any => (now, now, true),
             When::AbsoluteRange(a, b) => (a, b, false),
-            When::RelativeRange(a, b) => (now + a, now + b, false),
+            When::RelativeRange(a, b) => (now.saturating_add(a), now.saturating_add(b), false),
         };
         Span { from, to, any, since: self.last_time }
     }
@@ -222,7 +222,7 @@ impl<'a> Runner<'a> {
                     Action::Packet(packet) => self.inject(packet)?,
                     Action::Call(call) => {
                         let due = call.until.map(|until| match event.when {
-                            When::Relative(_) => now + until,
+                            When::Relative(_) => now.saturating_add(until),
                             _ => until,
                         });
                         self.call(call, due, span)?;

@@ -364,6 +364,8 @@ fn scripts_that_make_no_sense_are_refused_with_their_place() {
             "0 socket(..., SOCK_FOO, 6) = 3\n",
             "1:1: 'SOCK_FOO' is not a symbol that is known here (-D SOCK_FOO=VALUE defines it)",
         ),
+        ("0 close(3) = 0\n+8640001 close(3) = 0\n", "2:1: a time of more than 100 days"),
+        ("0...18000000000 close(3) = 0\n", "1:1: a time of more than 100 days"),
         ("0 frobnicate(1) = 3\n", "1:1: there is no system call 'frobnicate' here"),
         ("0 close(3) = -1 EFOO (x)\n", "1:1: there is no error 'EFOO'"),
         ("0 < icmp nonsense\n", "1:1: 'nonsense' is no type of ICMP that is known here"),
@@ -372,6 +374,24 @@ fn scripts_that_make_no_sense_are_refused_with_their_place() {
     ] {
         assert_eq!(malformed(text), said);
     }
+}
+
+/// Whatever a script says, it harms nobody.
+#[test]
+fn scripts_that_ask_for_the_impossible_fail() {
+    let other_version = "0 socket(..., SOCK_DGRAM, IPPROTO_UDP) = 3\n\
+        +0 connect(3, {sa_family = AF_INET6, sin_port = htons(1), sin_addr = inet_addr(\"::1\")}, 28) = -1 EAFNOSUPPORT (x)\n\
+        +0 < udp (5)\n";
+    assert!(fails(other_version).what.contains("not of the script's IP version"));
+    assert!(fails("0 < udp (5)\n").what.contains("no UDP socket"));
+    let early = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n+0...1 connect(3, ..., ...) = 0\n+0 < S. 0:0(0) ack 1 win 1\n";
+    assert!(
+        fails(early).what.contains("its SYN was not seen") || fails(early).what.contains("SYN was not seen")
+    );
+    let large =
+        format!("{OPEN}+0 < . 1:65436(65435) ack 1 win 1 <nop,nop,TS val 1 ecr 0,sack 1:2 3:4,nop,nop>\n");
+    assert!(fails(&large).what.contains("TS val 0"));
+    assert!(malformed("0 read(3, ..., 999999999999) = 0\n").contains("a buffer of 999999999999 bytes"));
 }
 
 #[test]
