@@ -52,6 +52,8 @@ const DATAGRAM: usize = 65_535;
 const BATCH: usize = 4 * DATAGRAM;
 /// Datagrams in one turn.
 const TURN: usize = 64;
+/// Errors read at once: more than the receive buffer lets an error queue hold, for no event tells of those left behind.
+const FAILURES: usize = 4096;
 /// How many times that many of the program's go before answers have their turn.
 const TURNS_OUT: usize = 16;
 /// Largest size of what is handed over in one call.
@@ -385,7 +387,7 @@ impl Flows {
     /// Tells the program which of its datagrams failed.
     fn report_failed(&self, flow: &Flow) {
         let mut scratch = self.scratch.borrow_mut();
-        for _ in 0..TURN {
+        for _ in 0..FAILURES {
             let Ok(failed) = flow.socket.get_ref().next_failed(&mut scratch[..DATAGRAM]) else { return };
             self.report_one(flow, &failed, &scratch);
         }
