@@ -454,7 +454,7 @@ impl Stack {
         }
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
-        if let Outcome::RefuseSegment(reason) = outcome {
+        if let Outcome::RefuseSegment(reason) | Outcome::ResetSegment(reason) = outcome {
             let (id, tuple) = (c.trace_id, c.tuple);
             self.refuse(now, Some(id), &tuple, segment, reason);
         }

@@ -131,6 +131,7 @@ impl Stack {
                 self.reset_connection(now, index, reason);
                 self.end_connection(now, index, EndCause::ResetByUs(reason));
             }
+            Outcome::ResetSegment(reason) => self.end_connection(now, index, EndCause::ResetByUs(reason)),
             // The answers to the segment itself were sent where the segment was at hand.
             Outcome::RefuseSegment(_) => {}
         }

@@ -82,7 +82,7 @@ impl Connection {
         let waited = now.since(self.created_at);
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         if u64::from(self.retries) >= most || by_user {
-            return self.give_up();
+            return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;
         self.retries = self.retries.saturating_add(1);
@@ -111,7 +111,7 @@ impl Connection {
     /// RFC 6298 5.4 to 5.7.
     fn on_data_timeout(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
         if self.is_out_of_time(cx, now) {
-            return self.give_up();
+            return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;
         // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
@@ -165,7 +165,7 @@ impl Connection {
             u64::from(self.probes) >= cx.settings.tcp_retries2
         };
         if spent || by_user {
-            return self.give_up();
+            return self.give_up(cx);
         }
         if self.snd_wnd > 0 {
             // Not closed, only small: what fits goes out (RFC 9293 MUST-38's override).
@@ -181,14 +181,21 @@ impl Connection {
         Outcome::Keep
     }
 
-    /// Nobody answered: the application is told ETIMEDOUT, or what ICMP had said meanwhile.
-    fn give_up(&mut self) -> Outcome {
-        let error = self.soft_error.unwrap_or(Error::TimedOut);
-        fail(self, error);
-        if self.state == State::SynSent || self.facts.orphan {
+    /// Nobody answered: the connection is over (RFC 9293 MUST-20). Linux leaves it at that; under the RFC's profile a RST
+    /// tells the peer, should it be there after all.
+    fn give_up(&mut self, cx: &Cx) -> Outcome {
+        self.fail_in_silence();
+        let quiet = cx.settings.profile == Profile::Linux || self.facts.orphan;
+        if quiet || self.state == State::SynSent {
             return Outcome::Closed(EndCause::TimedOut);
         }
         Outcome::Reset(ResetReason::TimedOut)
+    }
+
+    /// The application is told ETIMEDOUT, or what ICMP had said meanwhile.
+    fn fail_in_silence(&mut self) {
+        let error = self.soft_error.unwrap_or(Error::TimedOut);
+        fail(self, error);
     }
 
     /// Starts the keep-alive timer if the option is set.
@@ -238,7 +245,8 @@ impl Connection {
         };
         if spent {
             cx.counters.tcp_abort_on_keepalive += 1;
-            return self.give_up();
+            self.fail_in_silence();
+            return Outcome::Reset(ResetReason::TimedOut);
         }
         self.probes = self.probes.saturating_add(1);
         self.facts.keepalive_due = true;

@@ -36,6 +36,10 @@ pub(crate) fn drain(t: &mut Script, mut una: u32, end: u32) {
         assert!(rounds < 100_000, "no progress at {una} of {end}");
         let sent = t.take_sent();
         let sent = if sent.is_empty() { t.pass_ms(1000) } else { sent };
+        assert!(
+            !sent.iter().any(|s| segment(s).has(finack_sim::packet::flag::RST)),
+            "a RST at {una} of {end}"
+        );
         let top = sent.iter().map(|s| place(t, s)).map(|(seq, len)| seq + len).max().unwrap_or(una);
         una = una.max(top);
         t.inject(&format!(". 1:1(0) ack {una}"));

@@ -6,6 +6,7 @@ use finack_core::Error;
 use finack_core::tcp::State;
 use finack_core::trace::RetransmitReason;
 use finack_sim::Setup;
+use finack_sim::packet::flag;
 
 use crate::support::{expect_gone, place, segment};
 
@@ -94,11 +95,25 @@ fn giving_up() {
     let sent = t.pass_ms(900_000);
     assert_eq!(t.state(c), State::Established, "R2 is at least 100 s, here over 900 s");
     assert!((13..=15).contains(&sent.len()), "{} retransmissions", sent.len());
-    t.pass_ms(60_000);
+    // As on Linux in silence: one that has not answered for so long is told nothing.
+    let last = t.pass_ms(60_000);
+    assert!(!last.iter().any(|s| segment(s).has(flag::RST)), "{last:?}");
     t.read_fails(c, Error::TimedOut);
     t.read_eof(c);
     t.write_fails(c, Error::BrokenPipe);
     assert_eq!(t.connections(), 0);
+}
+
+/// The same under the RFC's profile, where a RST tells the peer, should it be there after all.
+#[test]
+fn giving_up_by_the_rfc() {
+    let mut t = Setup::new().rfc().server();
+    let c = t.accepted();
+    t.write(c, 100);
+    t.expect("P. 1:101(100) ack 1");
+    let sent = t.pass_ms(4_000_000);
+    assert!(sent.last().is_some_and(|s| segment(s).has(flag::RST)));
+    t.read_fails(c, Error::TimedOut);
 }
 
 /// MUST-21: the application sets R2: TCP_USER_TIMEOUT (RFC 5482).

@@ -51,7 +51,7 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
     }
     c.probes = 0;
     paws::update(c, now, placed);
-    let window_moved = update_window(c, placed, ack);
+    let window_moved = update_window(c, cx, now, placed, ack);
     if ack >= c.snd_una {
         acknowledge(c, cx, now, placed, ack, window_moved);
     } else if c.agreed.sack {
@@ -65,7 +65,7 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
 }
 
 /// SND.WND, unless the segment is older than the one that set it. Answers whether it changed.
-fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
+fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, ack: Pos) -> bool {
     let shift = if placed.scaled { c.agreed.snd_wscale } else { 0 };
     let window = u32::from(placed.segment.window) << shift;
     let newer = c.snd_wl1 < placed.start || (c.snd_wl1 == placed.start && c.snd_wl2 <= ack);
@@ -79,6 +79,12 @@ fn update_window(c: &mut Connection, placed: &Placed<'_>, ack: Pos) -> bool {
         // The window opened: probing is over.
         c.backoff = 0;
         c.timers.stop(Timer::Retransmit);
+    } else if window > 0 && c.snd_wnd == 0 {
+        // What the peer would not take while its window was closed goes again soon, and R2 counts from now.
+        c.backoff = 0;
+        c.retries = 0;
+        c.trouble_since = Some(now);
+        c.restart_retransmit(cx, now);
     }
     c.snd_wnd = window;
     c.snd_max_wnd = c.snd_max_wnd.max(window);

@@ -61,6 +61,8 @@ pub(crate) enum Outcome {
     Reset(ResetReason),
     /// It goes on, but this segment gets `<SEQ=SEG.ACK><CTL=RST>`.
     RefuseSegment(ResetReason),
+    /// It is over, and this segment gets `<SEQ=SEG.ACK><CTL=RST>`.
+    ResetSegment(ResetReason),
 }
 
 /// A segment in positions of the receive space.
