@@ -56,7 +56,7 @@ fn line(case: &Case<'_>, pace: Pace) -> Comparison {
             Some(_) => subjects
                 .push(Subject::new(backend.name(), backend.role(), move |_| run(case).unwrap_or(f64::NAN))),
             None => missing.push(format!(
-                "{}: did not finish here (not installed: {})",
+                "{}: gave no figure here (it stalled, or is not installed: {})",
                 backend.name(),
                 backend.needs()
             )),
