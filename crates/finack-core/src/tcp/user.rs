@@ -19,17 +19,7 @@ use crate::trace::{AppCall, EndCause, ResetReason, SendReason, TraceKind};
 impl Connection {
     /// Appends what fits.
     pub(crate) fn send_bytes(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) -> Result<usize, Error> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        match self.state {
-            State::SynSent | State::SynReceived if !self.sends_early() => {
-                self.facts.wants_room = true;
-                return Err(Error::WouldBlock);
-            }
-            _ if self.facts.fin_queued || !self.may_write() => return Err(Error::BrokenPipe),
-            _ => {}
-        }
+        self.check_open_for_writing()?;
         if data.is_empty() {
             return Ok(0);
         }
@@ -48,6 +38,21 @@ impl Connection {
             self.snd_up = Some(self.send.end());
         }
         Ok(count)
+    }
+
+    /// Whether something can be written at all, now or later.
+    fn check_open_for_writing(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        match self.state {
+            State::SynSent | State::SynReceived if !self.sends_early() => {
+                self.facts.wants_room = true;
+                Err(Error::WouldBlock)
+            }
+            _ if self.facts.fin_queued || !self.may_write() => Err(Error::BrokenPipe),
+            _ => Ok(()),
+        }
     }
 
     /// A fast open let the application in before the handshake is over (RFC 7413 4.2.2).
@@ -157,17 +162,7 @@ impl Connection {
         most: usize,
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<Result<usize, E>, Error> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
-        }
-        match self.state {
-            State::SynSent | State::SynReceived if !self.sends_early() => {
-                self.facts.wants_room = true;
-                return Err(Error::WouldBlock);
-            }
-            _ if self.facts.fin_queued || !self.may_write() => return Err(Error::BrokenPipe),
-            _ => {}
-        }
+        self.check_open_for_writing()?;
         let most = most.max(1);
         let room = self.send_room(cx).min(most);
         if room == 0 {

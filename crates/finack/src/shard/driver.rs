@@ -21,6 +21,10 @@ use crate::device::Device;
 /// How long a driver sleeps that has no timer to wait for.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long timers wait for packets that have arrived to be read first: in a flood of them a retransmission time-out
+/// would find nothing acknowledged that was acknowledged long ago.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// What the device is watched for all the time: packets, and its end.
 const ARRIVAL: Interest = Interest::READABLE.add(Interest::ERROR);
 
@@ -163,7 +167,9 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
         if !buffers.packets.is_empty() {
             inner.stack.handle_packets(now, &buffers.packets);
         }
-        if inner.stack.poll_timeout().is_some_and(|due| due <= now) {
+        // The ACK that a timer waits for may be among the packets that are still to be read.
+        let patience = if drained { Duration::ZERO } else { PATIENCE };
+        if inner.stack.poll_timeout().is_some_and(|due| due + patience <= now) {
             inner.stack.handle_timeout(now);
         }
         let sent = inner.settle(now, &mut after);
