@@ -77,14 +77,17 @@ fn options(info: &TcpInfo) -> u64 {
         | flag(info.syn_data, abi::TCPI_OPT_SYN_DATA)
 }
 
+/// In segments of `mss` bytes, as Linux counts.
+const fn ssthresh(info: &TcpInfo, mss: u64) -> u64 {
+    if info.ssthresh == u64::MAX { abi::TCP_INFINITE_SSTHRESH as u64 } else { info.ssthresh / mss }
+}
+
 /// Every field in its order, up to the last that the engine could know.
 pub fn fields(info: &TcpInfo) -> Vec<Field> {
     let mss = u64::from(info.snd_mss.max(1));
     let segments = |bytes: u64| bytes.div_ceil(mss);
     let out = info.send_queue.saturating_sub(info.not_sent);
     let (peer_scale, our_scale) = info.window_scale.unwrap_or((0, 0));
-    let ssthresh =
-        if info.ssthresh == u64::MAX { abi::TCP_INFINITE_SSTHRESH as u64 } else { info.ssthresh / mss };
     let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
     let table: [(&'static str, Width, Value); 60] = [
         ("tcpi_state", Byte, known(state_number(info.state) as u64)),
@@ -113,7 +116,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_rcv_ssthresh", Word, unknown),
         ("tcpi_rtt", Word, micros(info.srtt)),
         ("tcpi_rttvar", Word, micros(info.rttvar)),
-        ("tcpi_snd_ssthresh", Word, known(ssthresh)),
+        ("tcpi_snd_ssthresh", Word, known(ssthresh(info, mss))),
         ("tcpi_snd_cwnd", Word, known(info.cwnd / mss)),
         ("tcpi_advmss", Word, unknown),
         ("tcpi_reordering", Word, unknown),

@@ -40,7 +40,10 @@ impl Stack {
         data: &[u8],
     ) -> Result<(), Error> {
         self.udp.send_from(now, &mut self.ip, &self.cx.settings, gate, (from, to), data)?;
-        self.cx.counters.udp_out_datagrams += 1;
+        match self.udp.gate(gate)? {
+            Some(Gate::Echoes) => self.cx.counters.icmp_out_msgs += 1,
+            _ => self.cx.counters.udp_out_datagrams += 1,
+        }
         Ok(())
     }
 

@@ -124,6 +124,7 @@ fn an_echo_request_to_anybody_waits_for_its_answer_and_one_to_the_host_is_answer
     let reply = icmp::parse(&ip, ip.payload(&packets[0])).unwrap();
     assert_eq!(reply, IcmpMessage::EchoReply { ident: 77, seq: 2, data: b"far" });
     assert_eq!((ip.src, ip.dst), (outside(2).ip(), program(77).ip()));
+    assert_eq!(stack.counters().udp_out_datagrams, 0, "an echo reply is no datagram");
 }
 
 #[test]

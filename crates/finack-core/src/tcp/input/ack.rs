@@ -79,8 +79,9 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
         // The window opened: probing is over.
         c.backoff = 0;
         c.timers.stop(Timer::Retransmit);
-    } else if window > 0 && c.snd_wnd == 0 {
-        // What the peer would not take while its window was closed goes again soon, and R2 counts from now.
+    } else if window > 0 && c.snd_wnd == 0 && !c.facts.orphan {
+        // What the peer would not take while its window was closed goes again soon, and R2 counts from now. An orphan
+        // has its time, or a peer that opens and closes its window could keep it for ever.
         c.backoff = 0;
         c.retries = 0;
         c.trouble_since = Some(now);
