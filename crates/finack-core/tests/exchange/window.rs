@@ -512,3 +512,25 @@ fn a_little_window_on_a_jumbo_path() {
     t.take_sent();
     assert!(t.info(c).rcv_wnd > 0, "the peer may send again");
 }
+
+/// A connection that nobody holds any more has its time (Linux's `tcp_orphan_retries`): a peer that closes and opens its
+/// window, and acknowledges nothing, does not prolong it.
+#[test]
+fn a_window_that_opens_and_closes_keeps_no_orphan() {
+    let (mut t, c) = with_peer_window(Setup::new(), 1000);
+    t.write(c, 14_600);
+    t.take_sent();
+    t.close(c);
+    for _ in 0..60 {
+        t.take_sent();
+        t.inject(". 1:1(0) ack 1 win 0");
+        t.take_sent();
+        t.pass_ms(1000);
+        t.inject(". 1:1(0) ack 1 win 1000");
+        t.pass_ms(9000);
+        if t.connections() == 0 {
+            return;
+        }
+    }
+    panic!("it still stands after ten minutes");
+}
