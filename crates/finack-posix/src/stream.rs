@@ -198,6 +198,12 @@ impl Stream {
         if let Some(errno) = refused.filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
         }
+        // Whoever waits for room is woken once there is a good deal of it (`sk_stream_write_space`).
+        let ready = |ready: Ready| ready.intersects(Ready::WRITABLE | Ready::WRITE_CLOSED | Ready::ERROR);
+        if wait && *sent > 0 && !os.stack.tcp_ready(conn).is_ok_and(ready) {
+            let _ = os.stack.tcp_await_room(conn);
+            return Step::Wait(self.common.send_timeout);
+        }
         let flags = SendFlags { more: out.flags & abi::MSG_MORE != 0, oob: out.flags & abi::MSG_OOB != 0 };
         let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
         *sent += *result.as_ref().unwrap_or(&0);

@@ -183,8 +183,8 @@ impl Stack {
         if options.keepalive != old.keepalive || options.keepalive_idle != old.keepalive_idle {
             c.start_keepalive(cx, now);
         }
-        // TCP_NODELAY and the end of TCP_CORK push out what was held back.
-        let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
+        // TCP_NODELAY pushes out what was held back, also by TCP_CORK; the end of TCP_CORK leaves it to Nagle's rule.
+        let released = options.nodelay && !old.nodelay;
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
         // A larger send buffer or a lower mark may be what somebody waits for.
         if indexed && c.state.may_send() {

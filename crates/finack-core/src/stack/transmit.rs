@@ -24,6 +24,8 @@ pub(super) struct Emission {
     at: Pos,
     end: Pos,
     reason: SendReason,
+    /// Its last packet carries PSH.
+    push: bool,
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
@@ -118,18 +120,15 @@ impl Stack {
         output::commit(c, &mut self.cx, now, &plan);
         let decided = match plan {
             Plan::Data { start, end } => {
-                self.emission = Some(Emission {
-                    connection: index,
-                    generation,
-                    at: start,
-                    end,
-                    reason: SendReason::Data,
-                });
+                let push = c.rtx.is_pushed(end);
+                let reason = SendReason::Data;
+                self.emission = Some(Emission { connection: index, generation, at: start, end, reason, push });
                 self.emit_next(now)
             }
             Plan::Resend { start, end } => {
+                let push = c.pushes(&self.cx, end, end - start) || c.rtx.is_pushed(end);
                 let reason = self.resend_reason(index);
-                self.emission = Some(Emission { connection: index, generation, at: start, end, reason });
+                self.emission = Some(Emission { connection: index, generation, at: start, end, reason, push });
                 self.emit_next(now)
             }
             Plan::Syn => self.emit_syn(now, index),
@@ -178,8 +177,8 @@ impl Stack {
         if fin {
             flags |= Flags::FIN;
         }
-        // RFC 9293 MUST-61: PSH where the buffer is empty with this segment.
-        if len > 0 && data_end == c.send.end() {
+        // Of a unit that is cut up the last packet carries it.
+        if len > 0 && emission.push && to == emission.end {
             flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);

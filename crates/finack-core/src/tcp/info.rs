@@ -90,6 +90,8 @@ impl Connection {
             app_limited: true,
         });
         self.snd_nxt = 1;
+        // The SYN's window says little; what comes next tells how large it gets.
+        self.snd_max_wnd = 0;
         self.created_at = created_at;
     }
 }

@@ -7,9 +7,10 @@ use super::congestion::Control;
 use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
+use super::units::within_half_window;
 use crate::cx::Cx;
 use crate::options::SocketOptions;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::time::Instant;
 use crate::trace::TraceKind;
 
@@ -52,6 +53,39 @@ impl Connection {
         self.rcv_mss = self.mss.min(536);
     }
 
+    /// Payload bytes of a full segment: what path, peer and the peer's window take.
+    fn fitting_mss(&self, cx: &Cx) -> u16 {
+        let path = cx.device.mtu.min(self.path_mtu as usize);
+        let fits = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        match cx.settings.profile {
+            Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,
+            Profile::Rfc => fits,
+        }
+    }
+
+    /// A peer whose largest window is small gets small segments, so that one can be on its way while another is
+    /// acknowledged.
+    pub(crate) fn note_largest_window(&mut self, cx: &Cx, window: u32) {
+        if window <= self.snd_max_wnd {
+            return;
+        }
+        let before = core::mem::replace(&mut self.snd_max_wnd, window);
+        let large = u32::from(u16::MAX);
+        let bounded = before == 0 || within_half_window(large, before) < large;
+        if cx.settings.profile == Profile::Rfc || !bounded {
+            return;
+        }
+        let fits = self.fitting_mss(cx);
+        let old = core::mem::replace(&mut self.mss, fits);
+        if self.mss != old && self.congestion.ssthresh() == u64::MAX {
+            // The window is so many segments, of whatever size.
+            let cwnd = self.congestion.cwnd() / u64::from(old.max(1)) * u64::from(self.mss);
+            self.congestion = super::congestion::Controller::new(self.congestion.kind(), cwnd);
+        } else if self.mss != old {
+            self.congestion.on_mss_change(u64::from(self.mss));
+        }
+    }
+
     /// Time-out after time-out: perhaps large packets die on the path and no router says so (RFC 2923 2.1, RFC 4821 7.7).
     pub(crate) fn suspect_black_hole(&mut self, cx: &mut Cx, now: Instant) {
         let headers = (self.tuple.ip_header_len() + HEADER_LEN) as u32;
@@ -67,8 +101,7 @@ impl Connection {
     /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3).
     pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
         self.path_mtu = mtu;
-        let path = cx.device.mtu.min(mtu as usize);
-        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = self.fitting_mss(cx);
         self.congestion.on_mss_change(u64::from(self.mss));
     }
 
@@ -77,8 +110,7 @@ impl Connection {
     pub(crate) fn lower_path_mtu(&mut self, cx: &mut Cx, now: Instant, mtu: u32) {
         let old = self.mss;
         self.path_mtu = self.path_mtu.min(mtu);
-        let path = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = self.fitting_mss(cx);
         if self.mss >= old {
             return;
         }

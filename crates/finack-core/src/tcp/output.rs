@@ -14,10 +14,8 @@ use crate::settings::Profile;
 use crate::time::Instant;
 use crate::trace::{RetransmitReason, SendReason, TraceKind};
 
-/// Payload bytes of the largest unit; the IP length field bounds it.
-const MAX_UNIT: usize = 65_535 - 40 - 60;
-/// Linux holds a partial segment back for at most this long under TCP_CORK.
-const CORK_MAX: core::time::Duration = core::time::Duration::from_millis(200);
+/// Linux holds a partial segment back under TCP_CORK for an RTO, for this long at least.
+const CORK_LEAST: core::time::Duration = core::time::Duration::from_millis(200);
 
 /// What goes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +49,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if let Some(plan) = resend(c) {
+    if let Some(plan) = resend(c, cx) {
         return Some(plan);
     }
     if c.rtx.lost() == 0
@@ -68,12 +66,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
     c.ack.now.map(Plan::Ack)
 }
 
-fn unit_limit(c: &Connection) -> Pos {
-    let mss = usize::from(c.mss.max(1));
-    (MAX_UNIT / mss * mss).max(mss) as Pos
-}
-
-fn resend(c: &Connection) -> Option<Plan> {
+fn resend(c: &Connection, cx: &Cx) -> Option<Plan> {
     let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
     let first = unit.start == c.snd_una;
     // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.
@@ -87,7 +80,7 @@ fn resend(c: &Connection) -> Option<Plan> {
     if room < mss.min(unit.end - unit.start) {
         return None;
     }
-    let end = unit.end.min(unit.start + room / mss * mss).min(unit.start + unit_limit(c));
+    let end = unit.end.min(unit.start + room / mss * mss).min(unit.start + c.burst(cx));
     let end = if end <= unit.start { unit.end.min(unit.start + mss) } else { end };
     Some(Plan::Resend { start: unit.start, end })
 }
@@ -108,7 +101,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     }
     let mut limit = data.min(window).min(cwnd_room);
     if limit > mss {
-        limit = limit.min(unit_limit(c));
+        limit = limit.min(c.burst(cx));
     }
     if limit <= 0 {
         return None;
@@ -219,6 +212,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         c.snd_small = data_end;
     }
     let marks = if has_fin { Marks::FIN } else { Marks::default() };
+    let marks = if c.pushes(cx, data_end, data_end - start) { marks.with(Marks::PUSH) } else { marks };
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.facts.push_small = false;
@@ -297,8 +291,9 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
             let rto = c.rto(cx);
             c.timers.arm(Timer::Retransmit, now + rto);
         }
-    } else if c.options.cork || c.facts.more {
-        c.timers.arm_earlier(Timer::Cork, now + CORK_MAX);
+    } else if c.rtx.is_empty() && (c.options.cork || c.facts.more) {
+        let wait = c.rto(cx).max(CORK_LEAST);
+        c.timers.arm_earlier(Timer::Cork, now + wait);
     }
 }
 

@@ -9,6 +9,7 @@ use super::recv::RecvQueue;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
+use super::units::Units;
 use super::{State, Tuple};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -128,8 +129,10 @@ pub(crate) struct Facts {
     pub(crate) loopback: bool,
     /// The path swallowed large packets: they are not tried again.
     pub(crate) black_hole: bool,
-    /// MSG_MORE: a partial segment is held back.
+    /// MSG_MORE: a partial segment is held back, until something comes from the peer.
     pub(crate) more: bool,
+    /// The last write had more to come: its end gets no PSH of its own.
+    pub(crate) unpushed: bool,
     /// The window kept us from sending since the last ACK.
     pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
@@ -174,6 +177,7 @@ pub(crate) struct Connection {
     /// What the path takes, in bytes.
     pub(crate) path_mtu: u32,
     pub(crate) send: SendBuffer,
+    pub(crate) units: Units,
     pub(crate) rtx: RetransmitQueue,
 
     // Receive sequence space.
@@ -277,6 +281,7 @@ impl Connection {
             mss,
             path_mtu: birth.path_mtu,
             send: SendBuffer::new(1),
+            units: Units::new(settings),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
             recv: RecvQueue::new(1),
@@ -424,37 +429,15 @@ impl Connection {
         }
     }
 
-    /// Bytes that the application may still write.
-    pub(crate) fn send_room(&self, cx: &Cx) -> usize {
-        self.send_limit(cx).saturating_sub(self.send.len())
-    }
-
-    /// SO_SNDBUF, or a size that follows the congestion window.
-    pub(crate) fn send_limit(&self, cx: &Cx) -> usize {
-        if cx.budget.is_spent() {
-            // Little enough that all connections together stay near the budget, enough to go on.
-            return cx.settings.tcp_wmem_min as usize;
-        }
-        if let Some(fixed) = self.options.send_buffer {
-            return fixed.max(1);
-        }
-        let (least, most) = (cx.settings.tcp_wmem_default, cx.settings.tcp_wmem_max);
-        let wanted = self.congestion.cwnd().max(u64::from(self.mss) * 32) * 2;
-        if cx.budget.is_tight() { least as usize } else { wanted.clamp(least.min(most), most) as usize }
-    }
-
-    /// Whether the application should be told that it may write.
-    pub(crate) fn is_writable(&self, cx: &Cx) -> bool {
-        let limit = self.send_limit(cx);
-        let lowat = self.options.notsent_lowat.filter(|&mark| mark > 0);
-        let lowat = lowat.unwrap_or(cx.settings.tcp_notsent_lowat.max(1) as usize);
-        let unsent = (self.send.end() - self.snd_nxt.min(self.send.end())) as usize;
-        self.send.len() <= limit / 3 * 2 && unsent < lowat
-    }
-
     /// Tells who waits for room in the send buffer that there is some.
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
-        if self.facts.wants_room && self.is_writable(cx) {
+        if !self.facts.wants_room {
+            return;
+        }
+        if self.in_flight() < self.congestion.cwnd() {
+            self.grow_send_buffer(cx);
+        }
+        if self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
         }

@@ -23,17 +23,16 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
-        let count = self.send_room(cx).min(data.len());
+        let room = self.room_for(cx, data.len());
+        let count = room.bytes;
+        // Who was told that all of it fitted asks before it waits for more room (`tcp_ready`, `tcp_await_room`).
+        self.facts.wants_room |= count < data.len();
         if count == 0 {
-            self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
         self.send.append(&mut cx.pool, &data[..count]);
-        if !self.is_writable(cx) {
-            // Also when all of it fitted: whoever waits for room next is owed an event.
-            self.facts.wants_room = true;
-        }
         self.facts.more = flags.more && count == data.len();
+        self.took(&room, self.facts.more);
         if flags.oob && count == data.len() {
             self.snd_up = Some(self.send.end());
         }
@@ -164,14 +163,15 @@ impl Connection {
     ) -> Result<Result<usize, E>, Error> {
         self.check_open_for_writing()?;
         let most = most.max(1);
-        let room = self.send_room(cx).min(most);
-        if room == 0 {
+        let room = self.room_for(cx, most);
+        if room.bytes == 0 {
             self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
-        let appended = self.send.append_with(&mut cx.pool, room, fill);
+        let appended = self.send.append_with(&mut cx.pool, room.bytes, fill);
         // Who had as much as was offered is likely to have more.
         self.facts.more = matches!(appended, Ok((_, true)));
+        self.took(&room, self.facts.more);
         let appended = appended.map(|(count, _)| count);
         if !self.is_writable(cx) {
             self.facts.wants_room = true;

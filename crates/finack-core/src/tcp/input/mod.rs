@@ -162,6 +162,8 @@ fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<
         return outcome;
     }
     let outcome = fin::process(c, cx, now, placed);
+    // MSG_MORE holds a partial segment back until the peer is heard (`tcp_data_snd_check`).
+    c.facts.more = false;
     text::schedule_ack(c, cx, now, placed);
     outcome
 }

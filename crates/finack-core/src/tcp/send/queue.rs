@@ -20,6 +20,8 @@ impl Marks {
     pub(crate) const SYN: Self = Self(8);
     /// The unit ends with a FIN.
     pub(crate) const FIN: Self = Self(16);
+    /// The unit ends with PSH.
+    pub(crate) const PUSH: Self = Self(32);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -107,6 +109,11 @@ pub(crate) struct RetransmitQueue {
 impl RetransmitQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.units.is_empty()
+    }
+
+    /// Units that are out.
+    pub(crate) fn units(&self) -> usize {
+        self.units.len()
     }
 
     pub(crate) fn front(&self) -> Option<&Sent> {
@@ -201,7 +208,7 @@ impl RetransmitQueue {
         }
         let mut tail = unit.clone();
         unit.end = at;
-        unit.marks = unit.marks.without(Marks::FIN);
+        unit.marks = unit.marks.without(Marks::FIN).without(Marks::PUSH);
         tail.start = at;
         tail.marks = tail.marks.without(Marks::SYN);
         self.units.insert(index + 1, tail);
@@ -344,6 +351,15 @@ impl RetransmitQueue {
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.sent_at = now;
         }
+    }
+
+    /// Whether the last of the positions before `end` was sent with PSH.
+    pub(crate) fn is_pushed(&self, end: Pos) -> bool {
+        let found = match self.units.back() {
+            Some(last) if last.end == end => Some(last),
+            _ => self.units.get(self.units.partition_point(|u| u.end < end)),
+        };
+        found.is_some_and(|u| u.end == end && u.marks.has(Marks::PUSH))
     }
 
     pub(crate) fn clear(&mut self) {
