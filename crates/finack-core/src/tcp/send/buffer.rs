@@ -28,14 +28,20 @@ pub(crate) struct SendBuffer {
     blocks: VecDeque<Block>,
     start: Pos,
     end: Pos,
-    /// Where records end (MSG_EOR), in order; present only while there are any.
-    records: Option<Box<VecDeque<Pos>>>,
+    /// What few connections have.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    /// Where records end (MSG_EOR), in order.
+    records: VecDeque<Pos>,
 }
 
 impl SendBuffer {
     /// Empty; the first byte written stands at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start, records: None }
+        Self { blocks: VecDeque::new(), start, end: start, extra: None }
     }
 
     /// Where the next byte written will stand.
@@ -50,12 +56,12 @@ impl SendBuffer {
 
     /// Bytes held, and what the ends of records count for: what SO_SNDBUF bounds.
     pub(crate) fn footprint(&self) -> usize {
-        self.len() + self.records.as_ref().map_or(0, |r| r.len() * RECORD_COST)
+        self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST)
     }
 
     /// A record ends with what was appended last.
     pub(crate) fn end_record(&mut self) {
-        let records = self.records.get_or_insert_default();
+        let records = &mut self.extra.get_or_insert_default().records;
         if records.back() != Some(&self.end) {
             records.push_back(self.end);
         }
@@ -63,13 +69,13 @@ impl SendBuffer {
 
     /// Where the record ends that holds the byte at `pos`, if an end is known.
     pub(crate) fn record_end(&self, pos: Pos) -> Option<Pos> {
-        let records = self.records.as_ref()?;
+        let records = &self.extra.as_ref()?.records;
         records.get(records.partition_point(|&end| end <= pos)).copied()
     }
 
     /// Whether a record ends in front of `pos`.
     pub(crate) fn is_record_end(&self, pos: Pos) -> bool {
-        self.records.as_ref().is_some_and(|r| r.binary_search(&pos).is_ok())
+        self.extra.as_ref().is_some_and(|e| e.records.binary_search(&pos).is_ok())
     }
 
     /// Appends all of `data`.
@@ -128,12 +134,12 @@ impl SendBuffer {
             return;
         }
         self.start = upto;
-        if let Some(records) = &mut self.records {
-            while records.front().is_some_and(|&end| end <= upto) {
-                records.pop_front();
+        if let Some(extra) = &mut self.extra {
+            while extra.records.front().is_some_and(|&end| end <= upto) {
+                extra.records.pop_front();
             }
-            if records.is_empty() {
-                self.records = None;
+            if extra.records.is_empty() {
+                self.extra = None;
             }
         }
         while let Some(block) = self.blocks.front() {
@@ -218,7 +224,7 @@ impl SendBuffer {
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(|b| b.data.capacity()).sum::<usize>()
             + self.blocks.capacity() * size_of::<Block>()
-            + self.records.as_ref().map_or(0, |r| r.capacity() * size_of::<Pos>())
+            + self.extra.as_ref().map_or(0, |e| e.records.capacity() * size_of::<Pos>())
     }
 }
 
