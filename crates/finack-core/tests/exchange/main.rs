@@ -19,6 +19,7 @@ mod options;
 mod paws;
 mod recovery;
 mod reset;
+mod rfc9293;
 mod sack;
 mod simultaneous;
 mod support;
