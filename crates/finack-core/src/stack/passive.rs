@@ -130,7 +130,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
+            window: window::initial(buffer, our_mss - if agreed.timestamps { 12 } else { 0 }, &self.cx) as u16,
             our_mss,
             retries: 0,
             resent: false,

@@ -154,6 +154,15 @@ impl Stack {
         self.conn_mut(id).map(|(c, _)| c.error.take())
     }
 
+    /// What a router last said of a connection that goes on, and of nothing acknowledged since; cleared by asking
+    /// (RFC 9293 3.9.1.8, Linux's `sk_err_soft`).
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_take_soft_error(&mut self, id: ConnId) -> Result<Option<Error>, Error> {
+        self.conn_mut(id).map(|(c, _)| c.soft_error.take())
+    }
+
     /// The options in force.
     ///
     /// # Errors
@@ -171,8 +180,7 @@ impl Stack {
         let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed);
         let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
-            let most = u32::try_from(bytes).unwrap_or(u32::MAX).max(2048);
-            c.rcv_buf = most;
+            c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);
         }
         if options.quickack && !old.quickack {
             c.quick_acks();
@@ -183,8 +191,9 @@ impl Stack {
         if options.keepalive != old.keepalive || options.keepalive_idle != old.keepalive_idle {
             c.start_keepalive(cx, now);
         }
-        // TCP_NODELAY pushes out what was held back, also by TCP_CORK; the end of TCP_CORK leaves it to Nagle's rule.
-        let released = options.nodelay && !old.nodelay;
+        // TCP_NODELAY pushes out what was held back, also by TCP_CORK or MSG_MORE; the end of TCP_CORK leaves it to
+        // Nagle's rule.
+        let released = options.nodelay && (!old.nodelay || c.facts.more);
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
         // A larger send buffer or a lower mark may be what somebody waits for.
         if indexed && c.state.may_send() {

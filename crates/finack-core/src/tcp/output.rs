@@ -94,14 +94,16 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     let mss = Pos::from(c.mss);
     let window = c.snd_edge() - start;
     let cwnd_room = c.congestion.cwnd().saturating_sub(c.in_flight()) as Pos;
-    let data = c.send.end() - start;
+    // What is in front of the end of a record goes alone; the record that others follow need not wait for more.
+    let record = c.send.record_end(start).filter(|&end| end < c.send.end());
+    let data = record.unwrap_or(c.send.end()) - start;
     if data <= 0 {
         // Only the FIN is left. It occupies a sequence number, so the window counts for it.
         return (window >= 1).then_some(Plan::Data { start, end });
     }
     let mut limit = data.min(window).min(cwnd_room);
     if limit > mss {
-        limit = limit.min(c.burst(cx));
+        limit = limit.min(c.burst(cx)).min(c.rest_of_unit(start).max(mss));
     }
     if limit <= 0 {
         return None;
@@ -118,8 +120,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
             .then_some(Plan::Data { start, end: start + limit });
     }
     let tail = if data < mss { data } else { data % mss };
-    let fin = c.facts.fin_queued;
-    if tail == 0 || fin || c.facts.push_small || may_send_small(c, cx, data > tail) {
+    let fin = c.facts.fin_queued && record.is_none();
+    if tail == 0 || fin || record.is_some() || c.facts.push_small || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
         return Some(Plan::Data { start, end });
     }
@@ -211,8 +213,13 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if (data_end - start) % mss != 0 {
         c.snd_small = data_end;
     }
-    let marks = if has_fin { Marks::FIN } else { Marks::default() };
-    let marks = if c.pushes(cx, data_end, data_end - start) { marks.with(Marks::PUSH) } else { marks };
+    let mut marks = if has_fin { Marks::FIN } else { Marks::default() };
+    if c.send.is_record_end(data_end) {
+        marks = marks.with(Marks::RECORD_END);
+    }
+    if c.pushes(cx, data_end, data_end - start) {
+        marks = marks.with(Marks::PUSH);
+    }
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.facts.push_small = false;
@@ -297,14 +304,16 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
     }
 }
 
-/// Fills in the options of a segment, which are none so far.
-pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool, options: &mut TcpOptions) {
+/// Room for SACK blocks in a segment without data.
+pub(crate) const ALL_ROOM: usize = 40;
+
+/// Fills in the options of a segment, which are none so far; `room` is what SACK blocks may take beside the data, in
+/// bytes. Answers whether the segment tells all that there is to tell: a full one has no room for blocks.
+pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, options: &mut TcpOptions) -> bool {
     if c.agreed.timestamps {
         options.timestamps = Some((c.ts_val(now), c.ts_recent));
     }
-    if c.agreed.sack && !with_data {
-        add_sack_blocks(c, cx, options);
-    }
+    !c.agreed.sack || add_sack_blocks(c, cx, room, options)
 }
 
 /// Bytes of the options of a segment with data.
@@ -314,15 +323,23 @@ pub(crate) const fn data_options_len(c: &Connection) -> usize {
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
-fn add_sack_blocks(c: &Connection, cx: &Cx, options: &mut TcpOptions) {
-    let most = if c.agreed.timestamps { 3 } else { 4 };
+fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOptions) -> bool {
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
+    let most = if c.agreed.timestamps { 3 } else { 4 };
+    // Two NOPs, kind and length, and eight bytes for each block.
+    let fit = room.saturating_sub(4) / 8;
+    let mut told = true;
     for (start, end) in blocks.take(most) {
+        if options.sack.len() == fit {
+            told = fit > 0;
+            break;
+        }
         // A FIN that came with the data occupies the number behind it.
         let end = end + Pos::from(c.rcv_fin == Some(end) && !c.facts.fin_received);
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
+    told
 }
 
 /// The options of our SYN or SYN,ACK.
@@ -344,12 +361,21 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
     (Flags::URG, u16::try_from(distance).unwrap_or(u16::MAX))
 }
 
-/// An ACK has just gone out with a segment.
-pub(crate) fn acknowledged(c: &mut Connection) {
+/// An ACK has just gone out with a segment. Where it had no room for the SACK blocks that were due (`told` is false), a
+/// bare one follows (RFC 2018 4).
+pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.rcv_acked = c.ack_pos();
+    if c.ack.pending && c.ack.quick > 0 {
+        c.ack.quick -= 1;
+        if c.ack.quick == 0 {
+            c.ack.ato = super::tcb::ATO_MIN;
+        }
+    }
     c.ack.pending = false;
-    c.ack.now = None;
-    c.ack.dsack = None;
-    c.ack.quick = c.ack.quick.saturating_sub(1);
+    c.ack.pushed = 0;
+    if told {
+        c.ack.now = None;
+        c.ack.dsack = None;
+    }
     c.timers.stop(Timer::DelayedAck);
 }

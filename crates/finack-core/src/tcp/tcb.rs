@@ -23,7 +23,7 @@ use crate::trace::{SendReason, TraceKind};
 pub(crate) const MAX_UNSCALED: u32 = 65_535;
 /// Linux's least time that an ACK is delayed.
 pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
-/// Linux's greatest (RFC 9293 MUST-58 would allow 500 ms).
+/// Linux's greatest (RFC 9293 MUST-40 would allow 500 ms).
 pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
 /// ACKs that are not delayed at the start of a connection and after trouble.
 const QUICK_ACKS: u8 = 16;
@@ -52,6 +52,8 @@ pub(crate) struct AckState {
     pub(crate) now: Option<SendReason>,
     /// ACKs left that are not delayed.
     pub(crate) quick: u8,
+    /// Segments came that end a message, as it seems: one, or more. A reader that empties the queue acknowledges them.
+    pub(crate) pushed: u8,
     /// The application answers what it receives: data will carry the ACK.
     pub(crate) interactive: bool,
     /// How long ACKs are delayed; zero before data came.
@@ -70,6 +72,7 @@ impl AckState {
             pending: false,
             now: None,
             quick: QUICK_ACKS,
+            pushed: 0,
             interactive: false,
             ato: Duration::ZERO,
             data_at: now,
@@ -191,8 +194,12 @@ pub(crate) struct Connection {
     pub(crate) ack_hold: Pos,
     /// Where the peer's FIN stands, once seen.
     pub(crate) rcv_fin: Option<Pos>,
-    /// Bytes that may be unread.
+    /// Bytes that what is unread may take up, overhead included.
     pub(crate) rcv_buf: u32,
+    /// How much of that is payload, in 65536ths: learned from what comes.
+    pub(crate) rcv_ratio: u16,
+    /// The largest window that is offered; grows as data comes.
+    pub(crate) rcv_ssthresh: u32,
     /// Where the application stood when the buffer was tuned last.
     pub(crate) rcv_tuned: Pos,
     /// Largest segment seen, an estimate of what the peer sends.
@@ -290,6 +297,8 @@ impl Connection {
             ack_hold: Pos::MAX,
             rcv_fin: None,
             rcv_buf,
+            rcv_ratio: super::window::HALF,
+            rcv_ssthresh: 0,
             rcv_tuned: 1,
             rcv_mss: mss.min(536),
             urgent: Urgent::default(),
@@ -413,11 +422,17 @@ impl Connection {
         }
     }
 
-    /// Has the next ACKs sent without delay, as after a gap or at the start.
+    /// Has the next ACKs sent without delay, as after a gap.
     pub(crate) fn quick_acks(&mut self) {
-        self.ack.quick = QUICK_ACKS;
+        self.more_quick_acks();
         self.ack.interactive = false;
         self.ack.ato = ATO_MIN;
+    }
+
+    /// So many ACKs are not delayed as the peer needs to fill the window from slow start (`tcp_incr_quickack`).
+    pub(crate) fn more_quick_acks(&mut self) {
+        let segments = self.rcv_wnd() / (2 * u32::from(self.rcv_mss.max(1)));
+        self.ack.quick = self.ack.quick.max(segments.clamp(2, u32::from(QUICK_ACKS)) as u8);
     }
 
     /// An ACK goes out at once.
@@ -446,13 +461,13 @@ impl Connection {
     /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();
-        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.rcv_buf / 2
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.full_space() / 2
     }
 
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
-        self.send.len() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
+        self.send.footprint() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
     }
 
     pub(crate) fn heap_memory(&self) -> usize {

@@ -36,6 +36,8 @@ pub(crate) struct Units {
 pub(crate) struct Room {
     /// Bytes that are taken.
     pub(crate) bytes: usize,
+    /// Where they begin.
+    from: Pos,
     tail: Pos,
     pushed: Pos,
 }
@@ -60,7 +62,7 @@ impl Units {
 
 impl Connection {
     /// Payload bytes of a full unit of writing (`tcp_xmit_size_goal`).
-    fn unit_goal(&self) -> Pos {
+    pub(crate) fn unit_goal(&self) -> Pos {
         let mss = u32::from(self.mss.max(1));
         let most = within_half_window(MAX_UNIT, self.snd_max_wnd);
         Pos::from((most / mss * mss).max(mss))
@@ -73,7 +75,7 @@ impl Connection {
         let settings = &cx.settings;
         let cwnd = self.congestion.cwnd();
         let half = (cwnd / mss / 2).max(1);
-        let most = u64::from(MAX_UNIT) / mss;
+        let most = self.unit_goal() as u64 / mss;
         if settings.profile == Profile::Rfc {
             return (most.max(1) * mss) as Pos;
         }
@@ -89,6 +91,12 @@ impl Connection {
         (segments * mss) as Pos
     }
 
+    /// Bytes from `start`, which was not sent so far, to the end of the unit that it stands in.
+    pub(crate) fn rest_of_unit(&self, start: Pos) -> Pos {
+        let before_tail = self.units.tail - start;
+        if before_tail > 0 { (before_tail - 1) % self.unit_goal() + 1 } else { Pos::MAX }
+    }
+
     /// Units that wait to be sent for the first time.
     fn units_unsent(&self) -> usize {
         let (next, end) = (self.snd_nxt.max(1), self.send.end());
@@ -102,7 +110,7 @@ impl Connection {
 
     /// What the send buffer counts: payload, and what keeping it in units costs (`sk_wmem_queued`).
     pub(crate) fn send_queued(&self) -> usize {
-        self.send.len() + (self.rtx.units() + self.units_unsent()) * UNIT_OVERHEAD
+        self.send.footprint() + (self.rtx.units() + self.units_unsent()) * UNIT_OVERHEAD
     }
 
     /// Bytes that the send buffer may count: twice SO_SNDBUF, or a size that follows the congestion window.
@@ -164,7 +172,7 @@ impl Connection {
         let mss = Pos::from(self.mss.max(1));
         while left > 0 {
             let begun = at - tail.max(next);
-            let mut room = if at > next { goal - begun } else { 0 };
+            let mut room = if at > next && begun > 0 { goal - begun } else { 0 };
             if room <= 0 {
                 if queued >= limit || (at - next) as u64 >= most_unsent {
                     break;
@@ -189,12 +197,15 @@ impl Connection {
             let bursts = ((next - sent_from) + burst - 1).div_euclid(burst) as usize;
             queued += bursts.saturating_sub(usize::from(next == at)) * UNIT_OVERHEAD;
         }
-        Room { bytes: (len as Pos - left) as usize, tail, pushed }
+        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
     }
 
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         let (end, goal) = (self.send.end(), self.unit_goal());
+        if goal < 2 * Pos::from(self.mss) {
+            self.note_pushes_between(room.from, end, goal);
+        }
         // Less was appended than there was room for, perhaps.
         let beyond = (room.tail - end).max(0) + goal - 1;
         self.units.tail = room.tail - beyond.div_euclid(goal) * goal;
@@ -206,11 +217,34 @@ impl Connection {
         }
     }
 
+    /// Where the peer's window is small, units are single segments, and it shows which of them are pushed: one for each
+    /// half of the window (`forced_push`).
+    fn note_pushes_between(&mut self, from: Pos, end: Pos, goal: Pos) {
+        let begun = self.units.tail.max(self.snd_nxt);
+        let mut at = if begun < from { begun } else { from } + goal;
+        let mut pushed = self.units.pushed;
+        while at < end {
+            if at > pushed + Pos::from(self.snd_max_wnd / 2) {
+                pushed = at;
+                self.send.note_push(at);
+            }
+            at += goal;
+        }
+    }
+
+    /// What was written last ends a record: what comes next is a unit of its own.
+    pub(crate) fn end_unit(&mut self) {
+        self.units.tail = self.send.end();
+    }
+
     /// Whether what ends at `end`, data of `len` bytes, is sent with PSH: all that is more than one segment
     /// (`__tcp_transmit_skb`), and what ends with a write (RFC 9293 MUST-61).
     pub(crate) fn pushes(&self, cx: &Cx, end: Pos, len: Pos) -> bool {
         let several = len > Pos::from(self.mss) && cx.settings.profile == Profile::Linux;
-        several || end == self.send.end() && !self.facts.unpushed
+        several
+            || end == self.send.end() && !self.facts.unpushed
+            || self.send.is_push(end)
+            || self.send.is_record_end(end)
     }
 }
 

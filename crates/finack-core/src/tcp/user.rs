@@ -33,6 +33,10 @@ impl Connection {
         self.send.append(&mut cx.pool, &data[..count]);
         self.facts.more = flags.more && count == data.len();
         self.took(&room, self.facts.more);
+        if flags.eor && count == data.len() {
+            self.send.end_record();
+            self.end_unit();
+        }
         if flags.oob && count == data.len() {
             self.snd_up = Some(self.send.end());
         }
@@ -79,8 +83,8 @@ impl Connection {
         // An empty queue must not move the urgent mark.
         let copied = if self.recv.len() > 0 { self.copy_around_mark(cx, buf, flags.peek) } else { 0 };
         if copied > 0 {
-            if !flags.peek && self.after_read(cx) {
-                self.ack_now(SendReason::WindowUpdate);
+            if !flags.peek {
+                self.acknowledge_reading(cx);
             }
             return Ok(copied);
         }
@@ -148,8 +152,8 @@ impl Connection {
             Err(error) => return Ok(Err(error)),
         };
         self.recv.skip(&mut cx.pool, taken);
-        if taken > 0 && self.after_read(cx) {
-            self.ack_now(SendReason::WindowUpdate);
+        if taken > 0 {
+            self.acknowledge_reading(cx);
         }
         Ok(Ok(taken))
     }
@@ -177,6 +181,20 @@ impl Connection {
             self.facts.wants_room = true;
         }
         Ok(appended)
+    }
+
+    /// The application read: an ACK goes out if one is due and a message seems to be over, or if the peer should be told of
+    /// the room (`tcp_cleanup_rbuf`).
+    fn acknowledge_reading(&mut self, cx: &Cx) {
+        let opened = self.after_read(cx);
+        if opened {
+            self.ack_now(SendReason::WindowUpdate);
+        } else if self.ack.pending && self.ack_hold == Pos::MAX {
+            let over = self.ack.pushed > 1 || self.ack.pushed == 1 && !self.ack.interactive;
+            if self.rcv_nxt() - self.rcv_acked > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
+                self.ack_now(SendReason::Ack);
+            }
+        }
     }
 
     fn recv_urgent(&mut self, buf: &mut [u8], peek: bool) -> Result<usize, Error> {

@@ -89,7 +89,7 @@ fn what_a_filler_appends_is_sent_and_what_it_fails_with_is_not() {
     t.expect("P. 701:801(100) ack 1");
 }
 
-/// Who fills all that is offered has more: no partial segment goes out in between, until it is pushed or 200 ms are over.
+/// Who fills all that is offered has more: no partial segment goes out in between, until it is pushed or the peer is heard.
 #[test]
 fn a_full_fill_is_taken_to_have_more_behind_it() {
     let mut t = Setup::new().options(|o| o.nodelay = true).server();
@@ -116,7 +116,7 @@ fn a_full_fill_is_taken_to_have_more_behind_it() {
     fill(&mut t, 4100, 2000);
     t.expect(". 4101:5561(1460) ack 1");
     t.inject(". 1:1(0) ack 5561");
-    t.expect_after(150..=201, "P. 5561:6101(540) ack 1");
+    t.expect(". 5561:6101(540) ack 1");
 }
 
 /// Many small fills go out in order and complete, in units and in single packets.

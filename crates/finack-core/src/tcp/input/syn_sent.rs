@@ -172,5 +172,6 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.ack.data_at = now;
     }
     c.grow_send_buffer(cx);
+    c.begin_window(cx);
     c.start_keepalive(cx, now);
 }
