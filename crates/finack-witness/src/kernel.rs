@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::call;
 use crate::counters::Counters;
 use crate::info;
-use crate::namespace::{Namespace, set_sysctl};
+use crate::namespace::{CONGESTION, DEFAULT_CONGESTION, Namespace, has_congestion, set_sysctl};
 use crate::sys;
 use crate::worker::Workers;
 
@@ -59,6 +59,8 @@ pub struct Kernel {
     descriptors: BTreeSet<RawFd>,
     /// Calls with buffers that the kernel may still read from (`MSG_ZEROCOPY`).
     lent: Vec<Arc<Call>>,
+    /// What each new socket is to have, where the namespace's own setting does not allow it.
+    congestion: Option<String>,
 }
 
 impl Kernel {
@@ -70,7 +72,7 @@ impl Kernel {
         let namespace = Namespace::enter(config)?;
         sys::run_first();
         let workers = Workers::new().map_err(|e| format!("an eventfd: {e}"))?;
-        Ok(Self {
+        let mut kernel = Self {
             namespace,
             workers,
             counters: Counters::open(),
@@ -83,7 +85,11 @@ impl Kernel {
             blocked: BTreeSet::new(),
             descriptors: BTreeSet::new(),
             lent: Vec::new(),
-        })
+            congestion: None,
+        };
+        // A kernel that has it not keeps its own.
+        let _ = kernel.set_sysctl(CONGESTION, DEFAULT_CONGESTION);
+        Ok(kernel)
     }
 
     /// Sets a sysctl before the script does.
@@ -91,7 +97,20 @@ impl Kernel {
     /// # Errors
     /// Why it can't be set.
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), String> {
-        set_sysctl(name, value)
+        let done = set_sysctl(name, value);
+        if name == CONGESTION {
+            // What is not on the machine's list of allowed ones can only be set on sockets.
+            self.congestion = (done.is_err() && has_congestion(value)).then(|| value.to_owned());
+            return if self.congestion.is_some() { Ok(()) } else { done };
+        }
+        done
+    }
+
+    fn prepare_socket(&self, call: &Call, answer: &Answer) {
+        if let (Call::Socket { .. }, Ok(Reply::Number(fd)), Some(name)) = (call, answer, &self.congestion) {
+            // A socket that is none of TCP's refuses it.
+            let _ = sys::set_option(*fd as RawFd, abi::SOL_TCP, abi::TCP_CONGESTION, name.as_bytes());
+        }
     }
 
     fn begun(&mut self) -> Instant {
@@ -294,6 +313,7 @@ impl Target for Kernel {
             call::make(&call)
         };
         self.descriptors.extend(call::opened(&call, &answer));
+        self.prepare_socket(&call, &answer);
         Begun::Returned(self.dated(answer))
     }
 
@@ -304,7 +324,7 @@ impl Target for Kernel {
 
     fn set(&mut self, setting: &Setting) -> Applied {
         let done = match setting {
-            Setting::Sysctl { name, value } => set_sysctl(name, value),
+            Setting::Sysctl { name, value } => self.set_sysctl(name, value),
             Setting::SegmentationOffload(on) => self.namespace.tun.offload(*on).map_err(|e| e.to_string()),
             Setting::Mtu(mtu) => self.namespace.set_mtu(*mtu),
             Setting::InitialWindow(segments) => self.namespace.set_initial_window(*segments),

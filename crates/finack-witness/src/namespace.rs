@@ -15,8 +15,7 @@ const DEVICE: &str = "tun0";
 
 /// What a new namespace takes over from the machine, set back to what Linux has where nobody changed it; and what would
 /// send packets that no script is about.
-const DEFAULTS: [(&str, &str); 10] = [
-    ("net.ipv4.tcp_congestion_control", "cubic"),
+const DEFAULTS: [(&str, &str); 9] = [
     ("net.ipv4.tcp_rmem", "4096 131072 6291456"),
     ("net.ipv4.tcp_wmem", "4096 16384 4194304"),
     ("net.ipv4.conf.all.rp_filter", "0"),
@@ -75,7 +74,7 @@ impl Namespace {
         let mut netlink = Netlink::open().map_err(at("netlink"))?;
         let index = netlink.index(DEVICE).map_err(at("the TUN device"))?;
         for (name, value) in DEFAULTS {
-            // IPv6 may be missing, and a kernel without CUBIC has its own.
+            // IPv6 may be missing.
             let _ = set_sysctl(name, value);
         }
         let lo = netlink.index("lo").map_err(at("lo"))?;
@@ -98,6 +97,18 @@ impl Namespace {
         let metrics = [(INITIAL_WINDOW, segments)];
         self.netlink.default_route(self.index, self.v6, &metrics).map_err(|e| e.to_string())
     }
+}
+
+/// The sysctl of the congestion control that sockets begin with.
+pub(crate) const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
+
+/// Linux's own default of it.
+pub(crate) const DEFAULT_CONGESTION: &str = "cubic";
+
+/// Whether the kernel has a congestion control, allowed to everybody or not.
+pub(crate) fn has_congestion(name: &str) -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
+        .is_ok_and(|list| list.split_whitespace().any(|known| known == name))
 }
 
 /// Sets a sysctl of the calling thread's network namespace.
