@@ -193,7 +193,9 @@ fn only_late(report: &Report) -> bool {
     if !failure.fields.is_empty() {
         return failure.fields.iter().all(|field| field.field == "time");
     }
-    ["its time has passed", "no packet came until"].iter().any(|late| failure.what.starts_with(late))
+    ["its time has passed", "no packet came until", " still blocks at "]
+        .iter()
+        .any(|late| failure.what.contains(late))
 }
 
 /// Says on stderr how far it is, from time to time.
