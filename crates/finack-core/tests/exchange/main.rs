@@ -28,3 +28,4 @@ mod timers;
 mod udp;
 mod urgent;
 mod window;
+mod zerocopy;

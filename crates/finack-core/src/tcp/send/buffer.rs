@@ -247,7 +247,7 @@ impl SendBuffer {
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<(usize, bool), E> {
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
-        if self.blocks.back().is_none_or(|b| b.room() < room.min(SMALL).max(1)) {
+        if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
             self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
         }
         let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return Ok((0, false)) };
