@@ -81,7 +81,8 @@ impl TcpStream {
             if !inner.stack.tcp_takes_completion(conn)? {
                 return Err(Error::NoBufferSpace);
             }
-            let taken = inner.stack.tcp_send_shared(now, conn, &[data.clone()], SendFlags::default())?;
+            let taken =
+                inner.stack.tcp_send_shared(now, conn, std::slice::from_ref(data), SendFlags::default())?;
             data.advance(taken);
             inner.stack.tcp_ask_completion(now, conn)
         })
