@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use finack_posix::{Answer, Call};
+use finack_posix::Answer;
 use finack_script::run::target::CallId;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::call;
+use crate::call::{self, Prepared};
 
 /// How long a call is watched that neither returns nor sleeps, before it counts as blocking.
 const WATCHED: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 struct Job {
     id: CallId,
-    call: Arc<Call>,
+    call: Arc<Prepared>,
     /// The thread's number once it is about to make the call.
     thread: Arc<AtomicU32>,
 }
@@ -93,7 +93,7 @@ impl Workers {
     }
 
     /// Makes a call on another thread. Answers its name once it sleeps, or what it returned before.
-    pub(crate) fn make(&mut self, call: Arc<Call>) -> Result<Answer, CallId> {
+    pub(crate) fn make(&mut self, call: Arc<Prepared>) -> Result<Answer, CallId> {
         let id = CallId(self.next);
         self.next += 1;
         let jobs = self.ready.take().unwrap_or_else(|| self.thread());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use finack_script::ast::{Action, Nanos, Pos, Script, When};
 use finack_script::parse::parse;
+use finack_script::run::config::Config;
 use finack_script::run::{self, Failure, Options, Report, Verdict};
 use finack_witness::{Kernel, Limits};
 
@@ -108,6 +109,8 @@ impl Witness {
             return skipped(format!("it takes {} s, see --longest", lasts.as_secs()));
         }
         let config = match run::configure(&script, &options.config) {
+            // A packet that the script does not mention is a difference too.
+            Ok(config) if matches!(mark, Mark::Differs(..)) => Config { nothing_left: true, ..config },
             Ok(config) => config,
             Err(report) => return judged(report),
         };
@@ -131,7 +134,7 @@ impl Witness {
         }
     }
 
-    fn kernel(&self, config: &run::config::Config) -> Result<Kernel, String> {
+    fn kernel(&self, config: &Config) -> Result<Kernel, String> {
         let mut kernel = Kernel::new(config, Limits::default())?;
         for (name, value) in &self.sysctls {
             kernel.set_sysctl(name, value).map_err(|why| format!("--sysctl {name}: {why}"))?;
