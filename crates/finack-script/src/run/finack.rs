@@ -97,7 +97,7 @@ impl FinackTarget {
         self.untouched = false;
         loop {
             self.transmit();
-            self.posix.progress(&self.stack, self.now);
+            self.posix.progress(&mut self.stack, self.now);
             while let Some(event) = self.stack.poll_event() {
                 self.posix.notice(&event);
             }
