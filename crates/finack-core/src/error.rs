@@ -50,6 +50,8 @@ pub enum Error {
     BadHandle,
     /// A setting forbids what was asked for (EOPNOTSUPP).
     NotSupported,
+    /// The keys do not do for what they are to sign (EKEYREJECTED).
+    KeyRejected,
 }
 
 impl fmt::Display for Error {
@@ -77,6 +79,7 @@ impl fmt::Display for Error {
             Self::DestinationRequired => "destination address required",
             Self::AddressFamily => "address family not supported",
             Self::BadHandle => "bad handle",
+            Self::KeyRejected => "key was rejected",
         })
     }
 }

@@ -315,7 +315,8 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool, op
 /// Bytes of the options of a segment with data.
 pub(crate) const fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
-    if c.agreed.timestamps { 12 } else { 0 }
+    let timestamps = if c.agreed.timestamps { 12 } else { 0 };
+    timestamps + c.facts.auth_len as usize
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
