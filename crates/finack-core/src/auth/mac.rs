@@ -290,29 +290,34 @@ pub(crate) enum Mark {
 }
 
 /// Looks for both options. `None` where they are malformed: one of an impossible length, two of a kind, or both kinds
-/// at once (RFC 5925 2.2).
+/// at once (RFC 5925 2.2). Another option of an impossible length ends the list, as it does for all options.
 pub(crate) fn mark(options: &[u8]) -> Option<Mark> {
     let mut found = Mark::None;
     let mut rest = options;
     while let [kind, tail @ ..] = rest {
-        match *kind {
-            KIND_END => break,
-            KIND_NOP => rest = tail,
-            kind => {
-                let len = usize::from(*tail.first()?);
-                let (option, behind) = rest.split_at_checked(len).filter(|(o, _)| o.len() >= 2)?;
-                let here = match (kind, option.len()) {
-                    (KIND_MD5, 18) => Mark::Md5,
-                    (KIND_AO, 4..) => Mark::Ao,
-                    (KIND_MD5 | KIND_AO, _) => return None,
-                    _ => Mark::None,
-                };
-                if here != Mark::None && core::mem::replace(&mut found, here) != Mark::None {
-                    return None;
-                }
-                rest = behind;
+        if *kind == KIND_END {
+            break;
+        }
+        if *kind == KIND_NOP {
+            rest = tail;
+            continue;
+        }
+        let len = usize::from(tail.first().copied().unwrap_or(0));
+        let signs = matches!(*kind, KIND_MD5 | KIND_AO);
+        let Some((option, behind)) = rest.split_at_checked(len).filter(|_| len >= 2) else {
+            return (!signs).then_some(found);
+        };
+        if signs {
+            let here = match (*kind, option.len()) {
+                (KIND_MD5, 18) => Mark::Md5,
+                (KIND_AO, 4..) => Mark::Ao,
+                _ => return None,
+            };
+            if core::mem::replace(&mut found, here) != Mark::None {
+                return None;
             }
         }
+        rest = behind;
     }
     Some(found)
 }
