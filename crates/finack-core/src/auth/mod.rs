@@ -1,8 +1,8 @@
 //! Signed segments: MD5 signatures (RFC 2385) and the TCP authentication option (TCP-AO, RFC 5925 and RFC 5926).
 //!
-//! [`Keys`] belong to a socket: a listener's ([`Stack::tcp_set_listener_keys`](crate::Stack::tcp_set_listener_keys)) are
-//! used for the peers that they name, a connection's ([`Stack::tcp_set_keys`](crate::Stack::tcp_set_keys)) from its SYN
-//! on. Every segment with such a peer is signed, last of all and one by one, the SYN,ACK of an embryo or a cookie, the
+//! [`Keys`] belong to a socket. A listener's ([`Stack::tcp_set_listener_keys`](crate::Stack::tcp_set_listener_keys))
+//! are used for the peers that they name, a connection's ([`Stack::tcp_set_keys`](crate::Stack::tcp_set_keys)) from its
+//! SYN on. Every segment with such a peer is signed, last of all and one by one, the SYN,ACK of an embryo or a cookie, the
 //! RST and the ACK from TIME-WAIT too; what comes in without a right signature is dropped in silence, with a
 //! [`DropReason`](crate::trace::DropReason) of its own. What comes in signed where no key is set is dropped as well, as
 //! on Linux.

@@ -153,7 +153,7 @@ impl Signed {
         Some(Signer::ao(&key, traffic, self.rnext, sne))
     }
 
-    /// Checks the MAC of a received segment. `settled`: the peer's ISN is the connection's, not just the segment's claim.
+    /// Checks the MAC of a received segment. `settled`: the peer's ISN is the connection's, not the segment's claim.
     pub(crate) fn verify(
         &mut self,
         tuple: &Tuple,

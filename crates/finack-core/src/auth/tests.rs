@@ -11,8 +11,8 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
-/// One packet of RFC 9235: section, algorithm, whether options are left out, both ISNs (sender's first), traffic key and
-/// the packet from its IP header on.
+/// One packet of RFC 9235: section, algorithm, whether options are left out, both ISNs (sender's first), traffic key
+/// and the packet from its IP header on.
 struct Vector(&'static str, Algorithm, bool, u32, u32, &'static str, &'static str);
 
 use Algorithm::{AesCmac128 as Aes, HmacSha1 as Sha1};

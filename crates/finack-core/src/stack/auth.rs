@@ -44,9 +44,9 @@ impl Stack {
     /// Sets the keys of a connection: those of `keys` that name its peer, for everything that is sent and received from
     /// now on. To have the SYN signed, call it between `tcp_connect` and the next `poll_transmit`.
     ///
-    /// MD5 keys come, change and go at any time. Whether TCP-AO is in use is decided by the SYN (RFC 5925 7.4): later the
-    /// set of keys may change, but not become empty, and the key in use goes only where `keys` names another. With keys
-    /// set a fast open (RFC 7413) is not tried: its option and a signature do not fit one SYN.
+    /// MD5 keys come, change and go at any time. Whether TCP-AO is in use is decided by the SYN (RFC 5925 7.4): later
+    /// the set of keys may change, but not become empty, and the key in use goes only where `keys` names another. With
+    /// keys set a fast open (RFC 7413) is not tried: its option and a signature do not fit one SYN.
     ///
     /// # Errors
     /// `KeyRejected` where the connection can't do without the keys that `keys` lacks, or can't begin TCP-AO any more;
@@ -289,8 +289,8 @@ impl Stack {
         }
     }
 
-    /// Keys for a segment whose connection is gone: those of who listens on this port, or of who listens on the port that
-    /// the peer's end has, as routers do that open to each other.
+    /// Keys for a segment whose connection is gone: those of who listens on this port, or of who listens on the port
+    /// that the peer's end has, as routers do that open to each other.
     fn keys_of_the_lost(&self, tuple: &Tuple) -> Option<&Keys> {
         let hash = self.hash(tuple);
         let on = |port| self.listener_index.find(tuple.local, port, hash, |i| self.listeners.get(i));

@@ -1,5 +1,5 @@
-//! Signatures that the script leaves to be worked out: `md5` without a digest, `ao` without a MAC. Injected segments get
-//! the right one, and what comes must have it; the keys are those that the script gave its sockets.
+//! Signatures that the script leaves to be worked out: `md5` without a digest, `ao` without a MAC. Injected segments
+//! get the right one, and what comes must have it; the keys are those that the script gave its sockets.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! Structures of `TCP_MD5SIG` and `TCP_AO_*` as a script writes them: fields by Linux's names, those left out 0.
 //!
-//! `{tcpm_addr=..., tcpm_key="secret"}` is for the remote address; `{addr=..., sndid=1, rcvid=2, key="secret"}` too, with
-//! `hmac(sha1)` unless `alg_name` says otherwise.
+//! `{tcpm_addr=..., tcpm_key="secret"}` is for the remote address; `{addr=..., sndid=1, rcvid=2, key="secret"}` too,
+//! with `hmac(sha1)` unless `alg_name` says otherwise.
 
 use std::net::IpAddr;
 
