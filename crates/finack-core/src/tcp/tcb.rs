@@ -103,7 +103,7 @@ pub(crate) struct Stats {
     pub(crate) retrans_segs: u32,
 }
 
-/// Facts of one bit each.
+/// Facts of one bit each, and one of a byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts {
     /// The application let go of it.
@@ -150,6 +150,8 @@ pub(crate) struct Facts {
     pub(crate) tx_queued: bool,
     /// Waits in the event queue of the stack.
     pub(crate) event_queued: bool,
+    /// Bytes of options in each segment that sign it; 0 where none does.
+    pub(crate) auth_len: u8,
 }
 
 /// A connection from SYN-SENT (or the end of its handshake) to CLOSED or TIME-WAIT.
@@ -431,8 +433,9 @@ impl Connection {
 
     /// So many ACKs are not delayed as the peer needs to fill the window from slow start (`tcp_incr_quickack`).
     pub(crate) fn more_quick_acks(&mut self) {
-        let segments = self.rcv_wnd() / (2 * u32::from(self.rcv_mss.max(1)));
-        self.ack.quick = self.ack.quick.max(segments.clamp(2, u32::from(QUICK_ACKS)) as u8);
+        let segments = (self.rcv_edge - self.rcv_acked) / (2 * Pos::from(self.rcv_mss.max(1)));
+        let wanted = if segments == 0 { 2 } else { segments.clamp(1, Pos::from(QUICK_ACKS)) as u8 };
+        self.ack.quick = self.ack.quick.max(wanted);
     }
 
     /// An ACK goes out at once.
@@ -455,6 +458,13 @@ impl Connection {
         if self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
+        }
+    }
+
+    /// Lets go of what was sent before `upto`, and tells whose buffers that were.
+    pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
+        if self.send.release(&mut cx.pool, upto) {
+            self.announce(Ready::COMPLETED);
         }
     }
 

@@ -237,14 +237,16 @@ impl Connection {
         self.units.tail = self.send.end();
     }
 
-    /// Whether what ends at `end`, data of `len` bytes, is sent with PSH: all that is more than one segment
-    /// (`__tcp_transmit_skb`), and what ends with a write (RFC 9293 MUST-61).
-    pub(crate) fn pushes(&self, cx: &Cx, end: Pos, len: Pos) -> bool {
-        let several = len > Pos::from(self.mss) && cx.settings.profile == Profile::Linux;
-        several
-            || end == self.send.end() && !self.facts.unpushed
-            || self.send.is_push(end)
-            || self.send.is_record_end(end)
+    /// Whether a segment that ends at `end` is the last of a write, and is sent with PSH (RFC 9293 MUST-61).
+    pub(crate) fn pushes(&self, end: Pos) -> bool {
+        end == self.send.end() && !self.facts.unpushed || self.send.is_push(end) || self.send.is_record_end(end)
+    }
+
+    /// Whether `start..end` is sent with PSH now: all that is more than one segment is, so that it is not held up on its way
+    /// (`__tcp_transmit_skb`).
+    pub(crate) fn sends_push(&self, cx: &Cx, start: Pos, end: Pos) -> bool {
+        let data = end.min(self.send.end()) - start;
+        data > Pos::from(self.mss) && cx.settings.profile == Profile::Linux || self.rtx.is_pushed(end)
     }
 }
 

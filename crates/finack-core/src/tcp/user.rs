@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 use bytes::buf::Limit;
 
 use super::State;
 use super::input::Outcome;
 use super::seq::Pos;
 use super::tcb::Connection;
+use super::units::Room;
 use crate::cx::Cx;
 use crate::device::MAX_SLICES;
 use crate::error::Error;
@@ -31,16 +33,42 @@ impl Connection {
             return Err(Error::WouldBlock);
         }
         self.send.append(&mut cx.pool, &data[..count]);
-        self.facts.more = flags.more && count == data.len();
-        self.took(&room, self.facts.more);
-        if flags.eor && count == data.len() {
+        self.after_write(&room, count == data.len(), flags);
+        Ok(count)
+    }
+
+    /// Appends what fits of the application's own buffers, without copying them.
+    pub(crate) fn send_shared(&mut self, cx: &Cx, data: &[Bytes], flags: SendFlags) -> Result<usize, Error> {
+        self.check_open_for_writing()?;
+        let all: usize = data.iter().map(Bytes::len).sum();
+        let room = self.room_for(cx, all);
+        self.facts.wants_room |= room.bytes < all;
+        if all > 0 && room.bytes == 0 {
+            return Err(Error::WouldBlock);
+        }
+        let mut left = room.bytes;
+        for piece in data {
+            let part = piece.slice(..piece.len().min(left));
+            left -= part.len();
+            self.send.append_shared(part, self.snd_nxt);
+        }
+        if room.bytes > 0 {
+            self.after_write(&room, room.bytes == all, flags);
+        }
+        Ok(room.bytes)
+    }
+
+    /// Bytes were appended, perhaps all that the application had.
+    fn after_write(&mut self, room: &Room, all: bool, flags: SendFlags) {
+        self.facts.more = flags.more && all;
+        self.took(room, self.facts.more);
+        if flags.eor && all {
             self.send.end_record();
             self.end_unit();
         }
-        if flags.oob && count == data.len() {
+        if flags.oob && all {
             self.snd_up = Some(self.send.end());
         }
-        Ok(count)
     }
 
     /// Whether something can be written at all, now or later.
@@ -291,6 +319,9 @@ impl Connection {
         }
         if self.urgent.mark.is_some() && !self.urgent.taken {
             ready |= Ready::PRIORITY;
+        }
+        if self.send.has_completion() {
+            ready |= Ready::COMPLETED;
         }
         ready
     }

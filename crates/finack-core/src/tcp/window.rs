@@ -65,6 +65,9 @@ impl Connection {
         let acked = self.ack_pos();
         let held = (self.rcv_nxt() - acked) as u32;
         let current = self.rcv_wnd();
+        if self.is_half_full() {
+            self.ack.quick = 0;
+        }
         let selected = self.select_window(cx);
         let worth = (self.full_space() / 2).min(u32::from(self.rcv_mss)).max(1);
         let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
