@@ -173,7 +173,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
         let data = c.early_len(cx, now);
         if data > 0 {
-            c.rtx.push(unit(c, now, 1, 1 + data, Marks::default()));
+            c.rtx.push(unit(c, now, 1, 1 + data, Marks::PUSH));
             c.snd_nxt = 1 + data;
             c.stats.bytes_sent += data as u64;
         }
