@@ -51,10 +51,20 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if let Some(plan) = resend(c) {
+    if c.facts.loss_probe_due {
+        let probe = c.loss_probe();
+        let (start, end) = (probe.start, probe.end);
+        return Some(if start == c.snd_nxt {
+            Plan::Data { start, end }
+        } else {
+            Plan::Resend { start, end }
+        });
+    }
+    let holds = c.recovery.holds_repeats();
+    if !holds && let Some(plan) = resend(c) {
         return Some(plan);
     }
-    if c.rtx.lost() == 0
+    if (holds || c.rtx.lost() == 0)
         && let Some(plan) = new_data(c, cx)
     {
         return Some(plan);
@@ -211,6 +221,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
     if c.rtx.is_empty() {
+        if c.recovery.phase == super::recovery::Phase::Open {
+            c.episode = None;
+        }
         c.first_sent_at = now;
         c.delivered_at = now;
         c.trouble_since = Some(now);
@@ -221,6 +234,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let marks = if has_fin { Marks::FIN } else { Marks::default() };
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
+    c.note_sent_in_recovery((end - start) as u64, false, now);
     c.facts.push_small = false;
     c.facts.probe_due = false;
     c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
@@ -234,6 +248,11 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         c.backoff = 0;
         c.probes = 0;
         c.restart_retransmit(cx, now);
+    }
+    if c.facts.loss_probe_due {
+        c.loss_probe_sent(cx, now, false);
+    } else {
+        c.schedule_loss_probe(cx, now);
     }
     if end == c.snd_end() {
         c.timers.stop(Timer::Cork);
@@ -254,10 +273,17 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
 }
 
 fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
+    if c.facts.loss_probe_due {
+        c.recovery.reason = RetransmitReason::LossProbe;
+    }
     let reason = c.recovery.reason;
     c.rtx.resent(start, end, now);
+    c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
-    if !c.timers.is_armed(Timer::Retransmit) {
+    if c.facts.loss_probe_due {
+        c.loss_probe_sent(cx, now, true);
+    } else if start == c.snd_una || !c.timers.is_armed(Timer::Retransmit) {
+        // As Linux, and RFC 6675 6 as it may be: the oldest has its whole time again.
         c.restart_retransmit(cx, now);
     }
 }
