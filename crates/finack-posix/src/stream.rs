@@ -191,14 +191,15 @@ impl Stream {
             }
         }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
-        if let Some(refusal) = unsupported_flags(out.flags, &out.control) {
-            return Step::Done(Err(refusal));
+        if !out.control.is_empty() {
+            return Step::Done(Err(Errno::EINVAL));
         }
         let refused = self.owed.take().or_else(|| self.errors.admit(out.flags).err());
         if let Some(errno) = refused.filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
         }
-        let flags = SendFlags { more: out.flags & abi::MSG_MORE != 0, oob: out.flags & abi::MSG_OOB != 0 };
+        let has = |flag| out.flags & flag != 0;
+        let flags = SendFlags { more: has(abi::MSG_MORE), oob: has(abi::MSG_OOB), eor: has(abi::MSG_EOR) };
         let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
         *sent += *result.as_ref().unwrap_or(&0);
         match result {
@@ -320,13 +321,6 @@ impl Stream {
 
 /// Most bytes that one round of a receive copies.
 const MOST_AT_ONCE: usize = 1 << 20;
-
-fn unsupported_flags(flags: i64, control: &[Control]) -> Option<Errno> {
-    if flags & abi::MSG_EOR != 0 {
-        return Some(Errno::EOPNOTSUPP);
-    }
-    (!control.is_empty()).then_some(Errno::EINVAL)
-}
 
 impl Posix {
     fn stream(&mut self, fd: Fd) -> Result<(usize, &mut Stream), Errno> {

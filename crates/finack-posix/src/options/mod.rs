@@ -66,7 +66,6 @@ unsupported! {
     UDP_CORK ENOPROTOOPT "a datagram is one send";
     UDP_SEGMENT ENOPROTOOPT "a datagram is one send";
     UDP_GRO ENOPROTOOPT "a datagram is one receive";
-    MSG_EOR EOPNOTSUPP "segments are cut without marks of records";
 }
 
 /// What every socket has and the engine does not.
