@@ -5,6 +5,7 @@ use finack_wire::tcp_options::TcpOptions;
 
 use super::State;
 use super::congestion::Control;
+use super::recovery::Phase;
 use super::send::{Marks, Sent};
 use super::seq::Pos;
 use super::tcb::Connection;
@@ -223,7 +224,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
     if c.rtx.is_empty() {
-        if c.recovery.phase == super::recovery::Phase::Open {
+        if c.recovery.phase == Phase::Open {
             c.episode = None;
         }
         c.first_sent_at = now;
@@ -281,14 +282,14 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
     if c.facts.loss_probe_due {
         c.recovery.reason = RetransmitReason::LossProbe;
     }
-    let reason = c.recovery.reason;
+    let (reason, fast) = (c.recovery.reason, c.recovery.phase == Phase::Recovery);
     c.rtx.resent(start, end, now);
     c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
     if c.facts.loss_probe_due {
         c.loss_probe_sent(cx, now, true);
-    } else if start == c.snd_una || !c.timers.is_armed(Timer::Retransmit) {
-        // As Linux, and RFC 6675 6 as it may be: the oldest has its whole time again.
+    } else if fast && start == c.snd_una || !c.timers.is_armed(Timer::Retransmit) {
+        // As Linux, and as RFC 6675 6 allows: the oldest has its whole time again.
         c.restart_retransmit(cx, now);
     }
 }

@@ -78,7 +78,7 @@ pub(crate) struct Recovery {
     pub(crate) reason: RetransmitReason,
     /// SND.NXT when the phase began ("recover" in RFC 6582).
     point: Pos,
-    /// Without SACK: duplicate ACKs in a row (RFC 5681 2).
+    /// Duplicate ACKs in a row (RFC 5681 2); with SACK those that reported something new (RFC 6675 2).
     duplicates: u32,
     pub(crate) probe: Probe,
     pub(crate) rack: Rack,
@@ -183,7 +183,7 @@ impl Recovery {
         nxt: Pos,
         at: &Situation<'_>,
     ) -> Progress {
-        let found = self.rack.detect(queue, self.phase != Phase::Open, at);
+        let found = self.rack.detect(queue, self.phase != Phase::Open, self.duplicates, at);
         self.conclude(true, nxt, at.mss, queue, found)
     }
 
@@ -209,7 +209,7 @@ impl Recovery {
             self.point = nxt;
         }
         if found.lost > 0 && sack {
-            let third = queue.sacked() >= 3 * mss;
+            let third = queue.sacked() >= 3 * mss || self.duplicates >= 3;
             self.reason = if found.again {
                 RetransmitReason::LostAgain
             } else if third {
@@ -273,10 +273,11 @@ impl Recovery {
         if !ack.sack {
             return Found { lost: self.detect_by_duplicates(queue, ack), ..Found::default() };
         }
+        self.duplicates = if ack.acked > 0 { 0 } else { self.duplicates + u32::from(ack.newly_sacked > 0) };
         if !ack.rack_advanced {
             return Found::default();
         }
-        self.rack.detect(queue, self.phase != Phase::Open, &ack.at)
+        self.rack.detect(queue, self.phase != Phase::Open, self.duplicates, &ack.at)
     }
 
     /// RFC 5681 3.2 and RFC 6582: the third duplicate, and then each partial ACK, loses the first segment.

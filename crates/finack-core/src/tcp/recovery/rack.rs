@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::settings::Settings;
-use crate::tcp::send::{AckSummary, Deadline, Found, RetransmitQueue};
+use crate::tcp::send::{AckSummary, Deadline, Found, RetransmitQueue, SentOrder};
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
 
@@ -22,7 +22,7 @@ const NO_THRESHOLD: u64 = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: when the unit sent last of those that arrived was sent, and its end.
-    newest: (Instant, Pos),
+    newest: SentOrder,
     /// RACK.fack: behind the highest position that arrived.
     fack: Pos,
     /// RACK.rtt in microseconds.
@@ -65,7 +65,8 @@ pub(crate) struct Situation<'a> {
 
 impl Rack {
     pub(crate) const fn new() -> Self {
-        Self { newest: (Instant::ZERO, 0), fack: 0, rtt: 0, learned: None }
+        let newest = SentOrder { at: Instant::ZERO, again: false, end: 0 };
+        Self { newest, fack: 0, rtt: 0, learned: None }
     }
 
     /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
@@ -79,7 +80,7 @@ impl Rack {
         }
         self.fack = fack.max(una).max(summary.highest);
         let Some(newest) = summary.newest else { return false };
-        self.rtt = u32::try_from(now.since(newest.0).as_micros()).unwrap_or(u32::MAX);
+        self.rtt = u32::try_from(now.since(newest.at).as_micros()).unwrap_or(u32::MAX);
         self.newest = self.newest.max(newest);
         true
     }
@@ -107,23 +108,29 @@ impl Rack {
 
     /// RACK.reo_wnd.
     ///
-    /// `repairing`: in Recovery or Loss.
-    fn window(&self, sacked: u64, repairing: bool, at: &Situation<'_>) -> Duration {
-        let threshold = at.settings.tcp_reordering * at.mss;
-        if self.reordered() == 0 {
-            let third = sacked >= threshold && at.settings.tcp_recovery & NO_THRESHOLD == 0;
-            if repairing || third {
-                return Duration::ZERO;
-            }
+    /// `urgent`: in Recovery or Loss, or DupThresh segments are SACKed.
+    fn window(&self, urgent: bool, at: &Situation<'_>) -> Duration {
+        if self.reordered() == 0 && urgent {
+            return Duration::ZERO;
         }
         let is_static = at.settings.tcp_recovery & STATIC_WINDOW != 0;
         let factor = self.learned.as_ref().filter(|_| !is_static).map_or(1, |l| l.factor);
         (at.rtt.min() / 4 * u32::from(factor)).min(at.rtt.srtt().unwrap_or_default())
     }
 
-    /// Step 5.
-    pub(crate) fn detect(&self, queue: &mut RetransmitQueue, repairing: bool, at: &Situation<'_>) -> Found {
-        let patience = self.patience() + self.window(queue.sacked(), repairing, at);
+    /// Step 5. `repairing`: in Recovery or Loss; `reports`: ACKs in a row that reported something by SACK.
+    pub(crate) fn detect(
+        &self,
+        queue: &mut RetransmitQueue,
+        repairing: bool,
+        reports: u32,
+        at: &Situation<'_>,
+    ) -> Found {
+        let threshold = at.settings.tcp_reordering;
+        // Segments may be smaller than the MSS: each ACK that reports something stands for one at least.
+        let third = queue.sacked() >= threshold * at.mss || u64::from(reports) >= threshold;
+        let urgent = repairing || third && at.settings.tcp_recovery & NO_THRESHOLD == 0;
+        let patience = self.patience() + self.window(urgent, at);
         queue.mark_overtaken(&Deadline { newest: self.newest, patience, now: at.now })
     }
 

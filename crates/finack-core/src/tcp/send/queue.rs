@@ -60,6 +60,10 @@ impl Sent {
         (self.end - self.start) as u64
     }
 
+    const fn order(&self) -> SentOrder {
+        SentOrder { at: self.sent_at, again: self.marks.has(Marks::RETRANSMITTED), end: self.end }
+    }
+
     /// Sent again, and neither SACKed nor lost since.
     const fn is_repeat_out(&self) -> bool {
         self.marks.has(Marks::RETRANSMITTED) && !self.marks.has(Marks::SACKED) && !self.marks.has(Marks::LOST)
@@ -81,8 +85,8 @@ pub(crate) struct AckSummary {
     pub(crate) latest: Option<SentState>,
     /// Given: who was sent again later than this cannot be what the ACK answers (RFC 8985 6.2 step 2).
     pub(crate) answers_until: Instant,
-    /// Of what was newly delivered, when the unit sent last was sent, and its end (RACK.segment).
-    pub(crate) newest: Option<(Instant, Pos)>,
+    /// Of what was newly delivered, the unit sent last (RACK.segment).
+    pub(crate) newest: Option<SentOrder>,
     /// Of what was newly delivered and sent only once, the least position.
     pub(crate) original_start: Option<Pos>,
     /// The least end of such a unit.
@@ -110,9 +114,10 @@ impl AckSummary {
             self.original_start = Some(self.original_start.map_or(unit.start, |at| at.min(unit.start)));
             self.original_end = Some(self.original_end.map_or(end, |at| at.min(end)));
         }
-        let answered = !unit.marks.has(Marks::RETRANSMITTED) || unit.sent_at <= self.answers_until;
-        if answered && self.newest.is_none_or(|newest| newest < (unit.sent_at, end)) {
-            self.newest = Some((unit.sent_at, end));
+        let order = SentOrder { end, ..unit.order() };
+        let answered = !order.again || unit.sent_at <= self.answers_until;
+        if answered && self.newest.is_none_or(|newest| newest < order) {
+            self.newest = Some(order);
         }
         if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
             self.latest = Some(SentState {
@@ -161,11 +166,22 @@ struct Again {
     end: Pos,
 }
 
+/// The order in which units were sent (RFC 8985 6.2 step 2).
+///
+/// What was sent again is sent after what it was sent for, also where the clock saw no time go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct SentOrder {
+    pub(crate) at: Instant,
+    /// It was sent before.
+    pub(crate) again: bool,
+    pub(crate) end: Pos,
+}
+
 /// What RACK knows of the latest delivery (RFC 8985 5.3), and what it asks of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     /// RACK.xmit_ts and RACK.end_seq.
-    pub(crate) newest: (Instant, Pos),
+    pub(crate) newest: SentOrder,
     /// RACK.rtt + RACK.reo_wnd: so long after it was sent a unit counts as lost.
     pub(crate) patience: Duration,
     pub(crate) now: Instant,
@@ -404,13 +420,17 @@ impl RetransmitQueue {
 
     /// What was sent once: in the order of positions, which is that of time.
     fn mark_overtaken_originals(&mut self, by: &Deadline, found: &mut Found) {
+        if self.repair.is_none() && self.units.front().is_none_or(|front| front.order() >= by.newest) {
+            // The usual case: nothing is late, and nothing need be remembered.
+            return;
+        }
         let repair = self.repair.get_or_insert_default();
         let first = self.units.partition_point(|u| u.end <= repair.settled);
         let mut settled = true;
         for unit in self.units.range_mut(first..) {
             let is_original = !unit.marks.has(Marks::RETRANSMITTED);
             let pending = is_original && !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST);
-            if is_original && (unit.sent_at, unit.end) >= by.newest {
+            if is_original && unit.order() >= by.newest {
                 break;
             }
             if pending {
@@ -436,7 +456,7 @@ impl RetransmitQueue {
         let Some(repair) = &mut self.repair else { return };
         let mut kept = 0;
         while let Some(again) = repair.resent.get(kept).copied() {
-            if (again.sent_at, again.end) >= by.newest {
+            if (SentOrder { at: again.sent_at, again: true, end: again.end }) >= by.newest {
                 break;
             }
             let age = by.now.since(again.sent_at);
