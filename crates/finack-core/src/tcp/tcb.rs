@@ -24,7 +24,7 @@ use crate::trace::{SendReason, TraceKind};
 pub(crate) const MAX_UNSCALED: u32 = 65_535;
 /// Linux's least time that an ACK is delayed.
 pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
-/// Linux's greatest (RFC 9293 MUST-58 would allow 500 ms).
+/// Linux's greatest (RFC 9293 MUST-40 would allow 500 ms).
 pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
 /// ACKs that are not delayed at the start of a connection and after trouble.
 const QUICK_ACKS: u8 = 16;
@@ -466,6 +466,13 @@ impl Connection {
         if self.facts.wants_room && self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
+        }
+    }
+
+    /// Lets go of what was sent before `upto`, and tells whose buffers that were.
+    pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
+        if self.send.release(&mut cx.pool, upto) {
+            self.announce(Ready::COMPLETED);
         }
     }
 
