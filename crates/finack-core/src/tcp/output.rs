@@ -52,8 +52,9 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if c.facts.loss_probe_due {
-        let probe = c.loss_probe();
+    if c.facts.loss_probe_due
+        && let Some(probe) = c.loss_probe()
+    {
         let (start, end) = (probe.start, probe.end);
         return Some(if start == c.snd_nxt {
             Plan::Data { start, end }
