@@ -112,7 +112,9 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     }
     let mss = Pos::from(c.mss);
     let window = c.snd_edge() - start;
-    let cwnd_room = c.congestion.cwnd().saturating_sub(c.in_flight()) as Pos;
+    // A SYN,ACK that is still out takes no room from the data that a fast open lets go before the handshake is over.
+    let in_flight = c.in_flight() - u64::from(c.snd_una == 0 && c.in_flight() > 0);
+    let cwnd_room = c.congestion.cwnd().saturating_sub(in_flight) as Pos;
     // What is in front of the end of a record goes alone; the record that others follow need not wait for more.
     let record = c.send.record_end(start).filter(|&end| end < c.send.end());
     let data = record.unwrap_or(c.send.end()) - start;
