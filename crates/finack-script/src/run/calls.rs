@@ -161,13 +161,14 @@ impl Context<'_> {
         items.iter().map(one).collect()
     }
 
-    fn gather(&self, script_fd: i64, list: &Expr) -> Result<Vec<u8>, Trouble> {
-        let mut data = Vec::new();
+    /// Fills `out` with what lies in several buffers.
+    fn gather(&self, script_fd: i64, list: &Expr, out: &mut Outgoing) -> Result<(), Trouble> {
         for (base, len) in self.vectors(list)? {
-            let part = self.outgoing(script_fd, &base, len, data.len())?;
-            data.extend(part);
+            let part = self.outgoing(script_fd, &base, len, out.data.len())?;
+            out.buffers.push(part.len());
+            out.data.extend(part);
         }
-        Ok(data)
+        Ok(())
     }
 
     fn room(&self, len: i64) -> Result<usize, Trouble> {
@@ -278,11 +279,11 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     };
     let mut out = Outgoing::default();
     match spec.name.as_str() {
-        "writev" => out.data = ctx.gather(script_fd, arg(1)?)?,
+        "writev" => ctx.gather(script_fd, arg(1)?, &mut out)?,
         "sendmsg" => {
             let fields = message_fields(spec)?;
             let list = field(fields, "msg_iov").ok_or("a message without msg_iov")?;
-            out.data = ctx.gather(script_fd, &list.value)?;
+            ctx.gather(script_fd, &list.value, &mut out)?;
             out.flags = ctx.number(spec, 2)?;
             let control = field(fields, "msg_control").map(|f| &f.value);
             if control.is_some_and(|c| *c != Expr::List(Vec::new())) {
