@@ -275,7 +275,11 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
-        let rtos = idle.as_nanos() / rto.as_nanos().max(1);
+        // Linux halves the window for each RTO, the RFC takes all of it back at once.
+        let rtos = match cx.settings.profile {
+            Profile::Linux => idle.as_nanos() / rto.as_nanos().max(1),
+            Profile::Rfc => u128::from(u32::MAX),
+        };
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
         c.congestion.on_idle(rtos as u32, initial);
     }
