@@ -73,7 +73,7 @@ impl AckState {
         Self {
             pending: false,
             now: None,
-            quick: QUICK_ACKS,
+            quick: 0,
             pushed: 0,
             interactive: false,
             ato: Duration::ZERO,

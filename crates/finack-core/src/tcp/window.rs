@@ -133,12 +133,12 @@ impl Connection {
 
     /// Data of `len` bytes came, in segments of `segment` bytes, which shows how much memory a byte takes
     /// (`tcp_measure_rcv_mss`).
-    pub(crate) fn learn_segment(&mut self, len: u32, segment: u16) {
+    pub(crate) fn learn_segment(&mut self, cx: &Cx, len: u32, segment: u16) {
         if segment != self.rcv_mss {
             let ratio = (u64::from(len) << 16) / u64::from(memory_of(len).max(1));
             self.rcv_ratio = ratio.clamp(1, u64::from(u16::MAX)) as u16;
         }
-        self.rcv_mss = segment;
+        self.rcv_mss = segment.min(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
     }
 
     /// Data came: the window may grow by twice as much, as far as the buffer has room (`tcp_grow_window`).

@@ -78,7 +78,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         }
         Inserted::OutOfOrder => {
             cx.counters.tcp_out_of_order += 1;
-            measure(c, placed);
+            measure(c, cx, placed);
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
                 c.make_room_behind_gap(cx, placed.end);
@@ -115,14 +115,14 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 }
 
 /// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`).
-fn measure(c: &mut Connection, placed: &Placed<'_>) {
+fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) {
     let len = placed.segment.payload.bytes.len() as u32;
     let segment = match placed.segment.segment_size {
         0 => len.min(u32::from(u16::MAX)) as u16,
         size => size,
     };
     if segment >= c.rcv_mss {
-        c.learn_segment(len, segment);
+        c.learn_segment(cx, len, segment);
         if len == u32::from(segment) && placed.segment.flags.psh() {
             c.ack.pushed = c.ack.pushed.max(1);
         }
@@ -133,7 +133,7 @@ fn measure(c: &mut Connection, placed: &Placed<'_>) {
 
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
 fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
-    measure(c, placed);
+    measure(c, cx, placed);
     let pause = now.since(c.ack.data_at);
     c.ack.data_at = now;
     if c.ack.ato.is_zero() {
