@@ -40,13 +40,18 @@ pub(crate) struct Stream {
     pub(crate) inq: bool,
     /// An error that the engine told while there were bytes to be told first.
     pub(crate) owed: Option<Errno>,
+    /// TCP_FASTOPEN_CONNECT.
+    pub(crate) fast_open_connect: bool,
+    /// Where `connect` goes once there is data to go with the SYN.
+    pub(crate) deferred: Option<SocketAddr>,
 }
 
 impl Stream {
     pub(crate) fn new(v6: bool) -> Self {
         let options = SocketOptions::default();
         let (common, errors) = (Common::default(), ErrorQueue::default());
-        Self { v6, phase: Phase::Fresh, options, common, errors, inq: false, owed: None }
+        Self {
+            v6, phase: Phase::Fresh, options, common, errors, inq: false, owed: None, fast_open_connect: false, deferred: None }
     }
 
     /// The connection, opening or open.
@@ -95,6 +100,7 @@ impl Stream {
         let errors = if self.errors.is_empty() { 0 } else { abi::EPOLLERR };
         errors
             | match self.phase {
+                Phase::Fresh | Phase::Bound(_) if self.deferred.is_some() => abi::EPOLLOUT | abi::EPOLLWRNORM,
                 Phase::Fresh | Phase::Bound(_) => abi::EPOLLOUT | abi::EPOLLWRNORM | abi::EPOLLHUP,
                 Phase::Listening(listener) => match os.stack.tcp_accept_ready(listener) {
                     Ok(true) => abi::EPOLLIN | abi::EPOLLRDNORM,
@@ -122,14 +128,26 @@ impl Stream {
             Phase::Connecting(conn) => self.connecting(os, conn, wait, Errno::EALREADY),
             Phase::Fresh | Phase::Bound(_) => {
                 if address == Address::Unspecified {
+                    self.deferred = None;
                     return Ok(Step::Done(Ok(Reply::Number(0))));
                 }
+                if self.deferred.is_some() {
+                    return Err(Errno::EISCONN);
+                }
                 let to = for_family(self.v6, address)?;
+                if self.fast_open_connect && self.needs_no_cookie_for(os, to) {
+                    self.deferred = Some(to);
+                    return Ok(Step::Done(Ok(Reply::Number(0))));
+                }
                 let bind = match self.phase {
                     Phase::Bound(bind) => Some(bind),
                     _ => None,
                 };
-                let conn = os.stack.tcp_connect(os.now, bind, to, self.options)?;
+                let conn = match self.fast_open_connect {
+                    // It asks for a cookie.
+                    true => os.stack.tcp_connect_with_data(os.now, bind, to, self.options, &[])?.0,
+                    false => os.stack.tcp_connect(os.now, bind, to, self.options)?,
+                };
                 self.phase = Phase::Connecting(conn);
                 self.connecting(os, conn, wait, Errno::EINPROGRESS)
             }
@@ -159,9 +177,23 @@ impl Stream {
         }
     }
 
+    /// Whether a SYN to `to` may carry data: there is a cookie for it, or none is needed (bit 2 of the sysctl,
+    /// TCP_FASTOPEN_NO_COOKIE).
+    fn needs_no_cookie_for(&self, os: &Os<'_>, to: SocketAddr) -> bool {
+        os.stack.tcp_has_fast_open_cookie(to)
+            || os.stack.settings().tcp_fastopen & 4 != 0
+            || self.options.fast_open_no_cookie
+    }
+
     /// A send that opens the connection (MSG_FASTOPEN, RFC 7413).
     fn open_with_data(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize) -> Result<(), Errno> {
-        let to = for_family(self.v6, out.to.ok_or(Errno::EINVAL)?)?;
+        if out.fault && !out.data.is_empty() {
+            return Err(Errno::EFAULT);
+        }
+        let to = match self.deferred {
+            Some(to) => to,
+            None => for_family(self.v6, out.to.ok_or(Errno::EINVAL)?)?,
+        };
         let bind = match self.phase {
             Phase::Bound(bind) => Some(bind),
             Phase::Fresh => None,
@@ -169,34 +201,36 @@ impl Stream {
             _ => return Err(Errno::EISCONN),
         };
         // Without a cookie the SYN asks for one, and no data is taken: it is to be sent once the handshake is over.
-        // Unless none is needed: bit 2 of the sysctl, TCP_FASTOPEN_NO_COOKIE.
-        let known = os.stack.tcp_has_fast_open_cookie(to)
-            || os.stack.settings().tcp_fastopen & 4 != 0
-            || self.options.fast_open_no_cookie;
+        let known = self.needs_no_cookie_for(os, to);
         let data = if known { out.data.as_slice() } else { &[] };
         let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, data)?;
         self.phase = Phase::Connecting(conn);
+        self.deferred = None;
         *sent = taken;
         if known { Ok(()) } else { Err(Errno::EINPROGRESS) }
     }
 
     /// One round of a send; `sent` bytes are queued already.
     fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize, wait: bool) -> Step {
-        if out.flags & abi::MSG_FASTOPEN != 0 && *sent == 0 && self.conn().is_none() {
+        let opens = out.flags & abi::MSG_FASTOPEN != 0 || self.deferred.is_some();
+        if opens && *sent == 0 && self.conn().is_none() {
             match self.open_with_data(os, out, sent) {
                 // Who waits waits for the handshake.
                 Ok(()) | Err(Errno::EINPROGRESS) if wait => {}
                 Err(errno) => return Step::Done(Err(errno)),
-                Ok(()) => return self.sent(*sent, out.flags),
+                Ok(()) => return self.sent(*sent, out),
             }
         }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
-        if let Some(refusal) = unsupported_flags(out.flags, &out.control) {
-            return Step::Done(Err(refusal));
+        if let Err(errno) = self.errors.check(&out.control) {
+            return Step::Done(Err(errno));
         }
         let refused = self.owed.take().or_else(|| self.errors.admit(out.flags).err());
         if let Some(errno) = refused.filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
+        }
+        if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
+            return Step::Done(Err(Errno::EFAULT));
         }
         let flags = SendFlags { more: out.flags & abi::MSG_MORE != 0, oob: out.flags & abi::MSG_OOB != 0 };
         let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
@@ -211,11 +245,11 @@ impl Stream {
             Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
             Ok(_) => {}
         }
-        self.sent(*sent, out.flags)
+        self.sent(*sent, out)
     }
 
-    fn sent(&mut self, count: usize, flags: i64) -> Step {
-        self.errors.sent(count, flags);
+    fn sent(&mut self, count: usize, out: &Outgoing) -> Step {
+        self.errors.sent(count, out.flags, &out.control);
         Step::Done(Ok(Reply::Number(i64::try_from(count).unwrap_or(i64::MAX))))
     }
 
@@ -321,13 +355,6 @@ impl Stream {
 /// Most bytes that one round of a receive copies.
 const MOST_AT_ONCE: usize = 1 << 20;
 
-fn unsupported_flags(flags: i64, control: &[Control]) -> Option<Errno> {
-    if flags & abi::MSG_EOR != 0 {
-        return Some(Errno::EOPNOTSUPP);
-    }
-    (!control.is_empty()).then_some(Errno::EINVAL)
-}
-
 impl Posix {
     fn stream(&mut self, fd: Fd) -> Result<(usize, &mut Stream), Errno> {
         let index = self.files.index(fd)?;
@@ -348,7 +375,7 @@ impl Posix {
             }
             Kind::Stream(_) => return Err(Errno::EINVAL),
             Kind::Datagram(datagram) => Some(datagram.bind(os, address)?),
-            Kind::Epoll(_) => return Err(Errno::ENOTSOCK),
+            _ => return Err(Errno::ENOTSOCK),
         };
         if let Some(udp) = udp {
             self.files.own_udp(udp, index);
@@ -374,10 +401,10 @@ impl Posix {
     }
 
     pub(crate) fn accept(&mut self, os: &mut Os<'_>, fd: Fd, flags: i64) -> Result<Step, Errno> {
+        let nonblocking = self.files.file(fd)?.nonblocking;
         if flags & !(abi::SOCK_NONBLOCK | abi::SOCK_CLOEXEC) != 0 {
             return Err(Errno::EINVAL);
         }
-        let nonblocking = self.files.file(fd)?.nonblocking;
         let (_, stream) = self.stream(fd)?;
         let Phase::Listening(listener) = stream.phase else { return Err(Errno::EINVAL) };
         let parent = stream.clone();
@@ -388,7 +415,7 @@ impl Posix {
         };
         let errors = ErrorQueue::of_child(&parent.errors);
         let options = os.stack.tcp_options(conn)?;
-        let child = Stream { phase: Phase::Connected(conn), options, errors, owed: None, ..parent };
+        let child = Stream { phase: Phase::Connected(conn), options, errors, owed: None, fast_open_connect: false, ..parent };
         let v6 = child.v6;
         let (nonblocking, cloexec) = (flags & abi::SOCK_NONBLOCK != 0, flags & abi::SOCK_CLOEXEC != 0);
         let (fd, index) = self.files.open(Kind::Stream(Box::new(child)), nonblocking, cloexec)?;
@@ -415,7 +442,7 @@ impl Posix {
                 }
                 Ok(Step::Done(Ok(Reply::Number(0))))
             }
-            Kind::Epoll(_) => Err(Errno::ENOTSOCK),
+            _ => Err(Errno::ENOTSOCK),
         }
     }
 
@@ -472,7 +499,11 @@ impl Posix {
                 }
                 step
             }
-            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+            _ if out.plain => {
+                let (fd, out) = (*fd, out.clone());
+                self.write_file(fd, &out, &mut pending.sent).unwrap_or_else(|errno| Step::Done(Err(errno)))
+            }
+            _ => Step::Done(Err(Errno::ENOTSOCK)),
         }
     }
 
@@ -483,10 +514,18 @@ impl Posix {
             Err(errno) => return Step::Done(Err(errno)),
         };
         let wait = !file.nonblocking && asked.flags & abi::MSG_DONTWAIT == 0;
+        let socket = matches!(file.kind, Kind::Stream(_) | Kind::Datagram(_));
+        if asked.plain && socket && asked.len == 0 {
+            return Step::Done(Ok(Reply::Received(Received::default())));
+        }
         match &mut file.kind {
             Kind::Stream(stream) => stream.recv(os, *asked, &mut pending.received, wait),
             Kind::Datagram(datagram) => datagram.recv(os, *asked, wait),
-            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+            _ if asked.plain => {
+                let (fd, asked) = (*fd, *asked);
+                self.read_file(fd, asked).unwrap_or_else(|errno| Step::Done(Err(errno)))
+            }
+            _ => Step::Done(Err(Errno::ENOTSOCK)),
         }
     }
 
@@ -518,7 +557,13 @@ impl Posix {
                 (Phase::Connecting(conn) | Phase::Connected(conn), _) => os.stack.tcp_close(os.now, conn),
             },
             Kind::Datagram(datagram) => datagram.id().map_or(Ok(()), |udp| os.stack.udp_close(udp)),
-            Kind::Epoll(_) => Ok(()),
+            Kind::Pipe(end) => {
+                if self.files.pipe(end.pipe).is_ok_and(|pipe| pipe.close(end.writes)) {
+                    self.files.drop_pipe(end.pipe);
+                }
+                Ok(())
+            }
+            Kind::Epoll(_) | Kind::Regular(_) => Ok(()),
         };
         Step::Done(result.map(|()| Reply::Number(0)).map_err(Errno::from))
     }
@@ -551,7 +596,14 @@ impl Posix {
                 }
             }
             Kind::Datagram(datagram) if request == abi::SIOCINQ => count(datagram.next_len(os)),
-            Kind::Datagram(_) | Kind::Epoll(_) => Err(Errno::ENOTTY),
+            // What was sent has left.
+            Kind::Datagram(_) if request == abi::SIOCOUTQ => count(0),
+            Kind::Pipe(end) if request == abi::SIOCINQ => {
+                let pipe = end.pipe;
+                count(self.files.pipe(pipe)?.queued() as u64)
+            }
+            Kind::Epoll(_) => Err(Errno::EINVAL),
+            _ => Err(Errno::ENOTTY),
         }
     }
 }
