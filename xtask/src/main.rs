@@ -1,7 +1,9 @@
 //! Chores of the finack repository.
 //!
 //! `cargo xtask bench` and `cargo xtask fuzz` build what is in `bench/`, a workspace of its own whose dependencies are
-//! nobody else's, in release, and run it. This program itself depends on nothing.
+//! nobody else's, in release, and run it. `cargo xtask conformance` makes the table of requirements.
+
+mod conformance;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -15,6 +17,9 @@ usage: cargo xtask COMMAND
         --alone leaves out the peers, --core -1 does not stay on one core.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
+  conformance [--check]
+        Checks docs/conformance/*.toml and writes docs/conformance.md from it; --check writes nothing and fails
+        where that is not up to date.
 ";
 
 fn main() -> ExitCode {
@@ -22,6 +27,7 @@ fn main() -> ExitCode {
     let program = match arguments.next().as_deref() {
         Some("bench") => "finack-bench",
         Some("fuzz") => "finack-fuzz",
+        Some("conformance") => return conformance(arguments),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -40,6 +46,27 @@ fn main() -> ExitCode {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     command.env("FINACK", target.join("release/finack"));
     succeed(&mut command)
+}
+
+fn conformance(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let check_only = match (arguments.next().as_deref(), arguments.next()) {
+        (None, None) => false,
+        (Some("--check"), None) => true,
+        _ => return misuse("conformance takes '--check' or nothing"),
+    };
+    match conformance::run(root(), check_only) {
+        Ok(counts) => {
+            print!("{counts}");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            for line in &wrong {
+                eprintln!("{line}");
+            }
+            eprintln!("xtask: {} wrong in the table of requirements", wrong.len());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The command that `bench run` measures.

@@ -24,6 +24,12 @@ pub enum Error {
     NetworkUnreachable,
     /// ICMP: the protocol is not spoken there (ENOPROTOOPT).
     ProtocolUnreachable,
+    /// ICMP: there is no such host (EHOSTDOWN).
+    HostUnknown,
+    /// ICMP: our own host is cut off from the network (ENONET).
+    HostIsolated,
+    /// ICMP: somebody could not read a packet's header (EPROTO).
+    ProtocolError,
     /// Writing after our own end was closed, or after the reset was reported (EPIPE).
     BrokenPipe,
     /// The socket is not connected (ENOTCONN).
@@ -40,7 +46,7 @@ pub enum Error {
     MessageTooLong,
     /// A table or the memory budget is full (ENOBUFS).
     NoBufferSpace,
-    /// Sending to a broadcast address without having asked for it (EACCES).
+    /// Sending to a broadcast address without having asked for it; ICMPv6: an administrator forbids it (EACCES).
     AccessDenied,
     /// A destination address is needed (EDESTADDRREQ).
     DestinationRequired,
@@ -48,7 +54,7 @@ pub enum Error {
     AddressFamily,
     /// The handle names nothing any more (EBADF).
     BadHandle,
-    /// A setting forbids what was asked for (EOPNOTSUPP).
+    /// A setting forbids what was asked for; ICMP: a source route failed (EOPNOTSUPP).
     NotSupported,
 }
 
@@ -64,6 +70,9 @@ impl fmt::Display for Error {
             Self::HostUnreachable => "host unreachable",
             Self::NetworkUnreachable => "network unreachable",
             Self::ProtocolUnreachable => "protocol not available there",
+            Self::HostUnknown => "no such host",
+            Self::HostIsolated => "this host is isolated",
+            Self::ProtocolError => "protocol error",
             Self::BrokenPipe => "broken pipe",
             Self::NotConnected => "not connected",
             Self::AlreadyConnected => "already connected",

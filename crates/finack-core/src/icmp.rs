@@ -34,8 +34,8 @@ pub(crate) fn reported(message: &IcmpMessage<'_>) -> Option<ErrorKind> {
     })
 }
 
-/// What the error means, as Linux's `icmp_err_convert` and `icmpv6_err_convert` have it.
-pub(crate) fn meaning(kind: ErrorKind) -> Meaning {
+/// What the error means, as Linux's `icmp_err_convert` and `icmpv6_err_convert` have it; `v6` tells which of the two.
+pub(crate) fn meaning(kind: ErrorKind, v6: bool) -> Meaning {
     let soft = |error| Meaning { error, hard: false };
     let hard = |error| Meaning { error, hard: true };
     match kind {
@@ -46,17 +46,20 @@ pub(crate) fn meaning(kind: ErrorKind) -> Meaning {
             Unreachable::Protocol => hard(Error::ProtocolUnreachable),
             Unreachable::Port => hard(Error::ConnectionRefused),
             Unreachable::NetworkUnknown | Unreachable::NetworkProhibited => hard(Error::NetworkUnreachable),
-            Unreachable::HostUnknown
-            | Unreachable::SourceIsolated
-            | Unreachable::HostProhibited
-            | Unreachable::AdminProhibited => hard(Error::HostUnreachable),
+            Unreachable::HostUnknown => hard(Error::HostUnknown),
+            Unreachable::SourceIsolated => hard(Error::HostIsolated),
+            Unreachable::SourceRouteFailed => soft(Error::NotSupported),
+            Unreachable::AdminProhibited if v6 => hard(Error::AccessDenied),
+            // Precedence violation and cut-off.
+            Unreachable::Other(14 | 15) if !v6 => hard(Error::HostUnreachable),
+            Unreachable::HostProhibited | Unreachable::AdminProhibited => hard(Error::HostUnreachable),
             Unreachable::PolicyFailed | Unreachable::RejectRoute => hard(Error::AccessDenied),
             _ => soft(Error::HostUnreachable),
         },
         // A datagram too large for the path; to TCP this is path MTU discovery, no error.
         ErrorKind::FragNeeded { .. } => hard(Error::MessageTooLong),
         ErrorKind::TimeExceeded { .. } => soft(Error::HostUnreachable),
-        ErrorKind::ParameterProblem { .. } => hard(Error::ProtocolUnreachable),
+        ErrorKind::ParameterProblem { .. } => hard(Error::ProtocolError),
     }
 }
 

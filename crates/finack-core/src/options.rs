@@ -119,6 +119,9 @@ pub struct SendFlags {
     pub more: bool,
     /// MSG_OOB: the last byte is urgent (RFC 9293 3.8.5).
     pub oob: bool,
+    /// MSG_EOR: a record ends with the last byte. What is written later never shares a segment with it, and the segment
+    /// that ends the record says PSH, also when it is sent again.
+    pub eor: bool,
 }
 
 /// Flags of a receive.

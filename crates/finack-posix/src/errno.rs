@@ -42,6 +42,7 @@ errors! {
     ENOSYS = 38, "Function not implemented";
     ELOOP = 40, "Too many levels of symbolic links";
     ENOMSG = 42, "No message of desired type";
+    ENONET = 64, "Machine is not on the network";
     EPROTO = 71, "Protocol error";
     ENOTSOCK = 88, "Socket operation on non-socket";
     EDESTADDRREQ = 89, "Destination address required";
@@ -103,6 +104,9 @@ impl From<Error> for Errno {
             Error::HostUnreachable => Self::EHOSTUNREACH,
             Error::NetworkUnreachable => Self::ENETUNREACH,
             Error::ProtocolUnreachable => Self::ENOPROTOOPT,
+            Error::HostUnknown => Self::EHOSTDOWN,
+            Error::HostIsolated => Self::ENONET,
+            Error::ProtocolError => Self::EPROTO,
             Error::BrokenPipe => Self::EPIPE,
             Error::NotConnected => Self::ENOTCONN,
             Error::AlreadyConnected => Self::EISCONN,

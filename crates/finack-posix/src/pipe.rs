@@ -129,7 +129,8 @@ impl Posix {
         let data = match &mut file.kind {
             Kind::Pipe(End { writes: true, .. }) => return Err(Errno::EBADF),
             Kind::Pipe(End { pipe, .. }) => {
-                let pipe = self.files.pipe(*pipe)?;
+                let pipe = *pipe;
+                let pipe = self.files.pipe(pipe)?;
                 if pipe.buffer.is_empty() && !pipe.write_closed && asked.len > 0 {
                     return if nonblocking { Err(Errno::EAGAIN) } else { Ok(Step::Wait(None)) };
                 }
@@ -163,7 +164,8 @@ impl Posix {
         match &mut file.kind {
             Kind::Pipe(End { writes: false, .. }) => Err(Errno::EBADF),
             Kind::Pipe(End { pipe, .. }) => {
-                let pipe = self.files.pipe(*pipe)?;
+                let pipe = *pipe;
+                let pipe = self.files.pipe(pipe)?;
                 if pipe.read_closed {
                     return Err(Errno::EPIPE);
                 }
@@ -313,7 +315,8 @@ impl Posix {
         let wait = !at_once && !file.nonblocking;
         let stream = match &mut file.kind {
             Kind::Pipe(End { pipe, .. }) => {
-                let pipe = self.files.pipe(*pipe)?;
+                let pipe = *pipe;
+                let pipe = self.files.pipe(pipe)?;
                 return match (pipe.buffer.is_empty(), pipe.write_closed) {
                     (true, false) if wait => Ok(Err(Step::Wait(None))),
                     (true, false) => Err(Errno::EAGAIN),

@@ -40,6 +40,8 @@ pub(crate) struct Stream {
     pub(crate) inq: bool,
     /// An error that the engine told while there were bytes to be told first.
     pub(crate) owed: Option<Errno>,
+    /// SO_PEEK_OFF, where it is on.
+    pub(crate) peek_offset: Option<usize>,
     /// TCP_FASTOPEN_CONNECT.
     pub(crate) fast_open_connect: bool,
     /// Where `connect` goes once there is data to go with the SYN.
@@ -51,7 +53,17 @@ impl Stream {
         let options = SocketOptions::default();
         let (common, errors) = (Common::default(), ErrorQueue::default());
         Self {
-            v6, phase: Phase::Fresh, options, common, errors, inq: false, owed: None, fast_open_connect: false, deferred: None }
+            v6,
+            phase: Phase::Fresh,
+            options,
+            common,
+            errors,
+            inq: false,
+            owed: None,
+            peek_offset: None,
+            fast_open_connect: false,
+            deferred: None,
+        }
     }
 
     /// The connection, opening or open.
@@ -232,7 +244,8 @@ impl Stream {
         if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
             return Step::Done(Err(Errno::EFAULT));
         }
-        let flags = SendFlags { more: out.flags & abi::MSG_MORE != 0, oob: out.flags & abi::MSG_OOB != 0 };
+        let has = |flag| out.flags & flag != 0;
+        let flags = SendFlags { more: has(abi::MSG_MORE), oob: has(abi::MSG_OOB), eor: has(abi::MSG_EOR) };
         let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
         *sent += *result.as_ref().unwrap_or(&0);
         match result {
@@ -258,15 +271,25 @@ impl Stream {
         if asked.flags & abi::MSG_ERRQUEUE != 0 {
             return Step::Done(self.recv_error());
         }
-        let Some(conn) = self.conn() else { return Step::Done(Err(Errno::ENOTCONN)) };
+        let oob = asked.flags & abi::MSG_OOB != 0;
+        let Some(conn) = self.conn() else {
+            let none = oob && !matches!(self.phase, Phase::Listening(_));
+            return Step::Done(Err(if none { Errno::EINVAL } else { Errno::ENOTCONN }));
+        };
         let peek = asked.flags & abi::MSG_PEEK != 0;
-        let flags = RecvFlags { peek, oob: asked.flags & abi::MSG_OOB != 0 };
+        let flags = RecvFlags { peek, oob };
+        if let (true, false, Some(offset)) = (peek, oob, self.peek_offset) {
+            return self.peek_at(os, conn, asked, offset, wait);
+        }
         let all = asked.flags & abi::MSG_WAITALL != 0 && !flags.oob;
         if wait && !flags.oob && asked.len > 0 && self.must_wait(os, conn, asked.len, all && peek) {
             return Step::Wait(self.common.recv_timeout);
         }
         if let Some(errno) = self.owed.take_if(|_| got.is_empty()) {
             return Step::Done(Err(errno));
+        }
+        if asked.fault && asked.len > 0 && os.stack.tcp_info(os.now, conn).is_ok_and(|i| i.recv_queue > 0) {
+            return Step::Done(Err(Errno::EFAULT));
         }
         loop {
             let mut buffer = vec![0; asked.len.saturating_sub(got.len()).min(MOST_AT_ONCE)];
@@ -294,6 +317,27 @@ impl Stream {
         self.received(os, conn, asked, got, flags)
     }
 
+    /// A peek from SO_PEEK_OFF on, which moves it.
+    fn peek_at(&mut self, os: &mut Os<'_>, conn: ConnId, asked: Incoming, offset: usize, wait: bool) -> Step {
+        let queued = os.stack.tcp_info(os.now, conn).map_or(0, |info| info.recv_queue);
+        let queued = usize::try_from(queued).unwrap_or(usize::MAX);
+        let over = os.stack.tcp_ready(conn).is_ok_and(|r| r.intersects(Ready::READ_CLOSED | Ready::ERROR));
+        if asked.len > 0 && queued <= offset && !over {
+            return if wait { Step::Wait(self.common.recv_timeout) } else { Step::Done(Err(Errno::EAGAIN)) };
+        }
+        let mut buffer = vec![0; offset.saturating_add(asked.len).min(queued)];
+        let flags = RecvFlags { peek: true, oob: false };
+        match os.stack.tcp_recv(os.now, conn, &mut buffer, flags) {
+            Ok(count) => {
+                buffer.truncate(count);
+                let mut got = buffer.split_off(offset.min(buffer.len()));
+                self.peek_offset = Some(offset + got.len());
+                self.received(os, conn, asked, &mut got, flags)
+            }
+            Err(error) => Step::Done(Err(error.into())),
+        }
+    }
+
     /// A blocking receive waits for SO_RCVLOWAT (or for all, where it peeks).
     fn must_wait(&self, os: &Os<'_>, conn: ConnId, len: usize, whole: bool) -> bool {
         let Ok(info) = os.stack.tcp_info(os.now, conn) else { return false };
@@ -308,7 +352,7 @@ impl Stream {
     }
 
     fn received(
-        &self,
+        &mut self,
         os: &Os<'_>,
         conn: ConnId,
         asked: Incoming,
@@ -317,6 +361,10 @@ impl Stream {
     ) -> Step {
         if got.is_empty() && asked.len > 0 && self.is_dead(os, conn) {
             return Step::Done(Err(Errno::ENOTCONN));
+        }
+        if let (false, false, Some(offset)) = (flags.peek, flags.oob, self.peek_offset) {
+            // What was read is in front of it no more.
+            self.peek_offset = Some(offset.saturating_sub(got.len()));
         }
         let mut received = Received {
             count: got.len(),

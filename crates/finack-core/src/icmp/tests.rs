@@ -1,7 +1,7 @@
 use super::*;
 
 fn unreachable(code: Unreachable) -> Meaning {
-    meaning(ErrorKind::Unreachable(code))
+    meaning(ErrorKind::Unreachable(code), false)
 }
 
 #[test]
@@ -13,8 +13,8 @@ fn rfc1122_4_2_3_9_soft_and_hard_errors() {
     for code in [2, 3, 13] {
         assert!(unreachable(Unreachable::from_v4(code)).hard, "code {code}");
     }
-    assert!(!meaning(ErrorKind::TimeExceeded { code: 0 }).hard);
-    assert!(meaning(ErrorKind::ParameterProblem { pointer: 0, code: 0 }).hard);
+    assert!(!meaning(ErrorKind::TimeExceeded { code: 0 }, false).hard);
+    assert!(meaning(ErrorKind::ParameterProblem { pointer: 0, code: 0 }, false).hard);
 }
 
 #[test]
@@ -24,6 +24,10 @@ fn linux_errno_of_each_code() {
         (1, Error::HostUnreachable),
         (2, Error::ProtocolUnreachable),
         (3, Error::ConnectionRefused),
+        (5, Error::NotSupported),
+        (7, Error::HostUnknown),
+        (8, Error::HostIsolated),
+        (14, Error::HostUnreachable),
         (6, Error::NetworkUnreachable),
         (9, Error::NetworkUnreachable),
         (10, Error::HostUnreachable),
@@ -35,6 +39,7 @@ fn linux_errno_of_each_code() {
     }
     let v6 = [
         (0, Error::NetworkUnreachable, false),
+        (1, Error::AccessDenied, true),
         (2, Error::HostUnreachable, false),
         (3, Error::HostUnreachable, false),
         (4, Error::ConnectionRefused, true),
@@ -42,7 +47,8 @@ fn linux_errno_of_each_code() {
         (6, Error::AccessDenied, true),
     ];
     for (code, error, hard) in v6 {
-        assert_eq!(unreachable(Unreachable::from_v6(code)), Meaning { error, hard }, "IPv6 code {code}");
+        let meant = meaning(ErrorKind::Unreachable(Unreachable::from_v6(code)), true);
+        assert_eq!(meant, Meaning { error, hard }, "IPv6 code {code}");
     }
 }
 

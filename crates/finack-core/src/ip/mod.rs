@@ -87,7 +87,7 @@ impl Ip {
             // What fits was not what was complained about (RFC 5927 7.2).
             return None;
         }
-        let mtu = if mtu == 0 { path_mtu::plateau_below(packet_len) } else { mtu };
+        let mtu = if mtu == 0 && dst.is_ipv4() { path_mtu::plateau_below(packet_len) } else { mtu };
         let expires = Duration::from_secs(settings.mtu_expires);
         self.path_mtu.update(now, dst, mtu, known, settings.min_pmtu as u32, expires)
     }

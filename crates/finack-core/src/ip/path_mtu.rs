@@ -24,7 +24,7 @@ pub(crate) struct PathMtu {
 
 impl PathMtu {
     /// Takes in that a packet to `dst` was too large for a link of `mtu` bytes. `known` is what the path was taken
-    /// to carry without this cache, `floor` is `min_pmtu` (IPv6 has its own, 1280). Gives the path's MTU where it
+    /// to carry without this cache, `floor` is IPv4's `min_pmtu`. Gives the path's MTU where it
     /// sank: ICMP never raises it (RFC 8201 4).
     pub(crate) fn update(
         &mut self,
@@ -35,7 +35,10 @@ impl PathMtu {
         floor: u32,
         expires: Duration,
     ) -> Option<u32> {
-        let floor = if dst.is_ipv6() { MIN_V6 } else { floor };
+        // RFC 8201 4: what speaks of less than IPv6's least is discarded, no reason to believe any of it.
+        if dst.is_ipv6() && mtu < MIN_V6 {
+            return None;
+        }
         let before = self.get(now, dst).unwrap_or(known).min(known);
         let mtu = mtu.max(floor);
         if mtu >= before {

@@ -52,7 +52,7 @@ impl Stack {
 
     fn udp_icmp_error(&mut self, now: Instant, quoted: &Quoted, kind: ErrorKind, len: usize) {
         let flow = quoted.flow();
-        let meaning = icmp::meaning(kind);
+        let meaning = icmp::meaning(kind, quoted.dst.is_ipv6());
         if !self.udp.icmp_error(flow.local, flow.remote, meaning.error, meaning.hard) {
             return self.note_drop(now, DropReason::IcmpUnproven, len, Some((flow.local, flow.remote)));
         }

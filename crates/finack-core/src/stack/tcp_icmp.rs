@@ -33,7 +33,7 @@ impl Stack {
             self.refresh(now, index);
             return;
         }
-        self.unreachable(now, index, icmp::meaning(kind));
+        self.unreachable(now, index, icmp::meaning(kind, quoted.dst.is_ipv6()));
     }
 
     /// Smaller segments, if the path is known to take no larger ones: also where another connection learned it.

@@ -178,8 +178,8 @@ impl Stack {
         if fin {
             flags |= Flags::FIN;
         }
-        // RFC 9293 MUST-61: PSH where the buffer is empty with this segment.
-        if len > 0 && data_end == c.send.end() {
+        // RFC 9293 MUST-61: PSH where the buffer is empty with this segment; and where a record ends.
+        if len > 0 && (data_end == c.send.end() || c.send.is_record_end(data_end)) {
             flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);

@@ -101,7 +101,9 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     let mss = Pos::from(c.mss);
     let window = c.snd_edge() - start;
     let cwnd_room = c.congestion.cwnd().saturating_sub(c.in_flight()) as Pos;
-    let data = c.send.end() - start;
+    // What is in front of the end of a record goes alone; the record that others follow need not wait for more.
+    let record = c.send.record_end(start).filter(|&end| end < c.send.end());
+    let data = record.unwrap_or(c.send.end()) - start;
     if data <= 0 {
         // Only the FIN is left. It occupies a sequence number, so the window counts for it.
         return (window >= 1).then_some(Plan::Data { start, end });
@@ -125,8 +127,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
             .then_some(Plan::Data { start, end: start + limit });
     }
     let tail = if data < mss { data } else { data % mss };
-    let fin = c.facts.fin_queued;
-    if tail == 0 || fin || c.facts.push_small || may_send_small(c, cx, data > tail) {
+    let fin = c.facts.fin_queued && record.is_none();
+    if tail == 0 || fin || record.is_some() || c.facts.push_small || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
         return Some(Plan::Data { start, end });
     }
@@ -218,7 +220,10 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if (data_end - start) % mss != 0 {
         c.snd_small = data_end;
     }
-    let marks = if has_fin { Marks::FIN } else { Marks::default() };
+    let mut marks = if has_fin { Marks::FIN } else { Marks::default() };
+    if c.send.is_record_end(data_end) {
+        marks = marks.with(Marks::RECORD_END);
+    }
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.facts.push_small = false;

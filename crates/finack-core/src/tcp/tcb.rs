@@ -426,7 +426,7 @@ impl Connection {
 
     /// Bytes that the application may still write.
     pub(crate) fn send_room(&self, cx: &Cx) -> usize {
-        self.send_limit(cx).saturating_sub(self.send.len())
+        self.send_limit(cx).saturating_sub(self.send.footprint())
     }
 
     /// SO_SNDBUF, or a size that follows the congestion window.
@@ -449,7 +449,7 @@ impl Connection {
         let lowat = self.options.notsent_lowat.filter(|&mark| mark > 0);
         let lowat = lowat.unwrap_or(cx.settings.tcp_notsent_lowat.max(1) as usize);
         let unsent = (self.send.end() - self.snd_nxt.min(self.send.end())) as usize;
-        self.send.len() <= limit / 3 * 2 && unsent < lowat
+        self.send.footprint() <= limit / 3 * 2 && unsent < lowat
     }
 
     /// Tells who waits for room in the send buffer that there is some.
@@ -469,7 +469,7 @@ impl Connection {
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
-        self.send.len() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
+        self.send.footprint() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
     }
 
     pub(crate) fn heap_memory(&self) -> usize {

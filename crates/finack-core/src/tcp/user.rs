@@ -34,6 +34,9 @@ impl Connection {
             self.facts.wants_room = true;
         }
         self.facts.more = flags.more && count == data.len();
+        if flags.eor && count == data.len() {
+            self.send.end_record();
+        }
         if flags.oob && count == data.len() {
             self.snd_up = Some(self.send.end());
         }

@@ -17,6 +17,7 @@ mod nagle;
 mod open;
 mod options;
 mod paws;
+mod record;
 mod recovery;
 mod reset;
 mod sack;

@@ -3,7 +3,7 @@
 use finack_core::options::SendFlags;
 use finack_sim::Setup;
 
-const MORE: SendFlags = SendFlags { more: true, oob: false };
+const MORE: SendFlags = SendFlags { more: true, oob: false, eor: false };
 
 /// RFC 9293 SHLD-7, MUST-38: while a small segment is unacknowledged the next small ones wait, and go out together.
 #[test]

@@ -8,7 +8,7 @@ use finack_sim::{Script, Setup};
 
 use crate::support::{drain, segment};
 
-const OOB: SendFlags = SendFlags { more: false, oob: true };
+const OOB: SendFlags = SendFlags { more: false, oob: true, eor: false };
 
 fn read_oob(t: &mut Script, c: ConnId) -> Result<u8, Error> {
     let mut byte = [0];

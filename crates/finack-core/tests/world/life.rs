@@ -13,7 +13,7 @@ use finack_sim::{HostId, Link, Verdict, World};
 
 use super::{expect_nothing_left, pair};
 
-const NONE: SendFlags = SendFlags { more: false, oob: false };
+const NONE: SendFlags = SendFlags { more: false, oob: false, eor: false };
 const READ: RecvFlags = RecvFlags { peek: false, oob: false };
 
 fn clean() -> (World, HostId, HostId) {

@@ -117,7 +117,7 @@ impl App {
         if self.written < self.total {
             let len = (1 + rng.size(16)).min(self.total - self.written) as usize;
             let data = pattern::bytes(self.side, self.written, len);
-            let flags = SendFlags { more: rng.one_in(5), oob: rng.one_in(10) };
+            let flags = SendFlags { more: rng.one_in(5), oob: rng.one_in(10), eor: rng.one_in(8) };
             match w.with(host, |s, now| s.tcp_send(now, conn, &data, flags)) {
                 Ok(n) => self.written += n as u64,
                 Err(e) => assert_eq!(e, Error::WouldBlock),

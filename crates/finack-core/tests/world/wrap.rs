@@ -157,7 +157,7 @@ fn our_urgent_pointer_wraps() {
     let mut t = wrapping_script(true);
     let c = t.accepted();
     let (iss, mut at) = (t.stack_iss(), 1_u32);
-    let oob = SendFlags { more: false, oob: true };
+    let oob = SendFlags { more: false, oob: true, eor: false };
     while at < 250_000 {
         let len = 1 + (at as usize * 7) % 9000;
         match t.try_write(c, len, oob) {

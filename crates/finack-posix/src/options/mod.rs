@@ -31,7 +31,6 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    TCP_FASTOPEN_CONNECT ENOPROTOOPT "MSG_FASTOPEN opens with data";
     TCP_FASTOPEN_KEY ENOPROTOOPT "sysctl net.ipv4.tcp_fastopen_key sets it for all";
     TCP_MD5SIG ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
     TCP_MD5SIG_EXT ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
@@ -45,7 +44,7 @@ unsupported! {
     TCP_THIN_LINEAR_TIMEOUTS ENOPROTOOPT "time-outs always back off";
     TCP_TIMESTAMP ENOPROTOOPT "connections can't be restored";
     TCP_REPAIR EPERM "connections can't be restored";
-    TCP_ULP ENOPROTOOPT "no protocols in the kernel above TCP";
+    TCP_ULP ENOENT "no protocols in the kernel above TCP";
     TCP_ZEROCOPY_RECEIVE ENOPROTOOPT "received data is copied once";
     TCP_CC_INFO ENOPROTOOPT "TCP_INFO tells what there is";
     TCP_TX_DELAY ENOPROTOOPT "the simulator's links delay";
@@ -59,14 +58,12 @@ unsupported! {
     SO_TIMESTAMPNS ENOPROTOOPT "received packets have no time stamps here";
     SO_BINDTODEVICE ENOPROTOOPT "a stack has one interface";
     SO_ATTACH_FILTER ENOPROTOOPT "no packet filters";
-    SO_PEEK_OFF ENOPROTOOPT "MSG_PEEK reads from the beginning";
     IP_OPTIONS ENOPROTOOPT "packets are sent without IP options";
     IP_TRANSPARENT ENOPROTOOPT "the gateway's calls do that";
     IP_MINTTL ENOPROTOOPT "the hop limit of what comes in is not checked";
     UDP_CORK ENOPROTOOPT "a datagram is one send";
     UDP_SEGMENT ENOPROTOOPT "a datagram is one send";
     UDP_GRO ENOPROTOOPT "a datagram is one receive";
-    MSG_EOR EOPNOTSUPP "segments are cut without marks of records";
 }
 
 /// What every socket has and the engine does not.
@@ -88,6 +85,14 @@ pub(crate) struct Common {
     recv_error: bool,
     /// SO_DONTROUTE: kept, without effect.
     dont_route: bool,
+    /// SO_BUSY_POLL: kept, without effect.
+    busy_poll: i64,
+    /// IP_MTU_DISCOVER, where another than the default was set: kept; the path MTU is always discovered.
+    mtu_discover: Option<i64>,
+    /// IP_FREEBIND: kept; addresses that are not the host's are refused all the same.
+    free_bind: bool,
+    /// IP_BIND_ADDRESS_NO_PORT: kept, without effect.
+    bind_no_port: bool,
 }
 
 /// The first four bytes as an `int`.
@@ -151,13 +156,13 @@ impl Posix {
         let done = match (&mut self.files.file_mut(fd)?.kind, level) {
             (Kind::Stream(s), abi::SOL_SOCKET) => s.set_socket_option(os, name, value)?,
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.set_tcp_option(name, value)?,
-            (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.set_ip_option(level, name, value)?,
+            (Kind::Stream(s), abi::IPPROTO_IP) => s.set_ip_option(level, name, value)?,
+            (Kind::Stream(s), abi::IPPROTO_IPV6) if s.v6 => s.set_ip_option(level, name, value)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.set_socket_option(name, value)?,
-            (Kind::Datagram(d), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => {
-                d.set_ip_option(os, level, name, value)?
-            }
-            (Kind::Epoll(_), _) => return Err(Errno::ENOTSOCK),
-            _ => false,
+            (Kind::Datagram(d), abi::IPPROTO_IP) => d.set_ip_option(os, level, name, value)?,
+            (Kind::Datagram(d), abi::IPPROTO_IPV6) if d.v6 => d.set_ip_option(os, level, name, value)?,
+            (Kind::Stream(_) | Kind::Datagram(_), _) => false,
+            _ => return Err(Errno::ENOTSOCK),
         };
         if !done {
             return Err(refusal(level, name));
@@ -165,7 +170,7 @@ impl Posix {
         match &self.files.file(fd)?.kind {
             Kind::Stream(s) => s.push_options(os)?,
             Kind::Datagram(d) => d.push_options(os)?,
-            Kind::Epoll(_) => {}
+            _ => {}
         }
         Ok(Reply::Number(0))
     }
@@ -181,11 +186,13 @@ impl Posix {
         let value = match (&mut self.files.file_mut(fd)?.kind, level) {
             (Kind::Stream(s), abi::SOL_SOCKET) => s.socket_option(os, name)?,
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.tcp_option(os, name)?,
-            (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.ip_option(os, level, name)?,
+            (Kind::Stream(s), abi::IPPROTO_IP) => s.ip_option(os, level, name)?,
+            (Kind::Stream(s), abi::IPPROTO_IPV6) if s.v6 => s.ip_option(os, level, name)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.socket_option(os, name)?,
-            (Kind::Datagram(d), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => d.ip_option(level, name),
-            (Kind::Epoll(_), _) => return Err(Errno::ENOTSOCK),
-            _ => None,
+            (Kind::Datagram(d), abi::IPPROTO_IP) => d.ip_option(os, level, name)?,
+            (Kind::Datagram(d), abi::IPPROTO_IPV6) if d.v6 => d.ip_option(os, level, name)?,
+            (Kind::Stream(_) | Kind::Datagram(_), _) => return Err(Errno::EOPNOTSUPP),
+            _ => return Err(Errno::ENOTSOCK),
         };
         let Some(mut value) = value else { return Err(refusal(level, name)) };
         value.truncate(len);

@@ -208,7 +208,10 @@ impl Runner<'_> {
                     return (segment.sport, segment.dport) == (ports.src, ports.dst);
                 }
                 if matches!(self.phase, Phase::Connecting { .. }) {
-                    return self.flow_of(live).is_none();
+                    // A four-tuple of old may be taken again (tcp_tw_reuse): then the SYN has another number.
+                    let opens = segment.flags & (flag::SYN | flag::ACK) == flag::SYN;
+                    let again = |i: usize| opens && self.flows[i].to_live(0, false) != segment.seq;
+                    return self.flow_of(live).is_none_or(again);
                 }
                 self.current.is_none() || self.flow_of(live) == self.current
             }

@@ -137,7 +137,8 @@ impl Attack {
         match self.rng.below(40) {
             0..=14 => {
                 let data = vec![b'x'; self.rng.below(20_000) as usize];
-                let flags = SendFlags { more: self.rng.one_in(6), oob: self.rng.one_in(10) };
+                let flags =
+                    SendFlags { more: self.rng.one_in(6), oob: self.rng.one_in(10), eor: self.rng.one_in(8) };
                 let _ = self.stack.tcp_send(now, conn, &data, flags);
             }
             15..=30 => {

@@ -91,7 +91,7 @@ fn send_all(stack: &mut Stack, now: Instant, conn: ConnId, slices: &[IoSlice<'_>
     let mut sent = 0;
     let mut rest = slices.iter().filter(|slice| !slice.is_empty()).peekable();
     while let Some(slice) = rest.next() {
-        let flags = SendFlags { more: rest.peek().is_some(), oob: false };
+        let flags = SendFlags { more: rest.peek().is_some(), ..SendFlags::default() };
         match stack.tcp_send(now, conn, slice, flags) {
             Ok(n) => {
                 sent += n;
@@ -399,7 +399,7 @@ impl TcpStream {
     /// # Errors
     /// As [`try_write`](Self::try_write), but for `WouldBlock`: it waits for room.
     pub async fn send_urgent(&self, buf: &[u8]) -> io::Result<usize> {
-        let (conn, flags) = (self.conn, SendFlags { more: false, oob: true });
+        let (conn, flags) = (self.conn, SendFlags { oob: true, ..SendFlags::default() });
         Wait::new(&self.shard, conn, WRITE, move |inner: &mut Inner, now| {
             inner.stack.tcp_send(now, conn, buf, flags)
         })

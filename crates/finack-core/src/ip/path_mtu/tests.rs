@@ -35,8 +35,13 @@ fn rfc8201_4_a_message_never_raises_the_mtu() {
 fn icmp_cannot_talk_the_mtu_below_the_floor() {
     let mut p = PathMtu::default();
     assert_eq!(update(&mut p, 0, "10.0.0.2", 68), Some(552), "min_pmtu");
-    assert_eq!(update(&mut p, 0, "fd00::2", 0), Some(1280), "RFC 8201 4: never below the IPv6 minimum");
-    assert_eq!(update(&mut p, 0, "fd00::2", 600), None);
+    assert_eq!(
+        update(&mut p, 0, "fd00::2", 0),
+        None,
+        "RFC 8201 4: what is below the IPv6 minimum is discarded"
+    );
+    assert_eq!(update(&mut p, 0, "fd00::2", 1279), None);
+    assert_eq!(update(&mut p, 0, "fd00::2", 1280), Some(1280));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The send buffer: what the application wrote and the peer has not acknowledged.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -17,18 +18,30 @@ struct Block {
     data: Vec<u8>,
 }
 
+/// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
+/// records of one byte do not make more of them than the buffer's size allows.
+const RECORD_COST: usize = 512;
+
 /// Bytes `start..end` of the stream, in blocks of the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct SendBuffer {
     blocks: VecDeque<Block>,
     start: Pos,
     end: Pos,
+    /// What few connections have.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    /// Where records end (MSG_EOR), in order.
+    records: VecDeque<Pos>,
 }
 
 impl SendBuffer {
     /// Empty; the first byte written stands at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start }
+        Self { blocks: VecDeque::new(), start, end: start, extra: None }
     }
 
     /// Where the next byte written will stand.
@@ -39,6 +52,30 @@ impl SendBuffer {
     /// Bytes held.
     pub(crate) const fn len(&self) -> usize {
         (self.end - self.start) as usize
+    }
+
+    /// Bytes held, and what the ends of records count for: what SO_SNDBUF bounds.
+    pub(crate) fn footprint(&self) -> usize {
+        self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST)
+    }
+
+    /// A record ends with what was appended last.
+    pub(crate) fn end_record(&mut self) {
+        let records = &mut self.extra.get_or_insert_default().records;
+        if records.back() != Some(&self.end) {
+            records.push_back(self.end);
+        }
+    }
+
+    /// Where the record ends that holds the byte at `pos`, if an end is known.
+    pub(crate) fn record_end(&self, pos: Pos) -> Option<Pos> {
+        let records = &self.extra.as_ref()?.records;
+        records.get(records.partition_point(|&end| end <= pos)).copied()
+    }
+
+    /// Whether a record ends in front of `pos`.
+    pub(crate) fn is_record_end(&self, pos: Pos) -> bool {
+        self.extra.as_ref().is_some_and(|e| e.records.binary_search(&pos).is_ok())
     }
 
     /// Appends all of `data`.
@@ -97,6 +134,14 @@ impl SendBuffer {
             return;
         }
         self.start = upto;
+        if let Some(extra) = &mut self.extra {
+            while extra.records.front().is_some_and(|&end| end <= upto) {
+                extra.records.pop_front();
+            }
+            if extra.records.is_empty() {
+                self.extra = None;
+            }
+        }
         while let Some(block) = self.blocks.front() {
             if block.start + block.data.len() as Pos > upto {
                 break;
@@ -179,6 +224,7 @@ impl SendBuffer {
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(|b| b.data.capacity()).sum::<usize>()
             + self.blocks.capacity() * size_of::<Block>()
+            + self.extra.as_ref().map_or(0, |e| e.records.capacity() * size_of::<Pos>())
     }
 }
 

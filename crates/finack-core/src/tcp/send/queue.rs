@@ -20,6 +20,8 @@ impl Marks {
     pub(crate) const SYN: Self = Self(8);
     /// The unit ends with a FIN.
     pub(crate) const FIN: Self = Self(16);
+    /// The unit ends a record (MSG_EOR): nothing behind it shares a segment with it.
+    pub(crate) const RECORD_END: Self = Self(32);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -149,13 +151,14 @@ impl RetransmitQueue {
         }
         let first = self.units.iter().position(|u| u.marks.has(Marks::LOST))?;
         let start = self.units[first].start;
-        let mut end = self.units[first].end;
+        let mut last = &self.units[first];
         for unit in self.units.range(first + 1..).take_while(|u| u.marks.has(Marks::LOST)) {
-            if (unit.end - start) as u64 > mss {
+            if (unit.end - start) as u64 > mss || last.marks.has(Marks::RECORD_END) {
                 break;
             }
-            end = unit.end;
+            last = unit;
         }
+        let end = last.end;
         Some(start..end)
     }
 
@@ -201,7 +204,7 @@ impl RetransmitQueue {
         }
         let mut tail = unit.clone();
         unit.end = at;
-        unit.marks = unit.marks.without(Marks::FIN);
+        unit.marks = unit.marks.without(Marks::FIN).without(Marks::RECORD_END);
         tail.start = at;
         tail.marks = tail.marks.without(Marks::SYN);
         self.units.insert(index + 1, tail);
@@ -258,9 +261,9 @@ impl RetransmitQueue {
         let found = self.units.partition_point(|u| u.end <= near);
         let mut index = found.saturating_sub(1);
         while index + 1 < self.units.len() && index <= found + 1 {
-            let both =
-                self.units[index].marks.has(Marks::SACKED) && self.units[index + 1].marks.has(Marks::SACKED);
-            if !both {
+            let (unit, next) = (self.units[index].marks, self.units[index + 1].marks);
+            let joins = unit.has(Marks::SACKED) && next.has(Marks::SACKED) && !unit.has(Marks::RECORD_END);
+            if !joins {
                 index += 1;
                 continue;
             }
