@@ -154,6 +154,15 @@ impl Stack {
         self.conn_mut(id).map(|(c, _)| c.error.take())
     }
 
+    /// What a router last said of a connection that goes on, and of nothing acknowledged since; cleared by asking
+    /// (RFC 9293 3.9.1.8, Linux's `sk_err_soft`).
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_take_soft_error(&mut self, id: ConnId) -> Result<Option<Error>, Error> {
+        self.conn_mut(id).map(|(c, _)| c.soft_error.take())
+    }
+
     /// The options in force.
     ///
     /// # Errors

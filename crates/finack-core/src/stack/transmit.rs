@@ -189,7 +189,8 @@ impl Stack {
         head.flags = flags | urgent_flag;
         head.window = window;
         head.urgent = urgent;
-        output::options(c, &self.cx, now, len > 0, &mut head.options);
+        let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
+        let told = output::options(c, &self.cx, now, room, &mut head.options);
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
         let (header, checksum) = emit::headers(&head, len, add, offload, &mut self.header);
@@ -197,7 +198,7 @@ impl Stack {
         let segment_size = if len > segment { segment as u16 } else { 0 };
         c.stats.segs_out += u64::from(segments);
         self.cx.counters.tcp_out_segs += u64::from(segments);
-        output::acknowledged(c);
+        output::acknowledged(c, told);
         let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
         let reason = if fin && len == 0 && emission.reason == SendReason::Data {
             SendReason::Fin
@@ -235,7 +236,7 @@ impl Stack {
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
         let reason = if c.facts.syn_resent { again } else { SendReason::Open };
         if crossed {
-            output::acknowledged(c);
+            output::acknowledged(c, true);
         }
         if early > 1 {
             return Some(self.finish_early(now, index, &head, early));
@@ -273,8 +274,8 @@ impl Stack {
         head.flags = Flags::ACK | urgent_flag;
         head.window = window;
         head.urgent = urgent;
-        output::options(c, &self.cx, now, false, &mut head.options);
-        output::acknowledged(c);
+        let told = output::options(c, &self.cx, now, output::ALL_ROOM, &mut head.options);
+        output::acknowledged(c, told);
         Some(self.finish_bare(now, index, &head, reason))
     }
 

@@ -307,14 +307,16 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
     }
 }
 
-/// Fills in the options of a segment, which are none so far.
-pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, with_data: bool, options: &mut TcpOptions) {
+/// Room for SACK blocks in a segment without data.
+pub(crate) const ALL_ROOM: usize = 40;
+
+/// Fills in the options of a segment, which are none so far; `room` is what SACK blocks may take beside the data, in
+/// bytes. Answers whether the segment tells all that there is to tell: a full one has no room for blocks.
+pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, options: &mut TcpOptions) -> bool {
     if c.agreed.timestamps {
         options.timestamps = Some((c.ts_val(now), c.ts_recent));
     }
-    if c.agreed.sack && !with_data {
-        add_sack_blocks(c, cx, options);
-    }
+    !c.agreed.sack || add_sack_blocks(c, cx, room, options)
 }
 
 /// Bytes of the options of a segment with data.
@@ -324,15 +326,23 @@ pub(crate) const fn data_options_len(c: &Connection) -> usize {
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
-fn add_sack_blocks(c: &Connection, cx: &Cx, options: &mut TcpOptions) {
-    let most = if c.agreed.timestamps { 3 } else { 4 };
+fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOptions) -> bool {
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
+    let most = if c.agreed.timestamps { 3 } else { 4 };
+    // Two NOPs, kind and length, and eight bytes for each block.
+    let fit = room.saturating_sub(4) / 8;
+    let mut told = true;
     for (start, end) in blocks.take(most) {
+        if options.sack.len() == fit {
+            told = fit > 0;
+            break;
+        }
         // A FIN that came with the data occupies the number behind it.
         let end = end + Pos::from(c.rcv_fin == Some(end) && !c.facts.fin_received);
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
+    told
 }
 
 /// The options of our SYN or SYN,ACK.
@@ -354,12 +364,15 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
     (Flags::URG, u16::try_from(distance).unwrap_or(u16::MAX))
 }
 
-/// An ACK has just gone out with a segment.
-pub(crate) fn acknowledged(c: &mut Connection) {
+/// An ACK has just gone out with a segment. Where it had no room for the SACK blocks that were due (`told` is false), a
+/// bare one follows (RFC 2018 4).
+pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.rcv_acked = c.ack_pos();
     c.ack.pending = false;
-    c.ack.now = None;
-    c.ack.dsack = None;
+    if told {
+        c.ack.now = None;
+        c.ack.dsack = None;
+    }
     c.ack.quick = c.ack.quick.saturating_sub(1);
     c.timers.stop(Timer::DelayedAck);
 }

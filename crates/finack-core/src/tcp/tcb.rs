@@ -22,7 +22,7 @@ use crate::trace::{SendReason, TraceKind};
 pub(crate) const MAX_UNSCALED: u32 = 65_535;
 /// Linux's least time that an ACK is delayed.
 pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
-/// Linux's greatest (RFC 9293 MUST-58 would allow 500 ms).
+/// Linux's greatest (RFC 9293 MUST-40 would allow 500 ms).
 pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
 /// ACKs that are not delayed at the start of a connection and after trouble.
 const QUICK_ACKS: u8 = 16;

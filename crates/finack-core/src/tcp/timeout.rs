@@ -194,7 +194,7 @@ impl Connection {
 
     /// The application is told ETIMEDOUT, or what ICMP had said meanwhile.
     fn fail_in_silence(&mut self) {
-        let error = self.soft_error.unwrap_or(Error::TimedOut);
+        let error = self.soft_error.take().unwrap_or(Error::TimedOut);
         fail(self, error);
     }
 

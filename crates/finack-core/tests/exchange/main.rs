@@ -20,6 +20,7 @@ mod paws;
 mod record;
 mod recovery;
 mod reset;
+mod rfc9293;
 mod sack;
 mod simultaneous;
 mod support;

@@ -149,8 +149,17 @@ impl Stream {
             abi::SO_ZEROCOPY => number(self.errors.zerocopy.into()),
             abi::SO_TIMESTAMPING => number(self.errors.stamping()),
             abi::SO_ERROR => {
-                let pending = self.conn().map(|conn| os.stack.tcp_take_error(conn)).transpose()?.flatten();
-                number(self.owed.take().or(pending.map(Errno::from)).map_or(0, |e| e.0.into()))
+                let error = match (self.owed.take(), self.conn()) {
+                    (Some(owed), _) => Some(owed),
+                    (None, Some(conn)) => {
+                        let fatal = os.stack.tcp_take_error(conn)?;
+                        let pending =
+                            if fatal.is_some() { fatal } else { os.stack.tcp_take_soft_error(conn)? };
+                        pending.map(Errno::from)
+                    }
+                    (None, None) => None,
+                };
+                number(error.map_or(0, |e| e.0.into()))
             }
             _ => return Ok(self.common.get(name)),
         }))

@@ -103,6 +103,8 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
             if segment.flags.syn() {
                 return challenge(c, cx, now, DropReason::SynInWindow);
             }
+            // RFC 2883 4.4: a duplicate is reported whatever its timestamp says.
+            text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
             return unacceptable(c, cx, now, &placed, DropReason::Paws);
         }
         Paws::Missing => return drop_segment(c, cx, now, &placed, DropReason::Paws),
