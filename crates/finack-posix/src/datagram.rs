@@ -175,7 +175,11 @@ impl Datagram {
         }
         // For this datagram alone.
         os.stack.udp_set_tos(id, tos.unwrap_or(self.options.tos))?;
-        os.stack.udp_set_hop_limit(id, hops.or(self.options.hop_limit), hops.or(self.options.multicast_hops))?;
+        os.stack.udp_set_hop_limit(
+            id,
+            hops.or(self.options.hop_limit),
+            hops.or(self.options.multicast_hops),
+        )?;
         let result = os.stack.udp_send(os.now, id, to, &out.data);
         self.push_options(os)?;
         Ok(result?)

@@ -208,6 +208,7 @@ impl Files {
                 Ok(Reply::Number(0))
             }
             abi::F_DUPFD | abi::F_DUPFD_CLOEXEC => {
+                self.descriptor(fd)?;
                 let least = Fd::try_from(argument).ok().filter(|n| *n >= 0).ok_or(Errno::EINVAL)?;
                 self.dup(fd, least, command == abi::F_DUPFD_CLOEXEC)
             }

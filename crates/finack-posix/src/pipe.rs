@@ -208,11 +208,7 @@ impl Posix {
     }
 
     /// `sendfile`: from here on it is a send of the file's bytes.
-    pub(crate) fn begin_sendfile(
-        &mut self,
-        os: &mut Os<'_>,
-        pending: &mut Pending,
-    ) -> Result<Step, Errno> {
+    pub(crate) fn begin_sendfile(&mut self, os: &mut Os<'_>, pending: &mut Pending) -> Result<Step, Errno> {
         let Call::SendFile { to, from, offset, count } = pending.call else { return Err(Errno::EINVAL) };
         let source = match &self.files.file(from)?.kind {
             Kind::Regular(regular) if regular.flags & abi::O_ACCMODE != abi::O_WRONLY => regular.clone(),
@@ -342,15 +338,16 @@ impl Posix {
             Kind::Epoll(_) => return Err(Errno::EINVAL),
         };
         let Some(conn) = stream.conn() else { return Err(Errno::ENOTCONN) };
+        let urgent = os.stack.tcp_ready(conn).is_ok_and(|ready| ready.contains(Ready::PRIORITY));
+        if urgent && os.stack.tcp_info(os.now, conn).is_ok_and(|info| info.recv_queue == 1) {
+            // The urgent byte is in the way: what is before it was taken.
+            return Ok(Ok(Vec::new()));
+        }
         let mut buffer = vec![0; most];
         match os.stack.tcp_recv(os.now, conn, &mut buffer, RecvFlags::default()) {
             Ok(count) => {
                 buffer.truncate(count);
                 Ok(Ok(buffer))
-            }
-            // The urgent byte is in the way: what is before it was taken.
-            Err(Error::WouldBlock) if os.stack.tcp_ready(conn).is_ok_and(|r| r.contains(Ready::PRIORITY)) => {
-                Ok(Ok(Vec::new()))
             }
             Err(Error::WouldBlock) if wait => Ok(Err(Step::Wait(stream.common.recv_timeout))),
             Err(error) => Err(error.into()),

@@ -463,7 +463,14 @@ impl Posix {
         };
         let errors = ErrorQueue::of_child(&parent.errors);
         let options = os.stack.tcp_options(conn)?;
-        let child = Stream { phase: Phase::Connected(conn), options, errors, owed: None, fast_open_connect: false, ..parent };
+        let child = Stream {
+            phase: Phase::Connected(conn),
+            options,
+            errors,
+            owed: None,
+            fast_open_connect: false,
+            ..parent
+        };
         let v6 = child.v6;
         let (nonblocking, cloexec) = (flags & abi::SOCK_NONBLOCK != 0, flags & abi::SOCK_CLOEXEC != 0);
         let (fd, index) = self.files.open(Kind::Stream(Box::new(child)), nonblocking, cloexec)?;
@@ -495,6 +502,9 @@ impl Posix {
     }
 
     pub(crate) fn shutdown(&mut self, os: &mut Os<'_>, fd: Fd, how: i64) -> Answer {
+        if !matches!(self.files.file(fd)?.kind, Kind::Stream(_) | Kind::Datagram(_)) {
+            return Err(Errno::ENOTSOCK);
+        }
         let closes = match how {
             abi::SHUT_RD => Shutdown::Read,
             abi::SHUT_WR => Shutdown::Write,

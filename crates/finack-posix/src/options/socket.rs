@@ -145,7 +145,9 @@ impl Stream {
             }
             abi::SO_SNDBUF => number(self.common.send_buffer.unwrap_or(default(settings.tcp_wmem_default))),
             abi::SO_RCVBUF => number(self.common.recv_buffer.unwrap_or(default(settings.tcp_rmem_default))),
-            abi::SO_PEEK_OFF => number(self.peek_offset.map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX))),
+            abi::SO_PEEK_OFF => {
+                number(self.peek_offset.map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)))
+            }
             abi::SO_ZEROCOPY => number(self.errors.zerocopy.into()),
             abi::SO_TIMESTAMPING => number(self.errors.stamping()),
             abi::SO_ERROR => {

@@ -51,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) fds: &'a BTreeMap<i64, Fd>,
     /// What was written to each descriptor.
     pub(crate) written: &'a BTreeMap<i64, Vec<u8>>,
+    /// What `tcp_info` says, where the call asks for it.
+    pub(crate) info: Option<Vec<finack_posix::info::Field>>,
 }
 
 /// Every call that a script can make.
@@ -262,6 +264,15 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
             Posix::EpollControl { epoll: fd()?, op: n(1)?, fd: ctx.fd(spec, 2)?, event }
         }
         "epoll_wait" => Posix::EpollWait { epoll: fd()?, max: n(2)?, timeout: ctx.timeout(spec, 3)? },
+        "pipe" | "pipe2" | "open" | "sendfile" | "splice" => of_files(spec, ctx)?,
+        other => return Err(Trouble::Unsupported(format!("the call {other}"))),
+    })
+}
+
+/// The calls that make pipes, open files and carry bytes between them and sockets.
+fn of_files(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
+    let n = |at| ctx.number(spec, at);
+    Ok(match spec.name.as_str() {
         "pipe" => Posix::Pipe { flags: 0 },
         "pipe2" => Posix::Pipe { flags: n(1)? },
         "open" => match spec.args.first() {
@@ -272,20 +283,19 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
             _ => return Err(Trouble::Malformed("open takes a file's name in quotes".into())),
         },
         "sendfile" => Posix::SendFile {
-            to: fd()?,
+            to: ctx.fd(spec, 0)?,
             from: ctx.fd(spec, 1)?,
             offset: ctx.offset(spec, 2)?,
             count: ctx.room(n(3)?)?,
         },
-        "splice" => Posix::Splice {
-            from: fd()?,
+        _ => Posix::Splice {
+            from: ctx.fd(spec, 0)?,
             from_offset: ctx.offset(spec, 1)?,
             to: ctx.fd(spec, 2)?,
             to_offset: ctx.offset(spec, 3)?,
             len: ctx.room(n(4)?)?,
             flags: n(5)?,
         },
-        other => return Err(Trouble::Unsupported(format!("the call {other}"))),
     })
 }
 
