@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use bytes::Bytes;
 use finack_core::Instant;
 
 use crate::Errno;
@@ -151,6 +152,8 @@ pub enum Call {
 pub struct Outgoing {
     /// The bytes of all buffers in a row.
     pub data: Vec<u8>,
+    /// How long each of them is; empty where it is one.
+    pub buffers: Vec<usize>,
     /// `MSG_...`
     pub flags: i64,
     /// `sendto`'s or `sendmsg`'s address.
@@ -161,6 +164,22 @@ pub struct Outgoing {
     pub plain: bool,
     /// The bytes lie where the caller has no memory: `EFAULT`, once it comes to reading them.
     pub fault: bool,
+}
+
+impl Outgoing {
+    /// What is behind the first `sent` bytes, buffer by buffer.
+    pub(crate) fn rest(&self, sent: usize) -> Vec<Bytes> {
+        let all = Bytes::copy_from_slice(&self.data);
+        let whole = [self.data.len()];
+        let lengths = if self.buffers.is_empty() { &whole } else { self.buffers.as_slice() };
+        let mut end = 0;
+        let ranges = lengths.iter().map(|len| {
+            let start = end;
+            end = self.data.len().min(start + len);
+            start.max(sent).min(end)..end
+        });
+        ranges.map(|range| all.slice(range)).filter(|part| !part.is_empty()).collect()
+    }
 }
 
 /// What a receive asks for.

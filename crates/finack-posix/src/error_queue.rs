@@ -1,25 +1,24 @@
 //! A socket's error queue: completions of `MSG_ZEROCOPY` and transmit time stamps.
 //!
-//! The engine copies what is written, so that a zero-copy send completes, as "copied", once its bytes are
-//! acknowledged: when Linux's does on a device without scatter-gather.
+//! A zero-copy send completes when the engine says so. What the caller handed over was copied once, on its way to the
+//! engine, so that it completes as "copied", as on Linux where a device has no scatter-gather.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
-use finack_core::Instant;
-use finack_core::tcp::TcpInfo;
+use finack_core::stack::ConnId;
+use finack_core::{Instant, Stack};
 
 use crate::{Control, ControlData, Errno, ExtendedError, abi};
 
-/// Most entries that wait on either side; a send beyond it fails with `ENOBUFS`.
+/// Most entries that wait on either side.
 const MOST: usize = 1024;
 
-/// A send whose completion is awaited.
+/// A send whose time stamps are awaited.
 #[derive(Clone, Copy, Debug)]
 struct Send {
     /// Bytes written on the connection when it was done.
     end: u64,
-    /// What `MSG_ZEROCOPY` counts.
-    zerocopy: Option<u32>,
     /// `SOF_TIMESTAMPING_TX_...` that are still to be told.
     stamps: i64,
     /// The key of its stamps.
@@ -68,7 +67,8 @@ pub(crate) struct ErrorQueue {
     stamping: i64,
     /// Bytes written when SOF_TIMESTAMPING_OPT_ID was set: keys count from there.
     key_base: u64,
-    next_zerocopy: u32,
+    /// Zero-copy sends that were not told to be complete.
+    incomplete: u32,
     written: u64,
     sends: VecDeque<Send>,
     entries: VecDeque<Entry>,
@@ -82,7 +82,7 @@ impl ErrorQueue {
 
     /// Whether something waits for bytes to be sent or acknowledged.
     pub(crate) fn waits(&self) -> bool {
-        !self.sends.is_empty()
+        !self.sends.is_empty() || self.incomplete > 0
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,10 +100,9 @@ impl ErrorQueue {
         self.stamping = flags;
     }
 
-    /// Whether a send with `flags` can be remembered.
-    pub(crate) fn admit(&self, flags: i64) -> Result<(), Errno> {
-        let counted = flags & abi::MSG_ZEROCOPY != 0 && self.zerocopy;
-        if counted && self.sends.len() + self.entries.len() >= MOST { Err(Errno::ENOBUFS) } else { Ok(()) }
+    /// Whether a send with `flags` is one whose completion is told.
+    pub(crate) fn is_zerocopy(&self, flags: i64) -> bool {
+        self.zerocopy && flags & abi::MSG_ZEROCOPY != 0
     }
 
     /// Whether a stream takes these control messages. Those of other levels are nothing to it.
@@ -112,30 +111,34 @@ impl ErrorQueue {
     }
 
     /// `count` bytes were written by a send that is done with them.
-    pub(crate) fn sent(&mut self, count: usize, flags: i64, control: &[Control]) {
+    pub(crate) fn sent(&mut self, count: usize, zerocopy: bool, control: &[Control]) {
         self.written += count as u64;
-        let zerocopy = (self.zerocopy && flags & abi::MSG_ZEROCOPY != 0 && count > 0).then(|| {
-            let id = self.next_zerocopy;
-            self.next_zerocopy = id.wrapping_add(1);
-            id
-        });
+        self.incomplete += u32::from(zerocopy);
         let told =
             abi::SOF_TIMESTAMPING_TX_SCHED | abi::SOF_TIMESTAMPING_TX_SOFTWARE | abi::SOF_TIMESTAMPING_TX_ACK;
         // A message says for its bytes alone what is to be stamped.
         let asked = stamping_of(control).unwrap_or(self.stamping);
         let stamps = if count > 0 { asked & told } else { 0 };
-        if (zerocopy.is_some() || stamps != 0) && self.sends.len() < MOST {
+        if stamps != 0 && self.sends.len() < MOST {
             let by_id = self.stamping & abi::SOF_TIMESTAMPING_OPT_ID != 0;
             let key = if by_id { (self.written - self.key_base).wrapping_sub(1) as u32 } else { 0 };
-            self.sends.push_back(Send { end: self.written, zerocopy, stamps, key });
+            self.sends.push_back(Send { end: self.written, stamps, key });
         }
     }
 
     /// Looks at how far the connection came; whether the reader has something new.
-    pub(crate) fn advance(&mut self, info: &TcpInfo, now: Instant) -> bool {
+    pub(crate) fn advance(&mut self, stack: &mut Stack, conn: ConnId, now: Instant) -> bool {
+        let mut told = false;
+        while let Ok(Some(numbers)) = stack.tcp_take_completion(conn) {
+            self.complete(&numbers);
+            told = true;
+        }
+        if self.sends.is_empty() {
+            return told;
+        }
+        let Ok(info) = stack.tcp_info(now, conn) else { return told };
         let acked = info.bytes_acked;
         let sent = acked + info.send_queue.saturating_sub(info.not_sent);
-        let mut told = false;
         let mut sends = std::mem::take(&mut self.sends);
         for send in &mut sends {
             if sent >= send.end {
@@ -144,13 +147,9 @@ impl ErrorQueue {
             }
             if acked >= send.end {
                 told |= self.stamp(send, abi::SOF_TIMESTAMPING_TX_ACK, abi::SCM_TSTAMP_ACK, now);
-                if let Some(id) = send.zerocopy.take() {
-                    self.complete(id);
-                    told = true;
-                }
             }
         }
-        sends.retain(|send| send.zerocopy.is_some() || send.stamps != 0);
+        sends.retain(|send| send.stamps != 0);
         self.sends = sends;
         told
     }
@@ -176,13 +175,15 @@ impl ErrorQueue {
         true
     }
 
-    /// A completion; one that continues the last is merged with it, as Linux does.
-    fn complete(&mut self, id: u32) {
-        if let Some(last) = self.entries.back_mut()
-            && last.error.origin == abi::SO_EE_ORIGIN_ZEROCOPY
-            && last.error.data.wrapping_add(1) == id
+    /// Completions; those that continue the last are merged with it, as Linux does.
+    fn complete(&mut self, numbers: &Range<u32>) {
+        let (first, last) = (numbers.start, numbers.end.wrapping_sub(1));
+        self.incomplete = self.incomplete.saturating_sub(numbers.end.wrapping_sub(first));
+        if let Some(told) = self.entries.back_mut()
+            && told.error.origin == abi::SO_EE_ORIGIN_ZEROCOPY
+            && told.error.data.wrapping_add(1) == first
         {
-            last.error.data = id;
+            told.error.data = last;
             return;
         }
         let error = ExtendedError {
@@ -190,8 +191,8 @@ impl ErrorQueue {
             origin: abi::SO_EE_ORIGIN_ZEROCOPY,
             kind: 0,
             code: abi::SO_EE_CODE_ZEROCOPY_COPIED as u8,
-            info: id,
-            data: id,
+            info: first,
+            data: last,
         };
         self.entries.push_back(Entry { error, time: None, truncated: false });
     }

@@ -32,6 +32,13 @@ pub struct Field {
     width: Width,
 }
 
+impl Field {
+    /// A field of another stack's.
+    pub const fn known(name: &'static str, value: u64) -> Self {
+        Self { name, value: Some(value), width: Long }
+    }
+}
+
 /// Bytes of the structure, as of Linux 6.7.
 pub const LEN: usize = 248;
 

@@ -136,7 +136,10 @@ impl Posix {
                 }
                 count(0)
             }
-            Call::Send(..) if pending.sent > 0 => count(pending.sent),
+            Call::Send(fd, ref out) if pending.sent > 0 => {
+                self.sent(os, fd, pending.sent, out);
+                count(pending.sent)
+            }
             Call::Recv(..) if !pending.received.is_empty() => Ok(Reply::Received(Received {
                 count: pending.received.len(),
                 data: pending.received,
@@ -220,12 +223,11 @@ impl Posix {
     }
 
     /// Looks at what was acknowledged and sent since, for `MSG_ZEROCOPY` and transmit time stamps.
-    pub fn progress(&mut self, stack: &Stack, now: Instant) {
+    pub fn progress(&mut self, stack: &mut Stack, now: Instant) {
         for file in self.files.watching_progress() {
             let Some(File { kind: Kind::Stream(stream), .. }) = self.files.get_mut(file) else { continue };
             let Some(conn) = stream.conn() else { continue };
-            let Ok(info) = stack.tcp_info(now, conn) else { continue };
-            if stream.errors.advance(&info, now) {
+            if stream.errors.advance(stack, conn, now) {
                 self.wake(file, abi::EPOLLERR);
             }
         }

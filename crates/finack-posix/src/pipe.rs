@@ -308,7 +308,9 @@ impl Posix {
         at_once: bool,
     ) -> Result<Result<Vec<u8>, Step>, Errno> {
         let file = self.files.file_mut(from)?;
-        let wait = !at_once && !file.nonblocking;
+        // The flag is for pipes alone: a socket waits as it always does.
+        let blocks = !file.nonblocking;
+        let wait = blocks && !at_once;
         let stream = match &mut file.kind {
             Kind::Pipe(End { pipe, .. }) => {
                 let pipe = *pipe;
@@ -349,7 +351,7 @@ impl Posix {
                 buffer.truncate(count);
                 Ok(Ok(buffer))
             }
-            Err(Error::WouldBlock) if wait => Ok(Err(Step::Wait(stream.common.recv_timeout))),
+            Err(Error::WouldBlock) if blocks => Ok(Err(Step::Wait(stream.common.recv_timeout))),
             Err(error) => Err(error.into()),
         }
     }

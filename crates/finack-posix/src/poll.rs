@@ -16,6 +16,7 @@ pub(crate) fn mask_of(ready: Ready) -> i64 {
         (Ready::READ_CLOSED, abi::EPOLLIN | abi::EPOLLRDNORM | abi::EPOLLRDHUP),
         (Ready::ERROR, abi::EPOLLERR),
         (Ready::PRIORITY, abi::EPOLLPRI),
+        (Ready::COMPLETED, abi::EPOLLERR),
     ] {
         if ready.contains(bit) {
             mask |= bits;

@@ -230,23 +230,30 @@ impl Stream {
                 // Who waits waits for the handshake.
                 Ok(()) | Err(Errno::EINPROGRESS) if wait => {}
                 Err(errno) => return Step::Done(Err(errno)),
-                Ok(()) => return self.sent(*sent, out),
+                Ok(()) => return self.sent(os, *sent, out),
             }
         }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
         if let Err(errno) = self.errors.check(&out.control) {
             return Step::Done(Err(errno));
         }
-        let refused = self.owed.take().or_else(|| self.errors.admit(out.flags).err());
-        if let Some(errno) = refused.filter(|_| *sent == 0) {
+        if let Some(errno) = self.owed.take().filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
         }
         if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
             return Step::Done(Err(Errno::EFAULT));
         }
+        let zerocopy = self.errors.is_zerocopy(out.flags);
+        if zerocopy && *sent == 0 && os.stack.tcp_takes_completion(conn) == Ok(false) {
+            return Step::Done(Err(Errno::ENOBUFS));
+        }
         let has = |flag| out.flags & flag != 0;
         let flags = SendFlags { more: has(abi::MSG_MORE), oob: has(abi::MSG_OOB), eor: has(abi::MSG_EOR) };
-        let result = os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags);
+        let result = if zerocopy {
+            os.stack.tcp_send_shared(os.now, conn, &out.rest(*sent), flags)
+        } else {
+            os.stack.tcp_send(os.now, conn, &out.data[(*sent).min(out.data.len())..], flags)
+        };
         *sent += *result.as_ref().unwrap_or(&0);
         match result {
             Ok(_) if *sent >= out.data.len() => {}
@@ -258,18 +265,21 @@ impl Stream {
             Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
             Ok(_) => {}
         }
-        self.sent(*sent, out)
+        self.sent(os, *sent, out)
     }
 
-    fn sent(&mut self, count: usize, out: &Outgoing) -> Step {
-        self.errors.sent(count, out.flags, &out.control);
+    /// A send is done with so many bytes.
+    pub(crate) fn sent(&mut self, os: &mut Os<'_>, count: usize, out: &Outgoing) -> Step {
+        let wanted = count > 0 && self.errors.is_zerocopy(out.flags);
+        let told = self.conn().filter(|_| wanted).map(|conn| os.stack.tcp_ask_completion(os.now, conn));
+        self.errors.sent(count, told.is_some_and(|number| number.is_ok()), &out.control);
         Step::Done(Ok(Reply::Number(i64::try_from(count).unwrap_or(i64::MAX))))
     }
 
     /// One round of a receive.
     fn recv(&mut self, os: &mut Os<'_>, asked: Incoming, got: &mut Vec<u8>, wait: bool) -> Step {
         if asked.flags & abi::MSG_ERRQUEUE != 0 {
-            return Step::Done(self.recv_error());
+            return Step::Done(self.recv_error(os));
         }
         let oob = asked.flags & abi::MSG_OOB != 0;
         let Some(conn) = self.conn() else {
@@ -393,7 +403,10 @@ impl Stream {
         Control { level: abi::SOL_TCP, kind: abi::TCP_CM_INQ, data }
     }
 
-    fn recv_error(&mut self) -> Answer {
+    fn recv_error(&mut self, os: &mut Os<'_>) -> Answer {
+        if let Some(conn) = self.conn() {
+            self.errors.advance(os.stack, conn, os.now);
+        }
         let (control, truncated) = self.errors.pop(self.v6).ok_or(Errno::EAGAIN)?;
         let flags = abi::MSG_ERRQUEUE | if truncated { abi::MSG_TRUNC } else { 0 };
         Ok(Reply::Received(Received { flags, control, ..Received::default() }))
@@ -562,6 +575,13 @@ impl Posix {
                 self.write_file(fd, &out, &mut pending.sent).unwrap_or_else(|errno| Step::Done(Err(errno)))
             }
             _ => Step::Done(Err(Errno::ENOTSOCK)),
+        }
+    }
+
+    /// A send that waited ended with so many bytes.
+    pub(crate) fn sent(&mut self, os: &mut Os<'_>, fd: Fd, count: usize, out: &Outgoing) {
+        if let Ok((_, stream)) = self.stream(fd) {
+            let _ = stream.sent(os, count, out);
         }
     }
 

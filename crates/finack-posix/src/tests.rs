@@ -135,7 +135,7 @@ impl Host {
     pub(crate) fn run(&mut self) {
         self.stack.handle_timeout(self.now);
         while self.stack.poll_transmit(self.now).is_some() {}
-        self.posix.progress(&self.stack, self.now);
+        self.posix.progress(&mut self.stack, self.now);
         while let Some(event) = self.stack.poll_event() {
             self.posix.notice(&event);
         }

@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use common::{bed, kind, soon};
 use finack::net::{TcpListener, TcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,4 +111,45 @@ async fn closing_with_a_linger_time_waits_for_the_held_acks() {
     soon(closing).await.unwrap().unwrap();
     server.hold_acks(false).unwrap();
     assert_eq!(kind(server.ack_to(1)), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn a_shared_buffer_is_told_to_be_free_once_acknowledged() {
+    let (_bed, client, mut server) = connected().await;
+    let buffer = Bytes::from(vec![7; 3_000_000]);
+    let mut rest = buffer.clone();
+    let (mut calls, mut done) = (0, 0);
+    let sending = async {
+        while !rest.is_empty() {
+            assert_eq!(client.send_shared(&mut rest).await.unwrap(), calls);
+            calls += 1;
+        }
+        while done < calls {
+            let told = client.sent_shared().await.unwrap();
+            assert_eq!(told.start, done);
+            done = told.end;
+        }
+    };
+    let reading = async {
+        let mut got = vec![0; 3_000_000];
+        server.read_exact(&mut got).await.unwrap();
+        got
+    };
+    let (_, got) = soon(async { tokio::join!(sending, reading) }).await;
+    assert!(got == buffer, "the data came through changed");
+    drop(rest);
+    assert!(buffer.is_unique(), "somebody still holds the buffer");
+}
+
+#[tokio::test]
+async fn a_reset_frees_shared_buffers() {
+    let (_bed, client, server) = connected().await;
+    let buffer = Bytes::from(vec![7; 100_000]);
+    assert_eq!(client.send_shared(&mut buffer.clone()).await.unwrap(), 0);
+    soon(server.readable()).await.unwrap();
+    // What was received and not read makes it a RST.
+    drop(server);
+    assert_eq!(soon(client.sent_shared()).await.unwrap(), 0..1);
+    assert!(buffer.is_unique());
+    assert_eq!(kind(client.send_shared(&mut buffer.clone()).await), ErrorKind::ConnectionReset);
 }

@@ -14,7 +14,10 @@ use finack_script::run::{self, Options, Report, Verdict};
 
 use crate::output;
 
+mod kernel;
 mod show;
+
+use kernel::{Progress, Witness};
 
 /// Most scripts of one call.
 const MOST_SCRIPTS: usize = 100_000;
@@ -45,6 +48,12 @@ pub(crate) struct Args {
     /// Only read the scripts
     #[arg(long)]
     dry_run: bool,
+    /// Run them against this machine's Linux kernel, in real time: as root, or where user namespaces are allowed
+    #[arg(long)]
+    kernel: bool,
+    /// With --kernel: scripts that take longer are passed over
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, requires = "kernel")]
+    longest: u64,
     /// One JSON object a script, and one for the whole
     #[arg(long, conflicts_with_all = ["tap", "junit"])]
     json: bool,
@@ -54,7 +63,7 @@ pub(crate) struct Args {
     /// As JUnit's XML
     #[arg(long)]
     junit: bool,
-    /// Scripts run at the same time; as many as there are processors by default
+    /// Scripts run at the same time; as many as there are processors by default, 4 with --kernel
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
     /// Only what failed
@@ -94,7 +103,19 @@ struct Run {
     /// Where each script is run several times.
     version: Option<&'static str>,
     report: Report,
+    standing: Standing,
     took: Duration,
+}
+
+/// What a run's report means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// What it says.
+    Judged,
+    /// The kernel differs, as the script says that it does.
+    Differs(String),
+    /// It was not run, and need not be: why.
+    Skipped(String),
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
@@ -106,8 +127,12 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         Ok(scripts) => scripts,
         Err(message) => return output::fail(2, &message),
     };
+    let witness = match witness(args) {
+        Ok(witness) => witness,
+        Err(message) => return output::fail(2, &message),
+    };
     let begun = Instant::now();
-    let runs = run_all(&scripts, &options, args.jobs);
+    let runs = run_all(&scripts, &options, args.jobs, witness.as_ref());
     let took = begun.elapsed();
     let status = runs.iter().map(|run| run.report.status()).max().unwrap_or(0);
     // A script that failed weighs more than one that was not run.
@@ -158,6 +183,21 @@ fn collect(path: &Path, depth: u32, named: bool, out: &mut Vec<PathBuf>) -> io::
     entries.iter().try_for_each(|entry| collect(entry, depth + 1, false, out))
 }
 
+fn sysctl(pair: &str) -> Result<(&str, &str), String> {
+    pair.split_once('=').ok_or(format!("--sysctl: '{pair}' is not NAME=VALUE"))
+}
+
+/// With `--kernel`, the kernel.
+fn witness(args: &Args) -> Result<Option<Witness>, String> {
+    if !args.kernel {
+        return Ok(None);
+    }
+    let owned = |pair: &String| sysctl(pair).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let sysctls = args.sysctl.iter().map(owned).collect::<Result<_, _>>()?;
+    finack_witness::prepare()?;
+    Ok(Some(Witness { longest: Duration::from_secs(args.longest), sysctls }))
+}
+
 /// What the scripts are run with, one for each version.
 fn options(args: &Args) -> Result<Vec<(Option<&'static str>, Options)>, String> {
     let mut options = Options::default();
@@ -165,8 +205,11 @@ fn options(args: &Args) -> Result<Vec<(Option<&'static str>, Options)>, String> 
         options.defines.set_pair(pair).map_err(|e| format!("--define: {e}"))?;
     }
     for pair in &args.sysctl {
-        let (name, value) = pair.split_once('=').ok_or(format!("--sysctl: '{pair}' is not NAME=VALUE"))?;
-        options.settings.set(name, value).map_err(|e| format!("--sysctl: {e}"))?;
+        let (name, value) = sysctl(pair)?;
+        // The kernel has others.
+        if !args.kernel {
+            options.settings.set(name, value).map_err(|e| format!("--sysctl: {e}"))?;
+        }
     }
     let several = args.ip_version.len() > 1;
     let lines: Vec<OptionLine> = args.option.iter().map(|pair| line(pair)).collect();
@@ -199,12 +242,16 @@ fn run_all(
     scripts: &[PathBuf],
     options: &[(Option<&'static str>, Options)],
     jobs: Option<usize>,
+    witness: Option<&Witness>,
 ) -> Vec<Run> {
     let total = scripts.len() * options.len();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = jobs.unwrap_or(cores).clamp(1, 256).min(total.max(1));
+    // Before the kernel they mostly wait.
+    let usual = if witness.is_some() { 4 } else { cores };
+    let workers = jobs.unwrap_or(usual).clamp(1, 256).min(total.max(1));
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(total));
+    let progress = Progress::new(total);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -212,7 +259,10 @@ fn run_all(
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(script) = scripts.get(i / options.len()) else { return };
                     let (version, options) = &options[i % options.len()];
-                    let run = run_one(script, *version, options);
+                    let run = run_one(script, *version, options, witness);
+                    if witness.is_some() {
+                        progress.one_more(run.report.status());
+                    }
                     done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((i, run));
                 }
             });
@@ -223,15 +273,16 @@ fn run_all(
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
-fn run_one(path: &Path, version: Option<&'static str>, options: &Options) -> Run {
+fn run_one(path: &Path, version: Option<&'static str>, options: &Options, witness: Option<&Witness>) -> Run {
     let begun = Instant::now();
     let directory = path.parent().unwrap_or(Path::new(""));
-    let report = match fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => run::drill(&text, directory, options),
-        Ok(Err(_)) => not_run("it is not text in UTF-8".into()),
-        Err(error) => not_run(error.to_string()),
+    let (report, standing) = match (fs::read(path).map(String::from_utf8), witness) {
+        (Ok(Ok(text)), Some(witness)) => witness.drill(&text, directory, options),
+        (Ok(Ok(text)), None) => (run::drill(&text, directory, options), Standing::Judged),
+        (Ok(Err(_)), _) => (not_run("it is not text in UTF-8".into()), Standing::Judged),
+        (Err(error), _) => (not_run(error.to_string()), Standing::Judged),
     };
-    Run { path: path.to_owned(), version, report, took: begun.elapsed() }
+    Run { path: path.to_owned(), version, report, standing, took: begun.elapsed() }
 }
 
 fn not_run(why: String) -> Report {

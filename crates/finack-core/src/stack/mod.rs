@@ -131,6 +131,8 @@ impl Ready {
     pub const ERROR: Self = Self(16);
     /// Urgent data is there (EPOLLPRI).
     pub const PRIORITY: Self = Self(32);
+    /// Buffers are done with: `tcp_take_completion` tells which (EPOLLERR).
+    pub const COMPLETED: Self = Self(64);
 
     /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {

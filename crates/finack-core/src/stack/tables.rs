@@ -213,7 +213,9 @@ impl Stack {
         if c.facts.indexed {
             c.facts.indexed = false;
             c.timers.stop_all();
-            c.send.clear(&mut self.cx.pool);
+            if c.send.clear(&mut self.cx.pool) {
+                c.announce(super::Ready::COMPLETED);
+            }
             c.rtx.clear();
             c.recv.drop_reorder(&mut self.cx.pool);
             if let Some(key) = c.wheel.take() {

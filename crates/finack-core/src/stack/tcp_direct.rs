@@ -2,11 +2,14 @@
 //! was received is acknowledged only when that other place has it.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
+use bytes::Bytes;
 use bytes::buf::Limit;
 
 use super::{ConnId, Stack};
 use crate::error::Error;
+use crate::options::SendFlags;
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
 use crate::trace::SendReason;
@@ -51,6 +54,61 @@ impl Stack {
         let result = c.send_with(cx, most, fill);
         self.refresh(now, id.index);
         result
+    }
+
+    /// Queues the application's own buffers without copying them; answers how many bytes were taken, which can end within
+    /// a buffer. They are held until the peer has acknowledged them; [`tcp_ask_completion`](Self::tcp_ask_completion)
+    /// tells when that was. What is sent of at most 17 buffers shares a segment, as on Linux.
+    ///
+    /// # Errors
+    /// As [`tcp_send`](Self::tcp_send).
+    pub fn tcp_send_shared(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        data: &[Bytes],
+        flags: SendFlags,
+    ) -> Result<usize, Error> {
+        let (c, cx) = self.conn_mut(id)?;
+        let result = c.send_shared(cx, data, flags);
+        self.refresh(now, id.index);
+        result
+    }
+
+    /// Asks to be told ([`Ready::COMPLETED`](super::Ready::COMPLETED)) when everything that was written so far is done
+    /// with: acknowledged by the peer, or given up because the connection is over. Nobody holds the buffers then: a
+    /// device had them until the next call on the stack at most ([`Transmit`](crate::device::Transmit)), and an ACK or a
+    /// RST comes by such a call. Answers the number of the completion; they count from 0 on each connection.
+    ///
+    /// # Errors
+    /// `NoBufferSpace` where 1024 wait for their ACK or to be taken, `BadHandle`.
+    pub fn tcp_ask_completion(&mut self, now: Instant, id: ConnId) -> Result<u32, Error> {
+        let (c, _) = self.conn_mut(id)?;
+        if !c.send.takes_completion() {
+            return Err(Error::NoBufferSpace);
+        }
+        let (number, done) = c.send.ask_completion();
+        if done {
+            c.announce(super::Ready::COMPLETED);
+        }
+        self.refresh(now, id.index);
+        Ok(number)
+    }
+
+    /// Whether [`tcp_ask_completion`](Self::tcp_ask_completion) would take one more.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_takes_completion(&self, id: ConnId) -> Result<bool, Error> {
+        self.conn(id).map(|c| c.send.takes_completion())
+    }
+
+    /// The oldest completions that were not yet taken: the numbers of all that followed each other without a gap.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_take_completion(&mut self, id: ConnId) -> Result<Option<Range<u32>>, Error> {
+        self.conn_mut(id).map(|(c, _)| c.send.take_completion())
     }
 
     /// Sends what waits for more (MSG_MORE, [`tcp_send_with`](Self::tcp_send_with)): there is no more for now.

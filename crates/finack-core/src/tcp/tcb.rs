@@ -460,6 +460,13 @@ impl Connection {
         }
     }
 
+    /// Lets go of what was sent before `upto`, and tells whose buffers that were.
+    pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
+        if self.send.release(&mut cx.pool, upto) {
+            self.announce(Ready::COMPLETED);
+        }
+    }
+
     /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();

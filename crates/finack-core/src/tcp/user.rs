@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 use bytes::buf::Limit;
 
 use super::State;
@@ -29,18 +30,46 @@ impl Connection {
             return Err(Error::WouldBlock);
         }
         self.send.append(&mut cx.pool, &data[..count]);
+        self.after_write(cx, count, count == data.len(), flags);
+        Ok(count)
+    }
+
+    /// Appends what fits of the application's own buffers, without copying them.
+    pub(crate) fn send_shared(&mut self, cx: &Cx, data: &[Bytes], flags: SendFlags) -> Result<usize, Error> {
+        self.check_open_for_writing()?;
+        let all: usize = data.iter().map(Bytes::len).sum();
+        let mut room = self.send_room(cx);
+        if all > 0 && room == 0 {
+            self.facts.wants_room = true;
+            return Err(Error::WouldBlock);
+        }
+        let before = self.send.end();
+        for piece in data {
+            let part = piece.slice(..piece.len().min(room));
+            room -= part.len();
+            self.send.append_shared(part, self.snd_nxt);
+        }
+        let count = (self.send.end() - before) as usize;
+        self.after_write(cx, count, count == all, flags);
+        Ok(count)
+    }
+
+    /// Bytes were appended, perhaps all that the application had.
+    fn after_write(&mut self, cx: &Cx, count: usize, all: bool, flags: SendFlags) {
+        if count == 0 {
+            return;
+        }
         if !self.is_writable(cx) {
             // Also when all of it fitted: whoever waits for room next is owed an event.
             self.facts.wants_room = true;
         }
-        self.facts.more = flags.more && count == data.len();
-        if flags.eor && count == data.len() {
+        self.facts.more = flags.more && all;
+        if flags.eor && all {
             self.send.end_record();
         }
-        if flags.oob && count == data.len() {
+        if flags.oob && all {
             self.snd_up = Some(self.send.end());
         }
-        Ok(count)
     }
 
     /// Whether something can be written at all, now or later.
@@ -276,6 +305,9 @@ impl Connection {
         }
         if self.urgent.mark.is_some() && !self.urgent.taken {
             ready |= Ready::PRIORITY;
+        }
+        if self.send.has_completion() {
+            ready |= Ready::COMPLETED;
         }
         ready
     }

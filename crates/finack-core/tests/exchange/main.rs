@@ -29,3 +29,4 @@ mod timers;
 mod udp;
 mod urgent;
 mod window;
+mod zerocopy;

@@ -68,6 +68,30 @@ fn a_write_waits_until_all_of_it_is_queued() {
     assert!(got == data);
 }
 
+/// A send that waited is one send: one completion, also where its time ran out.
+#[test]
+fn a_zero_copy_send_that_waits_completes_once() {
+    let mut h = Host::new();
+    let (_, client, server) = h.connected();
+    h.ok(set(client, abi::SOL_SOCKET, abi::SO_ZEROCOPY, 1));
+    let half = [0_i64.to_le_bytes(), 500_000_i64.to_le_bytes()].concat();
+    h.ok(Call::SetOption { fd: client, level: abi::SOL_SOCKET, name: abi::SO_SNDTIMEO, value: half });
+    let writing = h.blocks(send(client, &vec![7; 30_000_000], abi::MSG_ZEROCOPY));
+    h.pass(Duration::from_millis(500));
+    let Ok(Reply::Number(taken)) = h.returns(writing) else { panic!("nothing was taken") };
+    assert!((10_000..30_000_000).contains(&taken));
+    assert_eq!(h.err(recv(client, 0, abi::MSG_ERRQUEUE)), Errno::EAGAIN);
+    let mut got = 0;
+    while got < taken {
+        got += h.data(recv(server, 1_000_000, abi::MSG_DONTWAIT)).len() as i64;
+        h.pass(Duration::from_millis(10));
+    }
+    let told = h.received(recv(client, 0, abi::MSG_ERRQUEUE));
+    let ControlData::Extended(error) = &told.control[0].data else { panic!("{told:?}") };
+    assert_eq!((error.info, error.data), (0, 0));
+    assert_eq!(h.err(recv(client, 0, abi::MSG_ERRQUEUE)), Errno::EAGAIN);
+}
+
 #[test]
 fn a_write_that_must_not_wait_takes_what_fits() {
     let mut h = Host::new();

@@ -56,6 +56,7 @@ fn splice_carries_bytes_between_sockets_and_pipes() {
     let mut h = Host::new();
     let (_, client, server) = h.connected();
     let (reads, writes) = pipe(&mut h, 0);
+    h.ok(Call::Fcntl(server, abi::F_SETFL, abi::O_NONBLOCK));
     h.ok(write(client, b"through a pipe"));
     h.run();
     assert_eq!(h.ok(splice(server, writes, 7)), 7);
@@ -73,6 +74,7 @@ fn splice_refuses_what_it_can_not_carry() {
     let (reads, writes) = pipe(&mut h, 0);
     let epoll = h.fd(Call::EpollCreate { flags: 0 });
     let fresh = h.stream();
+    h.ok(Call::Fcntl(client, abi::F_SETFL, abi::O_NONBLOCK));
     for (from, to, errno) in [
         (client, server, Errno::EINVAL),
         (client, reads, Errno::EBADF),

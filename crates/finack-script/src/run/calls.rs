@@ -171,13 +171,14 @@ impl Context<'_> {
         items.iter().map(one).collect()
     }
 
-    fn gather(&self, script_fd: i64, list: &Expr) -> Result<Vec<u8>, Trouble> {
-        let mut data = Vec::new();
+    /// Fills `out` with what lies in several buffers.
+    fn gather(&self, script_fd: i64, list: &Expr, out: &mut Outgoing) -> Result<(), Trouble> {
         for (base, len) in self.vectors(list)? {
-            let part = self.outgoing(script_fd, &base, len, data.len())?;
-            data.extend(part);
+            let part = self.outgoing(script_fd, &base, len, out.data.len())?;
+            out.buffers.push(part.len());
+            out.data.extend(part);
         }
-        Ok(data)
+        Ok(())
     }
 
     fn room(&self, len: i64) -> Result<usize, Trouble> {
@@ -340,13 +341,13 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     };
     match spec.name.as_str() {
         "writev" => {
-            out.data = ctx.gather(script_fd, arg(1)?)?;
+            ctx.gather(script_fd, arg(1)?, &mut out)?;
             out.fault = nowhere(arg(1)?)?;
         }
         "sendmsg" => {
             let fields = message_fields(spec)?;
             let list = field(fields, "msg_iov").ok_or("a message without msg_iov")?;
-            out.data = ctx.gather(script_fd, &list.value)?;
+            ctx.gather(script_fd, &list.value, &mut out)?;
             out.fault = nowhere(&list.value)?;
             out.flags = ctx.number(spec, 2)?;
             if let Some(control) = field(fields, "msg_control").filter(|f| f.value != Expr::Ellipsis) {

@@ -244,7 +244,7 @@ impl Runner<'_> {
                     && (next.window, &next.options, next.urgent)
                         == (first.window, &first.options, first.urgent)
                     && first.flags & (flag::FIN | flag::PSH) == 0
-                    && e.at == emitted.at
+                    && e.at.abs_diff(emitted.at) <= self.target.jitter()
                     && !next.payload.is_empty()
                     && have + next.payload.len() <= wanted
             };

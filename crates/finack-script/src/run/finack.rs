@@ -97,7 +97,7 @@ impl FinackTarget {
         self.untouched = false;
         loop {
             self.transmit();
-            self.posix.progress(&self.stack, self.now);
+            self.posix.progress(&mut self.stack, self.now);
             while let Some(event) = self.stack.poll_event() {
                 self.posix.notice(&event);
             }
@@ -205,6 +205,10 @@ fn remark(event: &TraceEvent) -> Option<String> {
 }
 
 impl Target for FinackTarget {
+    fn name(&self) -> &'static str {
+        "finack"
+    }
+
     fn now(&self) -> Nanos {
         self.nanos()
     }
@@ -331,6 +335,11 @@ impl FinackTarget {
 /// A time of the stack's, counted from the script's beginning.
 pub(crate) fn since_start(at: Instant) -> Nanos {
     u64::try_from(at.since(START).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A time since the script's beginning, as control messages have it.
+pub fn stamp(at: Nanos) -> Instant {
+    START + std::time::Duration::from_nanos(at)
 }
 
 /// The answer of a call that must not block, for those that look at sockets between events.

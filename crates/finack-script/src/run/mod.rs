@@ -29,7 +29,7 @@ mod values;
 use crate::ast::Script;
 use crate::parse::{Defines, parse};
 use config::{Config, OptionError};
-pub use finack::FinackTarget;
+pub use finack::{FinackTarget, stamp};
 pub use report::{Failure, Report, Verdict};
 pub use target::Target;
 

@@ -37,6 +37,8 @@ pub struct Failure {
     pub ladder: Vec<String>,
     /// What the stack says of it.
     pub reasons: Vec<String>,
+    /// Who says so.
+    pub speaker: String,
 }
 
 /// What a run came to.
@@ -89,7 +91,7 @@ impl Display for Failure {
             writeln!(f, "  {:<width$}  expected {}, seen {}", d.field, d.expected, d.seen)?;
         }
         for reason in &self.reasons {
-            writeln!(f, "  finack says: {reason}")?;
+            writeln!(f, "  {} says: {reason}", self.speaker)?;
         }
         if !self.ladder.is_empty() {
             writeln!(f, "  up to there:")?;

@@ -361,6 +361,7 @@ impl<'a> Runner<'a> {
             fields,
             ladder: self.ladder.iter().cloned().collect(),
             reasons: said,
+            speaker: self.target.name().into(),
         })))
     }
 }

@@ -16,7 +16,7 @@ pub struct Sent {
 }
 
 /// Names a call that blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
 /// A call that blocked has returned.
@@ -70,6 +70,14 @@ pub enum Applied {
 
 /// What a script is run against. Times count from the script's beginning.
 pub trait Target {
+    /// Who it is, for messages: `finack`.
+    fn name(&self) -> &'static str;
+
+    /// By how much the times of packets may differ that are sent at once.
+    fn jitter(&self) -> Nanos {
+        0
+    }
+
     /// The time.
     fn now(&self) -> Nanos;
 

@@ -2,13 +2,18 @@
 //! wait until the far side has what they acknowledge.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::task::{Context, Poll};
 
 use bytes::buf::Limit;
+use bytes::{Buf, Bytes};
+use finack_core::Error;
 use finack_core::device::MAX_SLICES;
+use finack_core::options::SendFlags;
+use finack_core::stack::Ready;
 
 use super::TcpStream;
-use crate::shard::Side;
+use crate::shard::{Inner, Side, WRITE, Wait};
 
 /// While one of the closures here runs, the network's lock is held: it must neither block nor use a socket of the same
 /// [`Net`](crate::Net). A non-blocking system call is what it is for.
@@ -62,6 +67,40 @@ impl TcpStream {
     /// The network was shut down.
     pub fn push(&self) -> io::Result<()> {
         self.shard.call(|stack, now| stack.tcp_push(now, self.conn))
+    }
+
+    /// Queues what fits of `data` without copying it, as MSG_ZEROCOPY does; `data` is what is left then. Waits until some
+    /// fits. Answers the number under which [`sent_shared`](Self::sent_shared) tells that these bytes are done with;
+    /// numbers count from 0 on each connection.
+    ///
+    /// # Errors
+    /// As `try_write`, but for `WouldBlock`; `ENOBUFS` where 1024 completions wait for their ACK or to be taken.
+    pub async fn send_shared(&self, data: &mut Bytes) -> io::Result<u32> {
+        let conn = self.conn;
+        Wait::new(&self.shard, conn, WRITE, move |inner: &mut Inner, now| {
+            if !inner.stack.tcp_takes_completion(conn)? {
+                return Err(Error::NoBufferSpace);
+            }
+            let taken =
+                inner.stack.tcp_send_shared(now, conn, std::slice::from_ref(data), SendFlags::default())?;
+            data.advance(taken);
+            inner.stack.tcp_ask_completion(now, conn)
+        })
+        .await
+    }
+
+    /// Waits until something that [`send_shared`](Self::send_shared) queued is done with: acknowledged by the peer, or
+    /// given up with the connection. The network holds those bytes no more. Answers the numbers of all that are, as
+    /// far as they follow each other.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub async fn sent_shared(&self) -> io::Result<Range<u32>> {
+        let conn = self.conn;
+        Wait::new(&self.shard, conn, Ready::COMPLETED | Ready::ERROR, move |inner: &mut Inner, _| {
+            inner.stack.tcp_take_completion(conn)?.ok_or(Error::WouldBlock)
+        })
+        .await
     }
 
     /// Holds back the acknowledgement of everything that the peer sends from now on, until

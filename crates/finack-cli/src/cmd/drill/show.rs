@@ -6,7 +6,7 @@ use std::time::Duration;
 use finack_script::run::{Failure, Verdict};
 use serde_json::{Value, json};
 
-use super::Run;
+use super::{Run, Standing};
 
 /// `path`, and the IP version where it was run with several.
 fn name(run: &Run) -> String {
@@ -16,17 +16,37 @@ fn name(run: &Run) -> String {
     }
 }
 
-fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Failed(_) => "failed",
-        Verdict::NotRun(_) => "not run",
-        Verdict::Malformed(..) => "malformed",
+fn word(run: &Run) -> &'static str {
+    match (&run.standing, &run.report.verdict) {
+        (Standing::Differs(_), _) => "differs",
+        (Standing::Skipped(_), _) => "skipped",
+        (_, Verdict::Passed) => "passed",
+        (_, Verdict::Failed(_)) => "failed",
+        (_, Verdict::NotRun(_)) => "not run",
+        (_, Verdict::Malformed(..)) => "malformed",
     }
 }
 
-fn count(runs: &[Run], status: u8) -> usize {
-    runs.iter().filter(|run| run.report.status() == status).count()
+/// How many there are of each word.
+struct Counts {
+    passed: usize,
+    failed: usize,
+    not_run: usize,
+    differ: usize,
+    skipped: usize,
+}
+
+impl Counts {
+    fn of(runs: &[Run]) -> Self {
+        let count = |words: &[&str]| runs.iter().filter(|run| words.contains(&word(run))).count();
+        Self {
+            passed: count(&["passed"]),
+            failed: count(&["failed"]),
+            not_run: count(&["not run", "malformed"]),
+            differ: count(&["differs"]),
+            skipped: count(&["skipped"]),
+        }
+    }
 }
 
 /// `FILE:LINE:COLUMN: what`, where there is a place.
@@ -44,23 +64,32 @@ pub(super) fn text(runs: &[Run], took: Duration, quiet: bool) -> String {
     let mut out = String::new();
     for run in runs {
         let report = &run.report;
-        match trouble(run) {
-            None if quiet => continue,
-            None => {
+        match (trouble(run), &run.standing) {
+            (None, _) if quiet => continue,
+            (None, Standing::Differs(why) | Standing::Skipped(why)) => {
+                let _ = writeln!(out, "{} {}  {why}", word(run), name(run));
+            }
+            (None, Standing::Judged) => {
                 let lasted = report.lasted as f64 / 1e9;
                 let _ = writeln!(out, "ok      {}  {} events, {lasted} s", name(run), report.events);
             }
-            Some(trouble) => {
-                let _ = write!(out, "{:<7} {}\n{trouble}", word(&report.verdict).to_uppercase(), name(run));
+            (Some(trouble), _) => {
+                let _ = write!(out, "{:<7} {}\n{trouble}", word(run).to_uppercase(), name(run));
             }
         }
         for note in &report.notes {
             let _ = writeln!(out, "  note: {note}");
         }
     }
-    let _ = write!(out, "{} of {} scripts passed", count(runs, 0), runs.len());
-    for (status, what) in [(1, "failed"), (2, "were not run")] {
-        let n = count(runs, status);
+    let counts = Counts::of(runs);
+    let _ = write!(out, "{} of {} scripts passed", counts.passed, runs.len());
+    let others = [
+        (counts.differ, "differ as they say"),
+        (counts.skipped, "were skipped"),
+        (counts.failed, "failed"),
+        (counts.not_run, "were not run"),
+    ];
+    for (n, what) in others {
         if n > 0 {
             let _ = write!(out, ", {n} {what}");
         }
@@ -94,7 +123,7 @@ pub(super) fn json(runs: &[Run], took: Duration) -> String {
         let report = &run.report;
         let mut object = json!({
             "script": run.path.display().to_string(),
-            "verdict": word(&report.verdict),
+            "verdict": word(run),
             "events": report.events,
             "virtual_seconds": report.lasted as f64 / 1e9,
             "seconds": run.took.as_secs_f64(),
@@ -102,6 +131,9 @@ pub(super) fn json(runs: &[Run], took: Duration) -> String {
         });
         if let Some(version) = run.version {
             object["ip_version"] = version.into();
+        }
+        if let Standing::Differs(why) | Standing::Skipped(why) = &run.standing {
+            object["why"] = why.as_str().into();
         }
         match &report.verdict {
             Verdict::Passed => {}
@@ -113,11 +145,14 @@ pub(super) fn json(runs: &[Run], took: Duration) -> String {
         }
         let _ = writeln!(out, "{object}");
     }
+    let counts = Counts::of(runs);
     let whole = json!({
         "scripts": runs.len(),
-        "passed": count(runs, 0),
-        "failed": count(runs, 1),
-        "not_run": count(runs, 2),
+        "passed": counts.passed,
+        "failed": counts.failed,
+        "not_run": counts.not_run,
+        "differ": counts.differ,
+        "skipped": counts.skipped,
         "seconds": took.as_secs_f64(),
     });
     let _ = writeln!(out, "{whole}");
@@ -130,7 +165,14 @@ pub(super) fn tap(runs: &[Run]) -> String {
         // A hash would begin a directive.
         let name = name(run).replace('\\', "\\\\").replace('#', "\\#");
         let ok = if run.report.status() == 0 { "ok" } else { "not ok" };
-        let _ = writeln!(out, "{ok} {} - {name}", i + 1);
+        let directive = match &run.standing {
+            Standing::Skipped(why) => format!(" # SKIP {why}"),
+            Standing::Differs(_) | Standing::Judged => String::new(),
+        };
+        let _ = writeln!(out, "{ok} {} - {name}{directive}", i + 1);
+        if let Standing::Differs(why) = &run.standing {
+            let _ = writeln!(out, "# the kernel differs: {why}");
+        }
         for line in trouble(run).iter().flat_map(|t| t.lines()) {
             let _ = writeln!(out, "# {line}");
         }
@@ -159,18 +201,24 @@ fn escaped(text: &str) -> String {
 }
 
 pub(super) fn junit(runs: &[Run], took: Duration) -> String {
+    let counts = Counts::of(runs);
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
-        "<testsuite name=\"finack drill\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{:.3}\">",
+        "<testsuite name=\"finack drill\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\">",
         runs.len(),
-        count(runs, 1),
-        count(runs, 2),
+        counts.failed,
+        counts.not_run,
+        counts.skipped,
         took.as_secs_f64()
     );
     for run in runs {
         let (name, time) = (escaped(&name(run)), run.took.as_secs_f64());
         let _ = write!(out, "  <testcase name=\"{name}\" time=\"{time:.3}\"");
+        if let Standing::Skipped(why) = &run.standing {
+            let _ = writeln!(out, ">\n    <skipped message=\"{}\"/>\n  </testcase>", escaped(why));
+            continue;
+        }
         let Some(trouble) = trouble(run) else {
             out.push_str("/>\n");
             continue;

@@ -100,7 +100,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if advanced {
         c.rtx.acknowledge(ack, &mut summary);
         c.snd_una = ack;
-        c.send.release(&mut cx.pool, ack);
+        c.release_sent(cx, ack);
         c.snd_up = c.snd_up.filter(|&up| up > ack);
     }
     if c.agreed.sack {

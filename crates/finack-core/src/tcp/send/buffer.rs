@@ -3,19 +3,71 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use bytes::BufMut;
 use bytes::buf::Limit;
+use bytes::{BufMut, Bytes};
 use finack_sum::Accumulator;
 
 use crate::device::MAX_SLICES;
 use crate::pool::{Pool, SMALL};
 use crate::tcp::seq::Pos;
 
+/// Bytes that stay until they are acknowledged.
+#[derive(Clone, Debug)]
+enum Data {
+    /// Copied from the application.
+    Own(Vec<u8>),
+    /// The application's own buffer.
+    Shared(Bytes),
+}
+
 #[derive(Clone, Debug)]
 struct Block {
     start: Pos,
-    data: Vec<u8>,
+    data: Data,
+}
+
+impl Block {
+    fn as_slice(&self) -> &[u8] {
+        match &self.data {
+            Data::Own(block) => block,
+            Data::Shared(bytes) => bytes,
+        }
+    }
+
+    fn end(&self) -> Pos {
+        self.start + self.as_slice().len() as Pos
+    }
+
+    /// The block, where bytes can be appended to it.
+    fn own(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.data {
+            Data::Own(block) => Some(block),
+            Data::Shared(_) => None,
+        }
+    }
+
+    /// Bytes that can be appended.
+    fn room(&self) -> usize {
+        match &self.data {
+            Data::Own(block) => block.capacity() - block.len(),
+            Data::Shared(_) => 0,
+        }
+    }
+
+    fn give_back(self, pool: &mut Pool) {
+        if let Data::Own(block) = self.data {
+            pool.give(block);
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match &self.data {
+            Data::Own(block) => block.capacity(),
+            Data::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
@@ -32,10 +84,60 @@ pub(crate) struct SendBuffer {
     extra: Option<Box<Extra>>,
 }
 
+/// What a buffer that was not copied counts for beside its bytes.
+const SHARED_COST: usize = 64;
+/// Most buffers of the application in one unit: Linux's MAX_SKB_FRAGS. With the next one a record begins.
+const MOST_SHARED: usize = 17;
+/// Most completions that wait, for their ACK or to be taken.
+const MOST_COMPLETIONS: usize = 1024;
+
 #[derive(Clone, Debug, Default)]
 struct Extra {
     /// Where records end (MSG_EOR), in order.
     records: VecDeque<Pos>,
+    /// Buffers held that were not copied.
+    shared: usize,
+    /// Completions that were asked for.
+    completions: Completions,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.shared == 0 && self.completions.next == 0
+    }
+
+    fn memory(&self) -> usize {
+        let c = &self.completions;
+        size_of::<Self>()
+            + (self.records.capacity() + c.waiting.capacity() + c.done.capacity()) * size_of::<Pos>()
+    }
+}
+
+/// Who asked to be told when bytes are done with (MSG_ZEROCOPY).
+#[derive(Clone, Debug, Default)]
+struct Completions {
+    /// Number of the next one.
+    next: u32,
+    /// Behind the last byte that each is about.
+    waiting: VecDeque<Pos>,
+    /// What can be told: ranges of numbers that do not touch.
+    done: VecDeque<Range<u32>>,
+}
+
+impl Completions {
+    /// Everything before `upto` is done with; answers whether somebody can be told.
+    fn reach(&mut self, upto: Pos) -> bool {
+        let before = self.waiting.len();
+        while self.waiting.front().is_some_and(|&end| end <= upto) {
+            let number = self.next.wrapping_sub(self.waiting.len() as u32);
+            self.waiting.pop_front();
+            match self.done.back_mut() {
+                Some(last) if last.end == number => last.end = number.wrapping_add(1),
+                _ => self.done.push_back(number..number.wrapping_add(1)),
+            }
+        }
+        self.waiting.len() < before
+    }
 }
 
 impl SendBuffer {
@@ -54,9 +156,9 @@ impl SendBuffer {
         (self.end - self.start) as usize
     }
 
-    /// Bytes held, and what the ends of records count for: what SO_SNDBUF bounds.
+    /// Bytes held, and what the ends of records and shared buffers count for: what SO_SNDBUF bounds.
     pub(crate) fn footprint(&self) -> usize {
-        self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST)
+        self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST + e.shared * SHARED_COST)
     }
 
     /// A record ends with what was appended last.
@@ -81,17 +183,59 @@ impl SendBuffer {
     /// Appends all of `data`.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
         while !data.is_empty() {
-            let full = self.blocks.back().is_none_or(|b| b.data.len() == b.data.capacity());
-            if full {
-                self.blocks.push_back(Block { start: self.end, data: pool.take(data.len()) });
+            if self.blocks.back().is_none_or(|b| b.room() == 0) {
+                self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(data.len())) });
             }
-            let Some(block) = self.blocks.back_mut() else { return };
-            let room = block.data.capacity() - block.data.len();
+            let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return };
+            let room = block.capacity() - block.len();
             let (now, later) = data.split_at(room.min(data.len()));
-            block.data.extend_from_slice(now);
+            block.extend_from_slice(now);
             self.end += now.len() as Pos;
             data = later;
         }
+    }
+
+    /// Appends the application's own buffer, which is not copied. `unsent` is where what was never sent begins.
+    pub(crate) fn append_shared(&mut self, data: Bytes, unsent: Pos) {
+        if data.is_empty() {
+            return;
+        }
+        let fresh = unsent.max(self.extra.as_ref().and_then(|e| e.records.back().copied()).unwrap_or(unsent));
+        let in_unit = self.blocks.iter().rev().take(MOST_SHARED).take_while(|b| b.start >= fresh);
+        if in_unit.count() == MOST_SHARED {
+            self.end_record();
+        }
+        self.extra.get_or_insert_default().shared += 1;
+        let start = self.end;
+        self.end += data.len() as Pos;
+        self.blocks.push_back(Block { start, data: Data::Shared(data) });
+    }
+
+    /// Whether one more completion can be asked for.
+    pub(crate) fn takes_completion(&self) -> bool {
+        let waiting = |c: &Completions| c.waiting.len() + c.done.len();
+        self.extra.as_ref().is_none_or(|e| waiting(&e.completions) < MOST_COMPLETIONS)
+    }
+
+    /// Asks to be told when all that was appended so far is done with; answers the number under which it will be, and
+    /// whether that is now.
+    pub(crate) fn ask_completion(&mut self) -> (u32, bool) {
+        let (start, end) = (self.start, self.end);
+        let completions = &mut self.extra.get_or_insert_default().completions;
+        let number = completions.next;
+        completions.next = number.wrapping_add(1);
+        completions.waiting.push_back(end);
+        (number, completions.reach(start))
+    }
+
+    /// Whether a completion can be taken.
+    pub(crate) fn has_completion(&self) -> bool {
+        self.extra.as_ref().is_some_and(|e| !e.completions.done.is_empty())
+    }
+
+    /// The oldest numbers of completions, in a row, that were not yet taken.
+    pub(crate) fn take_completion(&mut self) -> Option<Range<u32>> {
+        self.extra.as_mut()?.completions.done.pop_front()
     }
 
     /// Lets `fill` append up to `room` bytes to a block, or as many as that takes; answers how many it appended, and
@@ -103,62 +247,65 @@ impl SendBuffer {
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<(usize, bool), E> {
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
-        let spacious =
-            self.blocks.back().is_some_and(|b| b.data.capacity() - b.data.len() >= room.min(SMALL));
-        if !spacious {
-            self.blocks.push_back(Block { start: self.end, data: pool.take(room) });
+        if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
+            self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
         }
-        let Some(block) = self.blocks.back_mut() else { return Ok((0, false)) };
-        let before = block.data.len();
-        let most = room.min(block.data.capacity() - before);
-        let result = fill(&mut (&mut block.data).limit(most));
+        let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return Ok((0, false)) };
+        let before = block.len();
+        let most = room.min(block.capacity() - before);
+        let result = fill(&mut (&mut *block).limit(most));
         if result.is_err() {
-            block.data.truncate(before);
+            block.truncate(before);
         }
         // Whoever takes bytes out that were written before must not shift the stream.
-        block.data.resize(block.data.len().max(before), 0);
-        let appended = block.data.len() - before;
-        self.end = block.start + block.data.len() as Pos;
-        if block.data.is_empty()
+        block.resize(block.len().max(before), 0);
+        let appended = block.len() - before;
+        self.end += appended as Pos;
+        if block.is_empty()
             && let Some(block) = self.blocks.pop_back()
         {
-            pool.give(block.data);
+            block.give_back(pool);
         }
         result.map(|()| (appended, appended == most))
     }
 
-    /// Lets go of everything before `upto`.
-    pub(crate) fn release(&mut self, pool: &mut Pool, upto: Pos) {
+    /// Lets go of everything before `upto`; answers whether that completes something.
+    pub(crate) fn release(&mut self, pool: &mut Pool, upto: Pos) -> bool {
         let upto = upto.min(self.end);
         if upto <= self.start {
-            return;
+            return false;
         }
         self.start = upto;
         if let Some(extra) = &mut self.extra {
             while extra.records.front().is_some_and(|&end| end <= upto) {
                 extra.records.pop_front();
             }
-            if extra.records.is_empty() {
-                self.extra = None;
-            }
         }
-        while let Some(block) = self.blocks.front() {
-            if block.start + block.data.len() as Pos > upto {
-                break;
-            }
+        let mut shared = 0;
+        while self.blocks.front().is_some_and(|b| b.end() <= upto) {
             if let Some(block) = self.blocks.pop_front() {
-                pool.give(block.data);
+                shared += usize::from(matches!(block.data, Data::Shared(_)));
+                block.give_back(pool);
             }
         }
         if self.blocks.is_empty() && self.blocks.capacity() > 16 {
             self.blocks = VecDeque::new();
         }
+        let Some(extra) = &mut self.extra else { return false };
+        extra.shared -= shared;
+        // Only now: the buffers are let go of already when their owner hears of it.
+        let completed = extra.completions.reach(upto);
+        if extra.is_empty() {
+            self.extra = None;
+        }
+        completed
     }
 
-    /// Lets go of everything.
-    pub(crate) fn clear(&mut self, pool: &mut Pool) {
-        self.release(pool, self.end);
+    /// Lets go of everything; answers whether that completes something.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) -> bool {
+        let completed = self.release(pool, self.end);
         self.blocks = VecDeque::new();
+        completed
     }
 
     /// Lends bytes `from..to` in slices; answers how many slices, and how many bytes they hold, which is
@@ -172,14 +319,15 @@ impl SendBuffer {
         let (mut count, mut bytes) = (0, 0);
         let mut at = from.max(self.start);
         let to = to.min(self.end);
-        let first = self.blocks.partition_point(|b| b.start + b.data.len() as Pos <= at);
+        let first = self.blocks.partition_point(|b| b.end() <= at);
         for block in self.blocks.range(first..) {
             if at >= to || count == MAX_SLICES {
                 break;
             }
             let skip = (at - block.start) as usize;
-            let take = (block.data.len() - skip).min((to - at) as usize);
-            out[count] = &block.data[skip..skip + take];
+            let data = block.as_slice();
+            let take = (data.len() - skip).min((to - at) as usize);
+            out[count] = &data[skip..skip + take];
             count += 1;
             bytes += take;
             at += take as Pos;
@@ -201,14 +349,15 @@ impl SendBuffer {
     pub(crate) fn add_to(&self, from: Pos, to: Pos, sum: &mut Accumulator) {
         let mut at = from.max(self.start);
         let to = to.min(self.end);
-        let first = self.blocks.partition_point(|b| b.start + b.data.len() as Pos <= at);
+        let first = self.blocks.partition_point(|b| b.end() <= at);
         for block in self.blocks.range(first..) {
             if at >= to {
                 break;
             }
             let skip = (at - block.start) as usize;
-            let take = (block.data.len() - skip).min((to - at) as usize);
-            sum.add(&block.data[skip..skip + take]);
+            let data = block.as_slice();
+            let take = (data.len() - skip).min((to - at) as usize);
+            sum.add(&data[skip..skip + take]);
             at += take as Pos;
         }
     }
@@ -222,9 +371,9 @@ impl SendBuffer {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.blocks.iter().map(|b| b.data.capacity()).sum::<usize>()
+        self.blocks.iter().map(Block::memory).sum::<usize>()
             + self.blocks.capacity() * size_of::<Block>()
-            + self.extra.as_ref().map_or(0, |e| e.records.capacity() * size_of::<Pos>())
+            + self.extra.as_ref().map_or(0, |e| e.memory())
     }
 }
 
