@@ -343,7 +343,7 @@ impl Posix {
         let urgent = os.stack.tcp_ready(conn).is_ok_and(|ready| ready.contains(Ready::PRIORITY));
         if urgent && os.stack.tcp_info(os.now, conn).is_ok_and(|info| info.recv_queue == 1) {
             // The urgent byte is in the way: what is before it was taken.
-            return Ok(Ok(Vec::new()));
+            return if blocks { Ok(Ok(Vec::new())) } else { Err(Errno::EAGAIN) };
         }
         let mut buffer = vec![0; most];
         match os.stack.tcp_recv(os.now, conn, &mut buffer, RecvFlags::default()) {
