@@ -21,6 +21,7 @@ mod python;
 pub mod report;
 mod runner;
 pub mod shell;
+mod sign;
 pub mod target;
 #[cfg(test)]
 mod tests;
