@@ -229,7 +229,7 @@ fn control_bytes(control: &Control) -> Vec<u8> {
         ControlData::PacketInfo(IpAddr::V4(ip)) => [&[0; 4][..], &ip.octets(), &[0; 4]].concat(),
         ControlData::PacketInfo(IpAddr::V6(ip)) => [&ip.octets()[..], &[0; 4]].concat(),
         // Nobody sends these.
-        ControlData::Time(_) | ControlData::Extended(_) => Vec::new(),
+        ControlData::Time(_) | ControlData::Extended(_) | ControlData::ExtendedFrom(..) => Vec::new(),
     };
     let mut out = (CONTROL_HEADER + data.len()).to_ne_bytes().to_vec();
     out.extend_from_slice(&(control.level as i32).to_ne_bytes());

@@ -153,6 +153,9 @@ impl Datagram {
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination = int_or_byte(value)? != 0;
             }
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors = flag(value)?;
+            }
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only = flag(value)?,
             (abi::IPPROTO_IP, abi::IP_ADD_MEMBERSHIP) | (abi::IPPROTO_IPV6, abi::IPV6_ADD_MEMBERSHIP) => {
                 let id = self.port(os)?;
@@ -189,6 +192,9 @@ impl Datagram {
             }
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination.into()
+            }
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors.into()
             }
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only.into(),
             _ => return Ok(self.common.ip(level, name).map(number)),

@@ -79,7 +79,7 @@ pub(crate) struct Common {
     priority: i64,
     /// SO_MARK: kept, without effect.
     mark: i64,
-    /// IP_RECVERR and IPV6_RECVERR: kept; the error queue has what SO_ZEROCOPY and SO_TIMESTAMPING put there.
+    /// IP_RECVERR and IPV6_RECVERR of a stream: kept; its error queue has what SO_ZEROCOPY and SO_TIMESTAMPING put there.
     recv_error: bool,
     /// SO_DONTROUTE: kept, without effect.
     dont_route: bool,
