@@ -122,13 +122,15 @@ impl Stack {
             Plan::Data { start, end } => {
                 let push = c.sends_push(&self.cx, start, end);
                 let reason = SendReason::Data;
-                self.emission = Some(Emission { connection: index, generation, at: start, end, reason, push });
+                self.emission =
+                    Some(Emission { connection: index, generation, at: start, end, reason, push });
                 self.emit_next(now)
             }
             Plan::Resend { start, end } => {
                 let push = c.sends_push(&self.cx, start, end);
                 let reason = self.resend_reason(index);
-                self.emission = Some(Emission { connection: index, generation, at: start, end, reason, push });
+                self.emission =
+                    Some(Emission { connection: index, generation, at: start, end, reason, push });
                 self.emit_next(now)
             }
             Plan::Syn => self.emit_syn(now, index),

@@ -153,7 +153,8 @@ impl Connection {
         let (limit, queued) = (self.send_limit(cx), self.send_queued());
         let unsent = (self.send.end() - self.snd_nxt.clamp(1, self.send.end())) as u64;
         // The overhead of a single byte must not close a buffer for ever.
-        (self.send.len() == 0 || limit.saturating_sub(queued) >= queued / 2) && unsent * 2 < self.unsent_limit(cx).max(2)
+        (self.send.len() == 0 || limit.saturating_sub(queued) >= queued / 2)
+            && unsent * 2 < self.unsent_limit(cx).max(2)
     }
 
     /// How much of a write of `len` bytes is taken. Room is asked for when a unit is begun, not for each byte: a unit that
@@ -239,7 +240,9 @@ impl Connection {
 
     /// Whether a segment that ends at `end` is the last of a write, and is sent with PSH (RFC 9293 MUST-61).
     pub(crate) fn pushes(&self, end: Pos) -> bool {
-        end == self.send.end() && !self.facts.unpushed || self.send.is_push(end) || self.send.is_record_end(end)
+        end == self.send.end() && !self.facts.unpushed
+            || self.send.is_push(end)
+            || self.send.is_record_end(end)
     }
 
     /// Whether `start..end` is sent with PSH now: all that is more than one segment is, so that it is not held up on its way

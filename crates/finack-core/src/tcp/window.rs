@@ -46,7 +46,11 @@ const fn memory_of(len: u32) -> u32 {
     const BOOKS: u32 = 256;
     const TRAILER: u32 = 320;
     const PAGE: u32 = 4096;
-    if len <= PAGE - 64 { (len + HEADERS + TRAILER).next_power_of_two() + BOOKS } else { len.div_ceil(PAGE) * PAGE + 2 * BOOKS }
+    if len <= PAGE - 64 {
+        (len + HEADERS + TRAILER).next_power_of_two() + BOOKS
+    } else {
+        len.div_ceil(PAGE) * PAGE + 2 * BOOKS
+    }
 }
 
 /// Our shift: the smallest with which the largest buffer that we may ever have can be offered (RFC 7323 2.2).

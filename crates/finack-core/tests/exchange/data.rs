@@ -146,7 +146,10 @@ fn overlaps_in_the_queue() {
 /// RFC 9293 3.10.7.4: data beyond the window is trimmed off, the segment's part inside is taken.
 #[test]
 fn data_beyond_the_window_is_trimmed() {
-    let mut t = Setup::new().set("profile", "rfc").options(|o| (o.recv_buffer, o.quickack) = (Some(4096), true)).server();
+    let mut t = Setup::new()
+        .set("profile", "rfc")
+        .options(|o| (o.recv_buffer, o.quickack) = (Some(4096), true))
+        .server();
     t.inject("S 0:0(0) win 65535 <mss 1460>");
     let window = u32::from(segment(&t.next_sent()).window);
     t.inject(". 1:1(0) ack 1");

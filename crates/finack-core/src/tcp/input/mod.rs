@@ -105,9 +105,9 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
             }
             // RFC 2883 4.4: a duplicate is reported whatever its timestamp says.
             if placed.end > placed.start && placed.start < c.rcv_nxt() {
-        c.quick_acks();
-        text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
-    }
+                c.quick_acks();
+                text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
+            }
             return unacceptable(c, cx, now, &placed, DropReason::Paws);
         }
         Paws::Missing => return drop_segment(c, cx, now, &placed, DropReason::Paws),

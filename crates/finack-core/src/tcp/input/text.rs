@@ -51,7 +51,8 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         return;
     }
     // It takes all of it where nothing waits to be read. Otherwise nothing lies beyond the window, and nothing behind a FIN.
-    let edge = if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
+    let edge =
+        if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
     let end = c.rcv_fin.map_or(edge, |fin| fin.min(edge));
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);

@@ -111,7 +111,8 @@ impl Extra {
     fn memory(&self) -> usize {
         let c = &self.completions;
         size_of::<Self>()
-            + (self.records.capacity() + self.pushes.capacity() + c.waiting.capacity() + c.done.capacity()) * size_of::<Pos>()
+            + (self.records.capacity() + self.pushes.capacity() + c.waiting.capacity() + c.done.capacity())
+                * size_of::<Pos>()
     }
 }
 

@@ -84,7 +84,13 @@ fn shared_payload_is_kept_only_where_it_fills_its_owner() {
     let owner = Bytes::from(stream(64 << 10));
     queue.insert(&mut pool, 1, Payload { bytes: &owner[..60_000], owner: Some(&owner) }, 1 << 20, &mut None);
     assert!(matches!(queue.chunks.front(), Some(Chunk::Shared(_))));
-    queue.insert(&mut pool, 60_001, Payload { bytes: &owner[60_000..60_001], owner: Some(&owner) }, 1 << 20, &mut None);
+    queue.insert(
+        &mut pool,
+        60_001,
+        Payload { bytes: &owner[60_000..60_001], owner: Some(&owner) },
+        1 << 20,
+        &mut None,
+    );
     assert!(matches!(queue.chunks.back(), Some(Chunk::Compact(_))));
     assert_eq!(read_all(&mut queue, &mut pool), owner[..60_001]);
 }
