@@ -65,6 +65,7 @@ pub(crate) fn wait(rtt: &Rtt, alone: bool, settings: &Settings) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Instant;
 
     fn sent(is_repeat: bool) -> Probe {
         let mut probe = Probe::new();
@@ -89,6 +90,17 @@ mod tests {
             assert!(!probe.on_ack(5001, reported, plain));
             assert!(!probe.on_ack(6001, None, false), "{reported:?}");
         }
+    }
+
+    /// RFC 8985 7.2: two round trips, and 200 ms more for the delayed ACK of a single segment; a second before there is a
+    /// sample.
+    #[test]
+    fn the_time_until_a_probe() {
+        let (mut rtt, settings) = (Rtt::new(), Settings::default());
+        assert_eq!(wait(&rtt, false, &settings), Duration::from_secs(1));
+        rtt.sample(Duration::from_millis(30), Instant::ZERO, &settings);
+        assert_eq!(wait(&rtt, false, &settings), Duration::from_millis(60));
+        assert_eq!(wait(&rtt, true, &settings), Duration::from_millis(260));
     }
 
     /// New data as a probe repairs nothing.
