@@ -13,7 +13,7 @@ use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
 use finack_core::settings::Settings;
 use finack_core::stack::{Config, ConnId, InterfaceAddress, ListenerId};
 use finack_core::tcp::State;
-use finack_core::trace::DropReason;
+use finack_core::trace::{DropReason, TraceKind};
 use finack_core::{Error, Instant, Stack};
 use finack_sim::packet::{Opt, Pkt, finish_checksum, flag, parse};
 
@@ -404,4 +404,26 @@ fn a_signed_syn_to_a_port_without_listener_gets_no_reset() {
     assert!(pair.sent.last().is_some_and(|s| s.packet.as_tcp().unwrap().has(flag::RST)));
     assert_eq!(pair.hosts[0].tcp_state(plain), Ok(State::Closed));
     assert_eq!(pair.hosts[0].tcp_state(signed), Ok(State::SynSent));
+}
+
+/// RFC 5925 7.3: what is dropped is signalled within bounds: whoever floods fills a ring of a given size, and what does
+/// not fit is counted.
+#[test]
+fn signals_of_drops_are_limited() {
+    let mut pair = Pair::new(false, Instant::from_secs(5));
+    let (_, addr) = pair.listen(&ao(ao_key(false, 2, 1, Algorithm::HmacSha1)));
+    pair.hosts[1].set_tracing(8);
+    for _ in 0..50 {
+        // Without a key the SYN is unsigned.
+        pair.hosts[0].tcp_connect(pair.now, None, addr, SocketOptions::default()).unwrap();
+    }
+    pair.carry();
+    let mut told = Vec::new();
+    while let Some(event) = pair.hosts[1].poll_trace() {
+        told.push(event.kind);
+    }
+    let drops = |kind: &&TraceKind| matches!(kind, TraceKind::Dropped { reason: DropReason::AoMissing, .. });
+    assert_eq!(told.iter().filter(drops).count(), 4, "each beside the segment itself: {told:?}");
+    assert_eq!(told.last(), Some(&TraceKind::Lost(92)));
+    assert_eq!(pair.drops(), [(1, DropReason::AoMissing, 50)]);
 }
