@@ -1,10 +1,15 @@
 //! Two sockets of one host, over its loopback; nothing happens between calls but what [`Host::run`] lets happen.
 
+<<<<<<< HEAD
 #[cfg(feature = "md5-ao")]
 mod auth;
+=======
+mod bad_arguments;
+>>>>>>> main
 mod blocking;
 mod datagrams;
 mod options;
+mod pipes;
 mod readiness;
 mod streams;
 
@@ -29,11 +34,11 @@ pub(crate) fn address(text: &str) -> Address {
 }
 
 pub(crate) fn read(fd: Fd, len: usize) -> Call {
-    Call::Recv(fd, Incoming { len, flags: 0 })
+    Call::Recv(fd, Incoming { len, ..Incoming::default() })
 }
 
 pub(crate) fn recv(fd: Fd, len: usize, flags: i64) -> Call {
-    Call::Recv(fd, Incoming { len, flags })
+    Call::Recv(fd, Incoming { len, flags, ..Incoming::default() })
 }
 
 pub(crate) fn write(fd: Fd, data: &[u8]) -> Call {
