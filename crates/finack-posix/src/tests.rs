@@ -1,11 +1,8 @@
 //! Two sockets of one host, over its loopback; nothing happens between calls but what [`Host::run`] lets happen.
 
-<<<<<<< HEAD
 #[cfg(feature = "md5-ao")]
 mod auth;
-=======
 mod bad_arguments;
->>>>>>> main
 mod blocking;
 mod datagrams;
 mod options;
