@@ -117,7 +117,7 @@ impl Stack {
         options: &crate::options::SocketOptions,
     ) -> Embryo {
         let agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
-        let our_mss = mss::offered(tuple, self.first_hop_mtu(tuple.remote) as usize, options);
+        let our_mss = self.offered_mss(tuple, options);
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         Embryo {
             tuple: *tuple,

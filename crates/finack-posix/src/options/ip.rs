@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use finack_core::options::MtuDiscovery;
+
 use super::{flag, in_force, int, int_or_byte, number, ranged};
 use crate::datagram::Datagram;
 use crate::stream::{Phase, Stream};
@@ -27,6 +29,16 @@ fn tos(level: i64, value: &[u8]) -> Result<u8, Errno> {
         (_, n) => Ok(n as u8),
     }
 }
+
+/// IP_MTU_DISCOVER and IPV6_MTU_DISCOVER of a stream.
+const MTU_DISCOVERY: [MtuDiscovery; 6] = [
+    MtuDiscovery::Dont,
+    MtuDiscovery::Want,
+    MtuDiscovery::Do,
+    MtuDiscovery::Probe,
+    MtuDiscovery::Interface,
+    MtuDiscovery::Omit,
+];
 
 /// Path MTU discovery is always on: only asking for what is done anyway succeeds.
 fn mtu_discovery(value: &[u8]) -> Result<bool, Errno> {
@@ -64,7 +76,8 @@ impl Stream {
                 self.options.v6_only = flag(value)?;
             }
             (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                return mtu_discovery(value);
+                let mode = ranged(value, 0..=5)?.unsigned_abs() as usize;
+                self.options.mtu_discovery = MTU_DISCOVERY.get(mode).copied();
             }
             (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
                 self.common.recv_error = flag(value)?;
@@ -84,7 +97,13 @@ impl Stream {
             (abi::IPPROTO_IP, abi::IP_TTL) | (abi::IPPROTO_IPV6, abi::IPV6_UNICAST_HOPS) => number(hops),
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => number(o.v6_only.into()),
             (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                number(abi::IP_PMTUDISC_WANT)
+                let default = if os.stack.settings().ip_no_pmtu_disc == 0 { 1 } else { 0 };
+                let mode = MTU_DISCOVERY.iter().position(|m| Some(*m) == o.mtu_discovery);
+                number(mode.map_or(default, |mode| mode as i64))
+            }
+            (abi::IPPROTO_IP, abi::IP_MTU) | (abi::IPPROTO_IPV6, abi::IPV6_MTU) => {
+                let conn = self.conn().ok_or(Errno::ENOTCONN)?;
+                number(os.stack.tcp_info(os.now, conn)?.path_mtu.into())
             }
             (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
                 number(self.common.recv_error.into())
