@@ -54,8 +54,9 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if c.facts.loss_probe_due {
-        let probe = c.loss_probe();
+    if c.facts.loss_probe_due
+        && let Some(probe) = c.loss_probe()
+    {
         let (start, end) = (probe.start, probe.end);
         return Some(if start == c.snd_nxt {
             Plan::Data { start, end }
@@ -113,7 +114,9 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     }
     let mss = Pos::from(c.mss);
     let window = c.snd_edge() - start;
-    let cwnd_room = c.congestion.cwnd().saturating_sub(c.in_flight()) as Pos;
+    // A SYN,ACK that is still out takes no room from the data that a fast open lets go before the handshake is over.
+    let in_flight = c.in_flight() - u64::from(c.snd_una == 0 && c.in_flight() > 0);
+    let cwnd_room = c.congestion.cwnd().saturating_sub(in_flight) as Pos;
     // What is in front of the end of a record goes alone; the record that others follow need not wait for more.
     let record = c.send.record_end(start).filter(|&end| end < c.send.end());
     let data = record.unwrap_or(c.send.end()) - start;

@@ -158,9 +158,12 @@ impl Connection {
         if core::mem::take(&mut self.facts.reorder_timer) {
             self.on_reorder_timer(cx, now);
         } else if self.recovery.probe.may_go() && self.recovery.phase == Phase::Open {
-            self.facts.loss_probe_due = true;
+            self.facts.loss_probe_due = self.loss_probe().is_some();
         }
-        self.restart_retransmit(cx, now);
+        if self.facts.loss_probe_due {
+            // The time-out, if it was due at the same moment, comes later.
+            self.restart_retransmit(cx, now);
+        }
     }
 
     fn on_reorder_timer(&mut self, cx: &mut Cx, now: Instant) {
@@ -182,22 +185,21 @@ impl Connection {
         }
     }
 
-    /// The tail loss probe: new data if there is some that the window takes, or else the last segment again.
-    pub(crate) fn loss_probe(&self) -> core::ops::Range<Pos> {
+    /// The tail loss probe: new data if there is some that the window takes, or else the last segment again, unless the
+    /// peer has taken its window back (RFC 9293 MUST-34).
+    pub(crate) fn loss_probe(&self) -> Option<core::ops::Range<Pos>> {
         let mss = Pos::from(self.mss.max(1));
         let fresh = self.send.end().min(self.snd_edge()) - self.snd_nxt;
         if fresh > 0 && (fresh >= mss || self.send.end() <= self.snd_edge()) {
             let end = self.snd_nxt + fresh.min(mss);
-            return self.snd_nxt..if end == self.send.end() && self.snd_edge() > end {
-                self.snd_end()
-            } else {
-                end
-            };
+            let takes_fin = end == self.send.end() && self.snd_edge() > end;
+            return Some(self.snd_nxt..if takes_fin { self.snd_end() } else { end });
         }
-        let unit = self.rtx.last_start().unwrap_or(self.snd_una);
+        let unit = self.rtx.last_start()?;
         // A FIN rides on the last segment.
         let data_end = self.snd_nxt.min(self.send.end()).max(unit + 1);
-        unit + (data_end - 1 - unit) / mss * mss..self.snd_nxt
+        let start = unit + (data_end - 1 - unit) / mss * mss;
+        (start == self.snd_una || start < self.snd_edge()).then_some(start..self.snd_nxt)
     }
 
     /// A loss probe went out (RFC 8985 7.3).

@@ -12,6 +12,7 @@ use super::Tuple;
 use super::input::Segment;
 use super::seq;
 use crate::cx::Cx;
+use crate::settings::Profile;
 use crate::slab::Slab;
 use crate::time::Instant;
 
@@ -230,7 +231,12 @@ pub(crate) fn judge(tw: &TimeWait, cx: &Cx, now: Instant, segment: &Segment<'_>)
     }
     if flags.syn() && !flags.ack() && !older_stamp {
         let newer_stamp = stamp.is_some_and(|(val, _)| seq::after(val, tw.ts_recent));
-        if seq::after(segment.seq, tw.rcv_nxt) || newer_stamp {
+        // RFC 6191 2: where the old connection had no timestamps, those of the new one tell its segments apart.
+        let first_stamps = !tw.flags.has(TwFlags::TIMESTAMPS)
+            && segment.options.timestamps.is_some()
+            && cx.settings.tcp_timestamps != 0
+            && cx.settings.profile == Profile::Rfc;
+        if seq::after(segment.seq, tw.rcv_nxt) || newer_stamp || first_stamps {
             return Verdict::Reopen;
         }
     }

@@ -471,7 +471,8 @@ impl RetransmitQueue {
         let Some(repair) = &mut self.repair else { return };
         let mut kept = 0;
         while let Some(again) = repair.resent.get(kept).copied() {
-            if (SentOrder { at: again.sent_at, again: true, end: again.end }) >= by.newest {
+            // The first of its bytes; what lies behind that may have been sent too late to tell.
+            if (SentOrder { at: again.sent_at, again: true, end: again.start + 1 }) >= by.newest {
                 break;
             }
             let age = by.now.since(again.sent_at);
@@ -483,8 +484,9 @@ impl RetransmitQueue {
                 if settled || unit.sent_at != again.sent_at || !unit.marks.has(Marks::RETRANSMITTED) {
                     continue;
                 }
-                waits |= !late;
-                if late {
+                let overtaken = unit.order() < by.newest;
+                waits |= !late || !overtaken;
+                if late && overtaken {
                     unit.marks = unit.marks.with(Marks::LOST);
                     repair.lost_from = repair.lost_from.min(unit.start);
                     self.lost += unit.len();
@@ -493,7 +495,9 @@ impl RetransmitQueue {
                 }
             }
             if waits {
-                found.wait = found.wait.max(Some(by.patience - age));
+                if !late {
+                    found.wait = found.wait.max(Some(by.patience - age));
+                }
                 kept += 1;
             } else {
                 repair.resent.remove(kept);
