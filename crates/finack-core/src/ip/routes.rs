@@ -99,7 +99,7 @@ impl Routes {
         Some(best.1.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
     }
 
-    /// The most that the MSS option towards `dst` may say, where a route limits it.
+    /// What the MSS option towards `dst` says, where a route tells.
     pub(crate) fn advertised_mss(&self, dst: IpAddr) -> Option<u16> {
         let routes = self.routes.iter().filter(|r| contains(r.network, r.prefix_len, dst));
         routes.max_by_key(|r| r.prefix_len).and_then(|r| r.advertised_mss)

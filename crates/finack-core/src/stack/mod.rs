@@ -95,7 +95,7 @@ pub struct Route {
     pub prefix_len: u8,
     /// MTU of the path where it is below the device's.
     pub mtu: Option<u32>,
-    /// What the MSS option of our SYNs says where it is less than the first hop takes (a route's `advmss`).
+    /// What the MSS option of our SYNs says; `None` says what the first hop takes (a route's `advmss`).
     pub advertised_mss: Option<u16>,
 }
 

@@ -118,6 +118,7 @@ impl Stack {
     ) -> Embryo {
         let agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
         let our_mss = self.offered_mss(tuple, options);
+        let segment_size = our_mss.saturating_sub(if agreed.timestamps { mss::TIMESTAMPS_LEN } else { 0 });
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         Embryo {
             tuple: *tuple,
@@ -130,7 +131,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
+            window: window::initial(window::within_budget(buffer, &self.cx), segment_size) as u16,
             our_mss,
             retries: 0,
             resent: false,

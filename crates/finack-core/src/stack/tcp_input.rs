@@ -137,10 +137,13 @@ impl Stack {
         self.ip.routes.lookup(remote).unwrap_or_else(|| self.ip.routes.mtu())
     }
 
-    /// What the MSS option of our SYN or SYN,ACK says: what fits the interface, less where a route says so.
+    /// What the MSS option of our SYN or SYN,ACK says: what a route says, or else what fits the interface.
     pub(super) fn offered_mss(&self, tuple: &Tuple, options: &SocketOptions) -> u16 {
-        let fits = mss::offered(tuple, self.first_hop_mtu(tuple.remote) as usize, options);
-        self.ip.routes.advertised_mss(tuple.remote).map_or(fits, |most| fits.min(most.max(1)))
+        let said = self.ip.routes.advertised_mss(tuple.remote);
+        let mtu = said.map_or(self.first_hop_mtu(tuple.remote) as usize, |mss| {
+            usize::from(mss) + tuple.ip_header_len() + tcp::HEADER_LEN
+        });
+        mss::offered(tuple, mtu, options)
     }
 
     /// Records a segment that came in.

@@ -17,7 +17,7 @@ use crate::trace::TraceKind;
 const DEFAULT_V4: u16 = 536;
 const DEFAULT_V6: u16 = 1220;
 /// Timestamps and their padding in each segment.
-const TIMESTAMPS_LEN: u16 = 12;
+pub(crate) const TIMESTAMPS_LEN: u16 = 12;
 
 /// The MSS option of our SYN (RFC 9293 MUST-14, MUST-67): what fits the interface, options not counted.
 pub(crate) fn offered(tuple: &Tuple, mtu: usize, options: &SocketOptions) -> u16 {

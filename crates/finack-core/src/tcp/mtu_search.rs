@@ -56,14 +56,13 @@ impl Connection {
         (self.tuple.ip_header_len() + HEADER_LEN + data_options_len(self)) as u32
     }
 
-    /// The largest packet that both ends take, whatever is between them.
-    fn largest_packet(&self, cx: &Cx) -> u32 {
-        let peer = u32::from(self.agreed.peer_mss) + (self.tuple.ip_header_len() + HEADER_LEN) as u32;
-        peer.min(cx.device.mtu as u32)
+    /// The largest packet that the peer takes.
+    fn largest_packet(&self) -> u32 {
+        u32::from(self.agreed.peer_mss) + (self.tuple.ip_header_len() + HEADER_LEN) as u32
     }
 
     fn search(&self, cx: &Cx, now: Instant) -> MtuSearch {
-        let high = self.largest_packet(cx);
+        let high = self.largest_packet();
         let low = (cx.settings.tcp_base_mss as u32 + self.headers()).min(high);
         MtuSearch { low, high, probe: None, not_before: now, opened_at: now, ripe: true }
     }
@@ -84,10 +83,12 @@ impl Connection {
     /// Looks at the time, before it is decided what to send. Where probing has come to its end, the range is opened
     /// again after a while: the path may be another by now (RFC 4821 7.3).
     pub(crate) fn refresh_search(&mut self, cx: &Cx, now: Instant) {
-        let (high, low) = (self.largest_packet(cx), u32::from(self.mss) + self.headers());
+        let (high, low) = (self.largest_packet(), u32::from(self.mss) + self.headers());
+        let bound = self.path_mtu.min(cx.device.mtu as u32);
         let Some(search) = &mut self.search else { return };
         search.ripe = now >= search.not_before;
-        let narrow = search.high.saturating_sub(search.low) < (cx.settings.tcp_probe_threshold as u32).max(1);
+        let narrow = search.high.min(bound).saturating_sub(search.low)
+            < (cx.settings.tcp_probe_threshold as u32).max(1);
         let interval = Duration::from_secs(cx.settings.tcp_probe_interval);
         if narrow && search.probe.is_none() && now.since(search.opened_at) >= interval {
             (search.low, search.high, search.opened_at) = (low, high, now);
@@ -98,7 +99,9 @@ impl Connection {
     pub(crate) fn mtu_probe(&self, cx: &Cx) -> Option<Plan> {
         let search = self.search.as_ref().filter(|s| s.ripe && s.probe.is_none())?;
         let (mss, headers) = (u64::from(self.mss), self.headers());
-        let high = search.high.min(self.path_mtu).min(cx.device.mtu as u32);
+        // What routers and the device say bounds the search, too.
+        let bound = self.path_mtu.min(cx.device.mtu as u32);
+        let high = search.high.min(bound);
         let wide = high.saturating_sub(search.low) >= (cx.settings.tcp_probe_threshold as u32).max(1);
         let cwnd = self.congestion.cwnd();
         let calm = self.recovery.phase == Phase::Open && self.rtx.lost() == 0 && self.rtx.sacked() == 0;
@@ -106,7 +109,8 @@ impl Connection {
         if !wide || !calm || receives || cwnd < LEAST_WINDOW * mss || !self.sends_whole(cx) {
             return None;
         }
-        let size = (search.low + high) / 2;
+        let middle = (search.low + search.high) / 2;
+        let size = if middle <= bound { middle } else { (search.low + high) / 2 };
         let len = u64::from(size.saturating_sub(headers));
         // Behind it enough must follow for its loss to be noticed.
         let needed = (len + (cx.settings.tcp_reordering + 1) * mss) as Pos;
@@ -212,7 +216,8 @@ impl Connection {
         if used <= search.low {
             let least = if self.tuple.is_v6() { LEAST_V6 } else { LEAST_V4 };
             let floor = (s.tcp_mtu_probe_floor.max(s.tcp_min_snd_mss) as u32 + headers).max(least);
-            let smaller = if search.low > base { base } else { search.low / 2 };
+            let half = search.low.saturating_sub(headers) / 2 + headers;
+            let smaller = if search.low > base { base } else { half };
             search.low = smaller.max(floor).min(search.low);
         }
         let low = search.low;

@@ -302,6 +302,7 @@ impl Target for FinackTarget {
             Setting::RouteMtu(mtu) => self.change_route(|route| route.mtu = Some(*mtu)),
             Setting::AdvertisedMss(mss) => self.change_route(|route| route.advertised_mss = Some(*mss)),
             Setting::InitialWindow(segments) => {
+                let _ = self.config.settings.set("finack.tcp_initial_cwnd", &segments.to_string());
                 match self.stack.set_sysctl("finack.tcp_initial_cwnd", &segments.to_string()) {
                     Ok(()) => Applied::Yes,
                     Err(error) => Applied::No(error.to_string()),
