@@ -169,6 +169,8 @@ pub enum ControlData {
     Time(Instant),
     /// `struct sock_extended_err`: what the error queue tells.
     Extended(ExtendedError),
+    /// The same about an ICMP error, with the address of who sent it behind (`SO_EE_OFFENDER`).
+    ExtendedFrom(ExtendedError, core::net::IpAddr),
     /// Where a datagram was addressed to: `IP_PKTINFO`, `IPV6_PKTINFO`.
     PacketInfo(core::net::IpAddr),
 }

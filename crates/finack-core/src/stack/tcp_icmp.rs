@@ -27,6 +27,9 @@ impl Stack {
         let Some(index) = proven else {
             return self.note_drop(now, DropReason::IcmpUnproven, quoted.total_len, Self::ends(&tuple));
         };
+        if self.ignores_icmp(index, kind) {
+            return self.note_drop(now, DropReason::IcmpIgnored, quoted.total_len, Self::ends(&tuple));
+        }
         if let ErrorKind::FragNeeded { mtu } = kind {
             self.too_large(now, index, quoted, mtu);
             return;

@@ -1,6 +1,6 @@
 //! What to send next (RFC 9293 3.8.6, 3.10): decided purely, then committed.
 
-use finack_wire::tcp::Flags;
+use finack_wire::tcp::{Flags, MAX_OPTIONS_LEN};
 use finack_wire::tcp_options::TcpOptions;
 
 use super::State;
@@ -283,7 +283,11 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
-        let rtos = idle.as_nanos() / rto.as_nanos().max(1);
+        // Linux halves the window for each RTO, the RFC takes all of it back at once.
+        let rtos = match cx.settings.profile {
+            Profile::Linux => idle.as_nanos() / rto.as_nanos().max(1),
+            Profile::Rfc => u128::from(u32::MAX),
+        };
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
         c.congestion.on_idle(rtos as u32, initial);
     }
@@ -360,15 +364,16 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
 /// Bytes of the options of a segment with data.
 pub(crate) const fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
-    if c.agreed.timestamps { 12 } else { 0 }
+    let timestamps = if c.agreed.timestamps { 12 } else { 0 };
+    timestamps + c.facts.auth_len as usize
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
 fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOptions) -> bool {
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
-    let most = if c.agreed.timestamps { 3 } else { 4 };
-    // Two NOPs, kind and length, and eight bytes for each block.
+    // Two NOPs, kind and length, and eight bytes for each block; a signature may leave no room at all.
+    let most = (MAX_OPTIONS_LEN - data_options_len(c)).saturating_sub(4) / 8;
     let fit = room.saturating_sub(4) / 8;
     let mut told = true;
     for (start, end) in blocks.take(most) {

@@ -140,6 +140,9 @@ impl Datagram {
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination = int_or_byte(value)? != 0;
             }
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors = flag(value)?;
+            }
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only = flag(value)?,
             (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
                 return mtu_discovery(value);
@@ -176,6 +179,9 @@ impl Datagram {
             }
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination.into()
+            }
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors.into()
             }
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only.into(),
             (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {

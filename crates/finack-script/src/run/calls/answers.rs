@@ -232,7 +232,7 @@ fn control(expr: &Expr, seen: &Control, ctx: &Context<'_>) -> Result<Vec<Differe
                 out.push(differ("cmsg_data", expected, n));
             }
         }
-        (ControlData::Extended(e), Expr::Struct(fields)) => {
+        (ControlData::Extended(e) | ControlData::ExtendedFrom(e, _), Expr::Struct(fields)) => {
             for (name, value) in [
                 ("ee_errno", i64::from(e.errno)),
                 ("ee_origin", e.origin),
