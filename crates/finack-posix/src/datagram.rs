@@ -6,6 +6,7 @@ use finack_core::Error;
 use finack_core::options::{BindOptions, Shutdown};
 use finack_core::stack::{Ready, UdpId};
 
+use crate::error_queue::check_socket_level;
 use crate::names::{any, for_family, shown};
 use crate::options::Common;
 use crate::{
@@ -152,11 +153,11 @@ impl Datagram {
     }
 
     fn try_send(&mut self, os: &mut Os<'_>, out: &Outgoing) -> Result<usize, Errno> {
+        if out.data.len() > 65_535 {
+            return Err(Errno::EMSGSIZE);
+        }
         if out.flags & abi::MSG_OOB != 0 || out.flags & abi::MSG_MORE != 0 {
             return Err(Errno::EOPNOTSUPP);
-        }
-        if !out.control.is_empty() {
-            return Err(Errno::EINVAL);
         }
         if self.write_shut {
             return Err(Errno::EPIPE);
@@ -168,21 +169,60 @@ impl Datagram {
         if to.is_none() && self.peer(os)?.is_none() {
             return Err(Errno::EDESTADDRREQ);
         }
+        if to.is_some_and(|to| to.port() == 0) {
+            return Err(Errno::EINVAL);
+        }
+        let (tos, hops) = self.of_message(&out.control)?;
+        if out.fault && !out.data.is_empty() {
+            return Err(Errno::EFAULT);
+        }
         let id = self.port(os)?;
-        Ok(os.stack.udp_send(os.now, id, to, &out.data)?)
+        if tos.is_none() && hops.is_none() {
+            return Ok(os.stack.udp_send(os.now, id, to, &out.data)?);
+        }
+        // For this datagram alone.
+        os.stack.udp_set_tos(id, tos.unwrap_or(self.options.tos))?;
+        os.stack.udp_set_hop_limit(
+            id,
+            hops.or(self.options.hop_limit),
+            hops.or(self.options.multicast_hops),
+        )?;
+        let result = os.stack.udp_send(os.now, id, to, &out.data);
+        self.push_options(os)?;
+        Ok(result?)
+    }
+
+    /// TOS byte and hop limit that control messages ask for; messages of other families are nothing to it.
+    fn of_message(&self, control: &[Control]) -> Result<(Option<u8>, Option<u8>), Errno> {
+        check_socket_level(control)?;
+        let level = if self.v6 { abi::SOL_IPV6 } else { abi::SOL_IP };
+        let (mut tos, mut hops) = (None, None);
+        for message in control.iter().filter(|c| c.level == level) {
+            let byte = |least: i64| match message.data {
+                ControlData::Number(n) if (least..=255).contains(&n) => Ok(Some(n as u8)),
+                _ => Err(Errno::EINVAL),
+            };
+            match (self.v6, message.kind) {
+                (false, abi::IP_TOS) | (true, abi::IPV6_TCLASS) => tos = byte(0)?,
+                (false, abi::IP_TTL) => hops = byte(1)?,
+                (true, abi::IPV6_HOPLIMIT) => hops = byte(0)?,
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        Ok((tos, hops))
     }
 
     pub(crate) fn recv(&mut self, os: &mut Os<'_>, asked: Incoming, wait: bool) -> Step {
         if asked.flags & abi::MSG_ERRQUEUE != 0 {
             return Step::Done(self.reported(os, asked));
         }
-        if asked.flags & abi::MSG_OOB != 0 {
-            return Step::Done(Err(Errno::EOPNOTSUPP));
-        }
         // Without a port nothing comes, and on Linux neither.
         let Some(id) = self.id else {
             return if wait { Step::Wait(self.common.recv_timeout) } else { Step::Done(Err(Errno::EAGAIN)) };
         };
+        if asked.fault && asked.len > 0 && self.next_len(os) > 0 {
+            return Step::Done(Err(Errno::EFAULT));
+        }
         let mut buffer = vec![0; asked.len.min(65_535)];
         match os.stack.udp_recv(id, &mut buffer, asked.flags & abi::MSG_PEEK != 0) {
             Ok(datagram) => {

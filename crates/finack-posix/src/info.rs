@@ -68,6 +68,11 @@ fn loss_state(info: &TcpInfo) -> i64 {
     }
 }
 
+/// Whether the peer's FIN was taken: Linux counts it as a byte.
+fn has_fin(info: &TcpInfo) -> bool {
+    matches!(info.state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
+}
+
 fn micros(d: Duration) -> Value {
     u64::try_from(d.as_micros()).ok()
 }
@@ -133,7 +138,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_pacing_rate", Long, unknown),
         ("tcpi_max_pacing_rate", Long, unknown),
         ("tcpi_bytes_acked", Long, known(info.bytes_acked)),
-        ("tcpi_bytes_received", Long, known(info.bytes_received)),
+        ("tcpi_bytes_received", Long, known(info.bytes_received + u64::from(has_fin(info)))),
         ("tcpi_segs_out", Word, known(info.segs_out)),
         ("tcpi_segs_in", Word, known(info.segs_in)),
         ("tcpi_notsent_bytes", Word, known(info.not_sent)),

@@ -24,6 +24,12 @@ use crate::worker::Workers;
 /// The end of a wait is waited for in a loop: a timer would come this much late.
 const SPIN: Duration = Duration::from_micros(60);
 
+/// Who waits for longer than this waits for something at any time: no script that is run here lasts as long.
+const ANY_TIME: Nanos = 50_000_000_000_000;
+
+/// Between two looks when nothing is expected any more.
+const REST: Duration = Duration::from_millis(10);
+
 /// Packets of one burst are this close to each other.
 const BURST: Nanos = 1_000_000;
 
@@ -128,6 +134,12 @@ impl Kernel {
         self.now = self.now.max(now);
     }
 
+    /// The clock's time, at which nothing happened.
+    fn catch_up_without_news(&mut self) {
+        let now = self.at(Instant::now());
+        self.now = self.now.max(now);
+    }
+
     /// A time of the wall clock (since 1970) as the script's.
     fn of_wall(&mut self, wall: Duration) -> Nanos {
         let (here, there) = (Instant::now(), SystemTime::now());
@@ -205,7 +217,10 @@ impl Kernel {
     /// Descriptors of the process that the script did not open are not there for it.
     fn is_foreign(&self, call: &Call) -> bool {
         let fds: &[Fd] = match call {
-            Call::Socket { .. } | Call::EpollCreate { .. } => return false,
+            Call::Socket { .. } | Call::EpollCreate { .. } | Call::Pipe { .. } | Call::Open { .. } => {
+                return false;
+            }
+            Call::SendFile { to, from, .. } | Call::Splice { to, from, .. } => &[*to, *from],
             Call::Poll(list, _) => {
                 return list.iter().any(|p| p.fd >= 0 && is_open(p.fd) && !self.owned(p.fd));
             }
@@ -266,11 +281,18 @@ impl Target for Kernel {
                 return;
             }
             let give_up = self.last + self.limits.patience;
-            if clock >= give_up && until > self.now + nanos(self.limits.patience) {
-                self.now = self.now.max(self.at(clock));
+            let wake = if until.saturating_sub(self.now) < ANY_TIME {
+                end
+            } else if clock < give_up {
+                give_up
+            } else {
+                // Whoever asks on all the same is not answered in a circle.
+                self.sleep(clock + REST);
+                self.gather();
+                self.catch_up_without_news();
                 return;
-            }
-            self.sleep(end.min(give_up.max(clock + SPIN)));
+            };
+            self.sleep(wake);
         }
     }
 

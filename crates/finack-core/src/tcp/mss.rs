@@ -99,8 +99,9 @@ impl Connection {
         let path = cx.device.mtu.min(mtu as usize);
         self.mss = self.effective_mss(cx, path);
         if self.mss < old {
-            let cwnd = self.congestion.cwnd();
-            self.congestion.set_cwnd(cwnd / u64::from(old) * u64::from(self.mss));
+            // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
+            let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
+            self.congestion.set_cwnd(cwnd);
         }
         self.congestion.on_mss_change(u64::from(self.mss));
         self.mss < old
