@@ -47,15 +47,21 @@ pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, options: u16, sett
 }
 
 impl Connection {
+    /// What path, peer and the peer's window take.
     fn effective_mss(&self, cx: &Cx, mtu: usize) -> u16 {
         let options = options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len);
-        effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings)
+        let fits = effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings);
+        match cx.settings.profile {
+            Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,
+            Profile::Rfc => fits,
+        }
     }
 
     /// Segments have more or fewer bytes of options from now on.
     #[cfg(feature = "md5-ao")]
     pub(crate) fn fit_segments(&mut self, cx: &Cx) {
-        self.mss = self.fitting_mss(cx);
+        let mtu = cx.device.mtu.min(self.path_mtu as usize);
+        self.mss = self.effective_mss(cx, mtu);
         self.congestion.on_mss_change(u64::from(self.mss));
     }
 
@@ -67,16 +73,6 @@ impl Connection {
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
         self.congestion = super::congestion::Controller::new(self.congestion.kind(), initial);
         self.rcv_mss = self.mss.min(536);
-    }
-
-    /// Payload bytes of a full segment: what path, peer and the peer's window take.
-    fn fitting_mss(&self, cx: &Cx) -> u16 {
-        let path = cx.device.mtu.min(self.path_mtu as usize);
-        let fits = self.effective_mss(cx, path);
-        match cx.settings.profile {
-            Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,
-            Profile::Rfc => fits,
-        }
     }
 
     /// A peer whose largest window is small gets small segments, so that one can be on its way while another is
@@ -91,7 +87,13 @@ impl Connection {
         if cx.settings.profile == Profile::Rfc || !bounded {
             return;
         }
-        let fits = self.fitting_mss(cx);
+        let fits = if before == 0 {
+            within_half_window(u32::from(self.mss), window) as u16
+        } else {
+            let path = cx.device.mtu.min(self.path_mtu as usize);
+            let mtu = self.search.as_ref().map_or(path, |search| path.min(search.low as usize));
+            self.effective_mss(cx, mtu)
+        };
         let old = core::mem::replace(&mut self.mss, fits);
         if self.mss != old && self.congestion.ssthresh() == u64::MAX {
             // The window is so many segments, of whatever size.
@@ -102,39 +104,46 @@ impl Connection {
         }
     }
 
-    /// Time-out after time-out: perhaps large packets die on the path and no router says so (RFC 2923 2.1, RFC 4821 7.7).
-    pub(crate) fn suspect_black_hole(&mut self, cx: &mut Cx, now: Instant) {
-        let headers = (self.tuple.ip_header_len() + HEADER_LEN) as u32;
-        let base = cx.settings.tcp_base_mss as u32;
-        let now_mss = u32::from(self.mss);
-        let size = if now_mss > base { base } else { (now_mss / 2).max(cx.settings.tcp_min_snd_mss as u32) };
-        if size < now_mss {
-            self.facts.black_hole = true;
-            self.lower_path_mtu(cx, now, size + headers);
-        }
-    }
-
-    /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3).
+    /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3). Who searches
+    /// (RFC 4821) tries them first.
     pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
         self.path_mtu = mtu;
-        self.mss = self.fitting_mss(cx);
-        self.congestion.on_mss_change(u64::from(self.mss));
+        if self.search.is_none() {
+            self.use_packets_of(cx, mtu);
+        }
     }
 
-    /// The path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes out again
-    /// at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.3).
+    /// A router says that the path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes
+    /// out again at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.4).
     pub(crate) fn lower_path_mtu(&mut self, cx: &mut Cx, now: Instant, mtu: u32) {
-        let old = self.mss;
         self.path_mtu = self.path_mtu.min(mtu);
-        self.mss = self.fitting_mss(cx);
-        if self.mss >= old {
-            return;
+        let old = self.mss;
+        let too_large = self.search_on_icmp(cx, self.path_mtu);
+        if self.use_packets_of(cx, self.path_mtu.min(u32::from(old) + self.headers())) {
+            cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
+            self.repeat_smaller();
+        } else if let Some(probe) = too_large {
+            self.repeat_probe(probe.start, probe.end);
         }
-        cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
-        // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
-        let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
-        self.congestion.set_cwnd(cwnd);
+    }
+
+    /// Segments for packets of `mtu` bytes. The congestion window stays what it is in bytes where they grow, and in
+    /// segments where they shrink (RFC 4821 4). Answers whether they shrink.
+    pub(crate) fn use_packets_of(&mut self, cx: &Cx, mtu: u32) -> bool {
+        let old = self.mss;
+        let path = cx.device.mtu.min(mtu as usize);
+        self.mss = self.effective_mss(cx, path);
+        if self.mss < old {
+            // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
+            let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
+            self.congestion.set_cwnd(cwnd);
+        }
         self.congestion.on_mss_change(u64::from(self.mss));
+        self.mss < old
+    }
+
+    /// What is out was too large: it goes out again, smaller.
+    pub(crate) fn repeat_smaller(&mut self) {
         if self.snd_nxt - self.snd_una > Pos::from(self.mss) && self.state.is_synchronized() {
             self.recovery.on_path_change(&mut self.rtx, self.snd_nxt);
             self.timers.stop(Timer::Retransmit);

@@ -174,4 +174,5 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     c.grow_send_buffer(cx);
     c.begin_window(cx);
     c.start_keepalive(cx, now);
+    c.begin_search(cx, now, c.listener == u32::MAX);
 }
