@@ -1,6 +1,7 @@
 //! Two hosts whose segments are signed: MD5 signatures (RFC 2385) and TCP-AO (RFC 5925), with everything that moves
 //! between them looked at. What single segments lead to is shown by `scripts/auth`.
 #![cfg(feature = "md5-ao")]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
