@@ -21,7 +21,7 @@ const INDEX_BITS: u32 = 29;
 const EMPTY: u32 = u32::MAX;
 
 /// A kind and an index into its slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
 
 impl Slot {

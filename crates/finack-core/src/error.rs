@@ -56,6 +56,8 @@ pub enum Error {
     BadHandle,
     /// A setting forbids what was asked for; ICMP: a source route failed (EOPNOTSUPP).
     NotSupported,
+    /// The keys do not do for what they are to sign (EKEYREJECTED).
+    KeyRejected,
 }
 
 impl fmt::Display for Error {
@@ -86,6 +88,7 @@ impl fmt::Display for Error {
             Self::DestinationRequired => "destination address required",
             Self::AddressFamily => "address family not supported",
             Self::BadHandle => "bad handle",
+            Self::KeyRejected => "key was rejected",
         })
     }
 }

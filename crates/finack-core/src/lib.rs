@@ -15,6 +15,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "md5-ao")]
+pub mod auth;
+#[cfg(not(feature = "md5-ao"))]
+#[path = "auth/none.rs"]
+mod auth;
 pub mod counters;
 mod cx;
 mod demux;

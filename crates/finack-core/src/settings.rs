@@ -243,6 +243,8 @@ settings! {
     tcp_wmem_max, "net.ipv4.tcp_wmem[2]", 4_194_304, 4096, 1 << 30, "bytes";
     /// Memory budget of all connections together: data queued and windows advertised.
     tcp_mem, "net.ipv4.tcp_mem[2]", 1 << 30, 1 << 16, 1 << 40, "bytes";
+    /// Segments with TCP-AO from who has no key here: 0 dropped, 1 taken as if unsigned, 2 as the profile has it.
+    tcp_ao_unmatched, "finack.tcp_ao_unmatched", 2, 0, 2, "";
     /// Least time between two answers to unacceptable segments on one connection.
     tcp_invalid_ratelimit, "net.ipv4.tcp_invalid_ratelimit", 500, 0, 60_000, "ms";
     /// 1: where a path swallows large packets without a word, go on with smaller ones after tcp_retries1 time-outs.

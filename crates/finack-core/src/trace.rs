@@ -300,6 +300,26 @@ reasons! {
         HandshakeAck = "the ACK does not fit the SYN,ACK that was sent",
         /// An opening that nobody has answered yet.
         Undecided = "the opening waits for a decision, and this says nothing new",
+        /// An option that signs is malformed, double, or beside one of the other kind.
+        AuthMalformed = "its MD5 or TCP-AO option is malformed or not the only one (RFC 5925 2.2)",
+        /// An unsigned segment of a peer with an MD5 key.
+        Md5Missing = "it lacks the MD5 signature that its sender must give (RFC 2385)",
+        /// An MD5 signature of a peer without a key.
+        Md5Unexpected = "it has an MD5 signature, and no key is set for its sender (RFC 2385)",
+        /// The MD5 digest differs.
+        Md5Wrong = "its MD5 signature is wrong (RFC 2385 2.0)",
+        /// A segment without TCP-AO of a peer with a key.
+        AoMissing = "it lacks the TCP-AO that its sender must give (RFC 5925 7.3)",
+        /// TCP-AO of a peer without keys.
+        AoUnexpected = "it has a TCP-AO, and no key is set for its sender (see finack.tcp_ao_unmatched)",
+        /// No key with that KeyID.
+        AoUnknownKey = "no key of its sender has the KeyID of its TCP-AO (RFC 5925 7.5)",
+        /// The MAC or its length differs.
+        AoWrong = "the MAC of its TCP-AO is wrong (RFC 5925 7.5)",
+        /// A hard ICMP error for a connection with TCP-AO.
+        IcmpIgnored = "hard ICMP errors are ignored on connections with TCP-AO (RFC 5925 7.8)",
+        /// What was to be sent must be signed, and no key is there for it.
+        Unsignable = "no key is there to sign the answer with, and unsigned nobody would take it",
         /// Challenge ACK limited.
         RateLimited = "answers to such segments are limited on this connection (RFC 5961 10)",
     }

@@ -25,11 +25,13 @@ errors! {
     ENOENT = 2, "No such file or directory";
     EINTR = 4, "Interrupted system call";
     EIO = 5, "Input/output error";
+    E2BIG = 7, "Argument list too long";
     EBADF = 9, "Bad file descriptor";
     EAGAIN = 11, "Resource temporarily unavailable";
     ENOMEM = 12, "Cannot allocate memory";
     EACCES = 13, "Permission denied";
     EFAULT = 14, "Bad address";
+    EBUSY = 16, "Device or resource busy";
     EEXIST = 17, "File exists";
     EINVAL = 22, "Invalid argument";
     EMFILE = 24, "Too many open files";
@@ -66,6 +68,7 @@ errors! {
     EHOSTUNREACH = 113, "No route to host";
     EALREADY = 114, "Operation already in progress";
     EINPROGRESS = 115, "Operation now in progress";
+    EKEYREJECTED = 129, "Key was rejected by service";
 }
 
 impl Errno {
@@ -118,6 +121,7 @@ impl From<Error> for Errno {
             Error::AddressFamily => Self::EAFNOSUPPORT,
             Error::BadHandle => Self::EBADF,
             Error::NotSupported => Self::EOPNOTSUPP,
+            Error::KeyRejected => Self::EKEYREJECTED,
             _ => Self::EIO,
         }
     }

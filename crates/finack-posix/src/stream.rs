@@ -34,6 +34,9 @@ pub(crate) struct Stream {
     pub(crate) phase: Phase,
     /// What was set; the engine has a copy of it once there is something to set it on.
     pub(crate) options: SocketOptions,
+    /// Keys that sign its segments, as far as they were set here.
+    #[cfg(feature = "md5-ao")]
+    pub(crate) keys: finack_core::auth::Keys,
     pub(crate) common: Common,
     pub(crate) errors: ErrorQueue,
     /// TCP_INQ.
@@ -46,7 +49,17 @@ impl Stream {
     pub(crate) fn new(v6: bool) -> Self {
         let options = SocketOptions::default();
         let (common, errors) = (Common::default(), ErrorQueue::default());
-        Self { v6, phase: Phase::Fresh, options, common, errors, inq: false, owed: None }
+        Self {
+            v6,
+            phase: Phase::Fresh,
+            options,
+            #[cfg(feature = "md5-ao")]
+            keys: finack_core::auth::Keys::new(),
+            common,
+            errors,
+            inq: false,
+            owed: None,
+        }
     }
 
     /// The connection, opening or open.
@@ -131,9 +144,27 @@ impl Stream {
                 };
                 let conn = os.stack.tcp_connect(os.now, bind, to, self.options)?;
                 self.phase = Phase::Connecting(conn);
+                self.sign(os)?;
                 self.connecting(os, conn, wait, Errno::EINPROGRESS)
             }
         }
+    }
+
+    /// The keys that were set before go with the SYN. Where none fits the peer, nothing is sent.
+    #[cfg(feature = "md5-ao")]
+    fn sign(&mut self, os: &mut Os<'_>) -> Result<(), Errno> {
+        let Some(conn) = self.conn().filter(|_| !self.keys.is_empty()) else { return Ok(()) };
+        let signed = self.push_keys(os);
+        if signed.is_err() {
+            os.stack.tcp_close(os.now, conn)?;
+            self.phase = Phase::Fresh;
+        }
+        signed
+    }
+
+    #[cfg(not(feature = "md5-ao"))]
+    const fn sign(&mut self, _os: &mut Os<'_>) -> Result<(), Errno> {
+        Ok(())
     }
 
     fn connecting(
@@ -176,6 +207,7 @@ impl Stream {
         let data = if known { out.data.as_slice() } else { &[] };
         let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, data)?;
         self.phase = Phase::Connecting(conn);
+        self.sign(os)?;
         *sent = taken;
         if known { Ok(()) } else { Err(Errno::EINPROGRESS) }
     }
@@ -376,6 +408,8 @@ impl Posix {
         let listener =
             os.stack.tcp_listen(os.now, bind, u32::try_from(backlog).unwrap_or(u32::MAX), stream.options)?;
         stream.phase = Phase::Listening(listener);
+        #[cfg(feature = "md5-ao")]
+        stream.push_keys(os)?;
         self.files.own_listener(listener, index);
         Ok(Reply::Number(0))
     }

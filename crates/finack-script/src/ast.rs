@@ -406,7 +406,7 @@ pub enum TcpOption {
         /// `TSecr`.
         ecr: u32,
     },
-    /// `md5 HEX` (RFC 2385); the digest is that of the script, not computed.
+    /// `md5` (RFC 2385): with the right digest, worked out with the key that the script set. `md5 HEX`: with that one.
     Md5(Vec<u8>),
     /// `FO` or `FO HEX` (RFC 7413).
     FastOpen(Vec<u8>),
@@ -414,13 +414,13 @@ pub enum TcpOption {
     FastOpenExperimental(Vec<u8>),
     /// `ECN e1b 1 ceb 0 e0b 1`: the byte counters of RFC 9768, 24 bits each, in their order on the wire.
     AccEcn(Vec<(Counter, u32)>),
-    /// `ao keyid 1 rnext 2 mac HEX` (RFC 5925).
+    /// `ao keyid 1 rnext 2` (RFC 5925): with the right MAC. `ao keyid 1 rnext 2 mac HEX`: with that one.
     Ao {
         /// `KeyID`.
         key_id: u8,
         /// `RNextKeyID`.
         next: u8,
-        /// The MAC.
+        /// The MAC; none where it is to be worked out.
         mac: Vec<u8>,
     },
     /// `kind 254 HEX`: any kind, with what follows its length byte.
@@ -452,6 +452,9 @@ impl TcpOption {
             Self::SackOk => 2,
             Self::Sack(blocks) => 2 + 8 * blocks.len(),
             Self::Ts { .. } => 10,
+            Self::Md5(data) if data.is_empty() => 18,
+            // 96 bits, unless the key says otherwise.
+            Self::Ao { mac, .. } if mac.is_empty() => 16,
             Self::Md5(data) | Self::FastOpen(data) | Self::Kind(_, data) => 2 + data.len(),
             Self::FastOpenExperimental(data) | Self::Ao { mac: data, .. } => 4 + data.len(),
             Self::AccEcn(counters) => 2 + 3 * counters.len(),

@@ -1,6 +1,7 @@
 //! Calls from values to the kernel, and its answers back.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -14,10 +15,54 @@ use crate::sys;
 /// Bytes of a control message's header: its length, level and type.
 const CONTROL_HEADER: usize = 16;
 
+/// Bytes between two buffers of a send: the kernel would take adjoining ones for one.
+const GAP: usize = 64;
+
+/// A call, and the memory that its buffers lie in. The kernel may read there after the call (`MSG_ZEROCOPY`).
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) call: Call,
+    memory: Vec<u8>,
+    buffers: Vec<Range<usize>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(call: Call) -> Self {
+        let (mut memory, mut buffers) = (Vec::new(), Vec::new());
+        if let Call::Send(_, out) = &call {
+            let whole = [out.data.len()];
+            let lengths = if out.buffers.is_empty() { &whole } else { out.buffers.as_slice() };
+            let mut rest = out.data.as_slice();
+            for len in lengths {
+                let (buffer, behind) = rest.split_at((*len).min(rest.len()));
+                buffers.push(memory.len()..memory.len() + buffer.len());
+                memory.extend_from_slice(buffer);
+                memory.resize(memory.len() + GAP, 0);
+                rest = behind;
+            }
+        }
+        Self { call, memory, buffers }
+    }
+
+    /// Whether the kernel may read the memory after the call.
+    pub(crate) fn lends(&self) -> bool {
+        matches!(&self.call, Call::Send(_, out) if out.flags & abi::MSG_ZEROCOPY != 0)
+    }
+
+    fn send(&self, fd: RawFd, out: &Outgoing) -> Answer {
+        let name = out.to.map(encoded).unwrap_or_default();
+        let control: Vec<u8> = out.control.iter().flat_map(control_bytes).collect();
+        let buffers: Vec<&[u8]> =
+            self.buffers.iter().filter_map(|range| self.memory.get(range.clone())).collect();
+        let sent = sys::send(fd, &buffers, out.flags, &name, &control)?;
+        Ok(Reply::Number(i64::try_from(sent).unwrap_or(i64::MAX)))
+    }
+}
+
 /// Makes a call, on this thread, for as long as it takes.
-pub(crate) fn make(call: &Call) -> Answer {
+pub(crate) fn make(prepared: &Prepared) -> Answer {
     let number = |n: i64| Ok(Reply::Number(n));
-    match call {
+    match &prepared.call {
         Call::Socket { domain, kind, protocol } => number(sys::socket(*domain, *kind, *protocol)?),
         Call::Bind(fd, to) => number(sys::bind(*fd, &encoded(*to))?),
         Call::Listen(fd, backlog) => number(sys::listen(*fd, *backlog)?),
@@ -28,7 +73,7 @@ pub(crate) fn make(call: &Call) -> Answer {
         Call::Connect(fd, to) => number(sys::connect(*fd, &encoded(*to))?),
         Call::Shutdown(fd, how) => number(sys::shutdown(*fd, *how)?),
         Call::Close(fd) => number(sys::close(*fd)?),
-        Call::Send(fd, out) => send(*fd, out),
+        Call::Send(fd, out) => prepared.send(*fd, out),
         Call::Recv(fd, what) => receive(*fd, what.len, what.flags),
         Call::GetOption { fd, level, name, len } => {
             Ok(Reply::Option(sys::get_option(*fd, *level, *name, *len)?))
@@ -76,13 +121,6 @@ fn poll(list: &[PollFd], timeout: Option<Duration>) -> Answer {
     let revents = sys::poll(&asked, milliseconds(timeout))?;
     let polled = list.iter().zip(revents).map(|(p, revents)| PollFd { revents, ..*p });
     Ok(Reply::Polled(polled.collect()))
-}
-
-fn send(fd: RawFd, out: &Outgoing) -> Answer {
-    let name = out.to.map(encoded).unwrap_or_default();
-    let control: Vec<u8> = out.control.iter().flat_map(control_bytes).collect();
-    let sent = sys::send(fd, &out.data, out.flags, &name, &control)?;
-    Ok(Reply::Number(i64::try_from(sent).unwrap_or(i64::MAX)))
 }
 
 fn receive(fd: RawFd, room: usize, flags: i64) -> Answer {

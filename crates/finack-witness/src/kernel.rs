@@ -14,7 +14,7 @@ use finack_script::run::stamp;
 use finack_script::run::target::{Applied, Begun, CallId, Returned, Sent, Setting};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::call;
+use crate::call::{self, Prepared};
 use crate::counters::Counters;
 use crate::info;
 use crate::namespace::{CONGESTION, DEFAULT_CONGESTION, Namespace, has_congestion, set_sysctl};
@@ -58,7 +58,7 @@ pub struct Kernel {
     blocked: BTreeSet<CallId>,
     descriptors: BTreeSet<RawFd>,
     /// Calls with buffers that the kernel may still read from (`MSG_ZEROCOPY`).
-    lent: Vec<Arc<Call>>,
+    lent: Vec<Arc<Prepared>>,
     /// What each new socket is to have, where the namespace's own setting does not allow it.
     congestion: Option<String>,
 }
@@ -297,12 +297,13 @@ impl Target for Kernel {
         if let Call::Close(fd) = &call {
             self.descriptors.remove(fd);
         }
-        let call = Arc::new(call);
-        if matches!(&*call, Call::Send(_, out) if out.flags & abi::MSG_ZEROCOPY != 0) {
-            self.lent.push(Arc::clone(&call));
+        let prepared = Arc::new(Prepared::new(call));
+        let call = &prepared.call;
+        if prepared.lends() {
+            self.lent.push(Arc::clone(&prepared));
         }
-        let answer = if call::may_block(&call) {
-            match self.workers.make(Arc::clone(&call)) {
+        let answer = if call::may_block(call) {
+            match self.workers.make(Arc::clone(&prepared)) {
                 Ok(answer) => answer,
                 Err(id) => {
                     self.blocked.insert(id);
@@ -310,10 +311,10 @@ impl Target for Kernel {
                 }
             }
         } else {
-            call::make(&call)
+            call::make(&prepared)
         };
-        self.descriptors.extend(call::opened(&call, &answer));
-        self.prepare_socket(&call, &answer);
+        self.descriptors.extend(call::opened(call, &answer));
+        self.prepare_socket(call, &answer);
         Begun::Returned(self.dated(answer))
     }
 

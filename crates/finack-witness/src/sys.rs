@@ -159,8 +159,9 @@ pub(crate) fn receive_into(fd: RawFd, data: &mut [u8], flags: i64) -> Result<(Ve
 }
 
 /// Sends; no signal comes where the peer is gone.
-pub(crate) fn send(fd: RawFd, data: &[u8], flags: i64, name: &[u8], control: &[u8]) -> Result<usize> {
-    let mut vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+pub(crate) fn send(fd: RawFd, buffers: &[&[u8]], flags: i64, name: &[u8], control: &[u8]) -> Result<usize> {
+    let vector = |b: &&[u8]| libc::iovec { iov_base: b.as_ptr().cast_mut().cast(), iov_len: b.len() };
+    let vectors: Vec<libc::iovec> = buffers.iter().map(vector).collect();
     // Control messages are read as words.
     let words: Vec<u64> = control.chunks(8).map(word).collect();
     // SAFETY: a msghdr is plain numbers and pointers, for which zero is a value.
@@ -169,8 +170,8 @@ pub(crate) fn send(fd: RawFd, data: &[u8], flags: i64, name: &[u8], control: &[u
         message.msg_name = name.as_ptr().cast_mut().cast();
         message.msg_namelen = len(name);
     }
-    message.msg_iov = &raw mut vector;
-    message.msg_iovlen = 1;
+    message.msg_iov = vectors.as_ptr().cast_mut();
+    message.msg_iovlen = vectors.len() as _;
     if !control.is_empty() {
         message.msg_control = words.as_ptr().cast_mut().cast();
         message.msg_controllen = control.len() as _;

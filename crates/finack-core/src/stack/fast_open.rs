@@ -104,7 +104,7 @@ impl Stack {
 
     /// Makes the connection at once; the application gets it, and the SYN's data, before the handshake is over.
     pub(super) fn open_early(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
-        let Some(mut c) = self.connection_of(now, e) else { return };
+        let Some((mut c, _)) = self.connection_of(now, e) else { return };
         self.trace_received(now, Some(e.trace_id), &e.tuple, segment, 0);
         let (from, to) = (State::Listen, State::SynReceived);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });

@@ -177,7 +177,7 @@ impl Stack {
             local_port: tuple.remote_port,
             remote_port: tuple.local_port,
         };
-        let syn = emit::bare(&Head { seq, window, flags: Flags::SYN, ..bare_head(&self.cx, &sender) });
+        let syn = emit::bare(&Head { seq, window, flags: Flags::SYN, ..bare_head(&self.cx, &sender) }, None);
         if let Ok(header) = ip::parse(&syn) {
             self.report(now, &header, &syn, ErrorKind::Unreachable(code), false);
         }

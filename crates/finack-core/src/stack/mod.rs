@@ -1,5 +1,10 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+#[cfg(feature = "md5-ao")]
+mod auth;
+#[cfg(not(feature = "md5-ao"))]
+#[path = "auth_none.rs"]
+mod auth;
 mod fast_open;
 mod fingerprint;
 mod gate;
@@ -27,6 +32,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+use crate::auth::Auth;
 use crate::counters::Counters;
 use crate::cx::{Budget, Cx, Tracer};
 use crate::demux::Demux;
@@ -224,6 +230,8 @@ pub struct Stack {
     binds: Slab<Bind>,
     demux: Demux,
     ports: PortTable,
+    /// Keys of those who have some.
+    auth: Auth,
     wheel: Wheel,
     /// Tags handles, so that one that outlived its object is told apart.
     generation: u32,
@@ -261,6 +269,7 @@ impl Stack {
             binds: Slab::default(),
             demux: Demux::new(),
             ports: PortTable::new(Rng::new(secrets.ports)),
+            auth: Auth::default(),
             wheel: Wheel::new(now),
             generation: 0,
             ready_to_send: VecDeque::new(),
@@ -401,6 +410,7 @@ impl Stack {
             + self.demux.memory()
             + self.ports.memory()
             + self.wheel.memory()
+            + self.auth.memory()
             + self.cx.pool.memory()
             + self.cx.cookies.memory()
             + self.cx.tracer.memory()

@@ -1,10 +1,12 @@
 //! Passive opens: LISTEN, embryos, and the connections that come of them (RFC 9293 3.10.7.2).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::fast_open::Opening;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
+use crate::auth::Signed;
 use crate::demux::{Kind, Slot};
 use crate::settings::{Profile, Settings};
 use crate::tcp::embryo::{Embryo, Verdict};
@@ -80,12 +82,13 @@ impl Stack {
             return;
         }
         let options = l.options.clone();
-        let opening = if held || by_cookie || over.is_some() {
+        let mut e = self.embryo(now, listener, tuple, segment, &options);
+        // A cookie and a signature do not fit one SYN: who signs opens in the ordinary way.
+        let opening = if held || by_cookie || over.is_some() || e.tag.is_signed() {
             Opening::Ordinary(None)
         } else {
             self.judge_fast_open(listener, tuple, segment, &options)
         };
-        let mut e = self.embryo(now, listener, tuple, segment, &options);
         match opening {
             Opening::Early => return self.open_early(now, &e, segment),
             Opening::Ordinary(form) => e.gives_cookie = form,
@@ -116,7 +119,10 @@ impl Stack {
         segment: &Segment<'_>,
         options: &crate::options::SocketOptions,
     ) -> Embryo {
-        let agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
+        let mut agreed = agree(segment, options, &self.cx.settings, tuple.is_v6());
+        let tag = self.tag_of(listener, tuple, segment);
+        // As Linux: beside a signature timestamps leave no room for a SACK block.
+        agreed.timestamps &= !(tag.is_signed() && agreed.sack);
         let our_mss = mss::offered(tuple, self.first_hop_mtu(tuple.remote) as usize, options);
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         Embryo {
@@ -135,6 +141,7 @@ impl Stack {
             retries: 0,
             resent: false,
             is_cookie: false,
+            tag,
             held: false,
             gives_cookie: None,
             created_at: now,
@@ -338,21 +345,32 @@ impl Stack {
 
     /// Makes the connection of an embryo and hands it the segment that completed the handshake.
     fn hatch(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
-        let Some(mut c) = self.connection_of(now, e) else { return };
+        let Some((mut c, signed)) = self.connection_of(now, e) else { return };
         c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
         c.facts.syn_resent = e.retries > 0;
         let generation = c.generation;
         let index = self.add_connection(c);
+        self.keep_signed(index, signed);
         self.connection_input(now, index, segment);
         self.offer(index, generation, e.listener);
     }
 
     /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table.
-    pub(super) fn connection_of(&mut self, now: Instant, e: &Embryo) -> Option<Connection> {
+    pub(super) fn connection_of(
+        &mut self,
+        now: Instant,
+        e: &Embryo,
+    ) -> Option<(Connection, Option<Box<Signed>>)> {
         let options = self.listeners.get(e.listener).map(|l| l.options.clone())?;
+        let signed = self.signed_of(e);
+        if e.tag.is_signed() && signed.is_none() {
+            // The listener lost the key meanwhile: what began signed does not go on unsigned.
+            return None;
+        }
+        let auth_len = signed.as_ref().map_or(0, |signed| signed.option_len(e.tuple.remote));
         let mtu = self.path_mtu(now, &e.tuple);
-        let size =
-            mss::effective(&e.tuple, mtu as usize, e.agreed.peer_mss, e.agreed.timestamps, &self.cx.settings);
+        let options_len = mss::options_len(e.agreed.timestamps) + u16::from(auth_len);
+        let size = mss::effective(&e.tuple, mtu as usize, e.agreed.peer_mss, options_len, &self.cx.settings);
         let birth = Birth {
             tuple: e.tuple,
             generation: self.next_generation(),
@@ -374,9 +392,10 @@ impl Stack {
         c.rcv_acked = 1;
         c.ts_recent = e.ts_recent;
         c.facts.unaccepted = true;
+        c.facts.auth_len = auth_len;
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;
-        Some(c)
+        Some((c, signed))
     }
 
     /// Puts a connection into its listener's queue.

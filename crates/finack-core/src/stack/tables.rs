@@ -224,6 +224,7 @@ impl Stack {
             let (owner, port) = (owner_of(c), c.tuple.local_port);
             self.demux.remove(Slot::new(Kind::Connection, index));
             self.ports.remove(port, &owner);
+            self.auth.forget_connection(index);
         }
         let Some(c) = self.connections.get(index) else { return };
         if c.facts.orphan {
@@ -265,8 +266,9 @@ impl Stack {
         let acknowledges = c.ack.pending || c.ack.now.is_some();
         c.ack.now = None;
         c.state = State::Closed;
+        let signed = self.auth.retire(index, c);
         self.detach(index);
-        self.add_time_wait(now, &tuple, record);
+        self.add_time_wait(now, &tuple, record, signed);
         if acknowledges {
             self.answer_from_time_wait(now, &tuple, &record);
         }

@@ -13,7 +13,7 @@ use crate::trace::{AppCall, TraceKind};
 
 impl Connection {
     /// Whether the application may use it by this handle.
-    fn is_held_by(&self, id: ConnId) -> bool {
+    pub(super) fn is_held_by(&self, id: ConnId) -> bool {
         self.generation == id.generation && !self.facts.orphan && !self.facts.unaccepted
     }
 }

@@ -26,6 +26,9 @@ impl Stack {
         let Some(index) = proven else {
             return self.note_drop(now, DropReason::IcmpUnproven, quoted.total_len, Self::ends(&tuple));
         };
+        if self.ignores_icmp(index, kind) {
+            return self.note_drop(now, DropReason::IcmpIgnored, quoted.total_len, Self::ends(&tuple));
+        }
         if let ErrorKind::FragNeeded { mtu } = kind {
             let len = quoted.total_len as u32;
             self.ip.learn_mtu(now, quoted.dst, mtu, len, &self.cx.settings);

@@ -49,7 +49,9 @@ impl Stack {
             segments: packet.meta.segments.max(1),
             segment_size: packet.meta.segment_size,
         };
-        self.route_segment(now, &tuple, &segment);
+        if self.authentic(now, &tuple, &segment, bytes) {
+            self.route_segment(now, &tuple, &segment);
+        }
     }
 
     /// Gives a segment to whom its four-tuple names, else to a listener, else to the rule for CLOSED.

@@ -124,7 +124,7 @@ impl Stack {
         Ok(ListenerId { index, generation })
     }
 
-    fn listener_ref(&self, id: ListenerId) -> Result<&Listener, Error> {
+    pub(super) fn listener_ref(&self, id: ListenerId) -> Result<&Listener, Error> {
         self.listeners.get(id.index).filter(|l| l.generation == id.generation).ok_or(Error::BadHandle)
     }
 
@@ -161,6 +161,7 @@ impl Stack {
     pub fn tcp_close_listener(&mut self, now: Instant, id: ListenerId) -> Result<(), Error> {
         self.listener_ref(id)?;
         let Some(l) = self.listeners.remove(id.index) else { return Err(Error::BadHandle) };
+        self.auth.forget_listener(id.index);
         if l.undecided.is_some() {
             self.listener_index.set_everywhere(None);
         } else {
@@ -348,8 +349,13 @@ impl Stack {
             peer_mss: mss::of_peer(tuple.is_v6(), None, &options, s),
         };
         let mtu = self.path_mtu(now, &tuple);
-        let size =
-            mss::effective(&tuple, mtu as usize, agreed.peer_mss, agreed.timestamps, &self.cx.settings);
+        let size = mss::effective(
+            &tuple,
+            mtu as usize,
+            agreed.peer_mss,
+            mss::options_len(agreed.timestamps),
+            &self.cx.settings,
+        );
         let birth = Birth {
             tuple,
             generation: self.next_generation(),

@@ -1,11 +1,13 @@
 //! The table of TIME-WAIT records.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use finack_wire::tcp::Flags;
 
 use super::Stack;
 use super::tcp_input::bare_head;
+use crate::auth::Signed;
 use crate::demux::{Kind, Slot};
 use crate::ports::Owner;
 use crate::tcp::emit::{self, Head};
@@ -44,7 +46,13 @@ impl Stack {
     }
 
     /// Adds a record; where the table is full the oldest gives way.
-    pub(super) fn add_time_wait(&mut self, now: Instant, tuple: &Tuple, record: TimeWait) {
+    pub(super) fn add_time_wait(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple,
+        record: TimeWait,
+        signed: Option<Box<Signed>>,
+    ) {
         self.cx.counters.tcp_time_waits += 1;
         let most = self.cx.settings.tcp_max_tw_buckets as usize;
         if most == 0 {
@@ -65,6 +73,7 @@ impl Stack {
         if let Some(slot) = slot {
             self.demux.insert(self.hash(tuple), slot);
             self.ports.add(tuple.local_port, owner_of(&record, tuple));
+            self.auth.add_time_wait(slot, signed);
         }
     }
 
@@ -111,6 +120,7 @@ impl Stack {
         if !removed.0.flags.has(TwFlags::COVERED) {
             self.demux.remove(slot);
         }
+        self.auth.forget_time_wait(slot);
         self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
         Some(removed)
     }
@@ -213,11 +223,23 @@ impl Stack {
 
     /// Queues a segment without payload.
     pub(super) fn push_bare(&mut self, now: Instant, id: Option<u64>, head: &Head, reason: SendReason) {
-        let packet = emit::bare(head);
+        let Some(signer) = self.protect(head) else {
+            let kind = TraceKind::Dropped { reason: DropReason::Unsignable, len: 0 };
+            self.cx.counters.count_drop(DropReason::Unsignable);
+            return match id {
+                Some(id) => self.cx.trace(now, id, &head.tuple, kind),
+                None => self.cx.trace_stray(now, Self::ends(&head.tuple), kind),
+            };
+        };
+        let mut head = *head;
+        if let Some(signer) = &signer {
+            signer.reserve(&mut head.options);
+        }
+        let packet = emit::bare(&head, signer.as_ref());
         let number = self.ip.out.next_number();
         // It answers the packet that is being taken in, but is one of its own.
         let answered = self.cx.tracer.packet.replace(PacketId::Out(number));
-        self.trace_sent(now, id, head, 0, 1, 0, reason);
+        self.trace_sent(now, id, &head, 0, 1, 0, reason);
         self.cx.tracer.packet = answered;
         self.cx.counters.tcp_out_segs += 1;
         self.ip.out.push_numbered(packet, number, None);

@@ -193,7 +193,16 @@ impl Stack {
         let told = output::options(c, &self.cx, now, room, &mut head.options);
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
-        let (header, checksum) = emit::headers(&head, len, add, offload, &mut self.header);
+        let signer = self.auth.signer(emission.connection, c, head.flags, from);
+        let (header, checksum) = match signer {
+            None => emit::headers(&head, len, add, None, offload, &mut self.header),
+            Some(signer) => {
+                signer.reserve(&mut head.options);
+                let mut lent = [&[][..]; MAX_SLICES];
+                let (slices, _) = c.send.slices(from, data_end, &mut lent);
+                emit::headers(&head, len, add, Some((&signer, &lent[..slices])), offload, &mut self.header)
+            }
+        };
         let segments = len.div_ceil(segment).max(1) as u16;
         let segment_size = if len > segment { segment as u16 } else { 0 };
         c.stats.segs_out += u64::from(segments);
@@ -241,7 +250,7 @@ impl Stack {
         if early > 1 {
             return Some(self.finish_early(now, index, &head, early));
         }
-        Some(self.finish_bare(now, index, &head, reason))
+        Some(self.finish_bare(now, index, &mut head, 0, reason))
     }
 
     /// A SYN with data (RFC 7413 4.2.1).
@@ -254,7 +263,8 @@ impl Stack {
                 c.send.add_to(1, end, sum);
             }
         };
-        let (header, checksum) = emit::headers(head, len, add, offload, &mut self.header);
+        // Who signs tries no fast open, so that this is never signed.
+        let (header, checksum) = emit::headers(head, len, add, None, offload, &mut self.header);
         self.cx.counters.tcp_out_segs += 1;
         if let Some(c) = self.connections.get_mut(index) {
             c.stats.segs_out += 1;
@@ -276,11 +286,25 @@ impl Stack {
         head.urgent = urgent;
         let told = output::options(c, &self.cx, now, output::ALL_ROOM, &mut head.options);
         output::acknowledged(c, told);
-        Some(self.finish_bare(now, index, &head, reason))
+        Some(self.finish_bare(now, index, &mut head, pos, reason))
     }
 
-    fn finish_bare(&mut self, now: Instant, index: u32, head: &Head, reason: SendReason) -> Decided {
-        let (header, checksum) = emit::headers(head, 0, |_| {}, self.cx.device.checksum_tx, &mut self.header);
+    fn finish_bare(
+        &mut self,
+        now: Instant,
+        index: u32,
+        head: &mut Head,
+        pos: Pos,
+        reason: SendReason,
+    ) -> Decided {
+        let c = self.connections.get(index);
+        let signer = c.and_then(|c| self.auth.signer(index, c, head.flags, pos));
+        if let Some(signer) = &signer {
+            signer.reserve(&mut head.options);
+        }
+        let sign = signer.as_ref().map(|signer| (signer, &[][..]));
+        let offload = self.cx.device.checksum_tx;
+        let (header, checksum) = emit::headers(head, 0, |_| {}, sign, offload, &mut self.header);
         self.cx.counters.tcp_out_segs += 1;
         if let Some(c) = self.connections.get_mut(index) {
             c.stats.segs_out += 1;
@@ -326,7 +350,9 @@ fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos
     let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
     // An urgent pointer counts from its own segment: no unit can carry it for several.
     let urgent = c.snd_up.is_some_and(|up| up > from);
-    let most = if device.max_unit > device.mtu && !urgent {
+    // And what is signed is signed segment by segment.
+    let whole = !urgent && c.facts.auth_len == 0;
+    let most = if device.max_unit > device.mtu && whole {
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment
     } else {
         segment

@@ -10,6 +10,7 @@ use super::fast_open::Form;
 use super::input::Segment;
 use super::seq;
 use super::tcb::{Negotiated, ts_clock};
+use crate::auth::Tag;
 use crate::cx::Cx;
 use crate::demux::Slot;
 use crate::time::Instant;
@@ -37,6 +38,8 @@ pub(crate) struct Embryo {
     pub(crate) resent: bool,
     /// The SYN,ACK's sequence number is a cookie: if the record must go, the last ACK still tells everything.
     pub(crate) is_cookie: bool,
+    /// How it is signed.
+    pub(crate) tag: Tag,
     /// Not answered until somebody decides.
     pub(crate) held: bool,
     /// Our SYN,ACK gives out a fast open cookie, in the form in which it was asked for.

@@ -9,6 +9,7 @@ use finack_wire::tcp::{self, Flags, TcpEmit};
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Tuple;
+use crate::auth::Signer;
 use crate::device::TxChecksum;
 
 /// Most bytes of headers in front of a payload: IPv6 and a full TCP header.
@@ -34,11 +35,13 @@ pub(crate) struct Head {
 /// Writes both headers for a payload of `payload_len` bytes, which `add_payload` adds to a sum; answers their length
 /// and what is left to do for the checksum.
 ///
-/// With `offload` the checksum field holds the pseudo-header's sum, and the device does the rest.
+/// With `offload` the checksum field holds the pseudo-header's sum, and the device does the rest. `sign` signs the
+/// segment, whose payload it is given with; its option must have been reserved.
 pub(crate) fn headers(
     head: &Head,
     payload_len: usize,
     add_payload: impl FnOnce(&mut Accumulator),
+    sign: Option<(&Signer, &[&[u8]])>,
     offload: bool,
     out: &mut [u8; MAX_HEADERS],
 ) -> (usize, TxChecksum) {
@@ -66,6 +69,9 @@ pub(crate) fn headers(
     };
     let ip_len = ip.emit(out);
     let len = ip_len + segment.emit(&mut out[ip_len..]);
+    if let Some((signer, payload)) = sign {
+        signer.sign(&head.tuple, &mut out[ip_len..len], payload);
+    }
     let pseudo = ip.pseudo_header_sum();
     if offload {
         tcp::set_checksum(&mut out[ip_len..len], pseudo);
@@ -81,8 +87,9 @@ pub(crate) fn headers(
 }
 
 /// A whole segment without payload, checksum finished.
-pub(crate) fn bare(head: &Head) -> Vec<u8> {
+pub(crate) fn bare(head: &Head, signer: Option<&Signer>) -> Vec<u8> {
     let mut out = [0; MAX_HEADERS];
-    let (len, _) = headers(head, 0, |_| {}, false, &mut out);
+    let sign = signer.map(|signer| (signer, &[][..]));
+    let (len, _) = headers(head, 0, |_| {}, sign, false, &mut out);
     out[..len].to_vec()
 }

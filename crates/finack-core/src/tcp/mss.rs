@@ -33,20 +33,37 @@ pub(crate) fn of_peer(is_v6: bool, option: Option<u16>, options: &SocketOptions,
     options.max_segment.map_or(peer, |most| peer.min(most.max(1)))
 }
 
-/// Payload bytes of a full segment on a path of `mtu` (RFC 9293 MUST-16).
-pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, timestamps: bool, settings: &Settings) -> u16 {
+/// Bytes of options in every segment, signatures aside.
+pub(crate) const fn options_len(timestamps: bool) -> u16 {
+    if timestamps { TIMESTAMPS_LEN } else { 0 }
+}
+
+/// Payload bytes of a full segment on a path of `mtu` whose segments have `options` bytes of options (RFC 9293 MUST-16).
+pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, options: u16, settings: &Settings) -> u16 {
     let path = mtu.saturating_sub(tuple.ip_header_len() + HEADER_LEN).min(65_495) as u16;
-    let options = if timestamps { TIMESTAMPS_LEN } else { 0 };
     let least = (settings.tcp_min_snd_mss.min(65_495) as u16).saturating_sub(options).max(8);
     path.min(peer).saturating_sub(options).max(least)
 }
 
 impl Connection {
+    fn effective_mss(&self, cx: &Cx, mtu: usize) -> u16 {
+        let options = options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len);
+        effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings)
+    }
+
+    /// Segments have more or fewer bytes of options from now on.
+    #[cfg(feature = "md5-ao")]
+    pub(crate) fn fit_segments(&mut self, cx: &Cx) {
+        let mtu = cx.device.mtu.min(self.path_mtu as usize);
+        self.mss = self.effective_mss(cx, mtu);
+        self.congestion.on_mss_change(u64::from(self.mss));
+    }
+
     /// The peer's SYN told what it takes.
     pub(crate) fn set_peer_mss(&mut self, cx: &Cx, option: Option<u16>) {
         self.agreed.peer_mss = of_peer(self.tuple.is_v6(), option, &self.options, &cx.settings);
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss = effective(&self.tuple, mtu, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = self.effective_mss(cx, mtu);
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
         self.congestion = super::congestion::Controller::new(self.congestion.kind(), initial);
         self.rcv_mss = self.mss.min(536);
@@ -68,7 +85,7 @@ impl Connection {
     pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
         self.path_mtu = mtu;
         let path = cx.device.mtu.min(mtu as usize);
-        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = self.effective_mss(cx, path);
         self.congestion.on_mss_change(u64::from(self.mss));
     }
 
@@ -78,7 +95,7 @@ impl Connection {
         let old = self.mss;
         self.path_mtu = self.path_mtu.min(mtu);
         let path = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss = effective(&self.tuple, path, self.agreed.peer_mss, self.agreed.timestamps, &cx.settings);
+        self.mss = self.effective_mss(cx, path);
         if self.mss >= old {
             return;
         }
@@ -116,8 +133,8 @@ mod tests {
     #[test]
     fn the_effective_size_leaves_room_for_options() {
         let settings = Settings::default();
-        assert_eq!(effective(&tuple(), 1500, 1460, true, &settings), 1448);
-        assert_eq!(effective(&tuple(), 1500, 536, false, &settings), 536);
-        assert_eq!(effective(&tuple(), 576, 1460, false, &settings), 536);
+        assert_eq!(effective(&tuple(), 1500, 1460, options_len(true), &settings), 1448);
+        assert_eq!(effective(&tuple(), 1500, 536, 0, &settings), 536);
+        assert_eq!(effective(&tuple(), 576, 1460, 0, &settings), 536);
     }
 }

@@ -1,6 +1,6 @@
 //! What to send next (RFC 9293 3.8.6, 3.10): decided purely, then committed.
 
-use finack_wire::tcp::Flags;
+use finack_wire::tcp::{Flags, MAX_OPTIONS_LEN};
 use finack_wire::tcp_options::TcpOptions;
 
 use super::State;
@@ -324,15 +324,16 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
 /// Bytes of the options of a segment with data.
 pub(crate) const fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
-    if c.agreed.timestamps { 12 } else { 0 }
+    let timestamps = if c.agreed.timestamps { 12 } else { 0 };
+    timestamps + c.facts.auth_len as usize
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
 fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOptions) -> bool {
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
-    let most = if c.agreed.timestamps { 3 } else { 4 };
-    // Two NOPs, kind and length, and eight bytes for each block.
+    // Two NOPs, kind and length, and eight bytes for each block; a signature may leave no room at all.
+    let most = (MAX_OPTIONS_LEN - data_options_len(c)).saturating_sub(4) / 8;
     let fit = room.saturating_sub(4) / 8;
     let mut told = true;
     for (start, end) in blocks.take(most) {

@@ -99,7 +99,7 @@ pub(crate) struct Stats {
     pub(crate) retrans_segs: u32,
 }
 
-/// Facts of one bit each.
+/// Facts of one bit each, and one of a byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts {
     /// The application let go of it.
@@ -144,6 +144,8 @@ pub(crate) struct Facts {
     pub(crate) tx_queued: bool,
     /// Waits in the event queue of the stack.
     pub(crate) event_queued: bool,
+    /// Bytes of options in each segment that sign it; 0 where none does.
+    pub(crate) auth_len: u8,
 }
 
 /// A connection from SYN-SENT (or the end of its handshake) to CLOSED or TIME-WAIT.

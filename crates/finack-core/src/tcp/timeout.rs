@@ -18,6 +18,9 @@ const ORPHAN_RETRIES: u64 = 8;
 /// Least time between two keep-alive probes: a timer that is due as soon as it is set would never let go.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
+/// Before anything was measured (RFC 6298 2.1).
+const FIRST_RTO: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// Runs every timer that is due.
     pub(crate) fn on_timers(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
@@ -72,16 +75,19 @@ impl Connection {
         if self.state == State::SynReceived && self.facts.fast_open {
             most = settings.tcp_synack_retries;
         }
-        if self.state == State::SynSent {
-            most += settings.tcp_syn_linear_timeouts;
-        }
         if settings.profile == Profile::Rfc {
             // R2 for a SYN is at least three minutes: one more doubling than Linux does.
             most += 1;
         }
+        // Linux ends it, too, when as many doublings from the first RTO would have been over.
+        let longest = time_of_doublings(most, FIRST_RTO, settings.tcp_rto_max_ms);
+        if self.state == State::SynSent {
+            most += settings.tcp_syn_linear_timeouts;
+        }
         let waited = now.since(self.created_at);
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
-        if u64::from(self.retries) >= most || by_user {
+        let by_time = self.retries > 0 && waited >= longest;
+        if u64::from(self.retries) >= most || by_time || by_user {
             return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;
@@ -265,8 +271,12 @@ fn orphan_retries(cx: &Cx) -> u64 {
 /// How long `retries` time-outs take when each doubles from the least RTO to the greatest; Linux measures R2
 /// by this time, whatever the path's own RTO (`retransmits_timed_out`).
 fn time_of_retries(retries: u64, cx: &Cx) -> Duration {
-    let base = Duration::from_micros(cx.settings.tcp_rto_min_us);
-    let max = Duration::from_millis(cx.settings.tcp_rto_max_ms);
+    time_of_doublings(retries, Duration::from_micros(cx.settings.tcp_rto_min_us), cx.settings.tcp_rto_max_ms)
+}
+
+/// How long `retries` time-outs take when each doubles from `base` to `max` milliseconds.
+fn time_of_doublings(retries: u64, base: Duration, max: u64) -> Duration {
+    let max = Duration::from_millis(max);
     let doubling = (max.as_micros() / base.as_micros().max(1)).max(1).ilog2();
     let retries = retries.min(255) as u32;
     if retries <= doubling {

@@ -117,6 +117,19 @@ fn syn_retries_can_be_set() {
     assert_eq!(t.take_error(c), Some(Error::TimedOut));
 }
 
+/// Linux's first retries do not back off, and the whole takes no longer than doubling ones would have.
+#[test]
+fn syn_retries_bound_the_time_too() {
+    let mut t = Setup::new().options(|o| o.syn_retries = Some(2)).client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    for _ in 0..5 {
+        t.expect_after(1000, "S 0:0(0)");
+    }
+    t.quiet_ms(2100);
+    assert_eq!(t.take_error(c), Some(Error::TimedOut));
+}
+
 /// RFC 9293 3.10.7.3: a RST that acknowledges our SYN refuses the connection (MUST-12: the application is told).
 #[test]
 fn refused() {

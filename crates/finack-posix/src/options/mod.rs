@@ -7,6 +7,8 @@ use finack_core::options::SocketOptions;
 use crate::file::Kind;
 use crate::{Answer, Errno, Fd, Os, Posix, Reply, abi};
 
+#[cfg(feature = "md5-ao")]
+pub mod auth;
 mod ip;
 mod socket;
 mod tcp;
@@ -33,11 +35,7 @@ macro_rules! unsupported {
 unsupported! {
     TCP_FASTOPEN_CONNECT ENOPROTOOPT "MSG_FASTOPEN opens with data";
     TCP_FASTOPEN_KEY ENOPROTOOPT "sysctl net.ipv4.tcp_fastopen_key sets it for all";
-    TCP_MD5SIG ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
-    TCP_MD5SIG_EXT ENOPROTOOPT "MD5 signatures (RFC 2385) are not built";
-    TCP_AO_ADD_KEY ENOPROTOOPT "TCP-AO (RFC 5925) is not built";
-    TCP_AO_DEL_KEY ENOPROTOOPT "TCP-AO (RFC 5925) is not built";
-    TCP_AO_INFO ENOPROTOOPT "TCP-AO (RFC 5925) is not built";
+    TCP_AO_REPAIR EPERM "connections can't be restored";
     TCP_DEFER_ACCEPT ENOPROTOOPT "accept returns once the handshake is complete";
     TCP_WINDOW_CLAMP ENOPROTOOPT "SO_RCVBUF bounds the window";
     TCP_SAVE_SYN ENOPROTOOPT "headers of a SYN are not kept";
@@ -149,6 +147,10 @@ impl Posix {
     ) -> Answer {
         let done = match (&mut self.files.file_mut(fd)?.kind, level) {
             (Kind::Stream(s), abi::SOL_SOCKET) => s.set_socket_option(os, name, value)?,
+            #[cfg(feature = "md5-ao")]
+            (Kind::Stream(s), abi::IPPROTO_TCP) if auth::is_about_keys(name) => {
+                s.set_auth_option(os, name, value)?
+            }
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.set_tcp_option(name, value)?,
             (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.set_ip_option(level, name, value)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.set_socket_option(name, value)?,
@@ -179,6 +181,10 @@ impl Posix {
     ) -> Answer {
         let value = match (&mut self.files.file_mut(fd)?.kind, level) {
             (Kind::Stream(s), abi::SOL_SOCKET) => s.socket_option(os, name)?,
+            #[cfg(feature = "md5-ao")]
+            (Kind::Stream(s), abi::IPPROTO_TCP) if auth::is_about_keys(name) => {
+                s.auth_option(os, name, len)?
+            }
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.tcp_option(os, name)?,
             (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.ip_option(os, level, name)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.socket_option(os, name)?,

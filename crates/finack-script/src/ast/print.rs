@@ -291,6 +291,8 @@ impl Display for TcpOption {
                 blocks.iter().try_for_each(|(left, right)| write!(f, " {left}:{right}"))
             }
             Self::Ts { val, ecr } => write!(f, "TS val {val} ecr {ecr}"),
+            Self::Md5(digest) if digest.is_empty() => f.write_str("md5"),
+            Self::Ao { key_id, next, mac } if mac.is_empty() => write!(f, "ao keyid {key_id} rnext {next}"),
             Self::Md5(digest) => write!(f, "md5 {}", HexBytes(digest)),
             Self::FastOpen(cookie) if cookie.is_empty() => f.write_str("FO"),
             Self::FastOpen(cookie) => write!(f, "FO {}", HexBytes(cookie)),

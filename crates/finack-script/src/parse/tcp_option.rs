@@ -37,7 +37,7 @@ impl Cursor<'_> {
                 self.expect_word("ecr")?;
                 TcpOption::Ts { val, ecr: self.u32("a timestamp")? }
             }
-            "md5" => TcpOption::Md5(self.hex_bytes("a digest", 16)?),
+            "md5" => TcpOption::Md5(self.opt_hex("a digest", 16)?),
             "FO" => TcpOption::FastOpen(self.opt_hex("a cookie", 38)?),
             "FOEXP" => TcpOption::FastOpenExperimental(self.opt_hex("a cookie", 36)?),
             "ECN" => self.counters()?,
@@ -46,8 +46,8 @@ impl Cursor<'_> {
                 let key_id = self.u8("a KeyID")?;
                 self.expect_word("rnext")?;
                 let next = self.u8("an RNextKeyID")?;
-                self.expect_word("mac")?;
-                TcpOption::Ao { key_id, next, mac: self.hex_bytes("a MAC", 36)? }
+                let mac = if self.eat_word("mac")? { self.hex_bytes("a MAC", 36)? } else { Vec::new() };
+                TcpOption::Ao { key_id, next, mac }
             }
             "kind" => {
                 let kind = self.u8("an option's kind")?;

@@ -12,6 +12,7 @@ use super::values::{field, number, socket_address, string};
 use crate::ast::{Call, Expr, Field};
 
 mod answers;
+mod keys;
 
 pub(crate) use answers::differences;
 
@@ -232,7 +233,7 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
         }
         "setsockopt" => {
             let (level, name) = (n(1)?, n(2)?);
-            Posix::SetOption { fd: fd()?, level, name, value: option_value(spec, ctx)? }
+            Posix::SetOption { fd: fd()?, level, name, value: option_value(spec, level, name, ctx)? }
         }
         "poll" => poll(spec, ctx)?,
         "epoll_create" => {
@@ -325,7 +326,7 @@ fn int_bytes(value: i64) -> Vec<u8> {
 }
 
 /// The bytes of `[1]`, `"reno"`, `{onoff=1, linger=0}`, `{tv_sec=1, tv_usec=0}`.
-fn option_value(spec: &Call, ctx: &Context<'_>) -> Result<Vec<u8>, Trouble> {
+fn option_value(spec: &Call, level: i64, name: i64, ctx: &Context<'_>) -> Result<Vec<u8>, Trouble> {
     let value = spec.args.get(3).ok_or("setsockopt takes a value")?;
     let mut bytes = match value {
         Expr::List(items) => {
@@ -333,6 +334,10 @@ fn option_value(spec: &Call, ctx: &Context<'_>) -> Result<Vec<u8>, Trouble> {
             numbers?.into_iter().flat_map(int_bytes).collect()
         }
         Expr::Str { parts, .. } => string(parts)?,
+        Expr::Struct(fields) if level == abi::IPPROTO_TCP => match keys::structure(name, fields, ctx)? {
+            Some(bytes) => bytes,
+            None => option_struct(fields, ctx)?,
+        },
         Expr::Struct(fields) => option_struct(fields, ctx)?,
         Expr::Ellipsis => return Err(Trouble::Malformed("setsockopt takes a value instead of ...".into())),
         other => int_bytes(number(other, ctx.config)?),

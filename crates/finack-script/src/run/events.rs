@@ -13,6 +13,7 @@ use super::flow::{Flow, PEER};
 use super::packets::{self, Quote};
 use super::report::{Verdict, seconds};
 use super::runner::{Blocked, Emitted, LONGEST, Phase, Runner, Span, Stop, UdpFlow};
+use super::sign::Signatures;
 use super::target::Begun;
 use crate::ast::{
     Action, Body, Call, Direction, Event, Expr, Flags, Icmp, IpInfo, Nanos, Packet, SeqRange, Tcp, TcpOption,
@@ -45,7 +46,12 @@ impl Runner<'_> {
                 let flow = self.flow_for_injection(tcp)?;
                 let flow = &mut self.flows[flow];
                 flow.urgent |= tcp.flags.has(Flags::URG);
-                packets::inject_tcp(flow, tcp, &packet.ip, self.config)
+                let Some(mut reserved) = self.signatures.reserve(tcp, flow.remote.ip())? else {
+                    return packets::inject_tcp(flow, tcp, &packet.ip, self.config);
+                };
+                let unsigned = packets::inject_tcp(flow, &reserved, &packet.ip, self.config)?;
+                self.signatures.fill(tcp, &mut reserved, &unsigned, flow)?;
+                packets::inject_tcp(flow, &reserved, &packet.ip, self.config)
             }
             Body::Udp(udp) => {
                 let (local, remote) = self.udp_ends()?;
@@ -141,8 +147,9 @@ impl Runner<'_> {
             }
         };
         let flow = self.learn(packet, &live);
-        let seen =
-            packets::seen(&live, emitted.flow_label, flow.map(|i| &self.flows[i]), packet, self.config);
+        let of_flow = flow.map(|i| &self.flows[i]);
+        let mut seen = packets::seen(&live, emitted.flow_label, of_flow, packet, self.config);
+        self.signatures.confirm(&live, of_flow, packet, &mut seen);
         let slack = self.config.tolerance.checked_div(self.config.ts_tick).unwrap_or(u64::MAX);
         let mut fields = compare::packets(packet, &seen, slack);
         self.check_flow_label(packet, emitted.flow_label, &mut fields);
@@ -402,9 +409,13 @@ impl Runner<'_> {
         self.note_in_ladder(format!("{} {}", seconds(self.target.now()), Action::Call(spec.clone()).text()));
         self.remember(spec, &call);
         let before = self.target.now();
+        let key = Signatures::of_call(&call);
         match self.target.call(call) {
             Begun::Returned(answer) => {
                 self.collect();
+                if let Some((name, value)) = key.filter(|_| answer.is_ok()) {
+                    self.signatures.note(name, &value);
+                }
                 self.answered(spec, &answer)?;
                 match due.and_then(|due| self.time_differs(Span { from: due, to: due, ..span }, before)) {
                     Some(late) => {

@@ -20,6 +20,7 @@ mod python;
 pub mod report;
 mod runner;
 pub mod shell;
+mod sign;
 pub mod target;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use super::flow::Flow;
 use super::python::{self, Fragment};
 use super::report::{Failure, Report, Verdict, seconds};
 use super::shell;
+use super::sign::Signatures;
 use super::target::{Applied, CallId, Setting, Target};
 use crate::ast::{Action, Call, Direction, Event, Nanos, Pos, Script, When};
 
@@ -105,6 +106,8 @@ pub(super) struct Runner<'a> {
     fragments: Vec<Fragment>,
     events: usize,
     pub(super) next_port: u16,
+    /// The keys that the script gave its sockets.
+    pub(super) signatures: Signatures,
 }
 
 impl<'a> Runner<'a> {
@@ -131,6 +134,7 @@ impl<'a> Runner<'a> {
             fragments: Vec::new(),
             events: 0,
             next_port: 54_321,
+            signatures: Signatures::default(),
         }
     }
 

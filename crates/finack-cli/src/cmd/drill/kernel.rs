@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use finack_script::ast::{Action, Nanos, Pos, Script, When};
 use finack_script::parse::parse;
+use finack_script::run::config::Config;
 use finack_script::run::{self, Failure, Options, Report, Verdict};
 use finack_witness::{Kernel, Limits};
 
@@ -108,6 +109,8 @@ impl Witness {
             return skipped(format!("it takes {} s, see --longest", lasts.as_secs()));
         }
         let config = match run::configure(&script, &options.config) {
+            // A packet that the script does not mention is a difference too.
+            Ok(config) if matches!(mark, Mark::Differs(..)) => Config { nothing_left: true, ..config },
             Ok(config) => config,
             Err(report) => return judged(report),
         };
@@ -131,7 +134,7 @@ impl Witness {
         }
     }
 
-    fn kernel(&self, config: &run::config::Config) -> Result<Kernel, String> {
+    fn kernel(&self, config: &Config) -> Result<Kernel, String> {
         let mut kernel = Kernel::new(config, Limits::default())?;
         for (name, value) in &self.sysctls {
             kernel.set_sysctl(name, value).map_err(|why| format!("--sysctl {name}: {why}"))?;
@@ -193,7 +196,9 @@ fn only_late(report: &Report) -> bool {
     if !failure.fields.is_empty() {
         return failure.fields.iter().all(|field| field.field == "time");
     }
-    ["its time has passed", "no packet came until"].iter().any(|late| failure.what.starts_with(late))
+    ["its time has passed", "no packet came until", " still blocks at "]
+        .iter()
+        .any(|late| failure.what.contains(late))
 }
 
 /// Says on stderr how far it is, from time to time.
