@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     StampValue,
     /// An initial sequence number.
     Initial,
+    /// The packet a second time.
+    Twice,
+    /// What a call answers through its arguments that fails, or finds nothing.
+    NotAnswered,
 }
 
 /// One change.
@@ -113,12 +117,23 @@ impl Changes<'_> {
     }
 
     fn without_and_twice(&mut self, at: usize) {
+        let event = &self.script.events[at];
+        // Its time passes all the same.
+        let when = match event.when {
+            When::RelativeRange(_, to) => When::Relative(to),
+            When::AbsoluteRange(_, to) => When::Absolute(to),
+            when => when,
+        };
         let mut script = self.script.clone();
-        script.events.remove(at);
+        if when == When::Any {
+            script.events.remove(at);
+        } else {
+            script.events[at] = Event { when, action: Action::Command("true".into()), ..event.clone() };
+        }
         self.push(at, "without it".into(), Kind::Stated, script);
         let mut script = self.script.clone();
         script.events.insert(at + 1, script.events[at].clone());
-        self.push(at, "twice".into(), Kind::Stated, script);
+        self.push(at, "twice".into(), Kind::Twice, script);
     }
 }
 
@@ -141,8 +156,8 @@ pub(crate) fn of_expectations(script: &Script) -> Vec<Change> {
                 changes.without_and_twice(at);
             }
             Action::Call(call) => {
-                for (what, call) in call::answers(call) {
-                    changes.event(at, what, Kind::Stated, with(Action::Call(call)));
+                for (what, kind, call) in call::answers(call) {
+                    changes.event(at, what, kind, with(Action::Call(call)));
                 }
             }
             Action::Code(code) => {

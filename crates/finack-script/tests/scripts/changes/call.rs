@@ -1,5 +1,6 @@
 //! Calls that differ in one thing that they answer, or in one argument.
 
+use super::Kind;
 use finack_script::ast::*;
 
 /// Expressions that differ in one number, symbol or string.
@@ -111,35 +112,14 @@ fn is_mixed(call: &Call) -> bool {
 }
 
 /// Changes of what a call is expected to answer.
-pub(crate) fn answers(call: &Call) -> Vec<(String, Call)> {
-    let mut out = Vec::new();
-    let opens = ["socket", "accept", "accept4", "dup", "open", "epoll_create", "epoll_create1"]
-        .contains(&call.name.as_str());
-    match &call.result {
-        // Descriptors are the script's own numbers.
-        Expr::Int(n) if !opens || *n < 0 => {
-            let result = Expr::Int(if *n < 0 { 0 } else { n ^ 1 });
-            out.push(("result".into(), Call { result, ..call.clone() }));
-        }
-        Expr::Int(_) => {
-            let failed = Call { result: Expr::Int(-1), errno: Some("EIO".into()), ..call.clone() };
-            out.push(("result".into(), failed));
-        }
-        Expr::Hex(n) => out.push(("result".into(), Call { result: Expr::Hex(n ^ 1), ..call.clone() })),
-        _ => {}
-    }
-    if let Some(errno) = &call.errno {
-        let other = if errno == "EIO" { "EINVAL" } else { "EIO" };
-        out.push(("errno".into(), Call { errno: Some(other.into()), ..call.clone() }));
-    }
-    if let Some(until) = call.until {
-        let later = until + until / 2 + 100_000_000;
-        out.push(("later".into(), Call { until: Some(later), ..call.clone() }));
-        if until >= 50_000_000 {
-            out.push(("earlier".into(), Call { until: Some(until / 2), ..call.clone() }));
-            out.push(("at once".into(), Call { until: None, ..call.clone() }));
-        }
-    }
+pub(crate) fn answers(call: &Call) -> Vec<(String, Kind, Call)> {
+    let mut out = results(call);
+    // A call that fails writes nothing, and of events only as many as there are.
+    let nothing = match call.result {
+        Expr::Int(n) => n < 0 || n == 0 && call.name == "epoll_wait",
+        _ => false,
+    };
+    let kind = if nothing { Kind::NotAnswered } else { Kind::Stated };
     for (at, arg) in call.args.iter().enumerate() {
         let changed = if answered(call, at) {
             others(arg)
@@ -148,7 +128,41 @@ pub(crate) fn answers(call: &Call) -> Vec<(String, Call)> {
         } else {
             Vec::new()
         };
-        out.extend(changed.into_iter().map(|arg| (format!("answer {arg}"), with(call, at, arg))));
+        out.extend(changed.into_iter().map(|arg| (format!("answer {arg}"), kind, with(call, at, arg))));
+    }
+    out
+}
+
+/// Other results, errors and times of return.
+fn results(call: &Call) -> Vec<(String, Kind, Call)> {
+    let mut out = Vec::new();
+    let mut push = |what: &str, call| out.push((what.to_owned(), Kind::Stated, call));
+    let opens = ["socket", "accept", "accept4", "dup", "open", "epoll_create", "epoll_create1"]
+        .contains(&call.name.as_str());
+    match &call.result {
+        // Descriptors are the script's own numbers.
+        Expr::Int(n) if !opens || *n < 0 => {
+            let result = Expr::Int(if *n < 0 { 0 } else { n ^ 1 });
+            push("result", Call { result, ..call.clone() });
+        }
+        Expr::Int(_) => {
+            let failed = Call { result: Expr::Int(-1), errno: Some("EIO".into()), ..call.clone() };
+            push("result", failed);
+        }
+        Expr::Hex(n) => push("result", Call { result: Expr::Hex(n ^ 1), ..call.clone() }),
+        _ => {}
+    }
+    if let Some(errno) = &call.errno {
+        let other = if errno == "EIO" { "EINVAL" } else { "EIO" };
+        push("errno", Call { errno: Some(other.into()), ..call.clone() });
+    }
+    if let Some(until) = call.until {
+        let later = until + until / 2 + 100_000_000;
+        push("later", Call { until: Some(later), ..call.clone() });
+        if until >= 50_000_000 {
+            push("earlier", Call { until: Some(until / 2), ..call.clone() });
+            push("at once", Call { until: None, ..call.clone() });
+        }
     }
     out
 }
