@@ -100,6 +100,16 @@ counters! {
     tcp_sack_discarded,
     /// Peers that threw SACKed data away.
     tcp_sack_reneging,
+    /// Fast recoveries begun (TCPSackRecovery, TCPRenoRecovery).
+    tcp_fast_recoveries,
+    /// Tail loss probes sent (TCPLossProbes).
+    tcp_loss_probes,
+    /// Losses that a tail loss probe repaired (TCPLossProbeRecovery).
+    tcp_loss_probe_recoveries,
+    /// SACK blocks that reported a duplicate (TCPDSACKRecv).
+    tcp_dsack_received,
+    /// Repairs that turned out to be needless (TCPFullUndo, TCPPartialUndo, TCPDSACKUndo, TCPSpuriousRTOs).
+    tcp_undone,
     /// Zero-window probes sent.
     tcp_window_probes,
     /// Out-of-order segments queued.

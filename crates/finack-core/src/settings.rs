@@ -259,6 +259,13 @@ settings! {
     tcp_rto_max_ms, "net.ipv4.tcp_rto_max_ms", 120_000, 1000, 120_000, "ms";
     /// Segments that arrive before a gap is taken for a loss.
     tcp_reordering, "net.ipv4.tcp_reordering", 3, 1, 300, "segments";
+    /// 3 or 4: a tail loss probe goes before the retransmission time-out (RFC 8985 7); 0: none.
+    tcp_early_retrans, "net.ipv4.tcp_early_retrans", 3, 0, 4, "";
+    /// RACK (RFC 8985), a sum of: 1 as on Linux, always on; 2 its reordering window does not follow DSACKs; 4 the third
+    /// SACKed segment does not end it.
+    tcp_recovery, "net.ipv4.tcp_recovery", 1, 0, 7, "";
+    /// 1 or 2: find out whether a retransmission time-out was needed (F-RTO, RFC 5682).
+    tcp_frto, "net.ipv4.tcp_frto", 2, 0, 2, "";
     /// 1: the congestion window falls back to its initial size after idleness (RFC 5681 4.1).
     tcp_slow_start_after_idle, "net.ipv4.tcp_slow_start_after_idle", 1, 0, 1, "";
     /// Initial congestion window (RFC 6928).

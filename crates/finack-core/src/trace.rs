@@ -366,6 +366,12 @@ reasons! {
         Timeout = "no ACK came within the RTO (RFC 6298)",
         /// Three duplicate ACKs or SACKed segments.
         FastRetransmit = "three later segments arrived before it (RFC 5681 3.2, RFC 6675)",
+        /// RACK.
+        Overtaken = "what was sent after it arrived, and it did not within the reordering window (RFC 8985 6.2)",
+        /// A retransmission was lost.
+        LostAgain = "it had been sent again, and what was sent after that arrived before it (RFC 8985 6.2)",
+        /// Tail loss probe.
+        LossProbe = "no ACK came for two round trips: a tail loss probe (RFC 8985 7.3)",
         /// Partial ACK.
         PartialAck = "an ACK during recovery stopped before it (RFC 6582)",
         /// SYN or SYN,ACK.

@@ -80,6 +80,44 @@ pub enum Call {
     Ioctl(Fd, i64, i64),
     /// `dup`
     Dup(Fd),
+    /// `pipe` (flags 0) and `pipe2`.
+    Pipe {
+        /// `O_NONBLOCK` and `O_CLOEXEC`.
+        flags: i64,
+    },
+    /// `open` of a file that [`Posix::put_file`](crate::Posix::put_file) made known.
+    Open {
+        /// Its whole name.
+        path: String,
+        /// `O_RDONLY`, `O_WRONLY` or `O_RDWR`, and others.
+        flags: i64,
+    },
+    /// `sendfile`
+    SendFile {
+        /// The socket or pipe that gets the bytes.
+        to: Fd,
+        /// The file that has them.
+        from: Fd,
+        /// Where they begin; `None` begins where the file was read up to, and moves that.
+        offset: Option<i64>,
+        /// How many.
+        count: usize,
+    },
+    /// `splice`
+    Splice {
+        /// Where bytes are taken from.
+        from: Fd,
+        /// From which place of a file.
+        from_offset: Option<i64>,
+        /// Where they go; one of the two is a pipe.
+        to: Fd,
+        /// To which place of a file.
+        to_offset: Option<i64>,
+        /// Most bytes.
+        len: usize,
+        /// `SPLICE_F_...`
+        flags: i64,
+    },
     /// `poll`; no time-out waits for ever.
     Poll(Vec<PollFd>, Option<Duration>),
     /// `epoll_create` and `epoll_create1`.
@@ -122,6 +160,10 @@ pub struct Outgoing {
     pub to: Option<Address>,
     /// Control messages.
     pub control: Vec<Control>,
+    /// `write` and `writev`: files that are no sockets take them too.
+    pub plain: bool,
+    /// The bytes lie where the caller has no memory: `EFAULT`, once it comes to reading them.
+    pub fault: bool,
 }
 
 impl Outgoing {
@@ -147,6 +189,10 @@ pub struct Incoming {
     pub len: usize,
     /// `MSG_...`
     pub flags: i64,
+    /// `read` and `readv`: files that are no sockets take them too, and no bytes are read at once.
+    pub plain: bool,
+    /// The caller has no memory there: `EFAULT`, once it comes to writing to it.
+    pub fault: bool,
 }
 
 /// A control message.
@@ -169,6 +215,8 @@ pub enum ControlData {
     Time(Instant),
     /// `struct sock_extended_err`: what the error queue tells.
     Extended(ExtendedError),
+    /// The same about an ICMP error, with the address of who sent it behind (`SO_EE_OFFENDER`).
+    ExtendedFrom(ExtendedError, core::net::IpAddr),
     /// Where a datagram was addressed to: `IP_PKTINFO`, `IPV6_PKTINFO`.
     PacketInfo(core::net::IpAddr),
 }
@@ -244,6 +292,8 @@ pub enum Reply {
     Polled(Vec<PollFd>),
     /// `epoll_wait`
     Events(Vec<EpollEvent>),
+    /// `pipe`: the end that is read, and the one that is written.
+    Pipe(Fd, Fd),
 }
 
 impl Reply {
@@ -253,7 +303,7 @@ impl Reply {
         match self {
             Self::Number(n) => *n,
             Self::Accepted(fd, _) => i64::from(*fd),
-            Self::Name(_) | Self::Option(_) | Self::Argument(_) => 0,
+            Self::Name(_) | Self::Option(_) | Self::Argument(_) | Self::Pipe(..) => 0,
             Self::Received(r) => count(r.count),
             Self::Polled(list) => count(list.iter().filter(|p| p.revents != 0).count()),
             Self::Events(list) => count(list.len()),
@@ -281,11 +331,13 @@ pub struct Pending {
     pub(crate) received: Vec<u8>,
     /// The connection whose descriptor is closed, while SO_LINGER waits for it.
     pub(crate) lingering: Option<finack_core::stack::ConnId>,
+    /// The file that a `sendfile` without an offset reads on.
+    pub(crate) source: Option<Fd>,
 }
 
 impl Pending {
     pub(crate) fn new(call: Call) -> Self {
-        Self { call, deadline: None, sent: 0, received: Vec::new(), lingering: None }
+        Self { call, deadline: None, sent: 0, received: Vec::new(), lingering: None, source: None }
     }
 
     /// The call.

@@ -6,10 +6,12 @@ use finack_core::Error;
 use finack_core::options::{BindOptions, Shutdown};
 use finack_core::stack::{Ready, UdpId};
 
+use crate::error_queue::check_socket_level;
 use crate::names::{any, for_family, shown};
 use crate::options::Common;
 use crate::{
-    Address, Answer, Control, ControlData, Errno, Incoming, Os, Outgoing, Received, Reply, Step, abi, poll,
+    Address, Answer, Control, ControlData, Errno, ExtendedError, Incoming, Os, Outgoing, Received, Reply,
+    Step, abi, poll,
 };
 
 /// What was set before there was a port to set it on.
@@ -26,6 +28,8 @@ pub(crate) struct DatagramOptions {
     pub(crate) tell_tos: bool,
     /// IP_RECVTTL, IPV6_RECVHOPLIMIT.
     pub(crate) tell_hops: bool,
+    /// IP_RECVERR, IPV6_RECVERR.
+    pub(crate) tell_errors: bool,
     /// IP_PKTINFO, IPV6_RECVPKTINFO.
     pub(crate) tell_destination: bool,
 }
@@ -71,6 +75,7 @@ impl Datagram {
         let Some(id) = self.id else { return Ok(()) };
         let o = &self.options;
         os.stack.udp_set_broadcast(id, o.broadcast)?;
+        os.stack.udp_set_reports(id, o.tell_errors)?;
         os.stack.udp_set_tos(id, o.tos)?;
         os.stack.udp_set_hop_limit(id, o.hop_limit, o.multicast_hops)?;
         os.stack.udp_set_buffers(id, o.recv_buffer, o.send_buffer)?;
@@ -118,6 +123,12 @@ impl Datagram {
     pub(crate) fn poll(&self, os: &Os<'_>) -> i64 {
         let ready = self.id.and_then(|id| os.stack.udp_ready(id).ok());
         let mut mask = ready.map_or(abi::EPOLLOUT | abi::EPOLLWRNORM, poll::mask_of);
+        if mask & abi::EPOLLERR != 0
+            && let Some(Ok(None)) = self.id.map(|id| os.stack.udp_next_len(id))
+        {
+            // To the engine an error can be read; to poll only a datagram can.
+            mask &= !(abi::EPOLLIN | abi::EPOLLRDNORM);
+        }
         if self.read_shut {
             mask |= poll::mask_of(Ready::READ_CLOSED);
         }
@@ -128,12 +139,9 @@ impl Datagram {
     }
 
     /// Bytes of the datagram that is read next (what FIONREAD tells of datagrams).
-    pub(crate) fn next_len(&self, os: &mut Os<'_>) -> u64 {
-        let next = self.id.map(|id| os.stack.udp_recv(id, &mut [], true));
-        match next {
-            Some(Ok(datagram)) => datagram.full_len as u64,
-            _ => 0,
-        }
+    pub(crate) fn next_len(&self, os: &Os<'_>) -> u64 {
+        let next = self.id.and_then(|id| os.stack.udp_next_len(id).ok()).flatten();
+        next.map_or(0, |len| len as u64)
     }
 
     pub(crate) fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, wait: bool) -> Step {
@@ -145,11 +153,11 @@ impl Datagram {
     }
 
     fn try_send(&mut self, os: &mut Os<'_>, out: &Outgoing) -> Result<usize, Errno> {
+        if out.data.len() > 65_535 {
+            return Err(Errno::EMSGSIZE);
+        }
         if out.flags & abi::MSG_OOB != 0 || out.flags & abi::MSG_MORE != 0 {
             return Err(Errno::EOPNOTSUPP);
-        }
-        if !out.control.is_empty() {
-            return Err(Errno::EINVAL);
         }
         if self.write_shut {
             return Err(Errno::EPIPE);
@@ -161,21 +169,60 @@ impl Datagram {
         if to.is_none() && self.peer(os)?.is_none() {
             return Err(Errno::EDESTADDRREQ);
         }
+        if to.is_some_and(|to| to.port() == 0) {
+            return Err(Errno::EINVAL);
+        }
+        let (tos, hops) = self.of_message(&out.control)?;
+        if out.fault && !out.data.is_empty() {
+            return Err(Errno::EFAULT);
+        }
         let id = self.port(os)?;
-        Ok(os.stack.udp_send(os.now, id, to, &out.data)?)
+        if tos.is_none() && hops.is_none() {
+            return Ok(os.stack.udp_send(os.now, id, to, &out.data)?);
+        }
+        // For this datagram alone.
+        os.stack.udp_set_tos(id, tos.unwrap_or(self.options.tos))?;
+        os.stack.udp_set_hop_limit(
+            id,
+            hops.or(self.options.hop_limit),
+            hops.or(self.options.multicast_hops),
+        )?;
+        let result = os.stack.udp_send(os.now, id, to, &out.data);
+        self.push_options(os)?;
+        Ok(result?)
+    }
+
+    /// TOS byte and hop limit that control messages ask for; messages of other families are nothing to it.
+    fn of_message(&self, control: &[Control]) -> Result<(Option<u8>, Option<u8>), Errno> {
+        check_socket_level(control)?;
+        let level = if self.v6 { abi::SOL_IPV6 } else { abi::SOL_IP };
+        let (mut tos, mut hops) = (None, None);
+        for message in control.iter().filter(|c| c.level == level) {
+            let byte = |least: i64| match message.data {
+                ControlData::Number(n) if (least..=255).contains(&n) => Ok(Some(n as u8)),
+                _ => Err(Errno::EINVAL),
+            };
+            match (self.v6, message.kind) {
+                (false, abi::IP_TOS) | (true, abi::IPV6_TCLASS) => tos = byte(0)?,
+                (false, abi::IP_TTL) => hops = byte(1)?,
+                (true, abi::IPV6_HOPLIMIT) => hops = byte(0)?,
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        Ok((tos, hops))
     }
 
     pub(crate) fn recv(&mut self, os: &mut Os<'_>, asked: Incoming, wait: bool) -> Step {
         if asked.flags & abi::MSG_ERRQUEUE != 0 {
-            return Step::Done(Err(Errno::EAGAIN));
-        }
-        if asked.flags & abi::MSG_OOB != 0 {
-            return Step::Done(Err(Errno::EOPNOTSUPP));
+            return Step::Done(self.reported(os, asked));
         }
         // Without a port nothing comes, and on Linux neither.
         let Some(id) = self.id else {
             return if wait { Step::Wait(self.common.recv_timeout) } else { Step::Done(Err(Errno::EAGAIN)) };
         };
+        if asked.fault && asked.len > 0 && self.next_len(os) > 0 {
+            return Step::Done(Err(Errno::EFAULT));
+        }
         let mut buffer = vec![0; asked.len.min(65_535)];
         match os.stack.udp_recv(id, &mut buffer, asked.flags & abi::MSG_PEEK != 0) {
             Ok(datagram) => {
@@ -186,6 +233,32 @@ impl Datagram {
             Err(Error::WouldBlock) if wait => Step::Wait(self.common.recv_timeout),
             Err(error) => Step::Done(Err(error.into())),
         }
+    }
+
+    /// The oldest ICMP error: the datagram that it is about, where that was sent to, and what was wrong (ip(7)).
+    fn reported(&self, os: &mut Os<'_>, asked: Incoming) -> Answer {
+        let report = self.id.map(|id| os.stack.udp_take_report(id)).transpose()?.flatten();
+        let mut report = report.ok_or(Errno::EAGAIN)?;
+        let cut = report.data.len() > asked.len;
+        report.data.truncate(asked.len);
+        let origin = if report.to.is_ipv6() { abi::SO_EE_ORIGIN_ICMP6 } else { abi::SO_EE_ORIGIN_ICMP };
+        let error = ExtendedError {
+            errno: Errno::from(report.error).0,
+            origin,
+            kind: report.kind,
+            code: report.code,
+            info: report.mtu,
+            data: 0,
+        };
+        let (level, kind) =
+            if self.v6 { (abi::SOL_IPV6, abi::IPV6_RECVERR) } else { (abi::SOL_IP, abi::IP_RECVERR) };
+        Ok(Reply::Received(Received {
+            count: report.data.len(),
+            data: report.data,
+            flags: abi::MSG_ERRQUEUE | if cut { abi::MSG_TRUNC } else { 0 },
+            from: Some(shown(self.v6, report.to)),
+            control: vec![Control { level, kind, data: ControlData::ExtendedFrom(error, report.from) }],
+        }))
     }
 
     fn received(&self, asked: Incoming, data: Vec<u8>, datagram: &finack_core::stack::UdpRecv) -> Received {

@@ -8,6 +8,15 @@ use crate::{Answer, EpollEvent, Errno, Fd, Os, Posix, Reply, Step, abi};
 /// Flags of an interest that are no events.
 const FLAGS: i64 = abi::EPOLLET | abi::EPOLLONESHOT | abi::EPOLLEXCLUSIVE | abi::EPOLLWAKEUP;
 
+/// What may go with EPOLLEXCLUSIVE.
+const WITH_EXCLUSIVE: i64 = abi::EPOLLIN
+    | abi::EPOLLOUT
+    | abi::EPOLLERR
+    | abi::EPOLLHUP
+    | abi::EPOLLWAKEUP
+    | abi::EPOLLET
+    | abi::EPOLLEXCLUSIVE;
+
 #[derive(Clone, Debug)]
 struct Interest {
     fd: Fd,
@@ -50,12 +59,28 @@ impl Posix {
     ) -> Answer {
         let file = self.files.index(fd)?;
         let ready = if op == abi::EPOLL_CTL_DEL { 0 } else { self.readiness(os, file) };
-        let nested = matches!(self.files.file(fd)?.kind, Kind::Epoll(_));
+        let kind = &self.files.file(fd)?.kind;
+        let (nested, regular) = (matches!(kind, Kind::Epoll(_)), matches!(kind, Kind::Regular(_)));
         let (watcher, epoll) = self.epoll(epoll)?;
         if watcher == file {
             return Err(Errno::EINVAL);
         }
+        if regular {
+            return Err(Errno::EPERM);
+        }
         let known = epoll.interests.iter().position(|i| i.fd == fd && i.file == file);
+        let exclusive = |events: i64| events & abi::EPOLLEXCLUSIVE != 0;
+        match op {
+            // Nothing but these may go with EPOLLEXCLUSIVE, and an exclusive interest stays as it is.
+            abi::EPOLL_CTL_ADD if exclusive(event.events) && event.events & !WITH_EXCLUSIVE != 0 => {
+                return Err(Errno::EINVAL);
+            }
+            abi::EPOLL_CTL_MOD if exclusive(event.events) => return Err(Errno::EINVAL),
+            abi::EPOLL_CTL_MOD if known.is_some_and(|at| exclusive(epoll.interests[at].event.events)) => {
+                return Err(Errno::EINVAL);
+            }
+            _ => {}
+        }
         let edge = ready & (event.events | abi::EPOLLERR | abi::EPOLLHUP) != 0;
         match (op, known) {
             (abi::EPOLL_CTL_ADD, Some(_)) => return Err(Errno::EEXIST),

@@ -34,6 +34,31 @@ pub(crate) struct Entry {
     pub(crate) truncated: bool,
 }
 
+/// What `SO_TIMESTAMPING` of a control message may ask for.
+const STAMPS: i64 = abi::SOF_TIMESTAMPING_TX_HARDWARE
+    | abi::SOF_TIMESTAMPING_TX_SOFTWARE
+    | abi::SOF_TIMESTAMPING_TX_SCHED
+    | abi::SOF_TIMESTAMPING_TX_ACK;
+
+/// Whether a socket takes the messages of level `SOL_SOCKET`.
+pub(crate) fn check_socket_level(control: &[Control]) -> Result<(), Errno> {
+    let fits = |c: &Control| match (c.kind, &c.data) {
+        (abi::SO_TIMESTAMPING, ControlData::Number(flags)) => flags & !STAMPS == 0,
+        (abi::SO_MARK | abi::SCM_RIGHTS, _) => true,
+        (abi::SO_PRIORITY, ControlData::Number(priority)) => (0..=6).contains(priority),
+        _ => false,
+    };
+    let own = |c: &&Control| c.level == abi::SOL_SOCKET;
+    if control.iter().filter(own).all(fits) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+fn stamping_of(control: &[Control]) -> Option<i64> {
+    control.iter().rev().find_map(|c| match (c.level, c.kind, &c.data) {
+        (abi::SOL_SOCKET, abi::SO_TIMESTAMPING, ControlData::Number(flags)) => Some(*flags),
+        _ => None,
+    })
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ErrorQueue {
     /// SO_ZEROCOPY.
@@ -80,13 +105,20 @@ impl ErrorQueue {
         self.zerocopy && flags & abi::MSG_ZEROCOPY != 0
     }
 
+    /// Whether a stream takes these control messages. Those of other levels are nothing to it.
+    pub(crate) fn check(&self, control: &[Control]) -> Result<(), Errno> {
+        check_socket_level(control)
+    }
+
     /// `count` bytes were written by a send that is done with them.
-    pub(crate) fn sent(&mut self, count: usize, zerocopy: bool) {
+    pub(crate) fn sent(&mut self, count: usize, zerocopy: bool, control: &[Control]) {
         self.written += count as u64;
         self.incomplete += u32::from(zerocopy);
         let told =
             abi::SOF_TIMESTAMPING_TX_SCHED | abi::SOF_TIMESTAMPING_TX_SOFTWARE | abi::SOF_TIMESTAMPING_TX_ACK;
-        let stamps = if count > 0 { self.stamping & told } else { 0 };
+        // A message says for its bytes alone what is to be stamped.
+        let asked = stamping_of(control).unwrap_or(self.stamping);
+        let stamps = if count > 0 { asked & told } else { 0 };
         if stamps != 0 && self.sends.len() < MOST {
             let by_id = self.stamping & abi::SOF_TIMESTAMPING_OPT_ID != 0;
             let key = if by_id { (self.written - self.key_base).wrapping_sub(1) as u32 } else { 0 };

@@ -4,6 +4,7 @@ use finack_core::stack::{ConnId, ListenerId, UdpId};
 
 use crate::datagram::Datagram;
 use crate::epoll::Epoll;
+use crate::pipe::{End, Pipe, Regular};
 use crate::stream::Stream;
 use crate::{Answer, Errno, Fd, Reply, abi};
 
@@ -13,6 +14,8 @@ pub(crate) enum Kind {
     Stream(Box<Stream>),
     Datagram(Datagram),
     Epoll(Epoll),
+    Pipe(End),
+    Regular(Regular),
 }
 
 /// An open file: what `dup` shares.
@@ -42,6 +45,7 @@ pub(crate) struct Files {
     conns: Vec<Option<usize>>,
     listeners: Vec<Option<usize>>,
     udps: Vec<Option<usize>>,
+    pipes: Vec<Option<Pipe>>,
 }
 
 fn put(table: &mut Vec<Option<usize>>, index: usize, file: Option<usize>) {
@@ -129,6 +133,25 @@ impl Files {
         Ok((self.number(slot), index))
     }
 
+    pub(crate) fn add_pipe(&mut self, pipe: Pipe) -> usize {
+        let free = self.pipes.iter().position(Option::is_none).unwrap_or(self.pipes.len());
+        if free == self.pipes.len() {
+            self.pipes.push(None);
+        }
+        self.pipes[free] = Some(pipe);
+        free
+    }
+
+    pub(crate) fn pipe(&mut self, pipe: usize) -> Result<&mut Pipe, Errno> {
+        self.pipes.get_mut(pipe).and_then(Option::as_mut).ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn drop_pipe(&mut self, pipe: usize) {
+        if let Some(slot) = self.pipes.get_mut(pipe) {
+            *slot = None;
+        }
+    }
+
     pub(crate) fn dup(&mut self, fd: Fd, least: Fd, cloexec: bool) -> Answer {
         let file = self.index(fd)?;
         let least = self.slot(least.max(self.first)).unwrap_or(0);
@@ -162,8 +185,14 @@ impl Files {
         let settable = abi::O_NONBLOCK;
         match command {
             abi::F_GETFL => {
-                let flags = if self.file(fd)?.nonblocking { settable } else { 0 };
-                Ok(Reply::Number(abi::O_RDWR | flags))
+                let file = self.file(fd)?;
+                let flags = if file.nonblocking { settable } else { 0 };
+                let mode = match &file.kind {
+                    Kind::Pipe(End { writes, .. }) => i64::from(*writes),
+                    Kind::Regular(regular) => regular.flags(),
+                    _ => abi::O_RDWR,
+                };
+                Ok(Reply::Number(mode | flags))
             }
             abi::F_SETFL => {
                 self.file_mut(fd)?.nonblocking = argument & settable != 0;
@@ -179,6 +208,7 @@ impl Files {
                 Ok(Reply::Number(0))
             }
             abi::F_DUPFD | abi::F_DUPFD_CLOEXEC => {
+                self.descriptor(fd)?;
                 let least = Fd::try_from(argument).ok().filter(|n| *n >= 0).ok_or(Errno::EINVAL)?;
                 self.dup(fd, least, command == abi::F_DUPFD_CLOEXEC)
             }

@@ -68,6 +68,11 @@ fn loss_state(info: &TcpInfo) -> i64 {
     }
 }
 
+/// Whether the peer's FIN was taken: Linux counts it as a byte.
+fn has_fin(info: &TcpInfo) -> bool {
+    matches!(info.state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
+}
+
 fn micros(d: Duration) -> Value {
     u64::try_from(d.as_micros()).ok()
 }
@@ -126,14 +131,14 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_snd_ssthresh", Word, known(ssthresh(info, mss))),
         ("tcpi_snd_cwnd", Word, known(info.cwnd / mss)),
         ("tcpi_advmss", Word, unknown),
-        ("tcpi_reordering", Word, unknown),
+        ("tcpi_reordering", Word, known(info.reordering.into())),
         ("tcpi_rcv_rtt", Word, unknown),
         ("tcpi_rcv_space", Word, unknown),
         ("tcpi_total_retrans", Word, known(info.retrans_segs)),
         ("tcpi_pacing_rate", Long, unknown),
         ("tcpi_max_pacing_rate", Long, unknown),
         ("tcpi_bytes_acked", Long, known(info.bytes_acked)),
-        ("tcpi_bytes_received", Long, known(info.bytes_received)),
+        ("tcpi_bytes_received", Long, known(info.bytes_received + u64::from(has_fin(info)))),
         ("tcpi_segs_out", Word, known(info.segs_out)),
         ("tcpi_segs_in", Word, known(info.segs_in)),
         ("tcpi_notsent_bytes", Word, known(info.not_sent)),
@@ -148,8 +153,8 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_delivered_ce", Word, unknown),
         ("tcpi_bytes_sent", Long, known(info.bytes_sent)),
         ("tcpi_bytes_retrans", Long, known(info.bytes_retrans)),
-        ("tcpi_dsack_dups", Word, unknown),
-        ("tcpi_reord_seen", Word, unknown),
+        ("tcpi_dsack_dups", Word, known(info.reported_duplicates.into())),
+        ("tcpi_reord_seen", Word, known(info.reordered.into())),
         ("tcpi_rcv_ooopack", Word, unknown),
         ("tcpi_snd_wnd", Word, known(info.snd_wnd)),
         ("tcpi_rcv_wnd", Word, known(info.rcv_wnd)),

@@ -22,12 +22,14 @@ mod file;
 pub mod info;
 mod names;
 pub mod options;
+mod pipe;
 mod poll;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use finack_core::stack::{ConnId, UdpId};
 use finack_core::{Event, Instant, Stack};
@@ -59,7 +61,15 @@ impl From<Answer> for Step {
 #[derive(Clone, Debug, Default)]
 pub struct Posix {
     files: Files,
+    /// What files hold that can be opened, by their names.
+    contents: BTreeMap<String, Vec<u8>>,
 }
+
+/// Most files that can be known.
+const MOST_FILES: usize = 256;
+
+/// Most bytes of a file.
+const MOST_CONTENTS: usize = 16 << 20;
 
 /// Everything a call works with.
 struct Os<'a> {
@@ -70,7 +80,22 @@ struct Os<'a> {
 impl Posix {
     /// No descriptor is open; the first is `first`, and at most `most` are open at a time.
     pub fn new(first: Fd, most: usize) -> Self {
-        Self { files: Files::new(first, most) }
+        Self { files: Files::new(first, most), contents: BTreeMap::new() }
+    }
+
+    /// Makes a file known, for `open`; one of that name is replaced.
+    ///
+    /// # Errors
+    /// `ENFILE` beyond 256 files, `EFBIG` beyond 16 MiB.
+    pub fn put_file(&mut self, path: &str, contents: Vec<u8>) -> Result<(), Errno> {
+        if contents.len() > MOST_CONTENTS {
+            return Err(Errno::EFBIG);
+        }
+        if self.contents.len() >= MOST_FILES && !self.contents.contains_key(path) {
+            return Err(Errno::ENFILE);
+        }
+        self.contents.insert(path.to_owned(), contents);
+        Ok(())
     }
 
     /// Makes a call.
@@ -112,7 +137,7 @@ impl Posix {
                 count(0)
             }
             Call::Send(fd, ref out) if pending.sent > 0 => {
-                self.sent(os, fd, pending.sent, out.flags);
+                self.sent(os, fd, pending.sent, out);
                 count(pending.sent)
             }
             Call::Recv(..) if !pending.received.is_empty() => Ok(Reply::Received(Received {
@@ -126,7 +151,20 @@ impl Posix {
 
     fn attempt(&mut self, os: &mut Os<'_>, pending: &mut Pending) -> Step {
         let result = match &pending.call {
-            Call::Send(..) => return self.send(os, pending),
+            Call::Send(..) => {
+                let step = self.send(os, pending);
+                return self.sent_from_file(pending, step);
+            }
+            Call::SendFile { .. } => {
+                let step = self.begin_sendfile(os, pending).unwrap_or_else(|errno| Step::Done(Err(errno)));
+                return self.sent_from_file(pending, step);
+            }
+            Call::Splice { .. } => {
+                let (call, mut sent) = (pending.call.clone(), pending.sent);
+                let step = self.splice(os, &call, &mut sent);
+                pending.sent = sent;
+                return step.unwrap_or_else(|errno| Step::Done(Err(errno)));
+            }
             Call::Recv(..) => return self.recv(os, pending),
             Call::Close(fd) => {
                 let fd = *fd;
@@ -139,6 +177,14 @@ impl Posix {
             other => return Step::Done(self.at_once(os, other)),
         };
         result.unwrap_or_else(|errno| Step::Done(Err(errno)))
+    }
+
+    /// What a `sendfile` has sent, it has read.
+    fn sent_from_file(&mut self, pending: &Pending, step: Step) -> Step {
+        if let (Some(from), Step::Done(Ok(reply))) = (pending.source, &step) {
+            self.advance_file(from, usize::try_from(reply.returned()).unwrap_or(0));
+        }
+        step
     }
 
     /// The calls that never block.
@@ -155,6 +201,8 @@ impl Posix {
             Call::Fcntl(fd, command, argument) => self.files.fcntl(*fd, *command, *argument),
             Call::Ioctl(fd, request, argument) => self.ioctl(os, *fd, *request, *argument),
             Call::Dup(fd) => self.files.dup(*fd, 0, false),
+            Call::Pipe { flags } => self.make_pipe(*flags),
+            Call::Open { path, flags } => self.open_file(path, *flags),
             Call::EpollCreate { flags } => self.epoll_create(*flags),
             Call::EpollControl { epoll, op, fd, event } => self.epoll_control(os, *epoll, *op, *fd, *event),
             _ => Err(Errno::ENOSYS),
@@ -193,7 +241,7 @@ impl Posix {
         match &self.files.file(fd)?.kind {
             Kind::Stream(stream) => stream.conn().ok_or(Errno::ENOTCONN),
             Kind::Datagram(_) => Err(Errno::ENOTCONN),
-            Kind::Epoll(_) => Err(Errno::ENOTSOCK),
+            _ => Err(Errno::ENOTSOCK),
         }
     }
 
@@ -205,7 +253,7 @@ impl Posix {
         match &self.files.file(fd)?.kind {
             Kind::Datagram(d) => d.id().ok_or(Errno::ENOTCONN),
             Kind::Stream(_) => Err(Errno::ENOTCONN),
-            Kind::Epoll(_) => Err(Errno::ENOTSOCK),
+            _ => Err(Errno::ENOTSOCK),
         }
     }
 
@@ -216,6 +264,9 @@ impl Posix {
             _ => return Err(Errno::EAFNOSUPPORT),
         };
         let flags = abi::SOCK_NONBLOCK | abi::SOCK_CLOEXEC;
+        if kind & !(flags | 0xf) != 0 || !(0..abi::IPPROTO_MAX).contains(&protocol) {
+            return Err(Errno::EINVAL);
+        }
         let new = match (kind & !flags, protocol) {
             (abi::SOCK_STREAM, 0 | abi::IPPROTO_TCP) => Kind::Stream(Box::new(stream::Stream::new(v6))),
             (abi::SOCK_DGRAM, 0 | abi::IPPROTO_UDP) => Kind::Datagram(datagram::Datagram::new(v6)),

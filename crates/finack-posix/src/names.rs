@@ -38,7 +38,7 @@ impl Posix {
         let (v6, local) = match &self.files.file(fd)?.kind {
             Kind::Stream(stream) => (stream.v6, stream.local(os)?),
             Kind::Datagram(datagram) => (datagram.v6, datagram.local(os)?),
-            Kind::Epoll(_) => return Err(Errno::ENOTSOCK),
+            _ => return Err(Errno::ENOTSOCK),
         };
         Ok(Reply::Name(shown(v6, local.unwrap_or_else(|| any(v6)))))
     }
@@ -47,7 +47,7 @@ impl Posix {
         let (v6, peer) = match &self.files.file(fd)?.kind {
             Kind::Stream(stream) => (stream.v6, stream.peer(os)?),
             Kind::Datagram(datagram) => (datagram.v6, datagram.peer(os)?),
-            Kind::Epoll(_) => return Err(Errno::ENOTSOCK),
+            _ => return Err(Errno::ENOTSOCK),
         };
         peer.map(|peer| Reply::Name(shown(v6, peer))).ok_or(Errno::ENOTCONN)
     }

@@ -41,6 +41,13 @@ impl Posix {
                     abi::EPOLLIN | abi::EPOLLRDNORM
                 };
             }
+            Some(File { kind: Kind::Pipe(end), .. }) => {
+                let end = *end;
+                return self.files.pipe(end.pipe).map_or(abi::POLLNVAL, |pipe| pipe.poll(end.writes));
+            }
+            Some(File { kind: Kind::Regular(_), .. }) => {
+                return abi::EPOLLIN | abi::EPOLLRDNORM | abi::EPOLLOUT | abi::EPOLLWRNORM;
+            }
             None => return abi::POLLNVAL,
         };
         // Who finds no room wants to hear of it.

@@ -43,6 +43,12 @@ pub(crate) struct Stream {
     pub(crate) inq: bool,
     /// An error that the engine told while there were bytes to be told first.
     pub(crate) owed: Option<Errno>,
+    /// SO_PEEK_OFF, where it is on.
+    pub(crate) peek_offset: Option<usize>,
+    /// TCP_FASTOPEN_CONNECT.
+    pub(crate) fast_open_connect: bool,
+    /// Where `connect` goes once there is data to go with the SYN.
+    pub(crate) deferred: Option<SocketAddr>,
 }
 
 impl Stream {
@@ -59,6 +65,9 @@ impl Stream {
             errors,
             inq: false,
             owed: None,
+            peek_offset: None,
+            fast_open_connect: false,
+            deferred: None,
         }
     }
 
@@ -108,6 +117,7 @@ impl Stream {
         let errors = if self.errors.is_empty() { 0 } else { abi::EPOLLERR };
         errors
             | match self.phase {
+                Phase::Fresh | Phase::Bound(_) if self.deferred.is_some() => abi::EPOLLOUT | abi::EPOLLWRNORM,
                 Phase::Fresh | Phase::Bound(_) => abi::EPOLLOUT | abi::EPOLLWRNORM | abi::EPOLLHUP,
                 Phase::Listening(listener) => match os.stack.tcp_accept_ready(listener) {
                     Ok(true) => abi::EPOLLIN | abi::EPOLLRDNORM,
@@ -135,14 +145,26 @@ impl Stream {
             Phase::Connecting(conn) => self.connecting(os, conn, wait, Errno::EALREADY),
             Phase::Fresh | Phase::Bound(_) => {
                 if address == Address::Unspecified {
+                    self.deferred = None;
                     return Ok(Step::Done(Ok(Reply::Number(0))));
                 }
+                if self.deferred.is_some() {
+                    return Err(Errno::EISCONN);
+                }
                 let to = for_family(self.v6, address)?;
+                if self.fast_open_connect && self.needs_no_cookie_for(os, to) {
+                    self.deferred = Some(to);
+                    return Ok(Step::Done(Ok(Reply::Number(0))));
+                }
                 let bind = match self.phase {
                     Phase::Bound(bind) => Some(bind),
                     _ => None,
                 };
-                let conn = os.stack.tcp_connect(os.now, bind, to, self.options)?;
+                let conn = match self.fast_open_connect {
+                    // It asks for a cookie.
+                    true => os.stack.tcp_connect_with_data(os.now, bind, to, self.options, &[])?.0,
+                    false => os.stack.tcp_connect(os.now, bind, to, self.options)?,
+                };
                 self.phase = Phase::Connecting(conn);
                 self.sign(os)?;
                 self.connecting(os, conn, wait, Errno::EINPROGRESS)
@@ -190,9 +212,23 @@ impl Stream {
         }
     }
 
+    /// Whether a SYN to `to` may carry data: there is a cookie for it, or none is needed (bit 2 of the sysctl,
+    /// TCP_FASTOPEN_NO_COOKIE).
+    fn needs_no_cookie_for(&self, os: &Os<'_>, to: SocketAddr) -> bool {
+        os.stack.tcp_has_fast_open_cookie(to)
+            || os.stack.settings().tcp_fastopen & 4 != 0
+            || self.options.fast_open_no_cookie
+    }
+
     /// A send that opens the connection (MSG_FASTOPEN, RFC 7413).
     fn open_with_data(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize) -> Result<(), Errno> {
-        let to = for_family(self.v6, out.to.ok_or(Errno::EINVAL)?)?;
+        if out.fault && !out.data.is_empty() {
+            return Err(Errno::EFAULT);
+        }
+        let to = match self.deferred {
+            Some(to) => to,
+            None => for_family(self.v6, out.to.ok_or(Errno::EINVAL)?)?,
+        };
         let bind = match self.phase {
             Phase::Bound(bind) => Some(bind),
             Phase::Fresh => None,
@@ -200,13 +236,11 @@ impl Stream {
             _ => return Err(Errno::EISCONN),
         };
         // Without a cookie the SYN asks for one, and no data is taken: it is to be sent once the handshake is over.
-        // Unless none is needed: bit 2 of the sysctl, TCP_FASTOPEN_NO_COOKIE.
-        let known = os.stack.tcp_has_fast_open_cookie(to)
-            || os.stack.settings().tcp_fastopen & 4 != 0
-            || self.options.fast_open_no_cookie;
+        let known = self.needs_no_cookie_for(os, to);
         let data = if known { out.data.as_slice() } else { &[] };
         let (conn, taken) = os.stack.tcp_connect_with_data(os.now, bind, to, self.options, data)?;
         self.phase = Phase::Connecting(conn);
+        self.deferred = None;
         self.sign(os)?;
         *sent = taken;
         if known { Ok(()) } else { Err(Errno::EINPROGRESS) }
@@ -214,20 +248,24 @@ impl Stream {
 
     /// One round of a send; `sent` bytes are queued already.
     fn send(&mut self, os: &mut Os<'_>, out: &Outgoing, sent: &mut usize, wait: bool) -> Step {
-        if out.flags & abi::MSG_FASTOPEN != 0 && *sent == 0 && self.conn().is_none() {
+        let opens = out.flags & abi::MSG_FASTOPEN != 0 || self.deferred.is_some();
+        if opens && *sent == 0 && self.conn().is_none() {
             match self.open_with_data(os, out, sent) {
                 // Who waits waits for the handshake.
                 Ok(()) | Err(Errno::EINPROGRESS) if wait => {}
                 Err(errno) => return Step::Done(Err(errno)),
-                Ok(()) => return self.sent(os, *sent, out.flags),
+                Ok(()) => return self.sent(os, *sent, out),
             }
         }
         let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
-        if !out.control.is_empty() {
-            return Step::Done(Err(Errno::EINVAL));
+        if let Err(errno) = self.errors.check(&out.control) {
+            return Step::Done(Err(errno));
         }
         if let Some(errno) = self.owed.take().filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
+        }
+        if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
+            return Step::Done(Err(Errno::EFAULT));
         }
         let zerocopy = self.errors.is_zerocopy(out.flags);
         if zerocopy && *sent == 0 && os.stack.tcp_takes_completion(conn) == Ok(false) {
@@ -251,14 +289,14 @@ impl Stream {
             Err(error) => self.owed = (error != Error::WouldBlock).then(|| error.into()),
             Ok(_) => {}
         }
-        self.sent(os, *sent, out.flags)
+        self.sent(os, *sent, out)
     }
 
     /// A send is done with so many bytes.
-    pub(crate) fn sent(&mut self, os: &mut Os<'_>, count: usize, flags: i64) -> Step {
-        let wanted = count > 0 && self.errors.is_zerocopy(flags);
+    pub(crate) fn sent(&mut self, os: &mut Os<'_>, count: usize, out: &Outgoing) -> Step {
+        let wanted = count > 0 && self.errors.is_zerocopy(out.flags);
         let told = self.conn().filter(|_| wanted).map(|conn| os.stack.tcp_ask_completion(os.now, conn));
-        self.errors.sent(count, told.is_some_and(|number| number.is_ok()));
+        self.errors.sent(count, told.is_some_and(|number| number.is_ok()), &out.control);
         Step::Done(Ok(Reply::Number(i64::try_from(count).unwrap_or(i64::MAX))))
     }
 
@@ -267,15 +305,25 @@ impl Stream {
         if asked.flags & abi::MSG_ERRQUEUE != 0 {
             return Step::Done(self.recv_error(os));
         }
-        let Some(conn) = self.conn() else { return Step::Done(Err(Errno::ENOTCONN)) };
+        let oob = asked.flags & abi::MSG_OOB != 0;
+        let Some(conn) = self.conn() else {
+            let none = oob && !matches!(self.phase, Phase::Listening(_));
+            return Step::Done(Err(if none { Errno::EINVAL } else { Errno::ENOTCONN }));
+        };
         let peek = asked.flags & abi::MSG_PEEK != 0;
-        let flags = RecvFlags { peek, oob: asked.flags & abi::MSG_OOB != 0 };
+        let flags = RecvFlags { peek, oob };
+        if let (true, false, Some(offset)) = (peek, oob, self.peek_offset) {
+            return self.peek_at(os, conn, asked, offset, wait);
+        }
         let all = asked.flags & abi::MSG_WAITALL != 0 && !flags.oob;
         if wait && !flags.oob && asked.len > 0 && self.must_wait(os, conn, asked.len, all && peek) {
             return Step::Wait(self.common.recv_timeout);
         }
         if let Some(errno) = self.owed.take_if(|_| got.is_empty()) {
             return Step::Done(Err(errno));
+        }
+        if asked.fault && asked.len > 0 && os.stack.tcp_info(os.now, conn).is_ok_and(|i| i.recv_queue > 0) {
+            return Step::Done(Err(Errno::EFAULT));
         }
         loop {
             let mut buffer = vec![0; asked.len.saturating_sub(got.len()).min(MOST_AT_ONCE)];
@@ -303,6 +351,27 @@ impl Stream {
         self.received(os, conn, asked, got, flags)
     }
 
+    /// A peek from SO_PEEK_OFF on, which moves it.
+    fn peek_at(&mut self, os: &mut Os<'_>, conn: ConnId, asked: Incoming, offset: usize, wait: bool) -> Step {
+        let queued = os.stack.tcp_info(os.now, conn).map_or(0, |info| info.recv_queue);
+        let queued = usize::try_from(queued).unwrap_or(usize::MAX);
+        let over = os.stack.tcp_ready(conn).is_ok_and(|r| r.intersects(Ready::READ_CLOSED | Ready::ERROR));
+        if asked.len > 0 && queued <= offset && !over {
+            return if wait { Step::Wait(self.common.recv_timeout) } else { Step::Done(Err(Errno::EAGAIN)) };
+        }
+        let mut buffer = vec![0; offset.saturating_add(asked.len).min(queued)];
+        let flags = RecvFlags { peek: true, oob: false };
+        match os.stack.tcp_recv(os.now, conn, &mut buffer, flags) {
+            Ok(count) => {
+                buffer.truncate(count);
+                let mut got = buffer.split_off(offset.min(buffer.len()));
+                self.peek_offset = Some(offset + got.len());
+                self.received(os, conn, asked, &mut got, flags)
+            }
+            Err(error) => Step::Done(Err(error.into())),
+        }
+    }
+
     /// A blocking receive waits for SO_RCVLOWAT (or for all, where it peeks).
     fn must_wait(&self, os: &Os<'_>, conn: ConnId, len: usize, whole: bool) -> bool {
         let Ok(info) = os.stack.tcp_info(os.now, conn) else { return false };
@@ -317,7 +386,7 @@ impl Stream {
     }
 
     fn received(
-        &self,
+        &mut self,
         os: &Os<'_>,
         conn: ConnId,
         asked: Incoming,
@@ -326,6 +395,10 @@ impl Stream {
     ) -> Step {
         if got.is_empty() && asked.len > 0 && self.is_dead(os, conn) {
             return Step::Done(Err(Errno::ENOTCONN));
+        }
+        if let (false, false, Some(offset)) = (flags.peek, flags.oob, self.peek_offset) {
+            // What was read is in front of it no more.
+            self.peek_offset = Some(offset.saturating_sub(got.len()));
         }
         let mut received = Received {
             count: got.len(),
@@ -387,7 +460,7 @@ impl Posix {
             }
             Kind::Stream(_) => return Err(Errno::EINVAL),
             Kind::Datagram(datagram) => Some(datagram.bind(os, address)?),
-            Kind::Epoll(_) => return Err(Errno::ENOTSOCK),
+            _ => return Err(Errno::ENOTSOCK),
         };
         if let Some(udp) = udp {
             self.files.own_udp(udp, index);
@@ -415,10 +488,10 @@ impl Posix {
     }
 
     pub(crate) fn accept(&mut self, os: &mut Os<'_>, fd: Fd, flags: i64) -> Result<Step, Errno> {
+        let nonblocking = self.files.file(fd)?.nonblocking;
         if flags & !(abi::SOCK_NONBLOCK | abi::SOCK_CLOEXEC) != 0 {
             return Err(Errno::EINVAL);
         }
-        let nonblocking = self.files.file(fd)?.nonblocking;
         let (_, stream) = self.stream(fd)?;
         let Phase::Listening(listener) = stream.phase else { return Err(Errno::EINVAL) };
         let parent = stream.clone();
@@ -429,7 +502,14 @@ impl Posix {
         };
         let errors = ErrorQueue::of_child(&parent.errors);
         let options = os.stack.tcp_options(conn)?;
-        let child = Stream { phase: Phase::Connected(conn), options, errors, owed: None, ..parent };
+        let child = Stream {
+            phase: Phase::Connected(conn),
+            options,
+            errors,
+            owed: None,
+            fast_open_connect: false,
+            ..parent
+        };
         let v6 = child.v6;
         let (nonblocking, cloexec) = (flags & abi::SOCK_NONBLOCK != 0, flags & abi::SOCK_CLOEXEC != 0);
         let (fd, index) = self.files.open(Kind::Stream(Box::new(child)), nonblocking, cloexec)?;
@@ -456,11 +536,14 @@ impl Posix {
                 }
                 Ok(Step::Done(Ok(Reply::Number(0))))
             }
-            Kind::Epoll(_) => Err(Errno::ENOTSOCK),
+            _ => Err(Errno::ENOTSOCK),
         }
     }
 
     pub(crate) fn shutdown(&mut self, os: &mut Os<'_>, fd: Fd, how: i64) -> Answer {
+        if !matches!(self.files.file(fd)?.kind, Kind::Stream(_) | Kind::Datagram(_)) {
+            return Err(Errno::ENOTSOCK);
+        }
         let closes = match how {
             abi::SHUT_RD => Shutdown::Read,
             abi::SHUT_WR => Shutdown::Write,
@@ -513,14 +596,18 @@ impl Posix {
                 }
                 step
             }
-            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+            _ if out.plain => {
+                let (fd, out) = (*fd, out.clone());
+                self.write_file(fd, &out, &mut pending.sent).unwrap_or_else(|errno| Step::Done(Err(errno)))
+            }
+            _ => Step::Done(Err(Errno::ENOTSOCK)),
         }
     }
 
     /// A send that waited ended with so many bytes.
-    pub(crate) fn sent(&mut self, os: &mut Os<'_>, fd: Fd, count: usize, flags: i64) {
+    pub(crate) fn sent(&mut self, os: &mut Os<'_>, fd: Fd, count: usize, out: &Outgoing) {
         if let Ok((_, stream)) = self.stream(fd) {
-            let _ = stream.sent(os, count, flags);
+            let _ = stream.sent(os, count, out);
         }
     }
 
@@ -531,10 +618,18 @@ impl Posix {
             Err(errno) => return Step::Done(Err(errno)),
         };
         let wait = !file.nonblocking && asked.flags & abi::MSG_DONTWAIT == 0;
+        let socket = matches!(file.kind, Kind::Stream(_) | Kind::Datagram(_));
+        if asked.plain && socket && asked.len == 0 {
+            return Step::Done(Ok(Reply::Received(Received::default())));
+        }
         match &mut file.kind {
             Kind::Stream(stream) => stream.recv(os, *asked, &mut pending.received, wait),
             Kind::Datagram(datagram) => datagram.recv(os, *asked, wait),
-            Kind::Epoll(_) => Step::Done(Err(Errno::ENOTSOCK)),
+            _ if asked.plain => {
+                let (fd, asked) = (*fd, *asked);
+                self.read_file(fd, asked).unwrap_or_else(|errno| Step::Done(Err(errno)))
+            }
+            _ => Step::Done(Err(Errno::ENOTSOCK)),
         }
     }
 
@@ -566,7 +661,13 @@ impl Posix {
                 (Phase::Connecting(conn) | Phase::Connected(conn), _) => os.stack.tcp_close(os.now, conn),
             },
             Kind::Datagram(datagram) => datagram.id().map_or(Ok(()), |udp| os.stack.udp_close(udp)),
-            Kind::Epoll(_) => Ok(()),
+            Kind::Pipe(end) => {
+                if self.files.pipe(end.pipe).is_ok_and(|pipe| pipe.close(end.writes)) {
+                    self.files.drop_pipe(end.pipe);
+                }
+                Ok(())
+            }
+            Kind::Epoll(_) | Kind::Regular(_) => Ok(()),
         };
         Step::Done(result.map(|()| Reply::Number(0)).map_err(Errno::from))
     }
@@ -599,7 +700,14 @@ impl Posix {
                 }
             }
             Kind::Datagram(datagram) if request == abi::SIOCINQ => count(datagram.next_len(os)),
-            Kind::Datagram(_) | Kind::Epoll(_) => Err(Errno::ENOTTY),
+            // What was sent has left.
+            Kind::Datagram(_) if request == abi::SIOCOUTQ => count(0),
+            Kind::Pipe(end) if request == abi::SIOCINQ => {
+                let pipe = end.pipe;
+                count(self.files.pipe(pipe)?.queued() as u64)
+            }
+            Kind::Epoll(_) => Err(Errno::EINVAL),
+            _ => Err(Errno::ENOTTY),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Two sockets of one host, over its loopback; nothing happens between calls but what [`Host::run`] lets happen.
 
+mod bad_arguments;
 mod blocking;
 mod datagrams;
 mod options;
+mod pipes;
 mod readiness;
 mod streams;
 
@@ -27,11 +29,11 @@ pub(crate) fn address(text: &str) -> Address {
 }
 
 pub(crate) fn read(fd: Fd, len: usize) -> Call {
-    Call::Recv(fd, Incoming { len, flags: 0 })
+    Call::Recv(fd, Incoming { len, ..Incoming::default() })
 }
 
 pub(crate) fn recv(fd: Fd, len: usize, flags: i64) -> Call {
-    Call::Recv(fd, Incoming { len, flags })
+    Call::Recv(fd, Incoming { len, flags, ..Incoming::default() })
 }
 
 pub(crate) fn write(fd: Fd, data: &[u8]) -> Call {

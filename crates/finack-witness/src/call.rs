@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use finack_posix::{
-    Address, Answer, Call, Control, ControlData, EpollEvent, Errno, ExtendedError, Outgoing, PollFd,
-    Received, Reply, abi,
+    Address, Answer, Call, Control, ControlData, EpollEvent, Errno, ExtendedError, Incoming, Outgoing,
+    PollFd, Received, Reply, abi,
 };
 
 use crate::sys;
@@ -73,8 +73,18 @@ pub(crate) fn make(prepared: &Prepared) -> Answer {
         Call::Connect(fd, to) => number(sys::connect(*fd, &encoded(*to))?),
         Call::Shutdown(fd, how) => number(sys::shutdown(*fd, *how)?),
         Call::Close(fd) => number(sys::close(*fd)?),
+        Call::Send(fd, out) if out.plain || out.fault => write(*fd, out),
         Call::Send(fd, out) => prepared.send(*fd, out),
+        Call::Recv(fd, what) if what.plain || what.fault => read(*fd, what),
         Call::Recv(fd, what) => receive(*fd, what.len, what.flags),
+        Call::Pipe { flags } => sys::pipe(*flags).map(|[reads, writes]| Reply::Pipe(reads, writes)),
+        // Scripts open files that their own commands made, and none is run here.
+        Call::Open { .. } => Err(Errno::ENOENT),
+        Call::SendFile { .. } => Err(Errno::EINVAL),
+        Call::Splice { from, from_offset, to, to_offset, len, flags } => {
+            let count = sys::splice((*from, *from_offset), (*to, *to_offset), *len, *flags)?;
+            number(i64::try_from(count).unwrap_or(i64::MAX))
+        }
         Call::GetOption { fd, level, name, len } => {
             Ok(Reply::Option(sys::get_option(*fd, *level, *name, *len)?))
         }
@@ -104,6 +114,7 @@ pub(crate) fn may_block(call: &Call) -> bool {
         Call::Accept(fd, _) | Call::Connect(fd, _) | Call::Close(fd) => *fd,
         Call::Send(fd, out) if !flagged(out.flags) => *fd,
         Call::Recv(fd, what) if !flagged(what.flags) => *fd,
+        Call::Splice { flags, .. } => return flags & abi::SPLICE_F_NONBLOCK == 0,
         Call::Poll(_, timeout) | Call::EpollWait { timeout, .. } => return *timeout != Some(Duration::ZERO),
         _ => return false,
     };
@@ -121,6 +132,20 @@ fn poll(list: &[PollFd], timeout: Option<Duration>) -> Answer {
     let revents = sys::poll(&asked, milliseconds(timeout))?;
     let polled = list.iter().zip(revents).map(|(p, revents)| PollFd { revents, ..*p });
     Ok(Reply::Polled(polled.collect()))
+}
+
+/// `write`, and sends from no address.
+fn write(fd: RawFd, out: &Outgoing) -> Answer {
+    let sent = sys::write(fd, (!out.fault).then_some(&out.data[..]), out.data.len())?;
+    Ok(Reply::Number(i64::try_from(sent).unwrap_or(i64::MAX)))
+}
+
+/// `read`, and receives to no address.
+fn read(fd: RawFd, what: &Incoming) -> Answer {
+    let mut data = if what.fault { Vec::new() } else { vec![0; what.len] };
+    let count = sys::read(fd, (!what.fault).then_some(&mut data[..]), what.len)?;
+    data.truncate(count);
+    Ok(Reply::Received(Received { data, count, ..Received::default() }))
 }
 
 fn receive(fd: RawFd, room: usize, flags: i64) -> Answer {
@@ -204,7 +229,7 @@ fn control_bytes(control: &Control) -> Vec<u8> {
         ControlData::PacketInfo(IpAddr::V4(ip)) => [&[0; 4][..], &ip.octets(), &[0; 4]].concat(),
         ControlData::PacketInfo(IpAddr::V6(ip)) => [&ip.octets()[..], &[0; 4]].concat(),
         // Nobody sends these.
-        ControlData::Time(_) | ControlData::Extended(_) => Vec::new(),
+        ControlData::Time(_) | ControlData::Extended(_) | ControlData::ExtendedFrom(..) => Vec::new(),
     };
     let mut out = (CONTROL_HEADER + data.len()).to_ne_bytes().to_vec();
     out.extend_from_slice(&(control.level as i32).to_ne_bytes());
@@ -277,17 +302,18 @@ fn extended(data: &[u8]) -> Option<ExtendedError> {
 }
 
 /// A descriptor that a call opened, if it did.
-pub(crate) fn opened(call: &Call, answer: &Answer) -> Option<RawFd> {
+pub(crate) fn opened(call: &Call, answer: &Answer) -> Vec<RawFd> {
     let duplicates = |command: i64| [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC].map(i64::from).contains(&command);
     match (call, answer) {
         (Call::Socket { .. } | Call::Dup(_) | Call::EpollCreate { .. }, Ok(Reply::Number(fd))) => {
-            RawFd::try_from(*fd).ok()
+            RawFd::try_from(*fd).into_iter().collect()
         }
         (Call::Fcntl(_, command, _), Ok(Reply::Number(fd))) if duplicates(*command) => {
-            RawFd::try_from(*fd).ok()
+            RawFd::try_from(*fd).into_iter().collect()
         }
-        (_, Ok(Reply::Accepted(fd, _))) => Some(*fd),
-        _ => None,
+        (_, Ok(Reply::Accepted(fd, _))) => vec![*fd],
+        (_, Ok(Reply::Pipe(reads, writes))) => vec![*reads, *writes],
+        _ => Vec::new(),
     }
 }
 

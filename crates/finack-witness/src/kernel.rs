@@ -205,7 +205,10 @@ impl Kernel {
     /// Descriptors of the process that the script did not open are not there for it.
     fn is_foreign(&self, call: &Call) -> bool {
         let fds: &[Fd] = match call {
-            Call::Socket { .. } | Call::EpollCreate { .. } => return false,
+            Call::Socket { .. } | Call::EpollCreate { .. } | Call::Pipe { .. } | Call::Open { .. } => {
+                return false;
+            }
+            Call::SendFile { to, from, .. } | Call::Splice { to, from, .. } => &[*to, *from],
             Call::Poll(list, _) => {
                 return list.iter().any(|p| p.fd >= 0 && is_open(p.fd) && !self.owned(p.fd));
             }

@@ -76,6 +76,42 @@ pub(crate) fn dup(fd: RawFd) -> Result<i64> {
     checked(unsafe { libc::dup(fd) })
 }
 
+/// The end of a new pipe that is read, and the one that is written.
+pub(crate) fn pipe(flags: i64) -> Result<[RawFd; 2]> {
+    let mut ends = [0; 2];
+    // SAFETY: there is room for two descriptors.
+    checked(unsafe { libc::pipe2(ends.as_mut_ptr(), int(flags)) })?;
+    Ok(ends)
+}
+
+/// What carries bytes between descriptors, one of which is a pipe.
+pub(crate) fn splice(
+    from: (RawFd, Option<i64>),
+    to: (RawFd, Option<i64>),
+    len: usize,
+    flags: i64,
+) -> Result<usize> {
+    let (mut from_offset, mut to_offset) = (from.1, to.1);
+    let pointer = |offset: &mut Option<i64>| offset.as_mut().map_or(std::ptr::null_mut(), |o| &raw mut *o);
+    let (a, b) = (pointer(&mut from_offset), pointer(&mut to_offset));
+    // SAFETY: each offset is NULL or a number that outlives the call.
+    counted(unsafe { libc::splice(from.0, a, to.0, b, len, int(flags) as libc::c_uint) })
+}
+
+/// `write` and `read`, as files take them that are no sockets; `None` is a buffer at no address.
+pub(crate) fn write(fd: RawFd, data: Option<&[u8]>, len: usize) -> Result<usize> {
+    let from = data.map_or(std::ptr::null(), |d| d.as_ptr().cast());
+    // SAFETY: the buffer is as long as it says, or at an address where no process has memory: the kernel refuses that.
+    counted(unsafe { libc::write(fd, from, data.map_or(len, <[u8]>::len)) })
+}
+
+/// As [`write`].
+pub(crate) fn read(fd: RawFd, data: Option<&mut [u8]>, len: usize) -> Result<usize> {
+    let (to, len) = data.map_or((std::ptr::null_mut(), len), |d| (d.as_mut_ptr().cast(), d.len()));
+    // SAFETY: the buffer is as long as it says, or at an address where no process has memory: the kernel refuses that.
+    counted(unsafe { libc::read(fd, to, len) })
+}
+
 /// The new descriptor, and the peer's address.
 pub(crate) fn accept(fd: RawFd, flags: i64) -> Result<(i64, Vec<u8>)> {
     let mut name = vec![0_u8; NAME];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{B, B6, bed, bed_of, connected, host_a, host_b, kind, nobody, soon, within};
 use finack::core::device::Capabilities;
 use finack::core::tcp::State;
+use finack::device::Device;
 use finack::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -427,4 +428,30 @@ async fn a_setting_changes_while_the_network_runs() {
     assert_eq!(client.ttl().unwrap(), 17);
     assert!(bed.a.set_sysctl("ip_default_ttl", "0").is_err());
     assert!(bed.a.set_sysctl("no_such_thing", "1").is_err());
+}
+
+/// The port and the initial sequence number of the first SYN of a host that was given no secret.
+async fn first_syn() -> (u16, u32) {
+    let (left, mut right) = finack::device::pair(Capabilities::plain(1500)).unwrap();
+    let host = finack::Net::builder().address(common::A, 24).build(left).unwrap();
+    let connecting = tokio::spawn(async move { TcpStream::connect_on(&host, nobody()).await.map(drop) });
+    let syn = soon(async {
+        let mut batch = Vec::new();
+        while batch.is_empty() {
+            tokio::task::yield_now().await;
+            let _ = right.recv_batch(&mut batch, 1);
+        }
+        batch[0].bytes.as_slice().to_vec()
+    })
+    .await;
+    connecting.abort();
+    (u16::from_be_bytes([syn[20], syn[21]]), u32::from_be_bytes([syn[24], syn[25], syn[26], syn[27]]))
+}
+
+/// RFC 6528 4: the secret is drawn anew for each host. With one secret both would choose the same port and, within the second, nearly the
+/// same sequence number.
+#[tokio::test]
+async fn hosts_draw_their_own_secrets() {
+    let (a, b) = (first_syn().await, first_syn().await);
+    assert!(a.0 != b.0 || a.1.abs_diff(b.1) > 1_000_000, "{a:?}, {b:?}");
 }

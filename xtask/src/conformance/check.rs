@@ -21,7 +21,7 @@ pub(crate) fn all(root: &Path, tables: &[Table]) -> Vec<String> {
             let mut said = Vec::new();
             fields(row, &mut said);
             number(table.rfc, row, &mut said);
-            references(root, row, &mut said);
+            references(root, table.rfc, row, &mut said);
             wrong.extend(
                 said.iter().map(|what| format!("{}:{}: row {}: {what}", table.file, row.line, row.id)),
             );
@@ -139,20 +139,29 @@ fn number(rfc: u32, row: &Row, wrong: &mut Vec<String>) {
     }
 }
 
-fn references(root: &Path, row: &Row, wrong: &mut Vec<String>) {
+fn references(root: &Path, rfc: u32, row: &Row, wrong: &mut Vec<String>) {
     for code in row.code.iter().filter(|c| !c.is_empty()) {
         wrong.extend(evidence::look_at_code(root, code).err());
     }
-    let mut by_the_rfc = false;
+    let (mut by_the_rfc, mut named) = (false, false);
     for test in row.tests.iter().filter(|t| !t.is_empty()) {
         match evidence::look(root, test) {
-            Ok(found) => by_the_rfc |= found.by_the_rfc,
+            Ok(found) => {
+                by_the_rfc |= found.by_the_rfc;
+                named |= evidence::names(&found.text, &row.id);
+            }
             Err(what) => wrong.push(what),
         }
     }
     let distinct: BTreeSet<&String> = row.tests.iter().collect();
     if distinct.len() < row.tests.len() {
         wrong.push("names the same test twice: remove one".to_owned());
+    }
+    if is_numbered(rfc, &row.id) && row.status.needs_evidence() && !row.tests.is_empty() && !named {
+        wrong.push(format!(
+            "none of its tests says {}: name it in the comment above the one that shows it",
+            row.id
+        ));
     }
     if row.status == Status::Deviates && !by_the_rfc {
         wrong.push("deviates, but none of its tests sets finack.profile=rfc: name one that shows what the RFC asks for".to_owned());

@@ -7,6 +7,8 @@ use std::path::Path;
 pub(crate) struct Evidence {
     /// Whether it sets `finack.profile=rfc`.
     pub(crate) by_the_rfc: bool,
+    /// The script, or the test with the comment above it.
+    pub(crate) text: String,
 }
 
 /// `text` as `file` or `file::function`.
@@ -37,7 +39,12 @@ pub(crate) fn look(root: &Path, test: &str) -> Result<Evidence, String> {
     };
     let by_the_rfc =
         ["profile=rfc", "Profile::Rfc", ".rfc()", "\"profile\", \"rfc\"", "finack.profile\", \"rfc"];
-    Ok(Evidence { by_the_rfc: by_the_rfc.iter().any(|sign| shown.contains(sign)) })
+    Ok(Evidence { by_the_rfc: by_the_rfc.iter().any(|sign| shown.contains(sign)), text: shown })
+}
+
+/// Whether `text` names the requirement: `MUST-2`, and not only `MUST-23`.
+pub(crate) fn names(text: &str, id: &str) -> bool {
+    text.match_indices(id).any(|(at, _)| !text[at + id.len()..].starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Looks at the code that a row names.

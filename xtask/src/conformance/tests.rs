@@ -31,6 +31,9 @@ fn tree(rows: &str) -> TempDir {
         "src/ack.rs",
         "pub fn acknowledge() {}\n\n/// It does.\n#[test]\nfn acknowledges() {\n}\nfn helper() {}\n",
     );
+    // Every number of RFC 9293, for tests that need them.
+    let numbers: String = (1..=69).map(|n| format!("MUST-{n} SHLD-{n} MAY-{n} REC-{n} ")).collect();
+    write("scripts/all.pkt", &format!("// {numbers}\n"));
     write("scripts/ack.pkt", "// Acknowledges. RFC 1 4.2\n");
     write("scripts/rfc.pkt", "// As the RFC says.\n`sysctl -q finack.profile=rfc`\n");
     root
@@ -154,7 +157,10 @@ fn rfc_9293(ids: &[String]) -> Vec<Table> {
             "MAY" => "MAY",
             _ => "SHOULD",
         };
-        text += &ROW.replace("4.2-1", id).replace("\"MUST\"", &format!("\"{level}\""));
+        text += &ROW
+            .replace("scripts/ack.pkt", "scripts/all.pkt")
+            .replace("4.2-1", id)
+            .replace("\"MUST\"", &format!("\"{level}\""));
     }
     vec![table::parse("docs/conformance/rfc9293.toml".to_owned(), &text).unwrap()]
 }
@@ -177,6 +183,22 @@ fn each_number_of_rfc_9293_must_be_there() {
     assert!(wrong[0].contains("no row SHLD-14: add it"), "{wrong:#?}");
     ids.push("MUST-70".to_owned());
     assert!(about_9293(&ids).iter().any(|w| w.contains("RFC 9293 has MUST-1 to MUST-69 only")));
+}
+
+#[test]
+fn a_test_names_the_number_that_it_shows() {
+    let root = tree("");
+    let mut tables = rfc_9293(&["MUST-1".to_owned()]);
+    tables[0].rows[0].tests = vec!["scripts/ack.pkt".to_owned()];
+    let complaints = || {
+        let wrong = check::all(root.path(), &tables);
+        wrong.iter().filter(|w| w.contains("none of its tests says MUST-1")).count()
+    };
+    assert_eq!(complaints(), 1);
+    fs::write(root.path().join("scripts/ack.pkt"), "// MUST-12\n").unwrap();
+    assert_eq!(complaints(), 1, "MUST-12 is another one");
+    fs::write(root.path().join("scripts/ack.pkt"), "// RFC 9293 MUST-1, MUST-12\n").unwrap();
+    assert_eq!(complaints(), 0);
 }
 
 #[test]

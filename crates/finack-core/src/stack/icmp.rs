@@ -7,12 +7,15 @@ use finack_wire::icmp::{self as wire, ErrorKind, IcmpMessage, Quoted};
 use finack_wire::ip::{IpEmit, IpHeader};
 use finack_wire::protocol;
 
-use super::Stack;
 use super::ip_input::ends;
+use super::{Stack, UdpReport};
 use crate::device::Packet;
 use crate::icmp;
 use crate::time::Instant;
 use crate::trace::{DropReason, TraceKind};
+
+/// Bytes in front of what an ICMP error quotes.
+const ICMP_HEADER_LEN: usize = 8;
 
 impl Stack {
     pub(super) fn icmp_input(&mut self, now: Instant, ip: &IpHeader, packet: &Packet<'_>) {
@@ -43,18 +46,38 @@ impl Stack {
         match ours {
             Some(quoted) if quoted.protocol == protocol::TCP => self.tcp_icmp_error(now, &quoted, kind),
             Some(quoted) if quoted.protocol == protocol::UDP => {
-                self.udp_icmp_error(now, &quoted, kind, bytes.len())
+                self.udp_icmp_error(now, ip, packet, &quoted, kind)
             }
             // Of echoes and the like: nobody here sent any.
             _ => self.note_drop(now, DropReason::IcmpUnproven, bytes.len(), ends(ip, bytes)),
         }
     }
 
-    fn udp_icmp_error(&mut self, now: Instant, quoted: &Quoted, kind: ErrorKind, len: usize) {
+    fn udp_icmp_error(
+        &mut self,
+        now: Instant,
+        ip: &IpHeader,
+        packet: &Packet<'_>,
+        quoted: &Quoted,
+        kind: ErrorKind,
+    ) {
+        let bytes = packet.bytes.as_slice();
+        let (header, rest) = ip.payload(bytes).split_at_checked(ICMP_HEADER_LEN).unwrap_or_default();
+        let data = rest.get(quoted.header_len + finack_wire::udp::HEADER_LEN..).unwrap_or_default();
         let flow = quoted.flow();
         let meaning = icmp::meaning(kind, quoted.dst.is_ipv6());
-        if !self.udp.icmp_error(flow.local, flow.remote, meaning.error, meaning.hard) {
-            return self.note_drop(now, DropReason::IcmpUnproven, len, Some((flow.local, flow.remote)));
+        let report = UdpReport {
+            error: meaning.error,
+            kind: header.first().copied().unwrap_or(0),
+            code: header.get(1).copied().unwrap_or(0),
+            mtu: if let ErrorKind::FragNeeded { mtu } = kind { mtu } else { 0 },
+            from: ip.src,
+            to: flow.remote,
+            data: data.to_vec(),
+        };
+        if !self.udp.icmp_error(flow.local, meaning.hard, &report) {
+            let ends = Some((flow.local, flow.remote));
+            return self.note_drop(now, DropReason::IcmpUnproven, bytes.len(), ends);
         }
         if let ErrorKind::FragNeeded { mtu } = kind {
             self.ip.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32, &self.cx.settings);

@@ -24,7 +24,7 @@ mod time_wait;
 mod transmit;
 mod udp;
 
-pub use crate::udp::Gate;
+pub use crate::udp::{Gate, UdpReport};
 pub use hold::{Incoming, IncomingId, Refusal};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Ready, Stack, UdpId, UdpRecv};
+use super::{Ready, Stack, UdpId, UdpRecv, UdpReport};
 use crate::Error;
 use crate::options::BindOptions;
 use crate::time::Instant;
@@ -56,6 +56,14 @@ impl Stack {
         self.udp.recv(socket, buf, peek)
     }
 
+    /// Bytes of the datagram that is received next, if there is one. A pending error stays (FIONREAD).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn udp_next_len(&self, socket: UdpId) -> Result<Option<usize>, Error> {
+        self.udp.next_len(socket)
+    }
+
     /// What the socket is ready for now (level, not edge).
     ///
     /// # Errors
@@ -86,6 +94,23 @@ impl Stack {
     /// [`Error::BadHandle`].
     pub fn udp_take_error(&mut self, socket: UdpId) -> Result<Option<Error>, Error> {
         self.udp.take_error(socket)
+    }
+
+    /// Whether all ICMP errors about what the socket sends are told and kept, soft ones and those to a socket that is not
+    /// connected too (RFC 1122 4.1.3.3, IP_RECVERR). At most 64 wait, within the receive buffer.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn udp_set_reports(&mut self, socket: UdpId, on: bool) -> Result<(), Error> {
+        self.udp.set_reports(socket, on)
+    }
+
+    /// The oldest ICMP error that was kept (MSG_ERRQUEUE).
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn udp_take_report(&mut self, socket: UdpId) -> Result<Option<UdpReport>, Error> {
+        self.udp.take_report(socket)
     }
 
     /// SO_BROADCAST.

@@ -13,6 +13,7 @@ pub(crate) mod mss;
 pub(crate) mod output;
 mod recovery;
 mod recv;
+mod repair;
 mod send;
 pub(crate) mod seq;
 mod state;
@@ -116,6 +117,12 @@ pub struct TcpInfo {
     pub delivery_rate: u64,
     /// That sample was taken while the application left nothing to send.
     pub delivery_rate_app_limited: bool,
+    /// Segments that something late may be late by before it counts as lost: `tcp_reordering`, or what was seen.
+    pub reordering: u32,
+    /// Times that something sent once arrived after something sent later.
+    pub reordered: u32,
+    /// Segments of ours that the peer reported as received twice (RFC 2883).
+    pub reported_duplicates: u32,
     /// Consecutive retransmission time-outs without an answer.
     pub backoff: u32,
     /// Unanswered zero-window or keep-alive probes.

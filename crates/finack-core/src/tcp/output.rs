@@ -5,6 +5,7 @@ use finack_wire::tcp_options::TcpOptions;
 
 use super::State;
 use super::congestion::Control;
+use super::recovery::Phase;
 use super::send::{Marks, Sent};
 use super::seq::Pos;
 use super::tcb::Connection;
@@ -51,10 +52,21 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if let Some(plan) = resend(c) {
+    if c.facts.loss_probe_due
+        && let Some(probe) = c.loss_probe()
+    {
+        let (start, end) = (probe.start, probe.end);
+        return Some(if start == c.snd_nxt {
+            Plan::Data { start, end }
+        } else {
+            Plan::Resend { start, end }
+        });
+    }
+    let holds = c.recovery.holds_repeats();
+    if !holds && let Some(plan) = resend(c) {
         return Some(plan);
     }
-    if c.rtx.lost() == 0
+    if (holds || c.rtx.lost() == 0)
         && let Some(plan) = new_data(c, cx)
     {
         return Some(plan);
@@ -215,6 +227,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
     if c.rtx.is_empty() {
+        if c.recovery.phase == Phase::Open {
+            c.episode = None;
+        }
         c.first_sent_at = now;
         c.delivered_at = now;
         c.trouble_since = Some(now);
@@ -228,6 +243,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
+    c.note_sent_in_recovery((end - start) as u64, false, now);
     c.facts.push_small = false;
     c.facts.probe_due = false;
     c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
@@ -242,6 +258,11 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         c.probes = 0;
         c.restart_retransmit(cx, now);
     }
+    if c.facts.loss_probe_due {
+        c.loss_probe_sent(cx, now, false);
+    } else {
+        c.schedule_loss_probe(cx, now);
+    }
     if end == c.snd_end() {
         c.timers.stop(Timer::Cork);
     }
@@ -254,17 +275,28 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
-        let rtos = idle.as_nanos() / rto.as_nanos().max(1);
+        // Linux halves the window for each RTO, the RFC takes all of it back at once.
+        let rtos = match cx.settings.profile {
+            Profile::Linux => idle.as_nanos() / rto.as_nanos().max(1),
+            Profile::Rfc => u128::from(u32::MAX),
+        };
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
         c.congestion.on_idle(rtos as u32, initial);
     }
 }
 
 fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
-    let reason = c.recovery.reason;
+    if c.facts.loss_probe_due {
+        c.recovery.reason = RetransmitReason::LossProbe;
+    }
+    let (reason, fast) = (c.recovery.reason, c.recovery.phase == Phase::Recovery);
     c.rtx.resent(start, end, now);
+    c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
-    if !c.timers.is_armed(Timer::Retransmit) {
+    if c.facts.loss_probe_due {
+        c.loss_probe_sent(cx, now, true);
+    } else if fast && start == c.snd_una || !c.timers.is_armed(Timer::Retransmit) {
+        // As Linux, and as RFC 6675 6 allows: the oldest has its whole time again.
         c.restart_retransmit(cx, now);
     }
 }

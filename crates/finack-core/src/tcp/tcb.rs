@@ -1,11 +1,13 @@
 //! The transmission control block of a connection (RFC 9293 3.3.1).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::recovery::{RateSample, Recovery, Rtt};
 use super::recv::RecvQueue;
+use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
@@ -122,6 +124,10 @@ pub(crate) struct Facts {
     pub(crate) probe_due: bool,
     /// A keep-alive probe is to be sent.
     pub(crate) keepalive_due: bool,
+    /// A tail loss probe is to be sent.
+    pub(crate) loss_probe_due: bool,
+    /// The loss timer stands for the end of RACK's reordering window, not for a tail loss probe.
+    pub(crate) reorder_timer: bool,
     /// The persist override: send what fits although it is small.
     pub(crate) push_small: bool,
     /// The other end is this host too.
@@ -205,6 +211,7 @@ pub(crate) struct Connection {
     pub(crate) rtt: Rtt,
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
+    pub(crate) episode: Option<Box<Episode>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -297,6 +304,7 @@ impl Connection {
             rtt: Rtt::new(),
             recovery: Recovery::new(),
             congestion: Controller::new(kind, initial),
+            episode: None,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -404,6 +412,7 @@ impl Connection {
     pub(crate) fn restart_retransmit(&mut self, cx: &Cx, now: Instant) {
         if self.rtx.is_empty() {
             self.timers.stop(Timer::Retransmit);
+            self.timers.stop(Timer::Loss);
         } else {
             let rto = self.rto(cx);
             self.timers.arm(Timer::Retransmit, now + rto);
@@ -482,7 +491,8 @@ impl Connection {
     }
 
     pub(crate) fn heap_memory(&self) -> usize {
-        self.send.memory() + self.rtx.memory() + self.recv.memory()
+        let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode
     }
 }
 

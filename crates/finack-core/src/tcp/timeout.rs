@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use super::State;
-use super::congestion::Control;
 use super::input::{Outcome, fail};
 use super::tcb::Connection;
 use super::timers::Timer;
@@ -30,6 +29,10 @@ impl Connection {
             }
             self.timers.stop(timer);
             let outcome = match timer {
+                Timer::Loss => {
+                    self.on_loss_timer(cx, now);
+                    Outcome::Keep
+                }
                 Timer::Retransmit => self.on_retransmit_timer(cx, now),
                 Timer::DelayedAck => self.on_delayed_ack(cx),
                 Timer::KeepAlive => self.on_keepalive_timer(cx, now),
@@ -120,14 +123,7 @@ impl Connection {
             return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;
-        // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
-        if self.retries == 0 {
-            let flight_size = (self.snd_nxt - self.snd_una) as u64;
-            self.congestion.on_timeout(flight_size, u64::from(self.mss));
-        }
-        if self.recovery.on_timeout(&mut self.rtx, self.snd_nxt) {
-            cx.counters.tcp_sack_reneging += 1;
-        }
+        self.repair_after_timeout(cx, now);
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
         if cx.settings.tcp_mtu_probing == 1 && u64::from(self.retries) >= cx.settings.tcp_retries1 {

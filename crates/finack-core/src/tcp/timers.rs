@@ -6,20 +6,23 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Timer {
+    /// A tail loss probe, or the end of RACK's reordering window (RFC 8985). Before the time-out, which it puts off.
+    Loss = 0,
     /// Retransmission (RFC 6298), or the zero-window probe when nothing is out.
-    Retransmit = 0,
+    Retransmit = 1,
     /// Delayed ACK (RFC 9293 3.8.6.3).
-    DelayedAck = 1,
+    DelayedAck = 2,
     /// Keep-alive (RFC 9293 3.8.4); for an orphan in FIN-WAIT-2, its end.
-    KeepAlive = 2,
+    KeepAlive = 3,
     /// A partial segment held back by CORK or MSG_MORE goes out.
-    Cork = 3,
+    Cork = 4,
 }
 
-const COUNT: usize = 4;
+const COUNT: usize = 5;
 
 impl Timer {
-    pub(crate) const ALL: [Self; COUNT] = [Self::Retransmit, Self::DelayedAck, Self::KeepAlive, Self::Cork];
+    pub(crate) const ALL: [Self; COUNT] =
+        [Self::Loss, Self::Retransmit, Self::DelayedAck, Self::KeepAlive, Self::Cork];
 }
 
 /// Deadlines; `FAR_FUTURE` where a timer is off.
@@ -54,6 +57,11 @@ impl Timers {
     /// Time until it fires; `None` where it is off.
     pub(crate) fn remaining(&self, timer: Timer, now: Instant) -> Option<core::time::Duration> {
         self.is_armed(timer).then(|| self.0[timer as usize].since(now))
+    }
+
+    /// When it fires; `FAR_FUTURE` where it is off.
+    pub(crate) fn deadline(&self, timer: Timer) -> Instant {
+        self.0[timer as usize]
     }
 
     /// The earliest deadline; `FAR_FUTURE` where all are off.

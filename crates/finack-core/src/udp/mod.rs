@@ -2,12 +2,14 @@
 
 mod gate;
 mod recv;
+mod report;
 mod send;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -25,6 +27,8 @@ pub use gate::Gate;
 use gate::Gates;
 use recv::Datagram;
 pub(crate) use recv::{Arrival, Cast};
+use report::Reports;
+pub use report::UdpReport;
 use table::{Key, Table};
 
 /// Least receive and send buffers, as Linux has them.
@@ -65,6 +69,8 @@ struct Socket {
     /// It is among those that wait for room in the queue of outgoing packets.
     waiting: bool,
     error: Option<Error>,
+    /// Every ICMP error, for who asks for them.
+    reports: Option<Box<Reports>>,
     drops: u64,
     /// What became ready since the last event; not empty while the socket is in the queue of events.
     news: Ready,
@@ -104,6 +110,9 @@ impl Socket {
         let mut ready = Ready::default();
         if self.error.is_some() {
             ready |= Ready::ERROR | Ready::READABLE | Ready::WRITABLE;
+        }
+        if self.reports.as_ref().is_some_and(|r| !r.is_empty()) {
+            ready |= Ready::ERROR;
         }
         if !self.queue.is_empty() {
             ready |= Ready::READABLE;
@@ -209,6 +218,7 @@ impl Udp {
             blocked: false,
             waiting: false,
             error: None,
+            reports: None,
             drops: 0,
             news: Ready::default(),
         })

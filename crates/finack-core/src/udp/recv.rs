@@ -1,4 +1,4 @@
-//! Receiving datagrams, and the ICMP errors that concern those that were sent.
+//! Receiving datagrams.
 
 use core::net::SocketAddr;
 
@@ -159,6 +159,11 @@ impl Udp {
         }
     }
 
+    /// Bytes of the oldest datagram.
+    pub(crate) fn next_len(&self, id: UdpId) -> Result<Option<usize>, Error> {
+        Ok(self.get(id)?.queue.front().map(|datagram| datagram.data.len()))
+    }
+
     /// The oldest datagram, or the pending error first. What does not fit into `buf` is lost, unless it is only
     /// peeked at.
     pub(crate) fn recv(&mut self, id: UdpId, buf: &mut [u8], peek: bool) -> Result<UdpRecv, Error> {
@@ -188,30 +193,6 @@ impl Udp {
             self.queued -= cost;
         }
         Ok(received)
-    }
-
-    /// Takes in an ICMP error about a datagram from `local` to `remote`: sockets connected so are told of hard ones,
-    /// once, by their next call (RFC 1122 4.1.3.3). As on Linux without IP_RECVERR, others are not told. False where
-    /// no socket could have sent such a datagram: then the message proves nothing.
-    pub(crate) fn icmp_error(
-        &mut self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        error: Error,
-        hard: bool,
-    ) -> bool {
-        if !self.table.has_sender(local, remote) {
-            return false;
-        }
-        if hard {
-            for index in self.table.connected(local, remote).to_vec() {
-                if let Some(socket) = self.sockets.get_mut(index) {
-                    socket.error = Some(error);
-                    self.notify(index, Ready::ERROR | Ready::READABLE | Ready::WRITABLE);
-                }
-            }
-        }
-        true
     }
 }
 

@@ -77,11 +77,6 @@ impl Table {
         self.pick(group, local, remote)
     }
 
-    /// Whether some socket could have sent from `local` to `remote`.
-    pub(super) fn has_sender(&self, local: SocketAddr, remote: SocketAddr) -> bool {
-        self.unicast(local, remote).is_some()
-    }
-
     /// The sockets connected as given.
     pub(super) fn connected(&self, local: SocketAddr, remote: SocketAddr) -> &[u32] {
         let key = Key { local: local.ip(), port: local.port(), remote: Some(remote), dual: false };

@@ -472,24 +472,29 @@ fn datagrams_without_data_fill_the_buffer_too() {
     assert_eq!(a.udp.drops(s), Ok(u64::from(100_000 - taken)));
 }
 
+/// What an ICMP error about a datagram to `to` says.
+fn told(to: SocketAddr, error: Error) -> UdpReport {
+    UdpReport { error, kind: 3, code: 3, mtu: 0, from: to.ip(), to, data: vec![7; 100] }
+}
+
 #[test]
 fn rfc1122_4_1_3_3_a_hard_icmp_error_is_reported_once_to_a_connected_socket() {
     let mut a = Host::a();
     let s = a.bind("10.0.0.1:5000");
     a.connect(s, "10.0.0.2:53").unwrap();
     let (local, remote) = (at("10.0.0.1:5000"), at("10.0.0.2:53"));
-    assert!(a.udp.icmp_error(local, remote, Error::ConnectionRefused, true));
+    assert!(a.udp.icmp_error(local, true, &told(remote, Error::ConnectionRefused)));
     assert_eq!(a.events(), [(s, Ready::ERROR | Ready::READABLE | Ready::WRITABLE)]);
     assert_eq!(a.recv(s), Err(Error::ConnectionRefused));
     assert_eq!(a.recv(s), Err(Error::WouldBlock));
-    assert!(a.udp.icmp_error(local, remote, Error::ConnectionRefused, true));
+    assert!(a.udp.icmp_error(local, true, &told(remote, Error::ConnectionRefused)));
     assert_eq!(a.send(s, b"x"), Err(Error::ConnectionRefused));
     assert_eq!(a.send(s, b"x"), Ok(1));
-    assert!(a.udp.icmp_error(local, remote, Error::ConnectionRefused, true));
+    assert!(a.udp.icmp_error(local, true, &told(remote, Error::ConnectionRefused)));
     assert_eq!(a.udp.take_error(s), Ok(Some(Error::ConnectionRefused)));
     assert_eq!(a.udp.take_error(s), Ok(None));
     // Soft errors are not reported.
-    assert!(a.udp.icmp_error(local, remote, Error::HostUnreachable, false));
+    assert!(a.udp.icmp_error(local, false, &told(remote, Error::HostUnreachable)));
     assert_eq!(a.udp.take_error(s), Ok(None));
 }
 
@@ -497,12 +502,37 @@ fn rfc1122_4_1_3_3_a_hard_icmp_error_is_reported_once_to_a_connected_socket() {
 fn linux_an_unconnected_socket_is_not_told_of_icmp_errors() {
     let mut a = Host::a();
     let s = a.bind("0.0.0.0:5000");
-    assert!(a.udp.icmp_error(at("10.0.0.1:5000"), at("10.0.0.2:53"), Error::ConnectionRefused, true));
+    assert!(a.udp.icmp_error(at("10.0.0.1:5000"), true, &told(at("10.0.0.2:53"), Error::ConnectionRefused)));
     assert_eq!(a.udp.take_error(s), Ok(None));
     assert!(
-        !a.udp.icmp_error(at("10.0.0.1:5001"), at("10.0.0.2:53"), Error::ConnectionRefused, true),
+        !a.udp.icmp_error(at("10.0.0.1:5001"), true, &told(at("10.0.0.2:53"), Error::ConnectionRefused)),
         "no such port"
     );
+}
+
+#[test]
+fn rfc1122_4_1_3_3_who_asks_is_told_of_every_icmp_error_within_bounds() {
+    let mut a = Host::a();
+    let (local, remote) = (at("10.0.0.1:5000"), at("10.0.0.2:53"));
+    let s = a.bind("10.0.0.1:5000");
+    let before = a.udp.memory();
+    a.udp.set_reports(s, true).unwrap();
+    for i in 0..1000 {
+        let error = if i == 0 { Error::HostUnreachable } else { Error::ConnectionRefused };
+        assert!(a.udp.icmp_error(local, false, &told(remote, error)));
+    }
+    assert!(a.udp.memory() < before + 100_000, "what waits is bounded");
+    assert_eq!(a.udp.take_error(s), Ok(Some(Error::ConnectionRefused)), "the last one");
+    assert_eq!(a.udp.take_report(s), Ok(Some(told(remote, Error::HostUnreachable))), "the first one");
+    let mut more = 0;
+    while a.udp.take_report(s).unwrap().is_some() {
+        more += 1;
+    }
+    assert_eq!(more, 63);
+    assert_eq!((a.udp.take_error(s), a.udp.memory()), (Ok(None), before));
+    assert!(a.udp.icmp_error(local, false, &told(remote, Error::HostUnreachable)));
+    a.udp.set_reports(s, false).unwrap();
+    assert_eq!((a.udp.take_report(s), a.udp.memory()), (Ok(None), before));
 }
 
 #[test]

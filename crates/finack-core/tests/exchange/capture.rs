@@ -98,7 +98,7 @@ fn each_segment_is_told_under_the_number_it_leaves_with() {
 /// What is sent again says why (RFC 6298 5.4).
 #[test]
 fn a_retransmission_carries_its_reason() {
-    let mut t = Setup::new().server();
+    let mut t = Setup::new().set("tcp_early_retrans", "0").server();
     let c = t.accepted();
     observed(&mut t);
     t.stack.set_tracing(100);

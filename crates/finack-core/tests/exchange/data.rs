@@ -83,7 +83,7 @@ fn every_second_full_segment_is_acknowledged() {
     t.pass_ms(500);
 }
 
-/// RFC 9293 SHLD-31, RFC 5681 4.2: a segment beyond a gap is kept and answered by a duplicate ACK at once; the one that fills the gap
+/// RFC 9293 SHLD-31, MAY-13, RFC 5681 4.2: a segment beyond a gap is kept and answered by a duplicate ACK at once; the one that fills the gap
 /// is acknowledged at once with all that follows (MUST-59).
 #[test]
 fn out_of_order() {
@@ -266,7 +266,7 @@ fn an_old_ack() {
     t.inject(". 11:11(0) ack 201");
 }
 
-/// RFC 5961 5.2: an ACK older than the largest window ever seen is answered by an ACK, its data is dropped.
+/// RFC 9293 MAY-12, RFC 5961 5.2: an ACK older than the largest window ever seen is answered by an ACK, its data is dropped.
 #[test]
 fn a_far_too_old_ack() {
     let mut t = Setup::new().server();

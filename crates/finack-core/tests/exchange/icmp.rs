@@ -338,7 +338,7 @@ fn frag_needed_for_two_connections() {
 /// The same where the router complained only once: the time-out finds the path's MTU.
 #[test]
 fn a_time_out_follows_the_path_mtu() {
-    let (mut t, _c) = sending(Setup::new());
+    let (mut t, _c) = sending(Setup::new().set("tcp_early_retrans", "0"));
     t.peer(40_001);
     let d = t.accepted();
     t.write(d, 14_600);

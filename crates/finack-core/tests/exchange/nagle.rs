@@ -5,7 +5,7 @@ use finack_sim::Setup;
 
 const MORE: SendFlags = SendFlags { more: true, oob: false, eor: false };
 
-/// RFC 9293 SHLD-7, MUST-38: while a small segment is unacknowledged the next small ones wait, and go out together.
+/// RFC 9293 SHLD-7, SHLD-27, MUST-38: while a small segment is unacknowledged the next small ones wait, and go out together.
 #[test]
 fn small_writes_are_collected() {
     let mut t = Setup::new().server();

@@ -68,7 +68,7 @@ fn a_tiny_mss() {
     assert_eq!(sizes[0], 536);
 }
 
-/// RFC 9293 MUST-4, MUST-14, MUST-67, SHLD-5, SHLD-6 (MUST-65, MUST-68, MUST-69 are checked on every segment): the MSS that is offered comes from the MTU: 20 + 20 bytes less over IPv4, 40 + 20 over IPv6.
+/// RFC 9293 MUST-4, MUST-14, MUST-67, SHLD-5, MAY-3 (MUST-65, MUST-68, MUST-69 are checked on every segment): the MSS that is offered comes from the MTU: 20 + 20 bytes less over IPv4, 40 + 20 over IPv6.
 #[test]
 fn the_offered_mss() {
     for (v6, mtu, mss) in

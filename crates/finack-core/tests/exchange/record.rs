@@ -42,7 +42,7 @@ fn only_the_last_record_waits_for_an_ack() {
 /// What is sent again is cut in the same places (RFC 9293 3.8.1), where it would otherwise fill a segment.
 #[test]
 fn what_is_sent_again_is_cut_there_too() {
-    let mut t = Setup::new().options(|o| o.nodelay = true).server();
+    let mut t = Setup::new().set("tcp_early_retrans", "0").options(|o| o.nodelay = true).server();
     let c = t.accepted();
     t.write(c, 100);
     assert_eq!(t.try_write(c, 100, EOR), Ok(100));

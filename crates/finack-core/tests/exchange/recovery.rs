@@ -44,7 +44,7 @@ fn fast_retransmit() {
     assert!(info.cwnd <= 8 * 1460, "cwnd {}", info.cwnd);
 }
 
-/// RFC 5681 3.2 (6): with tcp_congestion_control=reno the window is half of what was in flight.
+/// RFC 9293 MAY-18, RFC 5681 3.2 (6): with tcp_congestion_control=reno the window is half of what was in flight.
 #[test]
 fn fast_retransmit_with_reno() {
     let (mut t, c) = sending_with(Setup::new().set("tcp_congestion_control", "reno"), 14_600);

@@ -10,10 +10,15 @@ use finack_sim::packet::flag;
 
 use crate::support::{expect_gone, place, segment};
 
+/// Without tail loss probes, which would go before a time-out.
+fn without_probes() -> Setup {
+    Setup::new().set("tcp_early_retrans", "0")
+}
+
 /// RFC 6298 2.2: the first sample R of 100 ms gives SRTT = R, RTTVAR = R/2, RTO = 300 ms.
 #[test]
 fn the_first_sample() {
-    let mut t = Setup::new().client();
+    let mut t = without_probes().client();
     let c = t.connect();
     t.expect("S 0:0(0)");
     t.quiet_ms(100);
@@ -49,7 +54,7 @@ fn further_samples() {
 /// Linux's profile: the RTO is at least 200 ms. (RFC 6298 2.4 says 1 s.)
 #[test]
 fn the_least_rto() {
-    let mut t = Setup::new().server();
+    let mut t = without_probes().server();
     let c = t.accepted();
     t.write(c, 100);
     t.expect("P. 1:101(100) ack 1");
@@ -59,7 +64,7 @@ fn the_least_rto() {
 /// RFC 6298 2.4: with `profile=rfc` it is at least one second.
 #[test]
 fn the_least_rto_by_the_rfc() {
-    let mut t = Setup::new().rfc().server();
+    let mut t = without_probes().rfc().server();
     let c = t.accepted();
     t.write(c, 100);
     t.expect("P. 1:101(100) ack 1");
@@ -69,7 +74,7 @@ fn the_least_rto_by_the_rfc() {
 /// RFC 6298 5.5, MUST-19: each time-out doubles the RTO, up to 120 s; the same bytes are sent each time.
 #[test]
 fn exponential_back_off() {
-    let mut t = Setup::new().server();
+    let mut t = without_probes().server();
     let c = t.accepted();
     t.write(c, 100);
     t.expect("P. 1:101(100) ack 1");
@@ -88,7 +93,7 @@ fn exponential_back_off() {
 /// RFC 9293 MUST-20, SHLD-11: tcp_retries2 = 15 gives the connection up after some 924 s; the application is told ETIMEDOUT.
 #[test]
 fn giving_up() {
-    let mut t = Setup::new().server();
+    let mut t = without_probes().server();
     let c = t.accepted();
     t.write(c, 100);
     t.expect("P. 1:101(100) ack 1");
@@ -144,7 +149,7 @@ fn the_user_time_out_is_not_about_idleness() {
 /// until a new one (RFC 6298 5.7).
 #[test]
 fn karn() {
-    let mut t = Setup::new().client();
+    let mut t = without_probes().client();
     let c = t.connect();
     t.expect("S 0:0(0)");
     t.quiet_ms(100);
@@ -161,7 +166,7 @@ fn karn() {
 /// RFC 6298 5.3, 5.2: an ACK of new data restarts the timer, one of all data stops it.
 #[test]
 fn the_timer_restarts() {
-    let mut t = Setup::new().server();
+    let mut t = without_probes().server();
     let c = t.accepted();
     t.write(c, 2920);
     t.expect("P?. 1:1461(1460) ack 1");
@@ -183,7 +188,7 @@ fn a_time_out_collapses_the_window() {
 }
 
 fn collapses(congestion: &str, ssthresh: u64) {
-    let mut t = Setup::new().set("tcp_congestion_control", congestion).server();
+    let mut t = without_probes().set("tcp_frto", "0").set("tcp_congestion_control", congestion).server();
     let c = t.accepted();
     t.write(c, 16_000);
     assert_eq!(t.take_sent().len(), 10);
@@ -200,7 +205,7 @@ fn collapses(congestion: &str, ssthresh: u64) {
 /// After a time-out what the peer had received after all is not sent once more: its cumulative ACK ends it.
 #[test]
 fn a_spurious_time_out() {
-    let mut t = Setup::new().server();
+    let mut t = without_probes().server();
     let c = t.accepted();
     t.write(c, 14_600);
     assert_eq!(t.take_sent().len(), 10);
@@ -243,7 +248,7 @@ fn a_retransmission_is_up_to_date() {
 /// Small segments that were sent apart may be sent again together, but the bytes stay in place.
 #[test]
 fn small_segments_are_repeated_in_place() {
-    let mut t = Setup::new().options(|o| o.nodelay = true).server();
+    let mut t = without_probes().options(|o| o.nodelay = true).server();
     let c = t.accepted();
     for _ in 0..5 {
         t.write(c, 10);
@@ -340,7 +345,7 @@ fn slow_start_after_receiving_for_long() {
 /// became slower than the RTO would see everything sent twice for ever.
 #[test]
 fn the_doubled_rto_stays_until_a_sample() {
-    let mut t = Setup::new().client();
+    let mut t = without_probes().client();
     let c = t.connect();
     t.expect("S 0:0(0)");
     t.quiet_ms(100);
@@ -410,7 +415,7 @@ fn a_crossed_syn_ack_is_no_retransmission() {
 /// TCP_USER_TIMEOUT ends the connection when it is over, not when the next doubled RTO is; 0 stands for none.
 #[test]
 fn the_user_time_out_is_exact() {
-    let mut t = Setup::new().options(|o| o.user_timeout = Some(Duration::from_secs(10))).server();
+    let mut t = without_probes().options(|o| o.user_timeout = Some(Duration::from_secs(10))).server();
     let c = t.accepted();
     t.write(c, 100);
     t.expect("P. 1:101(100) ack 1");

@@ -323,7 +323,7 @@ fn our_window_does_not_open_in_crumbs() {
     let _ = seq;
 }
 
-/// RFC 9293 3.8.6.1: a probe into our zero window is answered with the present ACK and window, its byte is not taken.
+/// RFC 9293 MAY-8, 3.8.6.1: a probe into our zero window is answered with the present ACK and window, its byte is not taken.
 #[test]
 fn probes_are_answered() {
     let mut t = Setup::new().options(|o| o.recv_buffer = Some(8192)).server();

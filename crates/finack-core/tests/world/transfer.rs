@@ -159,7 +159,7 @@ fn a_smaller_mtu_on_the_way() {
     }
 }
 
-/// RFC 4821, tcp_mtu_probing = 1: the link says nothing of its MTU: after a few time-outs smaller segments are tried.
+/// RFC 4821, RFC 9293 SHLD-10, tcp_mtu_probing = 1: the link says nothing of its MTU: after a few time-outs smaller segments are tried.
 #[test]
 fn a_black_hole() {
     let mut link = Link::new(Duration::from_millis(5));

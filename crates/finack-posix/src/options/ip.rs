@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{flag, in_force, int, int_or_byte, number, ranged};
+use super::{Common, flag, in_force, int, int_or_byte, number};
 use crate::datagram::Datagram;
 use crate::stream::{Phase, Stream};
 use crate::{Errno, Os, abi};
@@ -28,12 +28,52 @@ fn tos(level: i64, value: &[u8]) -> Result<u8, Errno> {
     }
 }
 
-/// Path MTU discovery is always on: only asking for what is done anyway succeeds.
-fn mtu_discovery(value: &[u8]) -> Result<bool, Errno> {
-    match ranged(value, 0..=5)? {
-        abi::IP_PMTUDISC_WANT | abi::IP_PMTUDISC_DO => Ok(true),
-        _ => Ok(false),
+impl Common {
+    /// Options of both levels that every socket has; whether it was one.
+    fn set_ip(&mut self, level: i64, name: i64, value: &[u8]) -> Result<bool, Errno> {
+        let v6 = level == abi::IPPROTO_IPV6;
+        match (v6, name) {
+            (false, abi::IP_MTU_DISCOVER) | (true, abi::IPV6_MTU_DISCOVER) => {
+                self.mtu_discover = Some(value_in(v6, value, 0..=5)?);
+            }
+            (false, abi::IP_RECVERR) | (true, abi::IPV6_RECVERR) => {
+                self.recv_error = value_in(v6, value, i64::MIN..=i64::MAX)? != 0;
+            }
+            (false, abi::IP_FREEBIND) | (true, abi::IPV6_FREEBIND) => {
+                self.free_bind = value_in(v6, value, i64::MIN..=i64::MAX)? != 0;
+            }
+            (false, abi::IP_BIND_ADDRESS_NO_PORT) => self.bind_no_port = int_or_byte(value)? != 0,
+            // To ask for what is so anyway is granted.
+            (false, abi::IP_TRANSPARENT) => return Ok(int_or_byte(value)? == 0),
+            (false, abi::IP_MINTTL) => return Ok(value_in(v6, value, 0..=255)? == 0),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
+
+    fn ip(&self, level: i64, name: i64) -> Option<i64> {
+        Some(match (level == abi::IPPROTO_IPV6, name) {
+            (false, abi::IP_MTU_DISCOVER) | (true, abi::IPV6_MTU_DISCOVER) => {
+                self.mtu_discover.unwrap_or(abi::IP_PMTUDISC_WANT)
+            }
+            (false, abi::IP_RECVERR) | (true, abi::IPV6_RECVERR) => self.recv_error.into(),
+            (false, abi::IP_FREEBIND) | (true, abi::IPV6_FREEBIND) => self.free_bind.into(),
+            (false, abi::IP_BIND_ADDRESS_NO_PORT) => self.bind_no_port.into(),
+            (false, abi::IP_TRANSPARENT | abi::IP_MINTTL) => 0,
+            _ => return None,
+        })
+    }
+}
+
+/// A value that level IP takes as a byte too.
+fn value_in(v6: bool, value: &[u8], range: core::ops::RangeInclusive<i64>) -> Result<i64, Errno> {
+    let value = if v6 { int(value)? } else { int_or_byte(value)? };
+    if range.contains(&value) { Ok(value) } else { Err(Errno::EINVAL) }
+}
+
+/// IP_MTU and IPV6_MTU are read, never set.
+fn is_path_mtu(level: i64, name: i64) -> bool {
+    matches!((level, name), (abi::IPPROTO_IP, abi::IP_MTU) | (abi::IPPROTO_IPV6, abi::IPV6_MTU))
 }
 
 /// `struct ip_mreq` or `struct ipv6_mreq`: the group.
@@ -63,13 +103,7 @@ impl Stream {
                 }
                 self.options.v6_only = flag(value)?;
             }
-            (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                return mtu_discovery(value);
-            }
-            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
-                self.common.recv_error = flag(value)?;
-            }
-            _ => return Ok(false),
+            _ => return self.common.set_ip(level, name, value),
         }
         Ok(true)
     }
@@ -83,13 +117,11 @@ impl Stream {
             (abi::IPPROTO_IP, abi::IP_TOS) | (abi::IPPROTO_IPV6, abi::IPV6_TCLASS) => number(o.tos.into()),
             (abi::IPPROTO_IP, abi::IP_TTL) | (abi::IPPROTO_IPV6, abi::IPV6_UNICAST_HOPS) => number(hops),
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => number(o.v6_only.into()),
-            (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                number(abi::IP_PMTUDISC_WANT)
+            _ if is_path_mtu(level, name) => {
+                let conn = self.conn().ok_or(Errno::ENOTCONN)?;
+                number(os.stack.tcp_info(os.now, conn)?.path_mtu.into())
             }
-            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
-                number(self.common.recv_error.into())
-            }
-            _ => return Ok(None),
+            _ => return Ok(self.common.ip(level, name).map(number)),
         }))
     }
 }
@@ -121,10 +153,10 @@ impl Datagram {
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination = int_or_byte(value)? != 0;
             }
-            (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only = flag(value)?,
-            (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                return mtu_discovery(value);
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors = flag(value)?;
             }
+            (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only = flag(value)?,
             (abi::IPPROTO_IP, abi::IP_ADD_MEMBERSHIP) | (abi::IPPROTO_IPV6, abi::IPV6_ADD_MEMBERSHIP) => {
                 let id = self.port(os)?;
                 os.stack.udp_join(id, group(level, value)?)?;
@@ -133,15 +165,18 @@ impl Datagram {
                 let id = self.id().ok_or(Errno::EADDRNOTAVAIL)?;
                 os.stack.udp_leave(id, group(level, value)?)?;
             }
-            _ => return Ok(false),
+            _ => return self.common.set_ip(level, name, value),
         }
         Ok(true)
     }
 
     /// The option's value; `None` where finack has none of that name.
-    pub(super) fn ip_option(&self, level: i64, name: i64) -> Option<Vec<u8>> {
+    pub(super) fn ip_option(&self, os: &Os<'_>, level: i64, name: i64) -> Result<Option<Vec<u8>>, Errno> {
+        if is_path_mtu(level, name) && self.peer(os)?.is_none() {
+            return Err(Errno::ENOTCONN);
+        }
         let o = &self.options;
-        Some(number(match (level, name) {
+        Ok(Some(number(match (level, name) {
             (abi::IPPROTO_IP, abi::IP_TOS) | (abi::IPPROTO_IPV6, abi::IPV6_TCLASS) => o.tos.into(),
             (abi::IPPROTO_IP, abi::IP_TTL) | (abi::IPPROTO_IPV6, abi::IPV6_UNICAST_HOPS) => {
                 o.hop_limit.map_or(64, i64::from)
@@ -158,11 +193,11 @@ impl Datagram {
             (abi::IPPROTO_IP, abi::IP_PKTINFO) | (abi::IPPROTO_IPV6, abi::IPV6_RECVPKTINFO) => {
                 o.tell_destination.into()
             }
-            (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only.into(),
-            (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
-                abi::IP_PMTUDISC_WANT
+            (abi::IPPROTO_IP, abi::IP_RECVERR) | (abi::IPPROTO_IPV6, abi::IPV6_RECVERR) => {
+                o.tell_errors.into()
             }
-            _ => return None,
-        }))
+            (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => o.bind.v6_only.into(),
+            _ => return Ok(self.common.ip(level, name).map(number)),
+        })))
     }
 }

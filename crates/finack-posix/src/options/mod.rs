@@ -33,7 +33,6 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    TCP_FASTOPEN_CONNECT ENOPROTOOPT "MSG_FASTOPEN opens with data";
     TCP_FASTOPEN_KEY ENOPROTOOPT "sysctl net.ipv4.tcp_fastopen_key sets it for all";
     TCP_AO_REPAIR EPERM "connections can't be restored";
     TCP_DEFER_ACCEPT ENOPROTOOPT "accept returns once the handshake is complete";
@@ -43,7 +42,7 @@ unsupported! {
     TCP_THIN_LINEAR_TIMEOUTS ENOPROTOOPT "time-outs always back off";
     TCP_TIMESTAMP ENOPROTOOPT "connections can't be restored";
     TCP_REPAIR EPERM "connections can't be restored";
-    TCP_ULP ENOPROTOOPT "no protocols in the kernel above TCP";
+    TCP_ULP ENOENT "no protocols in the kernel above TCP";
     TCP_ZEROCOPY_RECEIVE ENOPROTOOPT "received data is copied once";
     TCP_CC_INFO ENOPROTOOPT "TCP_INFO tells what there is";
     TCP_TX_DELAY ENOPROTOOPT "the simulator's links delay";
@@ -57,7 +56,6 @@ unsupported! {
     SO_TIMESTAMPNS ENOPROTOOPT "received packets have no time stamps here";
     SO_BINDTODEVICE ENOPROTOOPT "a stack has one interface";
     SO_ATTACH_FILTER ENOPROTOOPT "no packet filters";
-    SO_PEEK_OFF ENOPROTOOPT "MSG_PEEK reads from the beginning";
     IP_OPTIONS ENOPROTOOPT "packets are sent without IP options";
     IP_TRANSPARENT ENOPROTOOPT "the gateway's calls do that";
     IP_MINTTL ENOPROTOOPT "the hop limit of what comes in is not checked";
@@ -81,10 +79,18 @@ pub(crate) struct Common {
     priority: i64,
     /// SO_MARK: kept, without effect.
     mark: i64,
-    /// IP_RECVERR and IPV6_RECVERR: kept; the error queue has what SO_ZEROCOPY and SO_TIMESTAMPING put there.
+    /// IP_RECVERR and IPV6_RECVERR of a stream: kept; its error queue has what SO_ZEROCOPY and SO_TIMESTAMPING put there.
     recv_error: bool,
     /// SO_DONTROUTE: kept, without effect.
     dont_route: bool,
+    /// SO_BUSY_POLL: kept, without effect.
+    busy_poll: i64,
+    /// IP_MTU_DISCOVER, where another than the default was set: kept; the path MTU is always discovered.
+    mtu_discover: Option<i64>,
+    /// IP_FREEBIND: kept; addresses that are not the host's are refused all the same.
+    free_bind: bool,
+    /// IP_BIND_ADDRESS_NO_PORT: kept, without effect.
+    bind_no_port: bool,
 }
 
 /// The first four bytes as an `int`.
@@ -152,13 +158,13 @@ impl Posix {
                 s.set_auth_option(os, name, value)?
             }
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.set_tcp_option(name, value)?,
-            (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.set_ip_option(level, name, value)?,
+            (Kind::Stream(s), abi::IPPROTO_IP) => s.set_ip_option(level, name, value)?,
+            (Kind::Stream(s), abi::IPPROTO_IPV6) if s.v6 => s.set_ip_option(level, name, value)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.set_socket_option(name, value)?,
-            (Kind::Datagram(d), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => {
-                d.set_ip_option(os, level, name, value)?
-            }
-            (Kind::Epoll(_), _) => return Err(Errno::ENOTSOCK),
-            _ => false,
+            (Kind::Datagram(d), abi::IPPROTO_IP) => d.set_ip_option(os, level, name, value)?,
+            (Kind::Datagram(d), abi::IPPROTO_IPV6) if d.v6 => d.set_ip_option(os, level, name, value)?,
+            (Kind::Stream(_) | Kind::Datagram(_), _) => false,
+            _ => return Err(Errno::ENOTSOCK),
         };
         if !done {
             return Err(refusal(level, name));
@@ -166,7 +172,7 @@ impl Posix {
         match &self.files.file(fd)?.kind {
             Kind::Stream(s) => s.push_options(os)?,
             Kind::Datagram(d) => d.push_options(os)?,
-            Kind::Epoll(_) => {}
+            _ => {}
         }
         Ok(Reply::Number(0))
     }
@@ -186,11 +192,13 @@ impl Posix {
                 s.auth_option(os, name, len)?
             }
             (Kind::Stream(s), abi::IPPROTO_TCP) => s.tcp_option(os, name)?,
-            (Kind::Stream(s), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => s.ip_option(os, level, name)?,
+            (Kind::Stream(s), abi::IPPROTO_IP) => s.ip_option(os, level, name)?,
+            (Kind::Stream(s), abi::IPPROTO_IPV6) if s.v6 => s.ip_option(os, level, name)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.socket_option(os, name)?,
-            (Kind::Datagram(d), abi::IPPROTO_IP | abi::IPPROTO_IPV6) => d.ip_option(level, name),
-            (Kind::Epoll(_), _) => return Err(Errno::ENOTSOCK),
-            _ => None,
+            (Kind::Datagram(d), abi::IPPROTO_IP) => d.ip_option(os, level, name)?,
+            (Kind::Datagram(d), abi::IPPROTO_IPV6) if d.v6 => d.ip_option(os, level, name)?,
+            (Kind::Stream(_) | Kind::Datagram(_), _) => return Err(Errno::EOPNOTSUPP),
+            _ => return Err(Errno::ENOTSOCK),
         };
         let Some(mut value) = value else { return Err(refusal(level, name)) };
         value.truncate(len);

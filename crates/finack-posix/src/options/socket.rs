@@ -51,6 +51,7 @@ impl Common {
             abi::SO_PRIORITY => self.priority = ranged(value, 0..=6).map_err(|_| Errno::EPERM)?,
             abi::SO_MARK => self.mark = int(value)?,
             abi::SO_DONTROUTE => self.dont_route = flag(value)?,
+            abi::SO_BUSY_POLL => self.busy_poll = ranged(value, 0..=i64::from(i32::MAX))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -63,6 +64,7 @@ impl Common {
             abi::SO_PRIORITY => number(self.priority),
             abi::SO_MARK => number(self.mark),
             abi::SO_DONTROUTE => number(self.dont_route.into()),
+            abi::SO_BUSY_POLL => number(self.busy_poll),
             abi::SO_SNDLOWAT => number(1),
             _ => return None,
         })
@@ -80,9 +82,14 @@ impl Stream {
             abi::SO_OOBINLINE => o.oob_inline = flag(value)?,
             abi::SO_RCVLOWAT => {
                 // 0 is one byte, and what is negative is as much as there can be.
-                let bytes = int(value)?;
-                o.recv_lowat =
-                    if bytes < 0 { i32::MAX as usize } else { bytes.max(1).unsigned_abs() as usize };
+                let bytes = match int(value)? {
+                    n if n < 0 => i64::from(i32::MAX),
+                    n => n.max(1),
+                };
+                // Never more than there will be room for.
+                let largest = os.stack.settings().tcp_rmem_max;
+                let buffer = self.common.recv_buffer.unwrap_or(i64::try_from(largest).unwrap_or(i64::MAX));
+                o.recv_lowat = usize::try_from(bytes.min(buffer / 2).max(1)).unwrap_or(1);
             }
             abi::SO_LINGER => {
                 let (on, time) = (int(value)?, int(value.get(4..).unwrap_or(&[]))?);
@@ -105,6 +112,7 @@ impl Stream {
                 }
                 self.errors.set_stamping(flags);
             }
+            abi::SO_PEEK_OFF => self.peek_offset = usize::try_from(int(value)?).ok(),
             // Broadcast is nothing to TCP; Linux keeps it all the same.
             abi::SO_BROADCAST => {
                 flag(value)?;
@@ -137,6 +145,9 @@ impl Stream {
             }
             abi::SO_SNDBUF => number(self.common.send_buffer.unwrap_or(default(settings.tcp_wmem_default))),
             abi::SO_RCVBUF => number(self.common.recv_buffer.unwrap_or(default(settings.tcp_rmem_default))),
+            abi::SO_PEEK_OFF => {
+                number(self.peek_offset.map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)))
+            }
             abi::SO_ZEROCOPY => number(self.errors.zerocopy.into()),
             abi::SO_TIMESTAMPING => number(self.errors.stamping()),
             abi::SO_ERROR => {

@@ -67,6 +67,16 @@ impl Stream {
                 }
                 self.options.fast_open = most as u32;
             }
+            abi::TCP_FASTOPEN_CONNECT => {
+                let on = ranged(value, 0..=1)? == 1;
+                if !matches!(self.phase, Phase::Fresh | Phase::Bound(_)) {
+                    return Err(Errno::EINVAL);
+                }
+                self.fast_open_connect = on;
+            }
+            // Thin streams have no rules of their own here: that they have is refused.
+            abi::TCP_THIN_LINEAR_TIMEOUTS => return Ok(ranged(value, 0..=1)? == 0),
+            abi::TCP_ULP if value.first().is_none_or(|b| *b == 0) => return Err(Errno::EINVAL),
             abi::TCP_FASTOPEN_NO_COOKIE => o.fast_open_no_cookie = ranged(value, 0..=1)? == 1,
             // Linux takes it and does nothing since 4.16.
             abi::TCP_THIN_DUPACK => {
@@ -104,7 +114,9 @@ impl Stream {
                 u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes().to_vec()
             }
             abi::TCP_INQ => number(self.inq.into()),
-            abi::TCP_THIN_DUPACK => number(0),
+            abi::TCP_THIN_DUPACK | abi::TCP_THIN_LINEAR_TIMEOUTS | abi::TCP_REPAIR => number(0),
+            abi::TCP_ULP => Vec::new(),
+            abi::TCP_FASTOPEN_CONNECT => number(self.fast_open_connect.into()),
             abi::TCP_CONGESTION => {
                 let mut name = o.congestion.unwrap_or(s.congestion).name().as_bytes().to_vec();
                 name.resize(16, 0);

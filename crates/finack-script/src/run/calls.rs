@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use finack_posix::{Address, Call as Posix, EpollEvent, Fd, Incoming, Outgoing, PollFd, abi};
+use finack_posix::{
+    Address, Call as Posix, Control, ControlData, EpollEvent, Fd, Incoming, Outgoing, PollFd, abi,
+};
 use finack_sim::pattern;
 
 use super::config::Config;
@@ -50,10 +52,12 @@ pub(crate) struct Context<'a> {
     pub(crate) fds: &'a BTreeMap<i64, Fd>,
     /// What was written to each descriptor.
     pub(crate) written: &'a BTreeMap<i64, Vec<u8>>,
+    /// What `tcp_info` says, where the call asks for it.
+    pub(crate) info: Option<Vec<finack_posix::info::Field>>,
 }
 
 /// Every call that a script can make.
-pub(crate) const NAMES: [&str; 37] = [
+pub(crate) const NAMES: [&str; 38] = [
     "socket",
     "bind",
     "listen",
@@ -83,11 +87,13 @@ pub(crate) const NAMES: [&str; 37] = [
     "epoll_create",
     "epoll_create1",
     "epoll_ctl",
-    "epoll_wait", // What finack has nothing for is known by name.
+    "epoll_wait",
     "pipe",
+    "pipe2",
     "open",
     "sendfile",
     "splice",
+    // What finack has nothing for is known by name.
     "select",
     "mmap",
     "cap_set",
@@ -125,6 +131,10 @@ impl Context<'_> {
 
     /// A buffer that is written: `...` is the next bytes of the stream, which say where they belong.
     fn outgoing(&self, script_fd: i64, buffer: &Expr, len: i64, before: usize) -> Result<Vec<u8>, Trouble> {
+        // At no address there is nothing to be written but zeros.
+        if is_null(buffer, self.config) {
+            return Ok(vec![0; self.room(len)?]);
+        }
         if !(0..=MAX_BUFFER).contains(&len) {
             return Err(Trouble::Malformed(format!("a buffer of {len} bytes")));
         }
@@ -177,6 +187,15 @@ impl Context<'_> {
             Ok(len.unsigned_abs() as usize)
         } else {
             Err(Trouble::Malformed(format!("a buffer of {len} bytes")))
+        }
+    }
+
+    /// An offset that is given by its address: `NULL`, or `[0]`.
+    fn offset(&self, spec: &Call, at: usize) -> Result<Option<i64>, Trouble> {
+        match spec.args.get(at) {
+            None | Some(Expr::Ellipsis) => Ok(None),
+            Some(expr) if is_null(expr, self.config) => Ok(None),
+            Some(expr) => Ok(Some(number(expr, self.config)?)),
         }
     }
 
@@ -236,12 +255,8 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
             Posix::SetOption { fd: fd()?, level, name, value: option_value(spec, level, name, ctx)? }
         }
         "poll" => poll(spec, ctx)?,
-        "epoll_create" => {
-            if n(0)? <= 0 {
-                return Err(Trouble::Malformed("epoll_create takes a size above 0".into()));
-            }
-            Posix::EpollCreate { flags: 0 }
-        }
+        // Of its size only the sign matters: no flags are -1.
+        "epoll_create" => Posix::EpollCreate { flags: if n(0)? > 0 { 0 } else { -1 } },
         "epoll_create1" => Posix::EpollCreate { flags: n(0)? },
         "epoll_ctl" => {
             let event = match spec.args.get(3) {
@@ -251,26 +266,68 @@ pub(crate) fn prepare(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> 
             Posix::EpollControl { epoll: fd()?, op: n(1)?, fd: ctx.fd(spec, 2)?, event }
         }
         "epoll_wait" => Posix::EpollWait { epoll: fd()?, max: n(2)?, timeout: ctx.timeout(spec, 3)? },
+        "pipe" | "pipe2" | "open" | "sendfile" | "splice" => of_files(spec, ctx)?,
         other => return Err(Trouble::Unsupported(format!("the call {other}"))),
     })
 }
 
+/// The calls that make pipes, open files and carry bytes between them and sockets.
+fn of_files(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
+    let n = |at| ctx.number(spec, at);
+    Ok(match spec.name.as_str() {
+        "pipe" => Posix::Pipe { flags: 0 },
+        "pipe2" => Posix::Pipe { flags: n(1)? },
+        "open" => match spec.args.first() {
+            Some(Expr::Str { parts, .. }) => {
+                let path = String::from_utf8(string(parts)?).map_err(|_| "a file's name in UTF-8")?;
+                Posix::Open { path, flags: n(1)? }
+            }
+            _ => return Err(Trouble::Malformed("open takes a file's name in quotes".into())),
+        },
+        "sendfile" => Posix::SendFile {
+            to: ctx.fd(spec, 0)?,
+            from: ctx.fd(spec, 1)?,
+            offset: ctx.offset(spec, 2)?,
+            count: ctx.room(n(3)?)?,
+        },
+        _ => Posix::Splice {
+            from: ctx.fd(spec, 0)?,
+            from_offset: ctx.offset(spec, 1)?,
+            to: ctx.fd(spec, 2)?,
+            to_offset: ctx.offset(spec, 3)?,
+            len: ctx.room(n(4)?)?,
+            flags: n(5)?,
+        },
+    })
+}
+
+/// Whether a buffer is at no address at all.
+fn is_null(expr: &Expr, config: &Config) -> bool {
+    matches!(expr, Expr::Word(_) | Expr::Int(0)) && number(expr, config) == Ok(0)
+}
+
 fn incoming(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     let fd = ctx.fd(spec, 0)?;
+    let plain = matches!(spec.name.as_str(), "read" | "readv");
+    let mut fault = spec.args.get(1).is_some_and(|buffer| is_null(buffer, ctx.config));
     let (len, flags) = match spec.name.as_str() {
         "readv" => {
             let list = spec.args.get(1).ok_or("readv takes buffers")?;
-            (ctx.vectors(list)?.iter().map(|(_, len)| len).sum(), 0)
+            let list = ctx.vectors(list)?;
+            fault = list.iter().any(|(base, len)| *len > 0 && is_null(base, ctx.config));
+            (list.iter().map(|(_, len)| len).sum(), 0)
         }
         "recvmsg" => {
             let fields = message_fields(spec)?;
             let list = field(fields, "msg_iov").ok_or("a message without msg_iov")?;
-            (ctx.vectors(&list.value)?.iter().map(|(_, len)| len).sum(), ctx.number(spec, 2)?)
+            let list = ctx.vectors(&list.value)?;
+            fault = list.iter().any(|(base, len)| *len > 0 && is_null(base, ctx.config));
+            (list.iter().map(|(_, len)| len).sum(), ctx.number(spec, 2)?)
         }
         "read" => (ctx.number(spec, 2)?, 0),
         _ => (ctx.number(spec, 2)?, ctx.number(spec, 3)?),
     };
-    Ok(Posix::Recv(fd, Incoming { len: ctx.room(len)?, flags }))
+    Ok(Posix::Recv(fd, Incoming { len: ctx.room(len)?, flags, plain, fault }))
 }
 
 fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
@@ -278,17 +335,24 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
     let arg = |at: usize| {
         spec.args.get(at).ok_or_else(|| Trouble::Malformed(format!("{} takes more arguments", spec.name)))
     };
-    let mut out = Outgoing::default();
+    let mut out = Outgoing { plain: matches!(spec.name.as_str(), "write" | "writev"), ..Outgoing::default() };
+    let nowhere = |list: &Expr| {
+        let vectors = ctx.vectors(list)?;
+        Ok::<bool, Trouble>(vectors.iter().any(|(base, len)| *len > 0 && is_null(base, ctx.config)))
+    };
     match spec.name.as_str() {
-        "writev" => ctx.gather(script_fd, arg(1)?, &mut out)?,
+        "writev" => {
+            ctx.gather(script_fd, arg(1)?, &mut out)?;
+            out.fault = nowhere(arg(1)?)?;
+        }
         "sendmsg" => {
             let fields = message_fields(spec)?;
             let list = field(fields, "msg_iov").ok_or("a message without msg_iov")?;
             ctx.gather(script_fd, &list.value, &mut out)?;
+            out.fault = nowhere(&list.value)?;
             out.flags = ctx.number(spec, 2)?;
-            let control = field(fields, "msg_control").map(|f| &f.value);
-            if control.is_some_and(|c| *c != Expr::List(Vec::new())) {
-                return Err(Trouble::Unsupported("control messages of sendmsg".into()));
+            if let Some(control) = field(fields, "msg_control").filter(|f| f.value != Expr::Ellipsis) {
+                out.control = control_messages(&control.value, ctx)?;
             }
             if let Some(name) = field(fields, "msg_name").filter(|f| f.value != Expr::Ellipsis) {
                 out.to = Some(
@@ -300,6 +364,7 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
         }
         name => {
             out.data = ctx.outgoing(script_fd, arg(1)?, ctx.number(spec, 2)?, 0)?;
+            out.fault = is_null(arg(1)?, ctx.config);
             if name != "write" {
                 out.flags = ctx.number(spec, 3)?;
             }
@@ -309,6 +374,22 @@ fn outgoing(spec: &Call, ctx: &Context<'_>) -> Result<Posix, Trouble> {
         }
     }
     Ok(Posix::Send(ctx.true_fd(script_fd), out))
+}
+
+/// `[{cmsg_level=SOL_SOCKET, cmsg_type=SO_TIMESTAMPING, cmsg_data=2}]`, as sendmsg takes them.
+fn control_messages(list: &Expr, ctx: &Context<'_>) -> Result<Vec<Control>, Trouble> {
+    let shape = || Trouble::Malformed("{cmsg_level=..., cmsg_type=..., cmsg_data=...} was expected".into());
+    let Expr::List(items) = list else { return Err(Trouble::Malformed("msg_control takes [...]".into())) };
+    let one = |item: &Expr| {
+        let Expr::Struct(fields) = item else { return Err(shape()) };
+        let value = |name| {
+            let field = field(fields, name).ok_or_else(shape)?;
+            Ok::<i64, Trouble>(number(&field.value, ctx.config)?)
+        };
+        let data = ControlData::Number(value("cmsg_data")?);
+        Ok(Control { level: value("cmsg_level")?, kind: value("cmsg_type")?, data })
+    };
+    items.iter().map(one).collect()
 }
 
 /// Bytes that a getsockopt has room for: what its length says, or what the value takes.

@@ -391,7 +391,7 @@ impl Runner<'_> {
     // ---- calls
 
     fn context(&self) -> Context<'_> {
-        Context { config: self.config, fds: &self.fds, written: &self.written }
+        Context { config: self.config, fds: &self.fds, written: &self.written, info: None }
     }
 
     fn trouble(&self, trouble: Trouble) -> Stop {
@@ -488,13 +488,15 @@ impl Runner<'_> {
 
     /// Compares a call's answer, and takes note of what it means.
     fn answered(&mut self, spec: &Call, answer: &Answer) -> Result<(), Stop> {
-        let mut opened = None;
-        let differences = calls::differences(spec, answer, &self.context(), &mut opened);
+        let mut opened = Vec::new();
+        let info = self.info_asked_for(spec);
+        let differences = calls::differences(spec, answer, &Context { info, ..self.context() }, &mut opened);
         let differences = differences.map_err(|t| self.trouble(t))?;
-        if let Some((script, live)) = opened {
+        for (script, live) in opened {
             self.opened(spec, answer, script, live);
         }
         self.count_bytes(spec, answer);
+        self.carry(spec, answer);
         if !differences.is_empty() {
             return self.call_failed(spec, "the call answers otherwise", differences, answer);
         }
@@ -504,6 +506,15 @@ impl Runner<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// `tcp_info`, where a call names fields of it.
+    fn info_asked_for(&mut self, spec: &Call) -> Option<Vec<finack_posix::info::Field>> {
+        let fields = matches!(spec.args.get(3), Some(Expr::Struct(_)));
+        let (true, Some(Expr::Int(fd))) = (fields && spec.name == "getsockopt", spec.args.first()) else {
+            return None;
+        };
+        self.target.tcp_info(self.fds.get(fd).copied()?).ok()
     }
 
     fn opened(&mut self, spec: &Call, answer: &Answer, script: i64, live: finack_posix::Fd) {
@@ -565,9 +576,13 @@ impl Runner<'_> {
             (0, true)
         } else {
             let flow = self.flows.iter_mut().find(|f| f.fd == Some(*fd))?;
-            let offset = flow.read;
-            if !peeks {
-                flow.read += received.count as u64;
+            let count = received.count as u64;
+            let offset = flow.read + if peeks { flow.peeked.unwrap_or(0) } else { 0 };
+            if peeks {
+                flow.peeked = flow.peeked.map(|at| at + count);
+            } else {
+                flow.read += count;
+                flow.peeked = flow.peeked.map(|at| at.saturating_sub(count));
             }
             (offset, !flow.urgent)
         };

@@ -31,6 +31,8 @@ pub(crate) struct Flow {
     pub(crate) proposed: Option<u32>,
     /// Bytes that the application read.
     pub(crate) read: u64,
+    /// Where the next peek begins behind that, where SO_PEEK_OFF is set.
+    pub(crate) peeked: Option<u64>,
     /// An urgent pointer came: the stream that is read has a hole, perhaps.
     pub(crate) urgent: bool,
 }
@@ -48,6 +50,7 @@ impl Flow {
             fd: None,
             proposed: None,
             read: 0,
+            peeked: None,
             urgent: false,
         }
     }

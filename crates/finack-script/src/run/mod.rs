@@ -7,6 +7,7 @@ use std::path::Path;
 use finack_core::settings::Settings;
 
 mod calls;
+mod carried;
 mod check;
 pub mod compare;
 pub mod config;

@@ -6,6 +6,7 @@ use std::path::Path;
 use finack_posix::Fd;
 use finack_sim::packet::{Body as LiveBody, Pkt, parse};
 
+use super::carried::Files;
 use super::compare::Difference;
 use super::config::Config;
 use super::flow::Flow;
@@ -96,6 +97,7 @@ pub(super) struct Runner<'a> {
     pub(super) udp_fds: Vec<i64>,
     /// What was written to each of the script's descriptors.
     pub(super) written: BTreeMap<i64, Vec<u8>>,
+    pub(super) files: Files,
     pub(super) waiting: VecDeque<Emitted>,
     pub(super) blocked: Option<Blocked>,
     pub(super) pos: Pos,
@@ -124,6 +126,7 @@ impl<'a> Runner<'a> {
             fds: BTreeMap::new(),
             udp_fds: Vec::new(),
             written: BTreeMap::new(),
+            files: Files::default(),
             waiting: VecDeque::new(),
             blocked: None,
             pos: Pos::default(),

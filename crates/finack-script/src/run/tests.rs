@@ -331,9 +331,9 @@ fn commands_set_what_they_can_and_are_named_where_not() {
     let no_scale = text("sysctl -q net.ipv4.tcp_window_scaling=0");
     passes(&no_scale);
     assert!(not_run(&text("modprobe x")).contains("`modprobe x`"));
-    let report = passes(&format!("`sysctl -q net.ipv4.tcp_frto=2 net.ipv4.tcp_fack=0`\n{OPEN}"));
-    assert_eq!(report.notes, ["not set: net.ipv4.tcp_frto=2 (finack has no such setting)"]);
-    assert!(not_run(&format!("{OPEN}+0 splice(3, 4) = 0\n")).contains("the call splice"));
+    let report = passes(&format!("`sysctl -q net.ipv4.tcp_thin_dupack=2 net.ipv4.tcp_fack=0`\n{OPEN}"));
+    assert_eq!(report.notes, ["not set: net.ipv4.tcp_thin_dupack=2 (finack has no such setting)"]);
+    assert!(not_run(&format!("{OPEN}+0 mmap(3, 4) = 0\n")).contains("the call mmap"));
     assert!(not_run("--wire_client\n0 socket(..., 1, 6) = 3\n").contains("--wire_client"));
     assert!(not_run("0 < ipv4 1.1.1.1 > 2.2.2.2: . 1:1(0) ack 1 win 1\n").contains("inside other packets"));
 }

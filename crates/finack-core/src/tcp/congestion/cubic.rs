@@ -183,12 +183,14 @@ impl Control for Cubic {
         self.cwnd = self.ssthresh;
     }
 
-    fn on_recovered(&mut self, in_flight: u64, mss: u64) {
-        // RFC 6582 3.2 step 3 (1): no burst when little is out.
-        if self.cwnd >= self.ssthresh {
-            let in_flight = window(in_flight.max(mss) + mss);
-            self.cwnd = self.ssthresh.min(in_flight).max(window(2 * mss));
+    fn on_recovered(&mut self) {
+        if self.ssthresh != u32::MAX {
+            self.cwnd = self.ssthresh;
         }
+    }
+
+    fn set_cwnd(&mut self, cwnd: u64) {
+        self.cwnd = window(cwnd);
     }
 
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {

@@ -3,11 +3,13 @@
 mod cubic;
 mod hystart;
 mod newreno;
+mod prr;
 
 use core::time::Duration;
 
 pub(crate) use cubic::Cubic;
 pub(crate) use newreno::NewReno;
+pub(crate) use prr::{Progress as PrrAck, Prr};
 
 use crate::settings::Congestion;
 use crate::time::Instant;
@@ -60,8 +62,10 @@ pub(crate) trait Control {
     fn on_ack(&mut self, delivery: &Delivery);
     /// Recovery began with `in_flight` bytes out.
     fn on_loss(&mut self, in_flight: u64, mss: u64);
-    /// Recovery ended with `in_flight` bytes out.
-    fn on_recovered(&mut self, in_flight: u64, mss: u64);
+    /// Recovery ended (RFC 9937 6.4).
+    fn on_recovered(&mut self);
+    /// Recovery says how much may be out while it lasts (RFC 9937 6.2).
+    fn set_cwnd(&mut self, cwnd: u64);
     /// The retransmission timer ran out for the first time for this flight.
     fn on_timeout(&mut self, in_flight: u64, mss: u64);
     /// Nothing was sent for `rtos` retransmission time-outs (RFC 5681 4.1).
@@ -116,8 +120,11 @@ impl Control for Controller {
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_loss(in_flight, mss));
     }
-    fn on_recovered(&mut self, in_flight: u64, mss: u64) {
-        each!(self, c => c.on_recovered(in_flight, mss));
+    fn on_recovered(&mut self) {
+        each!(self, c => c.on_recovered());
+    }
+    fn set_cwnd(&mut self, cwnd: u64) {
+        each!(self, c => c.set_cwnd(cwnd));
     }
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_timeout(in_flight, mss));

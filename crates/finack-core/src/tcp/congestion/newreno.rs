@@ -57,11 +57,14 @@ impl Control for NewReno {
         self.credit = 0;
     }
 
-    fn on_recovered(&mut self, in_flight: u64, mss: u64) {
-        // RFC 6582 3.2 step 3 (1): no burst when little is out.
-        if self.cwnd >= self.ssthresh {
-            self.cwnd = self.ssthresh.min(in_flight.max(mss) + mss).max(2 * mss);
+    fn on_recovered(&mut self) {
+        if self.ssthresh != u64::MAX {
+            self.cwnd = self.ssthresh;
         }
+    }
+
+    fn set_cwnd(&mut self, cwnd: u64) {
+        self.cwnd = cwnd;
     }
 
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {

@@ -7,7 +7,8 @@ use crate::cx::Cx;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
-use crate::tcp::recovery::{AckEvent, Phase, RateSample, Verdict};
+use crate::tcp::recovery::{AckEvent, Phase, RateSample, Situation, Verdict};
+use crate::tcp::repair::Delivered;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
@@ -92,11 +93,38 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
     changed
 }
 
+/// The send side before an ACK. Bytes.
+struct Before {
+    in_flight: u64,
+    /// FlightSize.
+    out: u64,
+    sacked: u64,
+    left: u64,
+}
+
+impl Before {
+    fn new(c: &Connection) -> Self {
+        Self {
+            in_flight: c.in_flight(),
+            out: (c.snd_nxt - c.snd_una) as u64,
+            sacked: c.rtx.sacked(),
+            left: c.recovery.left_network(u64::from(c.mss)),
+        }
+    }
+
+    /// DeliveredData (RFC 9937 6.2), `acked` positions cumulatively.
+    fn delivered(&self, c: &Connection, acked: u64) -> u64 {
+        let left = if c.agreed.sack { 0 } else { c.recovery.left_network(u64::from(c.mss)) };
+        let before = if c.agreed.sack { self.sacked } else { self.left };
+        (acked + c.rtx.sacked() + left).saturating_sub(before)
+    }
+}
+
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: bool) {
-    let (in_flight, flight_size) = (c.in_flight(), (c.snd_nxt - c.snd_una) as u64);
+    let before = Before::new(c);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
-    let mut summary = AckSummary::default();
+    let mut summary = AckSummary { answers_until: answers_until(c, now, placed), ..AckSummary::default() };
     if advanced {
         c.rtx.acknowledge(ack, &mut summary);
         c.snd_una = ack;
@@ -106,27 +134,19 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if c.agreed.sack {
         take_sack_blocks(c, cx, placed, &mut summary);
     }
-    if !outstanding {
+    if let Some((start, end)) = summary.duplicate {
+        c.on_reported_duplicate(cx, start, end);
+    }
+    if !outstanding && summary.duplicate.is_none() {
         return;
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
-    deliver(c, now, &summary);
-    let duplicate = !advanced && !moved && placed.end == placed.start;
-    let event = AckEvent {
-        una: c.snd_una,
-        nxt: c.snd_nxt,
-        acked: summary.acked,
-        newly_sacked: summary.newly_sacked,
-        duplicate,
-        sack: c.agreed.sack,
-        mss: u64::from(c.mss),
-        reordering: cx.settings.tcp_reordering,
-    };
-    let verdict = c.recovery.on_ack(&mut c.rtx, &event);
-    if verdict == Verdict::Entered {
-        c.congestion.on_loss(flight_size, u64::from(c.mss));
+    let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
+    let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
+    deliver(c, now, &summary, &before);
+    if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && summary.acked > 0 {
+        tell_congestion(c, now, &summary, before.in_flight, rtt);
     }
-    tell_congestion(c, now, &summary, in_flight, rtt, verdict);
     if advanced {
         c.retries = 0;
         if rtt.is_none() {
@@ -138,12 +158,76 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.trouble_since = (!c.rtx.is_empty()).then_some(now);
         c.restart_retransmit(cx, now);
         c.announce_room(cx);
+        if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
+            c.schedule_loss_probe(cx, now);
+        }
     }
 }
 
-fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary) {
+/// Recovery looks at what arrived, and congestion control hears of it.
+fn recover(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    placed: &Placed<'_>,
+    summary: &AckSummary,
+    before: &Before,
+    duplicate: bool,
+) -> Verdict {
+    let mss = u64::from(c.mss.max(1));
+    let rack_advanced = c.recovery.rack.on_delivered(summary, c.snd_una, now, mss);
+    let reported = summary.duplicate.map(|(_, end)| end);
+    let plain = duplicate && placed.segment.options.sack.is_empty();
+    if c.recovery.probe.on_ack(c.snd_una, reported, plain) {
+        // RFC 8985 7.4.2: the probe repaired a loss, which is one all the same.
+        cx.counters.tcp_loss_probe_recoveries += 1;
+        c.congestion.on_loss(before.out, mss);
+    }
+    let echo = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps).map(|(_, echo)| echo);
+    let event = AckEvent {
+        una: c.snd_una,
+        nxt: c.snd_nxt,
+        acked: summary.acked,
+        newly_sacked: summary.newly_sacked,
+        duplicate,
+        sack: c.agreed.sack,
+        rack_advanced,
+        original_end: summary.original_end,
+        reported: reported.is_some(),
+        echo,
+        has_new_data: c.send.end() > c.snd_nxt && c.snd_edge() > c.snd_nxt,
+        at: Situation { now, rtt: &c.rtt, settings: &cx.settings, mss },
+    };
+    let undo = c.episode.as_ref().map(|e| &e.undo);
+    let progress = c.recovery.on_ack(&mut c.rtx, undo, &event);
+    let delivered = Delivered {
+        bytes: before.delivered(c, summary.acked),
+        advanced: summary.acked > 0,
+        flight: before.out - before.sacked,
+        out: before.out,
+    };
+    c.on_progress(cx, &progress, &delivered);
+    if rack_advanced && c.facts.reorder_timer {
+        c.timers.stop(Timer::Loss);
+    }
+    c.arm_reorder_timer(now, &progress);
+    progress.verdict
+}
+
+/// RFC 8985 6.2 step 2: what was sent again later than this is not what the ACK answers.
+fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
+    let by_rtt = Instant::from_nanos(now.as_nanos().saturating_sub(c.rtt.min().as_nanos() as u64));
+    let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
+        return by_rtt;
+    };
+    let age_ms = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
+    let behind_ms = now.as_millis().saturating_sub(u64::from(age_ms)) + 1;
+    by_rtt.min(Instant::from_nanos(Instant::from_millis(behind_ms).as_nanos() - 1))
+}
+
+fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, before: &Before) {
     let Some(latest) = summary.latest else { return };
-    c.delivered += summary.acked + summary.newly_sacked;
+    c.delivered += before.delivered(c, summary.acked);
     c.delivered_at = now;
     c.first_sent_at = latest.sent_at;
     if let Some(rate) = RateSample::take(c.delivered, now, &latest) {
@@ -157,41 +241,37 @@ fn tell_congestion(
     summary: &AckSummary,
     in_flight: u64,
     rtt: Option<Duration>,
-    verdict: Verdict,
 ) {
-    let mss = u64::from(c.mss);
-    if verdict == Verdict::Left {
-        let left_in_flight = c.in_flight();
-        c.congestion.on_recovered(left_in_flight, mss);
-    }
-    let growing = c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing;
-    if growing && summary.acked > 0 {
-        let delivery = Delivery {
-            now,
-            srtt: c.rtt.srtt().unwrap_or_default(),
-            rtt,
-            delivered: c.delivered,
-            acked: summary.acked,
-            in_flight,
-            cwnd_limited: c.facts.cwnd_limited,
-            mss,
-        };
-        c.congestion.on_ack(&delivery);
-        c.facts.cwnd_limited = false;
-    }
+    let delivery = Delivery {
+        now,
+        srtt: c.rtt.srtt().unwrap_or_default(),
+        rtt,
+        delivered: c.delivered,
+        acked: summary.acked,
+        in_flight,
+        cwnd_limited: c.facts.cwnd_limited,
+        mss: u64::from(c.mss),
+    };
+    c.congestion.on_ack(&delivery);
+    c.facts.cwnd_limited = false;
 }
 
 /// SACK blocks that make sense: within what is out, not inverted, above SND.UNA (RFC 2018 5, RFC 2883).
 fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summary: &mut AckSummary) {
-    for (start, end) in placed.segment.options.sack.iter() {
-        let start = seq::expand(c.iss, c.snd_una, start);
-        let end = seq::expand(c.iss, c.snd_una, end);
+    let blocks = &placed.segment.options.sack;
+    let at = |(start, end)| (seq::expand(c.iss, c.snd_una, start), seq::expand(c.iss, c.snd_una, end));
+    let second = blocks.iter().nth(1).map(at);
+    for (index, block) in blocks.iter().enumerate() {
+        let (start, end) = at(block);
         if start >= end || end > c.snd_nxt {
             cx.counters.tcp_sack_discarded += 1;
             continue;
         }
-        // A block at or below the acknowledgement reports a duplicate.
-        if end > c.snd_una && start >= c.snd_una {
+        // RFC 2883 4: the first block may report a duplicate: acknowledged already, or within the second block.
+        let within = second.is_some_and(|(from, to)| from <= start && end <= to);
+        if index == 0 && start >= 1 && (end <= c.snd_una || within) {
+            summary.duplicate = Some((start, end));
+        } else if end > c.snd_una && start >= c.snd_una {
             c.rtx.sack(start, end, u64::from(c.mss), summary);
         }
     }
@@ -216,6 +296,7 @@ fn sample_rtt(
         now.since(summary.rtt_sent_at?)
     };
     c.rtt.sample(rtt, &cx.settings);
+    c.recovery.probe.on_sample();
     Some(rtt)
 }
 

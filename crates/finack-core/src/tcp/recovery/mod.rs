@@ -1,13 +1,22 @@
 //! Loss recovery: what is lost, and when to look again. It never reads the congestion window.
 
+mod probe;
+mod rack;
 mod rate;
 mod rtt;
+mod undo;
 
+pub(crate) use probe::{Probe, wait as probe_wait};
+pub(crate) use rack::{Rack, Situation};
 pub(crate) use rate::RateSample;
 pub(crate) use rtt::Rtt;
+pub(crate) use undo::Undo;
 
-use super::send::RetransmitQueue;
+use core::time::Duration;
+
+use super::send::{Found, RetransmitQueue};
 use super::seq::Pos;
+use crate::time::Instant;
 use crate::trace::RetransmitReason;
 
 /// Whether losses are being repaired.
@@ -15,7 +24,7 @@ use crate::trace::RetransmitReason;
 pub(crate) enum Phase {
     /// Nothing is known to be lost.
     Open,
-    /// Fast recovery (RFC 5681 3.2, RFC 6675).
+    /// Fast recovery (RFC 5681 3.2, RFC 8985).
     Recovery,
     /// After a retransmission time-out.
     Loss,
@@ -30,23 +39,54 @@ pub(crate) enum Verdict {
     Entered,
     /// All that was out when the loss was seen is acknowledged.
     Left,
+    /// Nothing had been lost: the window is to be as before.
+    Undone,
+}
+
+/// What recovery makes of an ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) verdict: Verdict,
+    /// More is lost than was known.
+    pub(crate) newly_lost: bool,
+    /// After this time, what now seems late will count as lost (RFC 8985 6.2 step 5).
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Progress {
+    const fn only(verdict: Verdict) -> Self {
+        Self { verdict, newly_lost: false, wait: None }
+    }
+}
+
+/// F-RTO (RFC 5682 3.1): was the time-out needed?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frto {
+    Off,
+    /// What comes back will tell.
+    Watching,
+    /// New data goes instead of what is taken for lost, until the next ACK (step 2b).
+    NewData,
 }
 
 /// Recovery's own state.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recovery {
     pub(crate) phase: Phase,
-    /// SND.NXT when the phase began ("recover" in RFC 6582).
-    point: Pos,
+    frto: Frto,
     /// Why what is lost is sent again.
     pub(crate) reason: RetransmitReason,
-    /// Duplicate ACKs in a row; with SACK those that reported something new (RFC 6675 2).
+    /// SND.NXT when the phase began ("recover" in RFC 6582).
+    point: Pos,
+    /// Duplicate ACKs in a row (RFC 5681 2); with SACK those that reported something new (RFC 6675 2).
     duplicates: u32,
+    pub(crate) probe: Probe,
+    pub(crate) rack: Rack,
 }
 
 /// What an ACK brought, as far as recovery needs to know.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AckEvent {
+pub(crate) struct AckEvent<'a> {
     /// SND.UNA after the ACK.
     pub(crate) una: Pos,
     /// SND.NXT.
@@ -59,15 +99,30 @@ pub(crate) struct AckEvent {
     pub(crate) duplicate: bool,
     /// The connection uses SACK.
     pub(crate) sack: bool,
-    /// Segment size.
-    pub(crate) mss: u64,
-    /// Segments that may overtake one before it counts as lost.
-    pub(crate) reordering: u64,
+    /// RACK.segment is a later one than before.
+    pub(crate) rack_advanced: bool,
+    /// The least end of what arrived and was sent only once.
+    pub(crate) original_end: Option<Pos>,
+    /// A duplicate was reported (RFC 2883).
+    pub(crate) reported: bool,
+    /// The echoed timestamp.
+    pub(crate) echo: Option<u32>,
+    /// There is new data that the peer's window takes.
+    pub(crate) has_new_data: bool,
+    pub(crate) at: Situation<'a>,
 }
 
 impl Recovery {
     pub(crate) const fn new() -> Self {
-        Self { phase: Phase::Open, point: 0, reason: RetransmitReason::FastRetransmit, duplicates: 0 }
+        Self {
+            phase: Phase::Open,
+            frto: Frto::Off,
+            reason: RetransmitReason::FastRetransmit,
+            point: 0,
+            duplicates: 0,
+            probe: Probe::new(),
+            rack: Rack::new(),
+        }
     }
 
     /// Bytes that duplicate ACKs say have left the network, where no SACK tells exactly (RFC 5681 3.2 step 4).
@@ -75,47 +130,165 @@ impl Recovery {
         u64::from(self.duplicates) * mss
     }
 
-    /// Marks what the ACK shows to be lost.
-    pub(crate) fn on_ack(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent) -> Verdict {
-        if ack.acked > 0 && self.phase != Phase::Open && ack.una >= self.point {
-            let phase = core::mem::replace(&mut self.phase, Phase::Open);
-            self.duplicates = 0;
-            // RFC 6582 3.2 deflates the window after fast recovery; after a time-out it was never inflated.
-            return if phase == Phase::Recovery { Verdict::Left } else { Verdict::Nothing };
-        }
-        let newly_lost =
-            if ack.sack { self.detect_by_sack(queue, ack) } else { self.detect_by_duplicates(queue, ack) };
-        if newly_lost == 0 || self.phase != Phase::Open {
-            return Verdict::Nothing;
-        }
-        self.phase = Phase::Recovery;
-        self.reason = RetransmitReason::FastRetransmit;
-        self.point = ack.nxt;
-        Verdict::Entered
+    /// What is taken for lost waits while F-RTO sends new data (RFC 5682 3.1 step 2b).
+    pub(crate) fn holds_repeats(&self) -> bool {
+        self.frto == Frto::NewData
     }
 
-    /// RFC 6675 4, IsLost: more than `DupThresh - 1` segments' worth of bytes above it are SACKed. Where segments are
-    /// small, the third duplicate ACK tells it of the first one (RFC 6675 5 (1)).
-    fn detect_by_sack(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent) -> u64 {
-        if ack.acked > 0 {
-            self.duplicates = 0;
-        } else {
-            self.duplicates += u32::from(ack.newly_sacked > 0);
+    /// Whether the flight at whose loss the phase began is still out.
+    pub(crate) fn is_about(&self, una: Pos) -> bool {
+        self.phase != Phase::Open && una < self.point
+    }
+
+    /// Marks what the ACK shows to be lost.
+    pub(crate) fn on_ack(
+        &mut self,
+        queue: &mut RetransmitQueue,
+        undo: Option<&Undo>,
+        ack: &AckEvent<'_>,
+    ) -> Progress {
+        let answers_original = ack.acked > 0 && undo.is_some_and(|u| u.answers_original(ack.echo));
+        let explained = undo.is_some_and(Undo::all_explained);
+        if self.phase != Phase::Open && ack.acked > 0 && ack.una >= self.point {
+            return Progress::only(self.leave(explained || answers_original));
         }
-        let threshold = (ack.reordering - 1) * ack.mss;
-        let lost = queue.position_below_sacked(threshold).map_or(0, |limit| queue.mark_lost_before(limit));
-        let third = self.phase == Phase::Open && u64::from(self.duplicates) >= ack.reordering;
-        if lost == 0 && third { queue.mark_front_lost(ack.mss) } else { lost }
+        match self.phase {
+            Phase::Recovery if answers_original && queue.has_repeats_out() => {
+                // What was sent again is still out: wait for what becomes of it, and send no more of it.
+                return Progress::only(Verdict::Nothing);
+            }
+            Phase::Recovery if answers_original => return self.undo_losses(queue),
+            Phase::Recovery | Phase::Open if explained && ack.reported => {
+                self.phase = Phase::Open;
+                return Progress::only(Verdict::Undone);
+            }
+            Phase::Loss => {
+                if ack.acked > 0 && (explained || answers_original) {
+                    return self.undo_losses(queue);
+                }
+                if let Some(progress) = self.watch_time_out(queue, ack) {
+                    return progress;
+                }
+            }
+            _ => {}
+        }
+        let found = self.detect(queue, ack);
+        self.conclude(ack.sack, ack.nxt, ack.at.mss, queue, found)
+    }
+
+    /// The reordering timer ran out (RFC 8985 6.2 step 5).
+    pub(crate) fn on_reorder_timer(
+        &mut self,
+        queue: &mut RetransmitQueue,
+        nxt: Pos,
+        at: &Situation<'_>,
+    ) -> Progress {
+        let found = self.rack.detect(queue, self.phase != Phase::Open, self.duplicates, at);
+        self.conclude(true, nxt, at.mss, queue, found)
+    }
+
+    fn conclude(
+        &mut self,
+        sack: bool,
+        nxt: Pos,
+        mss: u64,
+        queue: &RetransmitQueue,
+        found: Found,
+    ) -> Progress {
+        let begins = match self.phase {
+            Phase::Open => true,
+            // What was sent again after the time-out was lost too.
+            Phase::Loss => found.again,
+            Phase::Recovery => false,
+        };
+        let entered = found.lost > 0 && begins;
+        if entered {
+            self.phase = Phase::Recovery;
+            self.frto = Frto::Off;
+            self.probe = Probe::new();
+            self.point = nxt;
+        }
+        if found.lost > 0 && sack {
+            let third = queue.sacked() >= 3 * mss || self.duplicates >= 3;
+            self.reason = if found.again {
+                RetransmitReason::LostAgain
+            } else if third {
+                RetransmitReason::FastRetransmit
+            } else {
+                RetransmitReason::Overtaken
+            };
+        } else if entered {
+            self.reason = RetransmitReason::FastRetransmit;
+        }
+        let verdict = if entered { Verdict::Entered } else { Verdict::Nothing };
+        Progress { verdict, newly_lost: found.lost > 0, wait: found.wait }
+    }
+
+    /// All that was out when the phase began is acknowledged.
+    fn leave(&mut self, needless: bool) -> Verdict {
+        let phase = core::mem::replace(&mut self.phase, Phase::Open);
+        self.duplicates = 0;
+        self.frto = Frto::Off;
+        if needless {
+            return Verdict::Undone;
+        }
+        self.rack.on_recovered();
+        // After a time-out the window starts anew; there is nothing to come back to.
+        if phase == Phase::Recovery { Verdict::Left } else { Verdict::Nothing }
+    }
+
+    fn undo_losses(&mut self, queue: &mut RetransmitQueue) -> Progress {
+        queue.forget_losses();
+        self.phase = Phase::Open;
+        self.frto = Frto::Off;
+        self.duplicates = 0;
+        Progress::only(Verdict::Undone)
+    }
+
+    /// F-RTO, with SACK or without (RFC 5682 2.1, 3.1).
+    fn watch_time_out(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Option<Progress> {
+        if self.frto == Frto::Off {
+            return None;
+        }
+        // Step 3b: something arrived that was not sent again. The time-out came too early.
+        if ack.original_end.is_some_and(|end| end <= self.point) {
+            return Some(self.undo_losses(queue));
+        }
+        self.frto = Frto::Watching;
+        if ack.nxt > self.point {
+            // Step 3a.
+            if ack.newly_sacked > 0 || ack.duplicate {
+                self.frto = Frto::Off;
+            }
+        } else if ack.acked > 0 {
+            // Step 2b.
+            self.point = ack.nxt;
+            self.frto = if ack.has_new_data { Frto::NewData } else { Frto::Off };
+            return ack.has_new_data.then_some(Progress::only(Verdict::Nothing));
+        }
+        None
+    }
+
+    fn detect(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Found {
+        if !ack.sack {
+            return Found { lost: self.detect_by_duplicates(queue, ack), ..Found::default() };
+        }
+        self.duplicates = if ack.acked > 0 { 0 } else { self.duplicates + u32::from(ack.newly_sacked > 0) };
+        if !ack.rack_advanced {
+            return Found::default();
+        }
+        self.rack.detect(queue, self.phase != Phase::Open, self.duplicates, &ack.at)
     }
 
     /// RFC 5681 3.2 and RFC 6582: the third duplicate, and then each partial ACK, loses the first segment.
-    fn detect_by_duplicates(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent) -> u64 {
+    fn detect_by_duplicates(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> u64 {
+        let mss = ack.at.mss;
         if ack.acked > 0 {
-            self.duplicates = self.duplicates.saturating_sub((ack.acked / ack.mss.max(1)) as u32);
+            self.duplicates = self.duplicates.saturating_sub((ack.acked / mss.max(1)) as u32);
             return match self.phase {
                 Phase::Recovery => {
                     self.reason = RetransmitReason::PartialAck;
-                    queue.mark_front_lost(ack.mss)
+                    queue.mark_front_lost(mss)
                 }
                 Phase::Open => {
                     self.duplicates = 0;
@@ -129,13 +302,13 @@ impl Recovery {
             return 0;
         }
         let outstanding = (ack.nxt - ack.una) as u64;
-        if self.left_network(ack.mss) + ack.mss < outstanding {
+        if self.left_network(mss) + mss < outstanding {
             self.duplicates += 1;
         }
-        let third = u64::from(self.duplicates) >= ack.reordering;
+        let third = u64::from(self.duplicates) >= ack.at.settings.tcp_reordering;
         // RFC 6582 4: duplicates below "recover" are echoes of the last recovery.
         if third && self.phase == Phase::Open && ack.una >= self.point {
-            return queue.mark_front_lost(ack.mss);
+            return queue.mark_front_lost(mss);
         }
         0
     }
@@ -144,16 +317,30 @@ impl Recovery {
     pub(crate) fn on_path_change(&mut self, queue: &mut RetransmitQueue, nxt: Pos) {
         queue.mark_all_lost(false);
         self.reason = RetransmitReason::PathMtu;
+        self.frto = Frto::Off;
         if self.phase == Phase::Open {
             self.phase = Phase::Loss;
             self.point = nxt;
         }
     }
 
-    /// A retransmission time-out: everything that is not SACKed counts as lost.
-    pub(crate) fn on_timeout(&mut self, queue: &mut RetransmitQueue, nxt: Pos) -> bool {
+    /// A retransmission time-out. `watch`: F-RTO is to find out whether it was needed. Answers whether the peer threw
+    /// away what it had reported (RFC 2018 8).
+    pub(crate) fn on_timeout(
+        &mut self,
+        queue: &mut RetransmitQueue,
+        nxt: Pos,
+        watch: bool,
+        now: Instant,
+    ) -> bool {
         let reneged = queue.front_is_sacked();
-        queue.mark_all_lost(reneged);
+        if reneged {
+            queue.mark_all_lost(true);
+        } else {
+            queue.mark_late_lost(now, self.rack.patience());
+        }
+        self.frto = if watch { Frto::Watching } else { Frto::Off };
+        self.probe = Probe::new();
         self.phase = Phase::Loss;
         self.reason = if reneged { RetransmitReason::Reneged } else { RetransmitReason::Timeout };
         self.point = nxt;

@@ -45,7 +45,8 @@ impl Rtt {
         let rto = match settings.profile {
             // Linux adds the floor to the mean, so that a steady path keeps some slack.
             Profile::Linux => srtt + four_var.max(settings.tcp_rto_min_us),
-            Profile::Rfc => (srtt + four_var).max(RFC_MIN_RTO_US),
+            // RFC 6298 2.3, with a clock of one microsecond, and 2.4.
+            Profile::Rfc => (srtt + four_var.max(1)).max(RFC_MIN_RTO_US),
         };
         self.rto = rto.min(max) as u32;
     }
@@ -118,6 +119,19 @@ mod tests {
         }
         assert_eq!(a.base().as_millis(), 210);
         assert_eq!(b.base(), Duration::from_secs(1));
+    }
+
+    /// RFC 6298 4: on a path that never varies the RTO stays above the mean, with either profile.
+    #[test]
+    fn a_steady_path_keeps_the_granularity() {
+        for profile in [Profile::Linux, Profile::Rfc] {
+            let (mut rtt, settings) = (Rtt::new(), Settings { profile, ..linux() });
+            for _ in 0..1000 {
+                rtt.sample(Duration::from_secs(2), &settings);
+            }
+            assert_eq!(rtt.srtt(), Some(Duration::from_secs(2)));
+            assert!(rtt.base() > Duration::from_secs(2), "{profile:?}: {:?}", rtt.base());
+        }
     }
 
     /// RFC 6298 5.5: each time-out doubles, up to the maximum.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::Settings;
 use crate::tcp::send::{AckSummary, Marks, Sent};
 use crate::time::Instant;
 
@@ -19,54 +20,189 @@ fn flight(segments: i64) -> RetransmitQueue {
     queue
 }
 
-fn ack(una: Pos, acked: u64, duplicate: bool, sack: bool) -> AckEvent {
-    AckEvent { una, nxt: 10_001, acked, newly_sacked: 0, duplicate, sack, mss: MSS, reordering: 3 }
+/// Ten segments, each sent a millisecond after the one before.
+fn spaced() -> RetransmitQueue {
+    let mut queue = RetransmitQueue::default();
+    for i in 0..10 {
+        let mut unit = flight(1).front().cloned().unwrap();
+        (unit.start, unit.end) = (1 + i * 1000, 1001 + i * 1000);
+        unit.sent_at = Instant::from_millis(i as u64);
+        queue.push(unit);
+    }
+    queue
+}
+
+/// A connection whose round trip is 100 ms.
+struct World {
+    rtt: Rtt,
+    settings: Settings,
+    recovery: Recovery,
+    queue: RetransmitQueue,
+}
+
+impl World {
+    fn new(queue: RetransmitQueue) -> Self {
+        let (mut rtt, settings) = (Rtt::new(), Settings::default());
+        rtt.sample(Duration::from_millis(100), &settings);
+        Self { rtt, settings, recovery: Recovery::new(), queue }
+    }
+
+    fn on_ack(&mut self, ms: u64, summary: &AckSummary, edit: impl FnOnce(&mut AckEvent<'_>)) -> Progress {
+        let now = Instant::from_millis(ms);
+        let una = self.queue.front().map_or(10_001, |u| u.start);
+        let mut event = AckEvent {
+            una,
+            nxt: 10_001,
+            acked: summary.acked,
+            newly_sacked: summary.newly_sacked,
+            duplicate: false,
+            sack: true,
+            rack_advanced: self.recovery.rack.on_delivered(summary, una, now, MSS),
+            original_end: summary.original_end,
+            reported: false,
+            echo: None,
+            has_new_data: false,
+            at: Situation { now, rtt: &self.rtt, settings: &self.settings, mss: MSS },
+        };
+        edit(&mut event);
+        self.recovery.on_ack(&mut self.queue, None, &event)
+    }
+
+    /// A duplicate ACK of a peer without SACK.
+    fn duplicate(&mut self) -> Verdict {
+        self.on_ack(200, &AckSummary::default(), |e| (e.duplicate, e.sack) = (true, false)).verdict
+    }
+
+    /// The ACK of `una` by a peer without SACK.
+    fn plain(&mut self, una: Pos) -> Verdict {
+        let mut summary = AckSummary::default();
+        self.queue.acknowledge(una, &mut summary);
+        self.on_ack(300, &summary, |e| e.sack = false).verdict
+    }
+
+    fn sack(&mut self, ms: u64, start: Pos, end: Pos) -> Progress {
+        let mut summary = AckSummary::default();
+        self.queue.sack(start, end, MSS, &mut summary);
+        self.on_ack(ms, &summary, |_| {})
+    }
+
+    fn first_lost(&self) -> Option<(Pos, Pos)> {
+        self.queue.first_lost_run(MSS).map(|u| (u.start, u.end))
+    }
 }
 
 /// RFC 5681 3.2: two duplicates are reordering, the third is a loss of exactly one segment.
 #[test]
 fn the_third_duplicate_loses_the_first_segment() {
-    let (mut queue, mut recovery) = (flight(10), Recovery::new());
-    for _ in 0..2 {
-        assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, false)), Verdict::Nothing);
-    }
-    assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, false)), Verdict::Entered);
-    assert_eq!(queue.first_lost_run(MSS).map(|u| (u.start, u.end)), Some((1, 1001)));
+    let mut w = World::new(flight(10));
+    assert_eq!([w.duplicate(), w.duplicate()], [Verdict::Nothing; 2]);
+    assert_eq!(w.duplicate(), Verdict::Entered);
+    assert_eq!(w.first_lost(), Some((1, 1001)));
 }
 
 /// RFC 6582 3.2: a partial ACK loses the next segment at once and does not end recovery; a full one does.
 #[test]
 fn a_partial_ack_loses_the_next_segment() {
-    let (mut queue, mut recovery) = (flight(10), Recovery::new());
+    let mut w = World::new(flight(10));
     for _ in 0..3 {
-        recovery.on_ack(&mut queue, &ack(1, 0, true, false));
+        w.duplicate();
     }
-    queue.resent(1, 1001, Instant::ZERO);
-    queue.acknowledge(4001, &mut AckSummary::default());
-    assert_eq!(recovery.on_ack(&mut queue, &ack(4001, 4000, false, false)), Verdict::Nothing);
-    assert_eq!(queue.first_lost_run(MSS).map(|u| (u.start, u.end)), Some((4001, 5001)));
-    queue.acknowledge(10_001, &mut AckSummary::default());
-    assert_eq!(recovery.on_ack(&mut queue, &ack(10_001, 6000, false, false)), Verdict::Left);
+    w.queue.resent(1, 1001, Instant::ZERO);
+    assert_eq!(w.plain(4001), Verdict::Nothing);
+    assert_eq!(w.first_lost(), Some((4001, 5001)));
+    assert_eq!(w.plain(10_001), Verdict::Left);
 }
 
-/// RFC 6675 4: three SACKed segments above a hole lose the hole and nothing else.
+/// RFC 8985 6.2 step 4: three SACKed segments above a hole lose the hole and nothing else.
 #[test]
 fn three_sacked_segments_lose_the_hole_below() {
-    let (mut queue, mut recovery) = (flight(10), Recovery::new());
-    for end in [3001, 4001] {
-        queue.sack(2001, end, MSS, &mut AckSummary::default());
-        assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, true)), Verdict::Nothing);
-    }
-    queue.sack(2001, 5001, MSS, &mut AckSummary::default());
-    assert_eq!(recovery.on_ack(&mut queue, &ack(1, 0, true, true)), Verdict::Entered);
-    assert_eq!((queue.lost(), queue.first_lost_run(MSS).map(|u| u.end)), (2000, Some(2001)));
+    let mut w = World::new(spaced());
+    assert_eq!(w.sack(102, 2001, 3001).verdict, Verdict::Nothing);
+    assert_eq!(w.sack(103, 3001, 4001).verdict, Verdict::Nothing);
+    assert_eq!(w.sack(104, 4001, 5001).verdict, Verdict::Entered);
+    assert_eq!((w.queue.lost(), w.first_lost()), (2000, Some((1, 1001))));
+}
+
+/// RFC 8985 6.2 step 5: one SACKed segment loses what was sent before it a quarter of the round trip later.
+#[test]
+fn one_sacked_segment_loses_the_hole_after_the_reordering_window() {
+    let mut w = World::new(spaced());
+    let progress = w.sack(102, 2001, 3001);
+    assert_eq!((progress.verdict, w.queue.lost()), (Verdict::Nothing, 0));
+    // The second segment was sent 1 ms after the first, at 1 ms: lost at 1 + 100 + 25 ms.
+    assert_eq!(progress.wait, Some(Duration::from_millis(24)));
+    let at = |ms| Instant::from_millis(ms);
+    let (rtt, settings) = (w.rtt, w.settings.clone());
+    let mut timer = |ms| {
+        let situation = Situation { now: at(ms), rtt: &rtt, settings: &settings, mss: MSS };
+        w.recovery.on_reorder_timer(&mut w.queue, 10_001, &situation).verdict
+    };
+    assert_eq!(timer(124), Verdict::Nothing);
+    assert_eq!(timer(126), Verdict::Entered);
+    assert_eq!((w.queue.lost(), w.recovery.reason), (2000, RetransmitReason::Overtaken));
+}
+
+/// RFC 8985 6.2 step 4: once something arrived late without having been sent again, three SACKed segments do not tell.
+#[test]
+fn reordering_makes_it_wait() {
+    let mut w = World::new(spaced());
+    w.sack(102, 2001, 3001);
+    w.sack(103, 1001, 2001);
+    w.sack(104, 3001, 4001);
+    let progress = w.sack(105, 4001, 5001);
+    assert_eq!((progress.verdict, w.recovery.rack.distance()), (Verdict::Nothing, 2));
+    assert!(progress.wait.is_some());
+}
+
+/// RFC 8985 3.4: what was sent again and overtaken by what was sent still later is lost once more.
+#[test]
+fn a_lost_retransmission_is_seen() {
+    let mut w = World::new(spaced());
+    w.sack(109, 2001, 10_001);
+    assert_eq!(w.queue.lost(), 2000);
+    w.queue.resent(1, 1001, Instant::from_millis(110));
+    w.queue.resent(1001, 2001, Instant::from_millis(111));
+    assert_eq!(w.queue.lost(), 0);
+    let mut summary = AckSummary { answers_until: Instant::FAR_FUTURE, ..AckSummary::default() };
+    w.queue.sack(1001, 2001, MSS, &mut summary);
+    let progress = w.on_ack(211, &summary, |_| {});
+    assert!(progress.newly_lost && progress.verdict == Verdict::Nothing);
+    assert_eq!((w.first_lost(), w.recovery.reason), (Some((1, 1001)), RetransmitReason::LostAgain));
+}
+
+/// RFC 5682 3.1 step 3b: after a time-out something arrives that was not sent again: nothing was lost.
+#[test]
+fn a_needless_time_out_is_undone() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    assert_eq!(w.queue.lost(), 10_000);
+    w.queue.resent(1, 1001, Instant::from_millis(400));
+    let mut summary = AckSummary::default();
+    w.queue.acknowledge(2001, &mut summary);
+    assert_eq!(w.on_ack(410, &summary, |_| {}).verdict, Verdict::Undone);
+    assert_eq!((w.queue.lost(), w.recovery.phase), (0, Phase::Open));
+}
+
+/// RFC 5682 3.1 steps 2b and 3a: new data instead of repetitions; a duplicate then shows that the loss was real.
+#[test]
+fn a_time_out_that_was_needed_goes_on() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    w.queue.resent(1, 1001, Instant::from_millis(400));
+    let mut summary = AckSummary::default();
+    w.queue.acknowledge(1001, &mut summary);
+    assert_eq!(w.on_ack(500, &summary, |e| e.has_new_data = true).verdict, Verdict::Nothing);
+    assert!(w.recovery.holds_repeats());
+    w.on_ack(600, &AckSummary::default(), |e| (e.duplicate, e.nxt) = (true, 12_001));
+    assert!(!w.recovery.holds_repeats());
+    assert_eq!((w.first_lost(), w.recovery.phase), (Some((1001, 2001)), Phase::Loss));
 }
 
 /// RFC 2018 8: the SACKed front of the queue after a time-out shows a peer that reneged.
 #[test]
 fn a_time_out_with_a_sacked_front_is_reneging() {
-    let (mut queue, mut recovery) = (flight(10), Recovery::new());
-    queue.sack(1, 2001, MSS, &mut AckSummary::default());
-    assert!(recovery.on_timeout(&mut queue, 10_001));
-    assert_eq!((queue.lost(), queue.sacked()), (10_000, 0));
+    let mut w = World::new(flight(10));
+    w.queue.sack(1, 2001, MSS, &mut AckSummary::default());
+    assert!(w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400)));
+    assert_eq!((w.queue.lost(), w.queue.sacked()), (10_000, 0));
 }

@@ -4,4 +4,4 @@ mod buffer;
 mod queue;
 
 pub(crate) use buffer::SendBuffer;
-pub(crate) use queue::{AckSummary, Marks, RetransmitQueue, Sent, SentState};
+pub(crate) use queue::{AckSummary, Deadline, Found, Marks, RetransmitQueue, Sent, SentOrder, SentState};

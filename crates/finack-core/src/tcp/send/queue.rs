@@ -1,6 +1,8 @@
 //! The retransmission queue: what was sent and is not yet acknowledged (RFC 9293 3.8, RFC 6675).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
@@ -57,6 +59,15 @@ impl Sent {
     const fn len(&self) -> u64 {
         (self.end - self.start) as u64
     }
+
+    const fn order(&self) -> SentOrder {
+        SentOrder { at: self.sent_at, again: self.marks.has(Marks::RETRANSMITTED), end: self.end }
+    }
+
+    /// Sent again, and neither SACKed nor lost since.
+    const fn is_repeat_out(&self) -> bool {
+        self.marks.has(Marks::RETRANSMITTED) && !self.marks.has(Marks::SACKED) && !self.marks.has(Marks::LOST)
+    }
 }
 
 /// What an ACK did to the queue; recovery and congestion control read it.
@@ -72,6 +83,18 @@ pub(crate) struct AckSummary {
     pub(crate) retransmitted_acked: bool,
     /// Of what was newly delivered, the unit sent last: the start of a rate sample.
     pub(crate) latest: Option<SentState>,
+    /// Given: who was sent again later than this cannot be what the ACK answers (RFC 8985 6.2 step 2).
+    pub(crate) answers_until: Instant,
+    /// Of what was newly delivered, the unit sent last (RACK.segment).
+    pub(crate) newest: Option<SentOrder>,
+    /// Of what was newly delivered and sent only once, the least position.
+    pub(crate) original_start: Option<Pos>,
+    /// The least end of such a unit.
+    pub(crate) original_end: Option<Pos>,
+    /// The highest end of what SACK blocks reported for the first time.
+    pub(crate) highest: Pos,
+    /// A SACK block reported a duplicate (RFC 2883): what was received twice.
+    pub(crate) duplicate: Option<(Pos, Pos)>,
 }
 
 /// What a unit remembers of the connection when it was sent.
@@ -85,7 +108,17 @@ pub(crate) struct SentState {
 }
 
 impl AckSummary {
-    fn note_delivered(&mut self, unit: &Sent) {
+    /// `unit` up to `end` was delivered.
+    fn note_delivered(&mut self, unit: &Sent, end: Pos) {
+        if !unit.marks.has(Marks::RETRANSMITTED) {
+            self.original_start = Some(self.original_start.map_or(unit.start, |at| at.min(unit.start)));
+            self.original_end = Some(self.original_end.map_or(end, |at| at.min(end)));
+        }
+        let order = SentOrder { end, ..unit.order() };
+        let answered = !order.again || unit.sent_at <= self.answers_until;
+        if answered && self.newest.is_none_or(|newest| newest < order) {
+            self.newest = Some(order);
+        }
         if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
             self.latest = Some(SentState {
                 sent_at: unit.sent_at,
@@ -104,6 +137,65 @@ pub(crate) struct RetransmitQueue {
     units: VecDeque<Sent>,
     sacked: u64,
     lost: u64,
+    /// Where to look first; none while nothing was lost.
+    repair: Option<Box<Repair>>,
+}
+
+/// What spares a search through the whole queue while losses are repaired.
+#[derive(Clone, Debug)]
+struct Repair {
+    /// Before it every unit is SACKed, lost or was sent again: RACK need not look there.
+    settled: Pos,
+    /// Nothing before it is lost.
+    lost_from: Pos,
+    /// What was sent again and is neither SACKed nor lost since, in the order of time. Some entries are stale.
+    resent: VecDeque<Again>,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self { settled: Pos::MIN, lost_from: Pos::MIN, resent: VecDeque::new() }
+    }
+}
+
+/// One retransmission: `start..end` at `sent_at`.
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    sent_at: Instant,
+    start: Pos,
+    end: Pos,
+}
+
+/// The order in which units were sent (RFC 8985 6.2 step 2).
+///
+/// What was sent again is sent after what it was sent for, also where the clock saw no time go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct SentOrder {
+    pub(crate) at: Instant,
+    /// It was sent before.
+    pub(crate) again: bool,
+    pub(crate) end: Pos,
+}
+
+/// What RACK knows of the latest delivery (RFC 8985 5.3), and what it asks of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    /// RACK.xmit_ts and RACK.end_seq.
+    pub(crate) newest: SentOrder,
+    /// RACK.rtt + RACK.reo_wnd: so long after it was sent a unit counts as lost.
+    pub(crate) patience: Duration,
+    pub(crate) now: Instant,
+}
+
+/// What RACK found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Positions newly taken for lost.
+    pub(crate) lost: u64,
+    /// Some of them had been sent again before.
+    pub(crate) again: bool,
+    /// The time after which all that now seems late will be lost.
+    pub(crate) wait: Option<Duration>,
 }
 
 impl RetransmitQueue {
@@ -125,21 +217,6 @@ impl RetransmitQueue {
         self.lost
     }
 
-    /// The position above which more than `bytes` are SACKed.
-    pub(crate) fn position_below_sacked(&self, bytes: u64) -> Option<Pos> {
-        if self.sacked <= bytes {
-            return None;
-        }
-        let mut above = 0;
-        for unit in self.units.iter().rev().filter(|u| u.marks.has(Marks::SACKED)) {
-            above += unit.len();
-            if above > bytes {
-                return Some(unit.start);
-            }
-        }
-        None
-    }
-
     pub(crate) fn push(&mut self, unit: Sent) {
         self.units.push_back(unit);
     }
@@ -149,7 +226,9 @@ impl RetransmitQueue {
         if self.lost == 0 {
             return None;
         }
-        let first = self.units.iter().position(|u| u.marks.has(Marks::LOST))?;
+        let lost_from = self.repair.as_ref().map_or(Pos::MIN, |r| r.lost_from);
+        let from = self.units.partition_point(|u| u.end <= lost_from);
+        let first = from + self.units.range(from..).position(|u| u.marks.has(Marks::LOST))?;
         let start = self.units[first].start;
         let mut last = &self.units[first];
         for unit in self.units.range(first + 1..).take_while(|u| u.marks.has(Marks::LOST)) {
@@ -179,7 +258,7 @@ impl RetransmitQueue {
             if unit.marks.has(Marks::SACKED) {
                 self.sacked -= bytes;
             } else {
-                summary.note_delivered(unit);
+                summary.note_delivered(unit, upto);
             }
             if unit.marks.has(Marks::LOST) {
                 self.lost -= bytes;
@@ -190,8 +269,11 @@ impl RetransmitQueue {
             }
             self.units.pop_front();
         }
-        if self.units.is_empty() && self.units.capacity() > 16 {
-            self.units = VecDeque::new();
+        if self.units.is_empty() {
+            self.repair = None;
+            if self.units.capacity() > 16 {
+                self.units = VecDeque::new();
+            }
         }
     }
 
@@ -238,7 +320,8 @@ impl RetransmitQueue {
                 unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
                 self.sacked += bytes;
                 summary.newly_sacked += bytes;
-                summary.note_delivered(unit);
+                summary.highest = summary.highest.max(unit.end);
+                summary.note_delivered(unit, unit.end);
             }
             index += 1;
         }
@@ -275,27 +358,6 @@ impl RetransmitQueue {
         }
     }
 
-    /// Marks as lost what lies before `limit` and is neither SACKed, lost nor on its way again; answers the
-    /// positions newly marked.
-    pub(crate) fn mark_lost_before(&mut self, limit: Pos) -> u64 {
-        if self.units.front().is_none_or(|u| u.start >= limit) {
-            return 0;
-        }
-        self.split(limit);
-        let mut newly = 0;
-        for unit in self.units.iter_mut().take_while(|u| u.end <= limit) {
-            let settled = unit.marks.has(Marks::SACKED)
-                || unit.marks.has(Marks::LOST)
-                || unit.marks.has(Marks::RETRANSMITTED);
-            if !settled {
-                unit.marks = unit.marks.with(Marks::LOST);
-                newly += unit.len();
-            }
-        }
-        self.lost += newly;
-        newly
-    }
-
     /// Marks the first `bytes` of what is out as lost, sent again already or not.
     pub(crate) fn mark_front_lost(&mut self, bytes: u64) -> u64 {
         let Some(front) = self.units.front() else { return 0 };
@@ -308,6 +370,9 @@ impl RetransmitQueue {
         }
         front.marks = front.marks.with(Marks::LOST);
         let bytes = front.len();
+        if let Some(repair) = &mut self.repair {
+            repair.lost_from = Pos::MIN;
+        }
         self.lost += bytes;
         bytes
     }
@@ -316,6 +381,7 @@ impl RetransmitQueue {
     /// too, because the peer threw away what it had reported (RFC 2018 8).
     pub(crate) fn mark_all_lost(&mut self, renege: bool) {
         self.lost = 0;
+        self.repair = None;
         for unit in &mut self.units {
             if renege && unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.without(Marks::SACKED);
@@ -328,15 +394,136 @@ impl RetransmitQueue {
         }
     }
 
+    /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
+    pub(crate) fn mark_late_lost(&mut self, now: Instant, patience: Duration) {
+        if let Some(repair) = &mut self.repair {
+            repair.lost_from = Pos::MIN;
+        }
+        let mut is_first = true;
+        for unit in self.units.iter_mut().filter(|u| !u.marks.has(Marks::SACKED)) {
+            let late = core::mem::take(&mut is_first) || now.since(unit.sent_at) >= patience;
+            if late && !unit.marks.has(Marks::LOST) {
+                unit.marks = unit.marks.with(Marks::LOST);
+                self.lost += (unit.end - unit.start) as u64;
+            }
+        }
+    }
+
+    /// RFC 8985 6.2 step 5: what was sent before something that was delivered, and longer ago than it should take, is
+    /// lost.
+    pub(crate) fn mark_overtaken(&mut self, by: &Deadline) -> Found {
+        let mut found = Found::default();
+        self.mark_overtaken_originals(by, &mut found);
+        self.mark_overtaken_repeats(by, &mut found);
+        found
+    }
+
+    /// What was sent once: in the order of positions, which is that of time.
+    fn mark_overtaken_originals(&mut self, by: &Deadline, found: &mut Found) {
+        if self.repair.is_none() && self.units.front().is_none_or(|front| front.order() >= by.newest) {
+            // The usual case: nothing is late, and nothing need be remembered.
+            return;
+        }
+        let repair = self.repair.get_or_insert_default();
+        let first = self.units.partition_point(|u| u.end <= repair.settled);
+        let mut settled = true;
+        for unit in self.units.range_mut(first..) {
+            let is_original = !unit.marks.has(Marks::RETRANSMITTED);
+            let pending = is_original && !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST);
+            if is_original && unit.order() >= by.newest {
+                break;
+            }
+            if pending {
+                let age = by.now.since(unit.sent_at);
+                if age < by.patience {
+                    settled = false;
+                    found.wait = found.wait.max(Some(by.patience - age));
+                    continue;
+                }
+                unit.marks = unit.marks.with(Marks::LOST);
+                repair.lost_from = repair.lost_from.min(unit.start);
+                self.lost += unit.len();
+                found.lost += unit.len();
+            }
+            if settled {
+                repair.settled = unit.end;
+            }
+        }
+    }
+
+    /// What was sent again: in the order of time. An entry that its units' time contradicts is stale.
+    fn mark_overtaken_repeats(&mut self, by: &Deadline, found: &mut Found) {
+        let Some(repair) = &mut self.repair else { return };
+        let mut kept = 0;
+        while let Some(again) = repair.resent.get(kept).copied() {
+            // The first of its bytes; what lies behind that may have been sent too late to tell.
+            if (SentOrder { at: again.sent_at, again: true, end: again.start + 1 }) >= by.newest {
+                break;
+            }
+            let age = by.now.since(again.sent_at);
+            let late = age >= by.patience;
+            let mut waits = false;
+            let first = self.units.partition_point(|u| u.end <= again.start);
+            for unit in self.units.range_mut(first..).take_while(|u| u.start < again.end) {
+                let settled = unit.marks.has(Marks::SACKED) || unit.marks.has(Marks::LOST);
+                if settled || unit.sent_at != again.sent_at || !unit.marks.has(Marks::RETRANSMITTED) {
+                    continue;
+                }
+                let overtaken = unit.order() < by.newest;
+                waits |= !late || !overtaken;
+                if late && overtaken {
+                    unit.marks = unit.marks.with(Marks::LOST);
+                    repair.lost_from = repair.lost_from.min(unit.start);
+                    self.lost += unit.len();
+                    found.lost += unit.len();
+                    found.again = true;
+                }
+            }
+            if waits {
+                if !late {
+                    found.wait = found.wait.max(Some(by.patience - age));
+                }
+                kept += 1;
+            } else {
+                repair.resent.remove(kept);
+            }
+        }
+    }
+
+    /// Nothing was lost after all: what was taken for it is on its way.
+    pub(crate) fn forget_losses(&mut self) {
+        self.lost = 0;
+        let mut repair = Repair::default();
+        for unit in &mut self.units {
+            unit.marks = unit.marks.without(Marks::LOST);
+            if unit.is_repeat_out() {
+                repair.resent.push_back(Again { sent_at: unit.sent_at, start: unit.start, end: unit.end });
+            }
+        }
+        repair.resent.make_contiguous().sort_by_key(|again| again.sent_at);
+        self.repair = Some(Box::new(repair));
+    }
+
+    /// Whether a retransmission is out.
+    pub(crate) fn has_repeats_out(&self) -> bool {
+        self.repair.is_some() && self.units.iter().any(Sent::is_repeat_out)
+    }
+
     /// The SACKed front of the queue: the peer reported it and yet did not acknowledge it.
     pub(crate) fn front_is_sacked(&self) -> bool {
         self.units.front().is_some_and(|u| u.marks.has(Marks::SACKED))
+    }
+
+    /// Where the last unit begins.
+    pub(crate) fn last_start(&self) -> Option<Pos> {
+        self.units.back().map(|u| u.start)
     }
 
     /// `start..end` was sent again.
     pub(crate) fn resent(&mut self, start: Pos, end: Pos, now: Instant) {
         let first = self.split(start);
         self.split(end);
+        let lost_before = self.lost;
         for unit in self.units.range_mut(first..) {
             if unit.start >= end {
                 break;
@@ -347,6 +534,12 @@ impl RetransmitQueue {
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.sent_at = now;
         }
+        let repair = self.repair.get_or_insert_default();
+        if self.lost < lost_before {
+            // What is lost goes out in order: this was the first of it.
+            repair.lost_from = end;
+        }
+        repair.resent.push_back(Again { sent_at: now, start, end });
     }
 
     pub(crate) fn clear(&mut self) {
@@ -355,6 +548,10 @@ impl RetransmitQueue {
 
     pub(crate) fn memory(&self) -> usize {
         self.units.capacity() * size_of::<Sent>()
+            + self
+                .repair
+                .as_ref()
+                .map_or(0, |r| size_of::<Repair>() + r.resent.capacity() * size_of::<Again>())
     }
 
     /// Counters that must equal what they count; `false` names a bug.

@@ -23,7 +23,7 @@ fn differ(field: &str, expected: impl ToString, seen: impl ToString) -> Differen
 fn gives_descriptor(spec: &Call) -> bool {
     let duplicates = |e: &Expr| matches!(e, Expr::Word(w) if w.starts_with("F_DUPFD"));
     match spec.name.as_str() {
-        "socket" | "accept" | "accept4" | "dup" | "epoll_create" | "epoll_create1" => true,
+        "socket" | "open" | "accept" | "accept4" | "dup" | "epoll_create" | "epoll_create1" => true,
         "fcntl" => spec.args.get(1).is_some_and(duplicates),
         _ => false,
     }
@@ -35,7 +35,7 @@ pub(crate) fn differences(
     spec: &Call,
     answer: &Answer,
     ctx: &Context<'_>,
-    opened: &mut Option<(i64, finack_posix::Fd)>,
+    opened: &mut Vec<(i64, finack_posix::Fd)>,
 ) -> Result<Vec<Difference>, Trouble> {
     let expected = match &spec.result {
         Expr::Ellipsis => None,
@@ -58,12 +58,17 @@ pub(crate) fn differences(
         (Ok(reply), Some(result)) => {
             let returned = reply.returned();
             if gives_descriptor(spec) && result >= 0 && returned >= 0 {
-                *opened = finack_posix::Fd::try_from(returned).ok().map(|fd| (result, fd));
+                opened.extend(finack_posix::Fd::try_from(returned).ok().map(|fd| (result, fd)));
             } else if returned != result {
                 return Ok(vec![differ("result", text, shown(answer))]);
             }
         }
         (_, None) => {}
+    }
+    if let (Ok(Reply::Pipe(reads, writes)), Some(Expr::List(ends))) = (answer, spec.args.first()) {
+        for (end, fd) in ends.iter().zip([reads, writes]) {
+            opened.push((number(end, ctx.config)?, *fd));
+        }
     }
     match answer {
         Ok(reply) => outputs(spec, reply, ctx),
@@ -88,7 +93,7 @@ fn outputs(spec: &Call, reply: &Reply, ctx: &Context<'_>) -> Result<Vec<Differen
         Reply::Received(received) => received_differs(spec, received, ctx)?,
         Reply::Polled(list) => arg(0).map(|e| polled(e, list, ctx)).transpose()?.unwrap_or_default(),
         Reply::Events(events) => arg(1).map(|e| epolled(e, events, ctx)).transpose()?.unwrap_or_default(),
-        Reply::Number(_) => Vec::new(),
+        Reply::Number(_) | Reply::Pipe(..) => Vec::new(),
     })
 }
 
@@ -132,7 +137,8 @@ fn option(spec: &Call, expr: &Expr, bytes: &[u8], ctx: &Context<'_>) -> Result<V
         Expr::List(items) => {
             let seen = words(bytes);
             let expected: Result<Vec<i64>, String> = items.iter().map(|i| number(i, ctx.config)).collect();
-            let expected = expected?;
+            // As 32 bits have them: 0xffffffff is -1.
+            let expected: Vec<i64> = expected?.into_iter().map(|n| i64::from(n as i32)).collect();
             if expected.as_slice() != seen.get(..expected.len()).unwrap_or(&seen) {
                 out.push(differ("value", format!("{expected:?}"), format!("{seen:?}")));
             }
@@ -145,6 +151,9 @@ fn option(spec: &Call, expr: &Expr, bytes: &[u8], ctx: &Context<'_>) -> Result<V
             }
         }
         Expr::Struct(fields) => {
+            if (ctx.number(spec, 1)?, ctx.number(spec, 2)?) == (abi::SOL_TCP, abi::TCP_INFO) {
+                return info_fields(fields, ctx);
+            }
             let parts: &[(&str, usize, usize)] = if ctx.number(spec, 2)? == abi::SO_LINGER {
                 &[("onoff", 0, 4), ("l_onoff", 0, 4), ("linger", 4, 4), ("l_linger", 4, 4)]
             } else {
@@ -172,6 +181,23 @@ fn option(spec: &Call, expr: &Expr, bytes: &[u8], ctx: &Context<'_>) -> Result<V
         let count = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         if room != count && !matches!(expr, Expr::Struct(_) | Expr::Str { .. }) && room <= 16 {
             out.push(differ("value's length", room, count));
+        }
+    }
+    Ok(out)
+}
+
+/// `{tcpi_state=TCP_ESTABLISHED, tcpi_unacked=1}`: the fields that are named are compared.
+fn info_fields(fields: &[Field], ctx: &Context<'_>) -> Result<Vec<Difference>, Trouble> {
+    let mut out = Vec::new();
+    let info = ctx.info.as_deref().unwrap_or(&[]);
+    for f in fields {
+        let name = f.name.as_deref().unwrap_or_default();
+        let Some(seen) = info.iter().find(|field| field.name == name).and_then(|field| field.value) else {
+            return Err(Trouble::Unsupported(format!("the field '{f}' of tcp_info")));
+        };
+        let expected = number(&f.value, ctx.config)?;
+        if i64::try_from(seen) != Ok(expected) {
+            out.push(differ(name, expected, seen));
         }
     }
     Ok(out)
@@ -248,7 +274,7 @@ fn control(expr: &Expr, seen: &Control, ctx: &Context<'_>) -> Result<Vec<Differe
                 out.push(differ("cmsg_data", expected, n));
             }
         }
-        (ControlData::Extended(e), Expr::Struct(fields)) => {
+        (ControlData::Extended(e) | ControlData::ExtendedFrom(e, _), Expr::Struct(fields)) => {
             for (name, value) in [
                 ("ee_errno", i64::from(e.errno)),
                 ("ee_origin", e.origin),

@@ -42,7 +42,7 @@ fn a_loss_takes_three_tenths() {
 #[test]
 fn the_window_follows_the_curve() {
     let mut c = after_loss(1000);
-    c.on_recovered(900 * MSS, MSS);
+    c.on_recovered();
     let mut windows = vec![];
     for n in 0..130 {
         round(&mut c, 1000 + n * 100);

@@ -83,7 +83,7 @@ fn reneging_makes_sacked_data_lost() {
 #[test]
 fn a_partial_ack_trims_a_unit() {
     let mut q = queue(&[(1, 1001)]);
-    q.mark_lost_before(501);
+    q.mark_front_lost(500);
     let mut summary = AckSummary::default();
     q.acknowledge(301, &mut summary);
     assert_eq!((summary.acked, q.lost(), q.front().map(|u| u.start)), (300, 200, Some(301)));

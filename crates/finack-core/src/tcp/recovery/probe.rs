@@ -1,0 +1,110 @@
+//! Tail loss probes (RFC 8985 7): where no ACK comes, the last segment again, long before the time-out.
+
+use core::time::Duration;
+
+use super::Rtt;
+use crate::settings::Settings;
+use crate::tcp::seq::Pos;
+
+/// RFC 8985 7.2: before the first sample.
+const WITHOUT_SAMPLE: Duration = Duration::from_secs(1);
+
+/// The probe that is out, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// TLP.end_seq: SND.NXT when it was sent; 0 where none is out.
+    end: Pos,
+    /// TLP.is_retrans.
+    is_repeat: bool,
+    /// No round trip was measured since it was sent.
+    unmeasured: bool,
+}
+
+impl Probe {
+    pub(crate) const fn new() -> Self {
+        Self { end: 0, is_repeat: false, unmeasured: false }
+    }
+
+    /// Whether another may go (RFC 8985 7.3).
+    pub(crate) const fn may_go(&self) -> bool {
+        self.end == 0 && !self.unmeasured
+    }
+
+    /// One went out; `nxt` is SND.NXT after it.
+    pub(crate) fn on_sent(&mut self, nxt: Pos, is_repeat: bool) {
+        *self = Self { end: nxt, is_repeat, unmeasured: true };
+    }
+
+    /// A round trip was measured.
+    pub(crate) fn on_sample(&mut self) {
+        self.unmeasured = false;
+    }
+
+    /// RFC 8985 7.4.2: what an ACK of `una` tells of the probe. `reported`: the end of what arrived twice; `plain`: a
+    /// duplicate ACK without a SACK block. Answers whether the probe repaired a loss.
+    pub(crate) fn on_ack(&mut self, una: Pos, reported: Option<Pos>, plain: bool) -> bool {
+        if self.end == 0 || una < self.end {
+            return false;
+        }
+        let repaired = self.is_repeat && reported != Some(self.end) && una > self.end;
+        if repaired || !self.is_repeat || reported == Some(self.end) || plain {
+            self.end = 0;
+        }
+        repaired
+    }
+}
+
+/// RFC 8985 7.2: how long after something was sent a probe goes. `alone`: one segment is out, whose ACK the peer may
+/// delay.
+pub(crate) fn wait(rtt: &Rtt, alone: bool, settings: &Settings) -> Duration {
+    let Some(srtt) = rtt.srtt() else { return WITHOUT_SAMPLE };
+    let delayed_ack = if alone { Duration::from_micros(settings.tcp_rto_min_us) } else { Duration::ZERO };
+    srtt * 2 + delayed_ack
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(is_repeat: bool) -> Probe {
+        let mut probe = Probe::new();
+        probe.on_sent(5001, is_repeat);
+        probe
+    }
+
+    /// RFC 8985 7.4.2: a later ACK without a sign that both copies arrived: the probe repaired a loss.
+    #[test]
+    fn a_later_ack_shows_a_repaired_loss() {
+        let mut probe = sent(true);
+        assert!(!probe.on_ack(5001, None, false));
+        assert!(probe.on_ack(6001, None, false));
+        assert!(!probe.on_ack(7001, None, false));
+    }
+
+    /// RFC 8985 7.4.2, cases 1 and 2: a DSACK of the probe, or a plain duplicate ACK: nothing was lost.
+    #[test]
+    fn both_copies_arrived() {
+        for (reported, plain) in [(Some(5001), false), (None, true)] {
+            let mut probe = sent(true);
+            assert!(!probe.on_ack(5001, reported, plain));
+            assert!(!probe.on_ack(6001, None, false), "{reported:?}");
+        }
+    }
+
+    /// New data as a probe repairs nothing.
+    #[test]
+    fn new_data_is_no_repair() {
+        assert!(!sent(false).on_ack(6001, None, false));
+    }
+
+    /// RFC 8985 7.3: one at a time, and only after another sample.
+    #[test]
+    fn the_next_one_needs_an_answer_and_a_sample() {
+        let mut probe = sent(false);
+        assert!(!probe.may_go());
+        probe.on_ack(5001, None, false);
+        assert!(!probe.may_go());
+        probe.on_sample();
+        assert!(probe.may_go());
+    }
+}

@@ -1,0 +1,156 @@
+//! RACK (RFC 8985): what was sent before something that has arrived, and has not arrived a reordering window later, is
+//! lost.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use crate::settings::Settings;
+use crate::tcp::send::{AckSummary, Deadline, Found, RetransmitQueue, SentOrder};
+use crate::tcp::seq::Pos;
+use crate::time::Instant;
+
+use super::Rtt;
+
+/// RFC 8985 6.2 step 4: a wider window stays for so many recoveries without a DSACK.
+const PERSIST: u8 = 16;
+/// `tcp_recovery`, bit by bit: the window does not follow DSACKs.
+const STATIC_WINDOW: u64 = 2;
+/// The third SACKed segment does not end the wait.
+const NO_THRESHOLD: u64 = 4;
+
+/// What RACK remembers of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Rack {
+    /// RACK.xmit_ts and RACK.end_seq: when the unit sent last of those that arrived was sent, and its end.
+    newest: SentOrder,
+    /// RACK.fack: behind the highest position that arrived.
+    fack: Pos,
+    /// RACK.rtt in microseconds.
+    rtt: u32,
+    /// What reordering and duplicates taught; none without them.
+    learned: Option<Box<Learned>>,
+}
+
+/// What reordering and duplicates taught.
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    /// Times that something sent once arrived after something sent later (RACK.reordering_seen).
+    reordered: u32,
+    /// The greatest distance of these, in segments.
+    distance: u32,
+    /// Segments that arrived twice.
+    duplicates: u32,
+    /// RACK.dsack_round: until this is acknowledged, another DSACK does not widen the window.
+    round: Option<Pos>,
+    /// RACK.reo_wnd_mult.
+    factor: u8,
+    /// RACK.reo_wnd_persist.
+    persist: u8,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Self { reordered: 0, distance: 0, duplicates: 0, round: None, factor: 1, persist: 0 }
+    }
+}
+
+/// What decides how long RACK waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation<'a> {
+    pub(crate) now: Instant,
+    pub(crate) rtt: &'a Rtt,
+    pub(crate) settings: &'a Settings,
+    pub(crate) mss: u64,
+}
+
+impl Rack {
+    pub(crate) const fn new() -> Self {
+        let newest = SentOrder { at: Instant::ZERO, again: false, end: 0 };
+        Self { newest, fack: 0, rtt: 0, learned: None }
+    }
+
+    /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
+    pub(crate) fn on_delivered(&mut self, summary: &AckSummary, una: Pos, now: Instant, mss: u64) -> bool {
+        let fack = self.fack;
+        if let Some(start) = summary.original_start.filter(|&start| start < fack) {
+            let learned = self.learned.get_or_insert_default();
+            learned.reordered = learned.reordered.saturating_add(1);
+            let segments = ((fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
+            learned.distance = learned.distance.max(segments as u32);
+        }
+        self.fack = fack.max(una).max(summary.highest);
+        let Some(newest) = summary.newest else { return false };
+        self.rtt = u32::try_from(now.since(newest.at).as_micros()).unwrap_or(u32::MAX);
+        self.newest = self.newest.max(newest);
+        true
+    }
+
+    /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why.
+    pub(crate) fn on_duplicate(&mut self, segments: u32, una: Pos, nxt: Pos) {
+        let learned = self.learned.get_or_insert_default();
+        learned.duplicates = learned.duplicates.saturating_add(segments);
+        learned.round = learned.round.filter(|&round| una < round);
+        if learned.round.is_none() {
+            learned.round = Some(nxt);
+            learned.factor = learned.factor.saturating_add(1);
+            learned.persist = PERSIST;
+        }
+    }
+
+    /// Losses are repaired.
+    pub(crate) fn on_recovered(&mut self) {
+        let Some(learned) = &mut self.learned else { return };
+        learned.persist = learned.persist.saturating_sub(1);
+        if learned.persist == 0 {
+            learned.factor = 1;
+        }
+    }
+
+    /// RACK.reo_wnd.
+    ///
+    /// `urgent`: in Recovery or Loss, or DupThresh segments are SACKed.
+    fn window(&self, urgent: bool, at: &Situation<'_>) -> Duration {
+        if self.reordered() == 0 && urgent {
+            return Duration::ZERO;
+        }
+        let is_static = at.settings.tcp_recovery & STATIC_WINDOW != 0;
+        let factor = self.learned.as_ref().filter(|_| !is_static).map_or(1, |l| l.factor);
+        (at.rtt.min() / 4 * u32::from(factor)).min(at.rtt.srtt().unwrap_or_default())
+    }
+
+    /// Step 5. `repairing`: in Recovery or Loss; `reports`: ACKs in a row that reported something by SACK.
+    pub(crate) fn detect(
+        &self,
+        queue: &mut RetransmitQueue,
+        repairing: bool,
+        reports: u32,
+        at: &Situation<'_>,
+    ) -> Found {
+        let threshold = at.settings.tcp_reordering;
+        // Segments may be smaller than the MSS: each ACK that reports something stands for one at least.
+        let third = queue.sacked() >= threshold * at.mss || u64::from(reports) >= threshold;
+        let urgent = repairing || third && at.settings.tcp_recovery & NO_THRESHOLD == 0;
+        let patience = self.patience() + self.window(urgent, at);
+        queue.mark_overtaken(&Deadline { newest: self.newest, patience, now: at.now })
+    }
+
+    /// RFC 8985 6.3: how long ago something must have been sent to count as lost at a time-out.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rtt))
+    }
+
+    /// Times that reordering was seen.
+    pub(crate) fn reordered(&self) -> u32 {
+        self.learned.as_ref().map_or(0, |l| l.reordered)
+    }
+
+    /// The greatest distance, in segments, by which something arrived late; 0 without reordering.
+    pub(crate) fn distance(&self) -> u32 {
+        self.learned.as_ref().map_or(0, |l| l.distance)
+    }
+
+    /// Segments that arrived twice.
+    pub(crate) fn duplicates(&self) -> u32 {
+        self.learned.as_ref().map_or(0, |l| l.duplicates)
+    }
+}

@@ -1,0 +1,206 @@
+//! What loss recovery and congestion control say to each other. Neither knows the other; an ACK and a timer call this.
+
+use alloc::boxed::Box;
+
+use super::congestion::{Control, Controller, Prr, PrrAck};
+use super::recovery::{Phase, Progress, Situation, Undo, Verdict, probe_wait};
+use super::seq::Pos;
+use super::tcb::Connection;
+use super::timers::Timer;
+use crate::cx::Cx;
+use crate::time::Instant;
+
+/// What is kept of the repair under way, and until new data begins another flight.
+#[derive(Clone, Debug)]
+pub(crate) struct Episode {
+    /// Congestion control as it was before.
+    prior: Controller,
+    pub(super) undo: Undo,
+    prr: Prr,
+}
+
+/// What an ACK delivered, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivered {
+    pub(crate) bytes: u64,
+    /// SND.UNA went on.
+    pub(crate) advanced: bool,
+    /// FlightSize before the ACK, less what was SACKed then (RecoverFS).
+    pub(crate) flight: u64,
+    /// FlightSize before the ACK.
+    pub(crate) out: u64,
+}
+
+impl Connection {
+    /// A SACK block reported that `start..end` arrived twice (RFC 2883).
+    pub(crate) fn on_reported_duplicate(&mut self, cx: &mut Cx, start: Pos, end: Pos) {
+        let segments = ((end - start) as u64).div_ceil(u64::from(self.mss.max(1))) as u32;
+        cx.counters.tcp_dsack_received += 1;
+        // RFC 3708 3: a peer that reports more than was ever sent again makes it up, or the network did it.
+        if self.recovery.rack.duplicates().saturating_add(segments) > self.stats.retrans_segs {
+            return;
+        }
+        self.recovery.rack.on_duplicate(segments, self.snd_una, self.snd_nxt);
+        if let Some(episode) = &mut self.episode {
+            episode.undo.on_duplicate(segments, end);
+        }
+    }
+
+    /// Congestion control hears what recovery made of an ACK or of its timer.
+    pub(crate) fn on_progress(&mut self, cx: &mut Cx, progress: &Progress, delivered: &Delivered) {
+        let mss = u64::from(self.mss.max(1));
+        match progress.verdict {
+            Verdict::Entered => {
+                cx.counters.tcp_fast_recoveries += 1;
+                self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
+                self.congestion.on_loss(delivered.out, mss);
+                self.timers.stop(Timer::Loss);
+            }
+            Verdict::Left => self.congestion.on_recovered(),
+            Verdict::Undone => self.undo(cx),
+            Verdict::Nothing => {}
+        }
+        if self.recovery.phase == Phase::Recovery {
+            let ack = PrrAck {
+                delivered: delivered.bytes,
+                in_flight: self.in_flight(),
+                safe: delivered.advanced && !progress.newly_lost,
+                ssthresh: self.congestion.ssthresh(),
+                mss,
+            };
+            if let Some(window) = self.episode.as_mut().and_then(|e| e.prr.on_ack(&ack)) {
+                self.congestion.set_cwnd(window);
+            }
+        }
+    }
+
+    fn begin_episode(&self, flight: u64) -> Episode {
+        Episode { prior: self.congestion.clone(), undo: Undo::new(self.snd_una), prr: Prr::new(flight) }
+    }
+
+    /// RFC 4015 3.2: nothing was lost; the window is as before.
+    fn undo(&mut self, cx: &mut Cx) {
+        let Some(episode) = self.episode.take() else { return };
+        cx.counters.tcp_undone += 1;
+        let cwnd = self.congestion.cwnd().max(episode.prior.cwnd());
+        self.congestion = episode.prior;
+        self.congestion.set_cwnd(cwnd);
+        self.retries = 0;
+    }
+
+    /// The retransmission timer ran out (RFC 6298 5.4, RFC 8985 6.3).
+    pub(crate) fn repair_after_timeout(&mut self, cx: &mut Cx, now: Instant) {
+        let (phase, first) = (self.recovery.phase, self.retries == 0);
+        if !self.recovery.is_about(self.snd_una) || (first && phase == Phase::Loss) {
+            let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
+            self.episode = Some(Box::new(self.begin_episode(flight)));
+        }
+        // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
+        if first {
+            self.congestion.on_timeout((self.snd_nxt - self.snd_una) as u64, u64::from(self.mss));
+        }
+        // As Linux: not for a time-out in the middle of fast recovery.
+        let watch = cx.settings.tcp_frto != 0 && (phase != Phase::Recovery || !first);
+        if self.recovery.on_timeout(&mut self.rtx, self.snd_nxt, watch, now) {
+            cx.counters.tcp_sack_reneging += 1;
+        }
+        // One segment more than what was sent a moment ago and may well arrive.
+        self.congestion.set_cwnd(self.in_flight() + u64::from(self.mss));
+        self.timers.stop(Timer::Loss);
+        self.facts.loss_probe_due = false;
+    }
+
+    /// `bytes` were sent, again or for the first time.
+    pub(crate) fn note_sent_in_recovery(&mut self, bytes: u64, again: bool, now: Instant) {
+        let ts = self.ts_val(now);
+        let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;
+        let phase = self.recovery.phase;
+        let Some(episode) = &mut self.episode else { return };
+        if phase == Phase::Recovery {
+            episode.prr.on_sent(bytes);
+        }
+        if again && phase != Phase::Open {
+            episode.undo.on_repeat(segments, ts);
+        }
+    }
+
+    /// RFC 8985 7.2: (re)starts the timer of the tail loss probe where one may go.
+    pub(crate) fn schedule_loss_probe(&mut self, cx: &Cx, now: Instant) {
+        let wanted = cx.settings.tcp_early_retrans >= 3
+            && self.agreed.sack
+            && self.state.is_synchronized()
+            && self.recovery.phase == Phase::Open
+            && self.rtx.sacked() == 0
+            && !self.rtx.is_empty()
+            && self.recovery.probe.may_go();
+        if !wanted {
+            return;
+        }
+        let alone = self.snd_nxt - self.snd_una <= Pos::from(self.mss);
+        let at = now + probe_wait(&self.rtt, alone, &cx.settings);
+        let latest = self.timers.deadline(Timer::Retransmit);
+        self.facts.reorder_timer = false;
+        self.timers.arm(Timer::Loss, at.min(latest));
+    }
+
+    /// The timer of the tail loss probe, or of RACK's reordering window, ran out.
+    pub(crate) fn on_loss_timer(&mut self, cx: &mut Cx, now: Instant) {
+        if self.rtx.is_empty() {
+            return;
+        }
+        if core::mem::take(&mut self.facts.reorder_timer) {
+            self.on_reorder_timer(cx, now);
+        } else if self.recovery.probe.may_go() && self.recovery.phase == Phase::Open {
+            self.facts.loss_probe_due = self.loss_probe().is_some();
+        }
+        if self.facts.loss_probe_due {
+            // The time-out, if it was due at the same moment, comes later.
+            self.restart_retransmit(cx, now);
+        }
+    }
+
+    fn on_reorder_timer(&mut self, cx: &mut Cx, now: Instant) {
+        let out = (self.snd_nxt - self.snd_una) as u64;
+        let flight = out - self.rtx.sacked();
+        let mss = u64::from(self.mss.max(1));
+        let situation = Situation { now, rtt: &self.rtt, settings: &cx.settings, mss };
+        let progress = self.recovery.on_reorder_timer(&mut self.rtx, self.snd_nxt, &situation);
+        // As Linux: the timer counts as an ACK of one byte, so that one segment goes.
+        let delivered = Delivered { bytes: u64::from(progress.newly_lost), advanced: false, flight, out };
+        self.on_progress(cx, &progress, &delivered);
+        self.arm_reorder_timer(now, &progress);
+    }
+
+    pub(crate) fn arm_reorder_timer(&mut self, now: Instant, progress: &Progress) {
+        if let Some(wait) = progress.wait {
+            self.facts.reorder_timer = true;
+            self.timers.arm(Timer::Loss, now + wait);
+        }
+    }
+
+    /// The tail loss probe: new data if there is some that the window takes, or else the last segment again, unless the
+    /// peer has taken its window back (RFC 9293 MUST-34).
+    pub(crate) fn loss_probe(&self) -> Option<core::ops::Range<Pos>> {
+        let mss = Pos::from(self.mss.max(1));
+        let fresh = self.send.end().min(self.snd_edge()) - self.snd_nxt;
+        if fresh > 0 && (fresh >= mss || self.send.end() <= self.snd_edge()) {
+            let end = self.snd_nxt + fresh.min(mss);
+            let takes_fin = end == self.send.end() && self.snd_edge() > end;
+            return Some(self.snd_nxt..if takes_fin { self.snd_end() } else { end });
+        }
+        let unit = self.rtx.last_start()?;
+        // A FIN rides on the last segment.
+        let data_end = self.snd_nxt.min(self.send.end()).max(unit + 1);
+        let start = unit + (data_end - 1 - unit) / mss * mss;
+        (start == self.snd_una || start < self.snd_edge()).then_some(start..self.snd_nxt)
+    }
+
+    /// A loss probe went out (RFC 8985 7.3).
+    pub(crate) fn loss_probe_sent(&mut self, cx: &mut Cx, now: Instant, again: bool) {
+        self.facts.loss_probe_due = false;
+        cx.counters.tcp_loss_probes += 1;
+        self.recovery.probe.on_sent(self.snd_nxt, again);
+        self.timers.stop(Timer::Loss);
+        self.restart_retransmit(cx, now);
+    }
+}
