@@ -123,8 +123,11 @@ fn joined(last: &mut Deed, next: &Deed) -> bool {
     let (Deed::Packet(_, one), Deed::Packet(_, other)) = (&*last, next) else { return false };
     let (Ok(mut packet), Ok(other)) = (parse(one), parse(other)) else { return false };
     let (Body::Tcp(a), Body::Tcp(b)) = (&mut packet.body, &other.body) else { return false };
-    let follows =
-        a.seq.wrapping_add(a.payload.len() as u32) == b.seq && !a.payload.is_empty() && !b.payload.is_empty();
+    let room = a.payload.len() + b.payload.len() <= 60_000;
+    let follows = room
+        && a.seq.wrapping_add(a.payload.len() as u32) == b.seq
+        && !a.payload.is_empty()
+        && !b.payload.is_empty();
     if !follows || a.flags & Flags::PSH != 0 || (a.sport, a.dport, a.ack) != (b.sport, b.dport, b.ack) {
         return false;
     }
