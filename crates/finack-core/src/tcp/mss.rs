@@ -100,6 +100,9 @@ impl Connection {
             return;
         }
         cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
+        // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
+        let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
+        self.congestion.set_cwnd(cwnd);
         self.congestion.on_mss_change(u64::from(self.mss));
         if self.snd_nxt - self.snd_una > Pos::from(self.mss) && self.state.is_synchronized() {
             self.recovery.on_path_change(&mut self.rtx, self.snd_nxt);

@@ -8,6 +8,7 @@ use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
 use crate::cx::Cx;
+use crate::settings::Profile;
 use crate::time::Instant;
 
 /// What is kept of the repair under way, and until new data begins another flight.
@@ -17,6 +18,8 @@ pub(crate) struct Episode {
     prior: Controller,
     pub(super) undo: Undo,
     prr: Prr,
+    /// The window was reduced a second time, because something that was sent again was lost.
+    twice: bool,
 }
 
 /// What an ACK delivered, in bytes.
@@ -58,6 +61,7 @@ impl Connection {
             }
             Verdict::Left => self.congestion.on_recovered(),
             Verdict::Undone => self.undo(cx),
+            Verdict::Nothing if progress.lost_again => self.reduce_again(cx, delivered),
             Verdict::Nothing => {}
         }
         if self.recovery.phase == Phase::Recovery {
@@ -75,7 +79,24 @@ impl Connection {
     }
 
     fn begin_episode(&self, flight: u64) -> Episode {
-        Episode { prior: self.congestion.clone(), undo: Undo::new(self.snd_una), prr: Prr::new(flight) }
+        Episode {
+            prior: self.congestion.clone(),
+            undo: Undo::new(self.snd_una),
+            prr: Prr::new(flight),
+            twice: false,
+        }
+    }
+
+    /// RFC 5681 4.3: the loss of a retransmission is a second sign of congestion. Linux does not count it.
+    fn reduce_again(&mut self, cx: &Cx, delivered: &Delivered) {
+        let mss = u64::from(self.mss.max(1));
+        if cx.settings.profile == Profile::Rfc
+            && let Some(episode) = self.episode.as_mut().filter(|episode| !episode.twice)
+        {
+            episode.twice = true;
+            episode.prr = Prr::new(delivered.flight);
+            self.congestion.on_loss(delivered.out, mss);
+        }
     }
 
     /// RFC 4015 3.2: nothing was lost; the window is as before.

@@ -72,6 +72,18 @@ fn limited_transmit() {
     t.pass_ms(500);
 }
 
+/// RFC 5681 3.2 (2): what limited transmit sent is no part of what ssthresh is taken of.
+#[test]
+fn limited_transmit_is_not_counted() {
+    let (mut t, c) = sending_with(Setup::new().set("tcp_congestion_control", "reno"), 20_000);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+        assert!(t.info(c).cwnd <= 14_600, "limited transmit is no growth");
+        assert_eq!(t.take_sent().len(), 1, "a new segment, another, and the lost one");
+    }
+    assert_eq!(t.info(c).ssthresh, 5 * 1460, "half of ten, not of twelve");
+}
+
 /// RFC 6582 3.2 (3): a partial ACK in recovery repeats the next hole at once.
 #[test]
 fn a_partial_ack() {

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::{Outcome, Placed, challenge, paws, syn_sent};
 use crate::cx::Cx;
+use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
@@ -145,7 +146,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
     deliver(c, now, &summary, &before);
     if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && summary.acked > 0 {
-        tell_congestion(c, now, &summary, before.in_flight, rtt);
+        tell_congestion(c, cx, now, &summary, before.in_flight, rtt);
     }
     if advanced {
         c.retries = 0;
@@ -237,20 +238,28 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, before: &Befo
 
 fn tell_congestion(
     c: &mut Connection,
+    cx: &Cx,
     now: Instant,
     summary: &AckSummary,
     in_flight: u64,
     rtt: Option<Duration>,
 ) {
+    let mss = u64::from(c.mss);
+    let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
+    let acked = match cx.settings.profile {
+        // RFC 5681 3.1: a segment for each ACK at most, in slow start. Linux counts all that it acknowledges (RFC 3465).
+        Profile::Rfc if slow_start => summary.acked.min(mss),
+        _ => summary.acked,
+    };
     let delivery = Delivery {
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
         rtt,
         delivered: c.delivered,
-        acked: summary.acked,
+        acked,
         in_flight,
         cwnd_limited: c.facts.cwnd_limited,
-        mss: u64::from(c.mss),
+        mss,
     };
     c.congestion.on_ack(&delivery);
     c.facts.cwnd_limited = false;

@@ -49,13 +49,15 @@ pub(crate) struct Progress {
     pub(crate) verdict: Verdict,
     /// More is lost than was known.
     pub(crate) newly_lost: bool,
+    /// In fast recovery something that had been sent again is lost.
+    pub(crate) lost_again: bool,
     /// After this time, what now seems late will count as lost (RFC 8985 6.2 step 5).
     pub(crate) wait: Option<Duration>,
 }
 
 impl Progress {
     const fn only(verdict: Verdict) -> Self {
-        Self { verdict, newly_lost: false, wait: None }
+        Self { verdict, newly_lost: false, lost_again: false, wait: None }
     }
 }
 
@@ -221,7 +223,12 @@ impl Recovery {
             self.reason = RetransmitReason::FastRetransmit;
         }
         let verdict = if entered { Verdict::Entered } else { Verdict::Nothing };
-        Progress { verdict, newly_lost: found.lost > 0, wait: found.wait }
+        Progress {
+            verdict,
+            newly_lost: found.lost > 0,
+            lost_again: found.again && !entered,
+            wait: found.wait,
+        }
     }
 
     /// All that was out when the phase began is acknowledged.
