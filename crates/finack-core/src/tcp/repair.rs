@@ -8,6 +8,7 @@ use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
 use crate::cx::Cx;
+use crate::settings::Profile;
 use crate::time::Instant;
 
 /// What is kept of the repair under way, and until new data begins another flight.
@@ -17,6 +18,8 @@ pub(crate) struct Episode {
     prior: Controller,
     pub(super) undo: Undo,
     prr: Prr,
+    /// The window was reduced a second time, because something that was sent again was lost.
+    twice: bool,
 }
 
 /// What an ACK delivered, in bytes.
@@ -47,9 +50,16 @@ impl Connection {
     }
 
     /// Congestion control hears what recovery made of an ACK or of its timer.
-    pub(crate) fn on_progress(&mut self, cx: &mut Cx, progress: &Progress, delivered: &Delivered) {
+    pub(crate) fn on_progress(
+        &mut self,
+        cx: &mut Cx,
+        now: Instant,
+        progress: &Progress,
+        delivered: &Delivered,
+    ) {
         let mss = u64::from(self.mss.max(1));
         match progress.verdict {
+            Verdict::Entered if self.search.is_some() && self.only_mtu_probe_lost(cx, now) => {}
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
@@ -58,6 +68,7 @@ impl Connection {
             }
             Verdict::Left => self.congestion.on_recovered(),
             Verdict::Undone => self.undo(cx),
+            Verdict::Nothing if progress.lost_again => self.reduce_again(cx, delivered),
             Verdict::Nothing => {}
         }
         if self.recovery.phase == Phase::Recovery {
@@ -75,7 +86,24 @@ impl Connection {
     }
 
     fn begin_episode(&self, flight: u64) -> Episode {
-        Episode { prior: self.congestion.clone(), undo: Undo::new(self.snd_una), prr: Prr::new(flight) }
+        Episode {
+            prior: self.congestion.clone(),
+            undo: Undo::new(self.snd_una),
+            prr: Prr::new(flight),
+            twice: false,
+        }
+    }
+
+    /// RFC 5681 4.3: the loss of a retransmission is a second sign of congestion. Linux does not count it.
+    fn reduce_again(&mut self, cx: &Cx, delivered: &Delivered) {
+        let mss = u64::from(self.mss.max(1));
+        if cx.settings.profile == Profile::Rfc
+            && let Some(episode) = self.episode.as_mut().filter(|episode| !episode.twice)
+        {
+            episode.twice = true;
+            episode.prr = Prr::new(delivered.flight);
+            self.congestion.on_loss(delivered.out, mss);
+        }
     }
 
     /// RFC 4015 3.2: nothing was lost; the window is as before.
@@ -136,7 +164,7 @@ impl Connection {
         if !wanted {
             return;
         }
-        let alone = self.snd_nxt - self.snd_una <= Pos::from(self.mss);
+        let alone = self.rtx.is_one_unit() && self.snd_nxt - self.snd_una <= Pos::from(self.mss);
         let at = now + probe_wait(&self.rtt, alone, &cx.settings);
         let latest = self.timers.deadline(Timer::Retransmit);
         self.facts.reorder_timer = false;
@@ -167,7 +195,7 @@ impl Connection {
         let progress = self.recovery.on_reorder_timer(&mut self.rtx, self.snd_nxt, &situation);
         // As Linux: the timer counts as an ACK of one byte, so that one segment goes.
         let delivered = Delivered { bytes: u64::from(progress.newly_lost), advanced: false, flight, out };
-        self.on_progress(cx, &progress, &delivered);
+        self.on_progress(cx, now, &progress, &delivered);
         self.arm_reorder_timer(now, &progress);
     }
 

@@ -224,6 +224,36 @@ fn slow_start() {
     let _ = c;
 }
 
+/// RFC 5681 3.1: with `profile=rfc` each ACK lets the window grow by a segment at most, however much it acknowledges.
+#[test]
+fn slow_start_by_the_rfc() {
+    let mut t = Setup::new().rfc().options(|o| o.send_buffer = Some(400_000)).server();
+    let c = t.accepted();
+    t.write(c, 100_000);
+    assert_eq!(t.take_sent().len(), 10);
+    t.inject(". 1:1(0) ack 2921");
+    assert_eq!(t.take_sent().len(), 3, "two segments acknowledged: two more, and one of growth");
+    t.inject(". 1:1(0) ack 7301");
+    assert_eq!(t.take_sent().len(), 4);
+}
+
+/// RFC 5681 3.1: the SYN,ACK and its ACK do not let the window grow, whoever opened: ten segments of RFC 6928 in either case.
+#[test]
+fn a_handshake_is_no_reason_to_grow() {
+    let mut t = Setup::new().options(|o| o.send_buffer = Some(400_000)).client();
+    let c = t.connect();
+    t.expect("S 0:0(0)");
+    t.inject("S. 0:0(0) ack 1 win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.expect(". 1:1(0) ack 1");
+    assert_eq!(t.info(c).cwnd, 14_600);
+    t.write(c, 100_000);
+    assert_eq!(t.take_sent().len(), 10);
+    let mut t = Setup::new().server();
+    let c = t.accepted();
+    assert_eq!(t.info(c).cwnd, 14_600);
+    assert_eq!(t.info(c).ssthresh, u64::MAX, "as high as can be, until something is lost");
+}
+
 /// tcp_initial_cwnd is the initial window (RFC 6928 by default).
 #[test]
 fn initial_window_can_be_set() {

@@ -41,6 +41,18 @@ fn frag_needed() {
     assert_eq!(t.info(c).send_queue, 0);
 }
 
+/// RFC 5681 3.1: where segments turn out too large for the path, the window shrinks with them: the same number, not a burst of more.
+#[test]
+fn the_window_shrinks_with_the_segments() {
+    let (mut t, c) = sending(Setup::new());
+    let before = t.info(c).cwnd;
+    t.inject_icmp(IcmpError::TooBig(770), ". 1:1461(1460) ack 1");
+    t.take_sent();
+    let after = t.info(c);
+    assert_eq!(after.snd_mss, 730);
+    assert_eq!(after.cwnd, before / 2);
+}
+
 /// RFC 8201: packet too big, over IPv6.
 #[test]
 fn packet_too_big() {

@@ -72,6 +72,18 @@ fn limited_transmit() {
     t.pass_ms(500);
 }
 
+/// RFC 5681 3.2 (2): what limited transmit sent is no part of what ssthresh is taken of.
+#[test]
+fn limited_transmit_is_not_counted() {
+    let (mut t, c) = sending_with(Setup::new().set("tcp_congestion_control", "reno"), 20_000);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+        assert!(t.info(c).cwnd <= 14_600, "limited transmit is no growth");
+        assert_eq!(t.take_sent().len(), 1, "a new segment, another, and the lost one");
+    }
+    assert_eq!(t.info(c).ssthresh, 5 * 1460, "half of ten, not of twelve");
+}
+
 /// RFC 6582 3.2 (3): a partial ACK in recovery repeats the next hole at once.
 #[test]
 fn a_partial_ack() {
@@ -137,6 +149,18 @@ fn duplicate_acks_of_nothing() {
         t.inject(". 1:1(0) ack 11");
         t.expect_nothing();
     }
+}
+
+/// RFC 9937 6.2: a peer without SACK that makes up duplicate ACKs gets no more for them than was out.
+#[test]
+fn duplicate_acks_beyond_the_flight() {
+    let (mut t, _) = sending(40_000);
+    let mut sent = 0;
+    for _ in 0..100 {
+        t.inject(". 1:1(0) ack 1");
+        sent += t.take_sent().iter().map(|s| place(&t, s).1 as usize).sum::<usize>();
+    }
+    assert!(sent <= 10 * 1460, "{sent} bytes for nothing");
 }
 
 /// The retransmission itself is lost too: the RTO repeats it.

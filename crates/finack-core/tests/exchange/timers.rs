@@ -202,6 +202,26 @@ fn collapses(congestion: &str, ssthresh: u64) {
     assert!(t.stack.counters().retransmits(RetransmitReason::Timeout) >= 1);
 }
 
+/// RFC 5681 3.1: when the repetition is lost too, ssthresh stays, and the window is one segment again.
+#[test]
+fn the_second_time_out_keeps_ssthresh() {
+    let mut t = Setup::new().set("tcp_congestion_control", "reno").server();
+    let c = t.accepted();
+    t.write(c, 14_600);
+    assert_eq!(t.take_sent().len(), 10);
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        t.pass_ms(100);
+        let info = t.info(c);
+        if info.backoff > 0 {
+            assert_eq!(info.cwnd, 1460);
+            seen.push((info.backoff, info.ssthresh));
+        }
+    }
+    assert!(seen.last().is_some_and(|last| last.0 >= 3), "{seen:?}");
+    assert!(seen.iter().all(|&(_, ssthresh)| ssthresh == 5 * 1460), "{seen:?}");
+}
+
 /// After a time-out what the peer had received after all is not sent once more: its cumulative ACK ends it.
 #[test]
 fn a_spurious_time_out() {

@@ -51,8 +51,8 @@ impl Control for NewReno {
     }
 
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
-        // RFC 5681 3.1 (4).
-        self.ssthresh = (in_flight / 2).max(2 * mss);
+        // RFC 5681 3.1 (4), 3.2 step 2: what limited transmit let out beyond the window does not count.
+        self.ssthresh = (in_flight.min(self.cwnd) / 2).max(2 * mss);
         self.cwnd = self.ssthresh;
         self.credit = 0;
     }

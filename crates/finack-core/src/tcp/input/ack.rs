@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::{Outcome, Placed, challenge, paws, syn_sent};
 use crate::cx::Cx;
+use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
@@ -140,12 +141,15 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding && summary.duplicate.is_none() {
         return;
     }
+    if advanced && c.search.is_some() {
+        c.search_on_ack(cx, now, summary.acked, summary.retransmitted_acked);
+    }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
     let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
     let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
     deliver(c, now, &summary, &before);
     if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && summary.acked > 0 {
-        tell_congestion(c, now, &summary, before.in_flight, rtt);
+        tell_congestion(c, cx, now, &summary, before.in_flight, rtt);
     }
     if advanced {
         c.retries = 0;
@@ -206,7 +210,7 @@ fn recover(
         flight: before.out - before.sacked,
         out: before.out,
     };
-    c.on_progress(cx, &progress, &delivered);
+    c.on_progress(cx, now, &progress, &delivered);
     if rack_advanced && c.facts.reorder_timer {
         c.timers.stop(Timer::Loss);
     }
@@ -237,20 +241,28 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, before: &Befo
 
 fn tell_congestion(
     c: &mut Connection,
+    cx: &Cx,
     now: Instant,
     summary: &AckSummary,
     in_flight: u64,
     rtt: Option<Duration>,
 ) {
+    let mss = u64::from(c.mss);
+    let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
+    let acked = match cx.settings.profile {
+        // RFC 5681 3.1: a segment for each ACK at most, in slow start. Linux counts all that it acknowledges (RFC 3465).
+        Profile::Rfc if slow_start => summary.acked.min(mss),
+        _ => summary.acked,
+    };
     let delivery = Delivery {
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
         rtt,
         delivered: c.delivered,
-        acked: summary.acked,
+        acked,
         in_flight,
         cwnd_limited: c.facts.cwnd_limited,
-        mss: u64::from(c.mss),
+        mss,
     };
     c.congestion.on_ack(&delivery);
     c.facts.cwnd_limited = false;
@@ -295,7 +307,7 @@ fn sample_rtt(
     } else {
         now.since(summary.rtt_sent_at?)
     };
-    c.rtt.sample(rtt, &cx.settings);
+    c.rtt.sample(rtt, now, &cx.settings);
     c.recovery.probe.on_sample();
     Some(rtt)
 }
