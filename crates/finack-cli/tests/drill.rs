@@ -115,3 +115,29 @@ fn mistakes_are_one_line_and_status_2() {
         assert!(stderr.contains(says) && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
     }
 }
+
+/// Every `.pkt` below, by its name from `scripts` on.
+fn scripts_below(directory: &Path, prefix: &str, out: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            scripts_below(&entry.path(), &format!("{name}/"), out);
+        } else if name.ends_with(".pkt") {
+            out.push((name, std::fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn scripts_that_linux_fails_are_those_that_are_explained() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts");
+    let mut all = Vec::new();
+    scripts_below(&scripts, "", &mut all);
+    let differs = |text: &str| text.lines().any(|line| line.starts_with("// kernel: differs"));
+    let mut marked: Vec<&str> = all.iter().filter(|(_, t)| differs(t)).map(|(n, _)| n.as_str()).collect();
+    let text = std::fs::read_to_string(scripts.join("DIFFERENCES.md")).unwrap();
+    let mut explained: Vec<&str> = text.split('`').filter(|part| part.ends_with(".pkt")).collect();
+    marked.sort_unstable();
+    explained.sort_unstable();
+    assert_eq!(marked, explained);
+}

@@ -1,5 +1,7 @@
 //! Two sockets of one host, over its loopback; nothing happens between calls but what [`Host::run`] lets happen.
 
+#[cfg(feature = "md5-ao")]
+mod auth;
 mod bad_arguments;
 mod blocking;
 mod datagrams;

@@ -24,6 +24,12 @@ use crate::worker::Workers;
 /// The end of a wait is waited for in a loop: a timer would come this much late.
 const SPIN: Duration = Duration::from_micros(60);
 
+/// Who waits for longer than this waits for something at any time: no script that is run here lasts as long.
+const ANY_TIME: Nanos = 50_000_000_000_000;
+
+/// Between two looks when nothing is expected any more.
+const REST: Duration = Duration::from_millis(10);
+
 /// Packets of one burst are this close to each other.
 const BURST: Nanos = 1_000_000;
 
@@ -125,6 +131,12 @@ impl Kernel {
     fn catch_up(&mut self) {
         self.last = Instant::now();
         let now = self.at(self.last);
+        self.now = self.now.max(now);
+    }
+
+    /// The clock's time, at which nothing happened.
+    fn catch_up_without_news(&mut self) {
+        let now = self.at(Instant::now());
         self.now = self.now.max(now);
     }
 
@@ -269,11 +281,18 @@ impl Target for Kernel {
                 return;
             }
             let give_up = self.last + self.limits.patience;
-            if clock >= give_up && until > self.now + nanos(self.limits.patience) {
-                self.now = self.now.max(self.at(clock));
+            let wake = if until.saturating_sub(self.now) < ANY_TIME {
+                end
+            } else if clock < give_up {
+                give_up
+            } else {
+                // Whoever asks on all the same is not answered in a circle.
+                self.sleep(clock + REST);
+                self.gather();
+                self.catch_up_without_news();
                 return;
-            }
-            self.sleep(end.min(give_up.max(clock + SPIN)));
+            };
+            self.sleep(wake);
         }
     }
 

@@ -19,4 +19,4 @@ mod tun;
 mod worker;
 
 pub use kernel::{Kernel, Limits};
-pub use namespace::prepare;
+pub use namespace::{has_tcp_ao, prepare};

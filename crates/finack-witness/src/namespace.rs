@@ -3,12 +3,16 @@
 use std::fs;
 use std::io;
 
+use finack_posix::{Errno, abi};
 use finack_script::run::config::{Config, IpVersion};
 
 use crate::netlink::{INITIAL_WINDOW, Netlink};
 use crate::sniffer::Sniffer;
 use crate::sys;
 use crate::tun::Tun;
+
+/// `TCP_AO_ADD_KEY`
+const TCP_AO_ADD_KEY: i64 = 38;
 
 /// The device's name.
 const DEVICE: &str = "tun0";
@@ -46,6 +50,16 @@ pub fn prepare() -> Result<(), String> {
     Tun::open(DEVICE).map(drop).map_err(|error| {
         format!("--kernel needs a TUN device: /dev/net/tun: {error} (modprobe tun; in a container, --device /dev/net/tun)")
     })
+}
+
+/// Whether the kernel was built with TCP-AO (RFC 5925).
+pub fn has_tcp_ao() -> bool {
+    let Ok(fd) = sys::socket(abi::AF_INET, abi::SOCK_STREAM, 0) else { return false };
+    let fd = fd as std::os::fd::RawFd;
+    // No key is so short; a kernel that knows the option says so in another way than one that does not.
+    let refused = sys::set_option(fd, abi::SOL_TCP, TCP_AO_ADD_KEY, &[0; 4]);
+    let _ = sys::close(fd);
+    refused != Err(Errno::ENOPROTOOPT)
 }
 
 /// The caller is itself in its user namespace.

@@ -32,6 +32,7 @@ pub(crate) const fn errno(error: Error) -> i32 {
         Error::AddressFamily => libc::EAFNOSUPPORT,
         Error::NotSupported => libc::EOPNOTSUPP,
         Error::BadHandle => libc::EBADF,
+        Error::KeyRejected => libc::EKEYREJECTED,
         // The engine's list may grow; whatever comes new has no errno of its own until it is named above.
         _ => libc::EIO,
     }

@@ -195,7 +195,8 @@ fn witness(args: &Args) -> Result<Option<Witness>, String> {
     let owned = |pair: &String| sysctl(pair).map(|(name, value)| (name.to_owned(), value.to_owned()));
     let sysctls = args.sysctl.iter().map(owned).collect::<Result<_, _>>()?;
     finack_witness::prepare()?;
-    Ok(Some(Witness { longest: Duration::from_secs(args.longest), sysctls }))
+    let longest = Duration::from_secs(args.longest);
+    Ok(Some(Witness { longest, sysctls, tcp_ao: finack_witness::has_tcp_ao() }))
 }
 
 /// What the scripts are run with, one for each version.

@@ -196,3 +196,16 @@ fn secrets_are_not_shown() {
     let shown = std::format!("{:?}", key(Peers::host([10, 0, 0, 1].into()), 1, 1));
     assert!(!shown.contains("secret\"") && !shown.contains("115"), "{shown}");
 }
+
+/// RFC 5926 3.1.1.3: the names of user interfaces, and the default; beside them Linux's.
+#[test]
+fn algorithms_have_the_names_that_interfaces_use() {
+    assert_eq!(Algorithm::named("SHA1"), Some(Sha1));
+    assert_eq!(Algorithm::named("AES128"), Some(Aes));
+    for algorithm in Algorithm::ALL {
+        assert_eq!(Algorithm::named(algorithm.linux_name()), Some(*algorithm));
+    }
+    assert_eq!(Algorithm::named("hmac(md5)"), None);
+    assert_eq!(Algorithm::default(), Sha1);
+    assert_eq!(key(Peers::host([10, 0, 0, 1].into()), 1, 1).algorithm, Sha1);
+}

@@ -279,6 +279,10 @@ impl Stack {
                 self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
                 let again = SendReason::Retransmission(RetransmitReason::RepeatedSyn);
                 self.send_syn_ack(now, index, again);
+                // RFC 6298 5: it is not sent again less than one RTO after it was sent.
+                if let Some(timeout) = self.embryos.get(index).map(|e| e.timeout(&self.cx)) {
+                    self.arm_embryo(index, now + timeout);
+                }
             }
             Verdict::Ack | Verdict::Challenge | Verdict::Paws if !limited => {
                 self.mark_answered(now, index);

@@ -5,6 +5,8 @@
 //! descriptor (`from_std`, `as_raw_fd`, `try_io`) has no meaning here and is missing.
 
 mod addr;
+#[cfg(feature = "md5-ao")]
+mod keys;
 mod ready;
 mod tcp_direct;
 mod tcp_gate;

@@ -21,8 +21,8 @@ const BACKLOG: u32 = 1024;
 ///
 /// Dropping it closes it: connections that wait to be accepted are reset, accepted ones stay.
 pub struct TcpListener {
-    shard: Arc<Shard>,
-    listener: ListenerId,
+    pub(super) shard: Arc<Shard>,
+    pub(super) listener: ListenerId,
     /// Made for IPv6: shows IPv4 peers as mapped addresses.
     v6: bool,
     /// What accepted connections inherit.

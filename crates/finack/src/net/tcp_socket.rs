@@ -14,15 +14,17 @@ use super::{TcpListener, TcpStream};
 use crate::host::Net;
 use crate::shard::Shard;
 
-struct Parts {
+pub(super) struct Parts {
     options: SocketOptions,
     bind: Option<BindId>,
+    #[cfg(feature = "md5-ao")]
+    pub(super) keys: finack_core::auth::Keys,
 }
 
 /// A TCP socket that is neither connected nor listening yet, with the methods of `tokio::net::TcpSocket`:
 /// for options that count from the SYN on.
 pub struct TcpSocket {
-    shard: Arc<Shard>,
+    pub(super) shard: Arc<Shard>,
     v6: bool,
     parts: Mutex<Parts>,
 }
@@ -91,11 +93,16 @@ impl TcpSocket {
     }
 
     fn new(net: &Net, v6: bool) -> Self {
-        let parts = Parts { options: SocketOptions::default(), bind: None };
+        let parts = Parts {
+            options: SocketOptions::default(),
+            bind: None,
+            #[cfg(feature = "md5-ao")]
+            keys: finack_core::auth::Keys::new(),
+        };
         Self { shard: Arc::clone(&net.shard), v6, parts: Mutex::new(parts) }
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
+    pub(super) fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -262,7 +269,16 @@ impl TcpSocket {
         let stream = {
             let mut parts = self.parts();
             let (bind, options) = (parts.bind, parts.options);
-            let conn = self.shard.open(|stack, now| stack.tcp_connect(now, bind, addr, options))?;
+            let conn = self.shard.open(|stack, now| {
+                let conn = stack.tcp_connect(now, bind, addr, options)?;
+                #[cfg(feature = "md5-ao")]
+                if let Err(error) = stack.tcp_set_keys(now, conn, &parts.keys) {
+                    // Unsigned it must not begin; the first error is the one that counts.
+                    let _ = stack.tcp_close(now, conn);
+                    return Err(error);
+                }
+                Ok(conn)
+            })?;
             parts.bind = None;
             TcpStream::new(Arc::clone(&self.shard), conn, self.v6)
         };
@@ -283,7 +299,12 @@ impl TcpSocket {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let options = parts.options;
-        let listener = self.shard.open(|stack, now| stack.tcp_listen(now, bind, backlog, options))?;
+        let listener = self.shard.open(|stack, now| {
+            let listener = stack.tcp_listen(now, bind, backlog, options)?;
+            #[cfg(feature = "md5-ao")]
+            stack.tcp_set_listener_keys(listener, &parts.keys)?;
+            Ok(listener)
+        })?;
         parts.bind = None;
         Ok(TcpListener::new(Arc::clone(&self.shard), listener, self.v6, options))
     }

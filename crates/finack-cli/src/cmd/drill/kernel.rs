@@ -25,6 +25,8 @@ pub(super) struct Witness {
     pub(super) longest: Duration,
     /// Sysctls before the script's own.
     pub(super) sysctls: Vec<(String, String)>,
+    /// Whether the kernel has TCP-AO: few are built with it.
+    pub(super) tcp_ao: bool,
 }
 
 /// What a script says of itself and the kernel, in a comment before its first event.
@@ -103,6 +105,9 @@ impl Witness {
         };
         if sets_finack(&script) {
             return skipped("it sets a sysctl of finack's own".into());
+        }
+        if text.contains("TCP_AO_") && !self.tcp_ao {
+            return skipped("this kernel was built without TCP-AO".into());
         }
         let lasts = Duration::from_nanos(lasts(&script));
         if lasts > self.longest {
