@@ -261,6 +261,8 @@ settings! {
     tcp_reordering, "net.ipv4.tcp_reordering", 3, 1, 300, "segments";
     /// 3 or 4: a tail loss probe goes before the retransmission time-out (RFC 8985 7); 0: none.
     tcp_early_retrans, "net.ipv4.tcp_early_retrans", 3, 0, 4, "";
+    /// For how long the least round trip is remembered.
+    tcp_min_rtt_wlen, "net.ipv4.tcp_min_rtt_wlen", 300, 0, 86_400, "s";
     /// RACK (RFC 8985), a sum of: 1 as on Linux, always on; 2 its reordering window does not follow DSACKs; 4 the third
     /// SACKed segment does not end it.
     tcp_recovery, "net.ipv4.tcp_recovery", 1, 0, 7, "";

@@ -157,7 +157,7 @@ impl Connection {
         if !wanted {
             return;
         }
-        let alone = self.snd_nxt - self.snd_una <= Pos::from(self.mss);
+        let alone = self.rtx.is_one_unit() && self.snd_nxt - self.snd_una <= Pos::from(self.mss);
         let at = now + probe_wait(&self.rtt, alone, &cx.settings);
         let latest = self.timers.deadline(Timer::Retransmit);
         self.facts.reorder_timer = false;

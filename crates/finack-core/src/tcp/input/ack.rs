@@ -304,7 +304,7 @@ fn sample_rtt(
     } else {
         now.since(summary.rtt_sent_at?)
     };
-    c.rtt.sample(rtt, &cx.settings);
+    c.rtt.sample(rtt, now, &cx.settings);
     c.recovery.probe.on_sample();
     Some(rtt)
 }

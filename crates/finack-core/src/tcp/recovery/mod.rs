@@ -308,7 +308,9 @@ impl Recovery {
         if !ack.duplicate || self.phase == Phase::Loss {
             return 0;
         }
-        let outstanding = (ack.nxt - ack.una) as u64;
+        // RFC 9937 6.2: in recovery no more than was out at its beginning, or made-up duplicates would go on for ever.
+        let end = if self.phase == Phase::Recovery { self.point } else { ack.nxt };
+        let outstanding = (end - ack.una).max(0) as u64;
         if self.left_network(mss) + mss < outstanding {
             self.duplicates += 1;
         }

@@ -514,6 +514,11 @@ impl RetransmitQueue {
         self.units.front().is_some_and(|u| u.marks.has(Marks::SACKED))
     }
 
+    /// Whether all that is out was sent at once.
+    pub(crate) fn is_one_unit(&self) -> bool {
+        self.units.len() == 1
+    }
+
     /// Where the last unit begins.
     pub(crate) fn last_start(&self) -> Option<Pos> {
         self.units.back().map(|u| u.start)
