@@ -245,12 +245,12 @@ impl Runner<'_> {
             let next_seq = first.seq.wrapping_add(have as u32);
             let continues = |e: &Emitted| {
                 let Ok(Pkt { body: LiveBody::Tcp(next), .. }) = &e.packet else { return false };
-                // Nothing but the last may end a burst, and only what is sent in the same instant is one.
+                // Only what is sent in the same instant is one, and nothing follows a FIN.
                 next.seq == next_seq
                     && (next.sport, next.dport, next.ack) == (first.sport, first.dport, first.ack)
                     && (next.window, &next.options, next.urgent)
                         == (first.window, &first.options, first.urgent)
-                    && first.flags & (flag::FIN | flag::PSH) == 0
+                    && first.flags & flag::FIN == 0
                     && e.at.abs_diff(emitted.at) <= self.target.jitter()
                     && !next.payload.is_empty()
                     && have + next.payload.len() <= wanted
@@ -266,7 +266,8 @@ impl Runner<'_> {
             };
             if let Ok(Pkt { body: LiveBody::Tcp(first), .. }) = &mut emitted.packet {
                 first.payload.extend(next.payload);
-                first.flags |= next.flags & (flag::FIN | flag::PSH);
+                // The last one's flags count: what is cut up carries PSH or not as it pleases.
+                first.flags = first.flags & !flag::PSH | next.flags & (flag::FIN | flag::PSH);
             }
             emitted.why.extend(why);
         }
