@@ -95,6 +95,8 @@ pub(super) struct Runner<'a> {
     pub(super) fds: BTreeMap<i64, Fd>,
     /// Kinds of the script's descriptors: whether they are UDP sockets.
     pub(super) udp_fds: Vec<i64>,
+    /// Descriptors that `dup` gave, each with the one that its file is known by.
+    pub(super) twins: BTreeMap<i64, i64>,
     /// What was written to each of the script's descriptors.
     pub(super) written: BTreeMap<i64, Vec<u8>>,
     pub(super) files: Files,
@@ -125,6 +127,7 @@ impl<'a> Runner<'a> {
             datagrams: VecDeque::new(),
             fds: BTreeMap::new(),
             udp_fds: Vec::new(),
+            twins: BTreeMap::new(),
             written: BTreeMap::new(),
             files: Files::default(),
             waiting: VecDeque::new(),
@@ -296,6 +299,8 @@ impl<'a> Runner<'a> {
                     Setting::SegmentationOffload(on) => format!("tso {}", if *on { "on" } else { "off" }),
                     Setting::Mtu(mtu) => format!("mtu {mtu}"),
                     Setting::InitialWindow(n) => format!("initcwnd {n}"),
+                    Setting::RouteMtu(n) => format!("a route's mtu {n}"),
+                    Setting::AdvertisedMss(n) => format!("advmss {n}"),
                 };
                 self.notes.push(format!("not set: {name} ({why})"));
             }
