@@ -99,6 +99,8 @@ pub(super) struct Runner<'a> {
     pub(super) fds: BTreeMap<i64, Fd>,
     /// Kinds of the script's descriptors: whether they are UDP sockets.
     pub(super) udp_fds: Vec<i64>,
+    /// Descriptors that `dup` gave, each with the one that its file is known by.
+    pub(super) twins: BTreeMap<i64, i64>,
     /// What was written to each of the script's descriptors.
     pub(super) written: BTreeMap<i64, Vec<u8>>,
     pub(super) files: Files,
@@ -136,6 +138,7 @@ impl<'a> Runner<'a> {
             datagrams: VecDeque::new(),
             fds: BTreeMap::new(),
             udp_fds: Vec::new(),
+            twins: BTreeMap::new(),
             written: BTreeMap::new(),
             files: Files::default(),
             waiting: VecDeque::new(),
