@@ -61,12 +61,26 @@ impl Connection {
             sacked: self.rtx.sacked(),
             lost: self.rtx.lost(),
             rcv_buf: self.rcv_buf,
+            rcv_ssthresh: self.rcv_ssthresh,
+            advertised_mss: self.advertised_mss(cx),
+            delayed_ack: self.ack.ato,
+            data_segs_in: self.stats.data_segs_in,
+            data_segs_out: self.stats.data_segs_out,
+            out_of_order: self.stats.out_of_order,
+            busy: self.chrono.busy(now),
+            peer_window_limited: self.chrono.by_peer_window(now),
+            send_buffer_limited: self.chrono.by_send_buffer(now),
             since_sent: now.since(self.last_send_at),
             since_received: now.since(self.last_recv_at),
             since_data_received: now.since(self.ack.data_at),
             time_in_state: now.since(self.state_since),
             age: now.since(self.created_at),
         }
+    }
+
+    fn advertised_mss(&self, cx: &Cx) -> u32 {
+        let offered = super::mss::offered(&self.tuple, cx.device.mtu, &self.options);
+        u32::from(offered.saturating_sub(super::mss::options_len(self.agreed.timestamps)))
     }
 
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.

@@ -1,5 +1,6 @@
 //! TCP (RFC 9293).
 
+mod chrono;
 mod congestion;
 pub(crate) mod cookie;
 pub(crate) mod embryo;
@@ -137,6 +138,24 @@ pub struct TcpInfo {
     pub lost: u64,
     /// Most bytes that may be unread (SO_RCVBUF, or what tuning made of it).
     pub rcv_buf: u32,
+    /// Most that the window grew to so far, in bytes.
+    pub rcv_ssthresh: u32,
+    /// The MSS that we told the peer, less the options of every segment.
+    pub advertised_mss: u32,
+    /// How long ACKs are delayed; zero before data came.
+    pub delayed_ack: Duration,
+    /// Segments with data that came.
+    pub data_segs_in: u32,
+    /// Segments with data that were sent, again or for the first time.
+    pub data_segs_out: u32,
+    /// Segments that came before those in front of them.
+    pub out_of_order: u32,
+    /// Time in which something was out or waited to be sent.
+    pub busy: Duration,
+    /// The part of it in which the peer's window kept us from sending.
+    pub peer_window_limited: Duration,
+    /// The part of it in which the send buffer kept the application from writing.
+    pub send_buffer_limited: Duration,
     /// Since the last segment that was more than an ACK went out.
     pub since_sent: Duration,
     /// Since anything came in.

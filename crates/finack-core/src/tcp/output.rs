@@ -250,6 +250,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.note_sent_in_recovery((end - start) as u64, false, now);
     c.facts.push_small = false;
     c.facts.probe_due = false;
+    note_most_out(c);
     c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
@@ -272,6 +273,14 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
     c.announce_room(cx);
+}
+
+/// In slow start the window may grow to twice of what was out in a round trip (`tcp_is_cwnd_limited`).
+fn note_most_out(c: &mut Connection) {
+    let out = u32::try_from(c.in_flight()).unwrap_or(u32::MAX);
+    if c.snd_una >= c.most_out.1 || out > c.most_out.0 {
+        c.most_out = (out, c.snd_nxt);
+    }
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.
@@ -328,6 +337,7 @@ fn note_resent(
 
 /// After sending has come to a stop: which timer will bring it on again?
 pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
+    c.note_limit(now);
     let unsent = c.snd_end() > c.snd_nxt;
     if !unsent || !c.state.is_synchronized() {
         return;

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use super::chrono::Chrono;
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
 use super::recovery::{RateSample, Recovery, Rtt};
@@ -103,6 +104,9 @@ pub(crate) struct Stats {
     pub(crate) bytes_retrans: u64,
     pub(crate) segs_out: u64,
     pub(crate) segs_in: u64,
+    pub(crate) data_segs_in: u32,
+    pub(crate) data_segs_out: u32,
+    pub(crate) out_of_order: u32,
     pub(crate) retrans_segs: u32,
 }
 
@@ -190,6 +194,9 @@ pub(crate) struct Connection {
     pub(crate) search: Option<Box<MtuSearch>>,
     pub(crate) send: SendBuffer,
     pub(crate) units: Units,
+    pub(crate) chrono: Chrono,
+    /// The most that was out of late, in bytes, and up to where that holds.
+    pub(crate) most_out: (u32, Pos),
     pub(crate) rtx: RetransmitQueue,
 
     // Receive sequence space.
@@ -300,6 +307,8 @@ impl Connection {
             search: None,
             send: SendBuffer::new(1),
             units: Units::new(settings),
+            chrono: Chrono::new(now),
+            most_out: (0, 0),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
             recv: RecvQueue::new(1),

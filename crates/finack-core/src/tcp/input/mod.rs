@@ -80,6 +80,9 @@ struct Placed<'a> {
 /// Handles a segment that the four-tuple gave to `c`.
 pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     c.stats.segs_in += u64::from(segment.segments);
+    if !segment.payload.bytes.is_empty() {
+        c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(segment.segments));
+    }
     if c.state == State::SynSent {
         return syn_sent::on_segment(c, cx, now, segment);
     }

@@ -79,6 +79,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         }
         Inserted::OutOfOrder => {
             cx.counters.tcp_out_of_order += 1;
+            c.stats.out_of_order = c.stats.out_of_order.wrapping_add(1);
             measure(c, cx, placed);
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
@@ -100,6 +101,10 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     }
     if c.recv.next() > before {
         c.ack.pending = true;
+        if c.recv.held() as u64 > u64::from(c.full_space()) {
+            // More than the buffer holds was taken: the peer must know at once that there is no room.
+            c.ack_now(SendReason::Ack);
+        }
         if c.has_enough_to_read() {
             c.announce(Ready::READABLE);
         }
