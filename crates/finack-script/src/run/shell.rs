@@ -33,6 +33,16 @@ pub fn understand(command: &str, directory: &Path) -> Understood {
     shell.out
 }
 
+/// What programs of the system were asked for: each with its arguments.
+pub fn asked(calls: &[Vec<String>]) -> Understood {
+    let directory = Path::new("");
+    let mut shell = Shell { directory, variables: BTreeMap::new(), out: Understood::default(), depth: 0 };
+    for words in calls.iter().filter(|words| !words.is_empty()) {
+        shell.simple(&Simple { words: words.clone(), output: None });
+    }
+    shell.out
+}
+
 struct Shell<'a> {
     directory: &'a Path,
     variables: BTreeMap<String, String>,
@@ -161,8 +171,16 @@ impl Shell<'_> {
                         None => return self.unknown(words, "rto_min without a time"),
                     }
                 }
-                "initrwnd" | "mtu" | "advmss" | "congctl" | "quickack" | "features" | "rtt" | "cwnd"
-                | "ssthresh" | "window" | "fastopen_no_cookie" | "lock" => {
+                "mtu" => match rest.find(|word| **word != "lock").and_then(|n| n.parse().ok()) {
+                    Some(mtu) => self.out.settings.push(Setting::RouteMtu(mtu)),
+                    None => return self.unknown(words, "mtu without a number"),
+                },
+                "advmss" => match rest.next().and_then(|n| n.parse().ok()) {
+                    Some(mss) => self.out.settings.push(Setting::AdvertisedMss(mss)),
+                    None => return self.unknown(words, "advmss without a number"),
+                },
+                "initrwnd" | "congctl" | "quickack" | "features" | "rtt" | "cwnd" | "ssthresh" | "window"
+                | "fastopen_no_cookie" | "lock" => {
                     return self.unknown(words, &format!("a route's {attribute} can't be set"));
                 }
                 _ => {}

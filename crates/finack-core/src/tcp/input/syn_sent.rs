@@ -169,4 +169,5 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.enter(cx, now, State::FinWait1);
     }
     c.start_keepalive(cx, now);
+    c.begin_search(cx, now, c.listener == u32::MAX);
 }

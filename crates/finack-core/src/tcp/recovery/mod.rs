@@ -333,6 +333,16 @@ impl Recovery {
         }
     }
 
+    /// A probe of the path's MTU is lost, which is no sign of congestion: as if nothing were (RFC 4821 7.6.2). Without SACK
+    /// the duplicate ACKs that follow say no more than that, until all that is out is acknowledged.
+    pub(crate) fn on_probe_lost(&mut self, sack: bool, nxt: Pos) {
+        self.reason = RetransmitReason::PathMtu;
+        self.frto = Frto::Off;
+        self.duplicates = 0;
+        self.phase = if sack { Phase::Open } else { Phase::Loss };
+        self.point = nxt;
+    }
+
     /// A retransmission time-out. `watch`: F-RTO is to find out whether it was needed. Answers whether the peer threw
     /// away what it had reported (RFC 2018 8).
     pub(crate) fn on_timeout(
