@@ -319,3 +319,6 @@ pub(crate) fn opened(call: &Call, answer: &Answer) -> Vec<RawFd> {
 
 /// The answer of a descriptor that is not the script's.
 pub(crate) const NOT_OPEN: Errno = Errno::EBADF;
+
+#[cfg(test)]
+mod tests;

@@ -138,3 +138,17 @@ pub(crate) fn set_sysctl(name: &str, value: &str) -> Result<(), String> {
         _ => error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script must not reach what belongs to the machine.
+    #[test]
+    fn only_sysctls_of_a_network_namespace_are_written() {
+        for name in ["kernel.panic", "vm.swappiness", "net/../kernel.panic", "net..kernel.panic", "net.a b"] {
+            let refused = set_sysctl(name, "1");
+            assert_eq!(refused, Err("only net.* can be set in a namespace".into()), "{name}");
+        }
+    }
+}
