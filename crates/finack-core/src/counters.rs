@@ -110,6 +110,14 @@ counters! {
     tcp_dsack_received,
     /// Repairs that turned out to be needless (TCPFullUndo, TCPPartialUndo, TCPDSACKUndo, TCPSpuriousRTOs).
     tcp_undone,
+    /// Probes for the path MTU sent (RFC 4821).
+    tcp_mtu_probes,
+    /// Those that arrived (TCPMTUPSuccess).
+    tcp_mtu_probes_arrived,
+    /// Those that the path did not take (TCPMTUPFail).
+    tcp_mtu_probes_lost,
+    /// Paths that swallowed large packets without a word.
+    tcp_mtu_black_holes,
     /// Zero-window probes sent.
     tcp_window_probes,
     /// Out-of-order segments queued.

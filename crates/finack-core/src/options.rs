@@ -2,6 +2,35 @@
 
 use core::time::Duration;
 
+/// IP_MTU_DISCOVER: whether packets may be fragmented on their way, and whether routers are believed that complain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MtuDiscovery {
+    /// Packets may be fragmented; connections that stand do not follow what routers say (IP_PMTUDISC_DONT).
+    Dont,
+    /// Path MTU discovery (IP_PMTUDISC_WANT).
+    Want,
+    /// The same for TCP (IP_PMTUDISC_DO).
+    Do,
+    /// Packets may be fragmented, but routers are believed (IP_PMTUDISC_PROBE).
+    Probe,
+    /// Packets may be fragmented, and what routers say is ignored (IP_PMTUDISC_INTERFACE).
+    Interface,
+    /// The same for TCP (IP_PMTUDISC_OMIT).
+    Omit,
+}
+
+impl MtuDiscovery {
+    /// IPv4 packets say DF.
+    pub(crate) const fn forbids_fragments(self) -> bool {
+        matches!(self, Self::Want | Self::Do)
+    }
+
+    /// Segments follow what routers say of the path.
+    pub(crate) const fn follows_routers(self) -> bool {
+        matches!(self, Self::Want | Self::Do | Self::Probe)
+    }
+}
+
 /// Options of a TCP socket; a listener's are inherited by the connections it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
@@ -56,6 +85,17 @@ pub struct SocketOptions {
     pub tos: u8,
     /// IP_TTL / IPV6_UNICAST_HOPS; `None` takes `ip_default_ttl`.
     pub hop_limit: Option<u8>,
+    /// IP_MTU_DISCOVER / IPV6_MTU_DISCOVER; `None` is [`MtuDiscovery::Want`], or [`MtuDiscovery::Dont`] with
+    /// `ip_no_pmtu_disc`.
+    pub mtu_discovery: Option<MtuDiscovery>,
+}
+
+impl SocketOptions {
+    /// IP_MTU_DISCOVER as it is in force.
+    pub(crate) fn mtu_discovery(&self, settings: &crate::settings::Settings) -> MtuDiscovery {
+        let default = if settings.ip_no_pmtu_disc == 0 { MtuDiscovery::Want } else { MtuDiscovery::Dont };
+        self.mtu_discovery.unwrap_or(default)
+    }
 }
 
 impl Default for SocketOptions {
@@ -86,6 +126,7 @@ impl Default for SocketOptions {
             fast_open_no_cookie: false,
             tos: 0,
             hop_limit: None,
+            mtu_discovery: None,
         }
     }
 }

@@ -247,10 +247,17 @@ settings! {
     tcp_ao_unmatched, "finack.tcp_ao_unmatched", 2, 0, 2, "";
     /// Least time between two answers to unacceptable segments on one connection.
     tcp_invalid_ratelimit, "net.ipv4.tcp_invalid_ratelimit", 500, 0, 60_000, "ms";
-    /// 1: where a path swallows large packets without a word, go on with smaller ones after tcp_retries1 time-outs.
-    tcp_mtu_probing, "net.ipv4.tcp_mtu_probing", 0, 0, 1, "";
-    /// Segment size to start from when a black hole is suspected.
+    /// Probing for the path MTU (RFC 4821): 0 never, 1 once a path swallows large packets without a word (after
+    /// tcp_retries1 time-outs), 2 always.
+    tcp_mtu_probing, "net.ipv4.tcp_mtu_probing", 0, 0, 2, "";
+    /// Segment size that probing starts from.
     tcp_base_mss, "net.ipv4.tcp_base_mss", 1024, 48, 65_495, "bytes";
+    /// Least segment size that probing goes down to.
+    tcp_mtu_probe_floor, "net.ipv4.tcp_mtu_probe_floor", 48, 48, 65_495, "bytes";
+    /// Probing ends where what is known to fit and what is known not to are closer than this.
+    tcp_probe_threshold, "net.ipv4.tcp_probe_threshold", 8, 0, 65_535, "bytes";
+    /// Time after which probing begins anew.
+    tcp_probe_interval, "net.ipv4.tcp_probe_interval", 600, 0, 4_294_967_295, "s";
     /// Least segment size that a peer or ICMP can talk us into.
     tcp_min_snd_mss, "net.ipv4.tcp_min_snd_mss", 48, 40, 65_495, "bytes";
     /// Least retransmission time-out.
@@ -261,6 +268,8 @@ settings! {
     tcp_reordering, "net.ipv4.tcp_reordering", 3, 1, 300, "segments";
     /// 3 or 4: a tail loss probe goes before the retransmission time-out (RFC 8985 7); 0: none.
     tcp_early_retrans, "net.ipv4.tcp_early_retrans", 3, 0, 4, "";
+    /// For how long the least round trip is remembered.
+    tcp_min_rtt_wlen, "net.ipv4.tcp_min_rtt_wlen", 300, 0, 86_400, "s";
     /// RACK (RFC 8985), a sum of: 1 as on Linux, always on; 2 its reordering window does not follow DSACKs; 4 the third
     /// SACKed segment does not end it.
     tcp_recovery, "net.ipv4.tcp_recovery", 1, 0, 7, "";
@@ -285,8 +294,9 @@ settings! {
     ip_local_port_max, "net.ipv4.ip_local_port_range[1]", 60_999, 1, 65_535, "";
     /// Hop limit of what is sent.
     ip_default_ttl, "net.ipv4.ip_default_ttl", 64, 1, 255, "";
-    /// 1: no path MTU discovery: packets may be fragmented on their way.
-    ip_no_pmtu_disc, "net.ipv4.ip_no_pmtu_disc", 0, 0, 1, "";
+    /// Other than 0: packets may be fragmented on their way. A router that complains of their size is taken to say that
+    /// the path's MTU is route.min_pmtu (1), is ignored (2), or is believed as with 0 (3).
+    ip_no_pmtu_disc, "net.ipv4.ip_no_pmtu_disc", 0, 0, 3, "";
     /// Least path MTU that ICMP can talk us into.
     min_pmtu, "net.ipv4.route.min_pmtu", 552, 68, 65_535, "bytes";
     /// How long a learned path MTU is believed.

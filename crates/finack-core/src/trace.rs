@@ -108,6 +108,8 @@ pub enum SendReason {
     WindowProbe,
     /// A keep-alive probe.
     KeepAlive,
+    /// New data that probes for the path MTU (RFC 4821).
+    MtuProbe,
 }
 
 /// What happened.

@@ -351,6 +351,9 @@ impl Target for Kernel {
             Setting::SegmentationOffload(on) => self.namespace.tun.offload(*on).map_err(|e| e.to_string()),
             Setting::Mtu(mtu) => self.namespace.set_mtu(*mtu),
             Setting::InitialWindow(segments) => self.namespace.set_initial_window(*segments),
+            Setting::RouteMtu(_) | Setting::AdvertisedMss(_) => {
+                Err("a route's mtu and advmss can't be set here".into())
+            }
         };
         match done {
             Ok(()) => Applied::Yes,

@@ -79,13 +79,13 @@ impl NetBuilder {
     /// Lets packets go to a network beyond the addresses' own; a `prefix_len` of 0 is the default route
     /// of the address's family.
     pub fn route(mut self, network: impl Into<IpAddr>, prefix_len: u8) -> Self {
-        self.routes.push(Route { network: network.into(), prefix_len, mtu: None });
+        self.routes.push(Route { network: network.into(), prefix_len, mtu: None, advertised_mss: None });
         self
     }
 
     /// Like [`route`](Self::route), for a path whose MTU (in bytes) is known to be below the device's.
     pub fn route_with_mtu(mut self, network: impl Into<IpAddr>, prefix_len: u8, mtu: u32) -> Self {
-        self.routes.push(Route { network: network.into(), prefix_len, mtu: Some(mtu) });
+        self.routes.push(Route { network: network.into(), prefix_len, mtu: Some(mtu), advertised_mss: None });
         self
     }
 

@@ -44,7 +44,7 @@ impl Signer {
 
 /// The keys of all sockets: none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Auth;
+pub(crate) struct Auth {}
 
 impl Auth {
     pub(crate) const fn signer(

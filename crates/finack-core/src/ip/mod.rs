@@ -83,6 +83,11 @@ impl Ip {
         settings: &Settings,
     ) -> Option<u32> {
         let known = self.routes.lookup(dst)?;
+        let mtu = match settings.ip_no_pmtu_disc {
+            1 if dst.is_ipv4() => settings.min_pmtu as u32,
+            2 if dst.is_ipv4() => return None,
+            _ => mtu,
+        };
         if mtu >= packet_len {
             // What fits was not what was complained about (RFC 5927 7.2).
             return None;

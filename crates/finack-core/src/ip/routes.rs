@@ -99,6 +99,17 @@ impl Routes {
         Some(best.1.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
     }
 
+    /// What the MSS option towards `dst` says, where a route tells.
+    pub(crate) fn advertised_mss(&self, dst: IpAddr) -> Option<u16> {
+        let routes = self.routes.iter().filter(|r| contains(r.network, r.prefix_len, dst));
+        routes.max_by_key(|r| r.prefix_len).and_then(|r| r.advertised_mss)
+    }
+
+    /// Takes other routes.
+    pub(crate) fn replace(&mut self, routes: Vec<Route>) {
+        self.routes = routes;
+    }
+
     /// Which of the host's addresses to send from: same family, sufficient scope, longest common prefix (RFC 6724
     /// 5 rules 1, 2 and 8; RFC 1122 3.3.4.3). `None` where no address will do (EADDRNOTAVAIL).
     pub(crate) fn source_for(&self, dst: IpAddr) -> Option<IpAddr> {

@@ -101,6 +101,8 @@ pub struct Route {
     pub prefix_len: u8,
     /// MTU of the path where it is below the device's.
     pub mtu: Option<u32>,
+    /// What the MSS option of our SYNs says; `None` says what the first hop takes (a route's `advmss`).
+    pub advertised_mss: Option<u16>,
 }
 
 /// What a stack is made from.
@@ -381,6 +383,11 @@ impl Stack {
         self.cx.settings.set(name, value)?;
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
+    }
+
+    /// Replaces the routes. Connections that stand follow their MTUs with the next segment that they send.
+    pub fn set_routes(&mut self, routes: Vec<Route>) {
+        self.ip.routes.replace(routes);
     }
 
     /// Connections (embryos and TIME-WAIT included) by state, listeners under LISTEN.

@@ -123,7 +123,8 @@ impl Stack {
         let tag = self.tag_of(listener, tuple, segment);
         // As Linux: beside a signature timestamps leave no room for a SACK block.
         agreed.timestamps &= !(tag.is_signed() && agreed.sack);
-        let our_mss = mss::offered(tuple, self.first_hop_mtu(tuple.remote) as usize, options);
+        let our_mss = self.offered_mss(tuple, options);
+        let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         Embryo {
             tuple: *tuple,
@@ -136,7 +137,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(window::within_budget(buffer, &self.cx), our_mss) as u16,
+            window: window::initial(window::within_budget(buffer, &self.cx), segment_size) as u16,
             our_mss,
             retries: 0,
             resent: false,

@@ -5,6 +5,7 @@ use finack_wire::icmp::{ErrorKind, Quoted};
 use super::Stack;
 use crate::demux::Kind;
 use crate::icmp::{self, Meaning};
+use crate::options::MtuDiscovery;
 use crate::settings::Profile;
 use crate::tcp::input::{Outcome, fail};
 use crate::tcp::tcb::Connection;
@@ -30,18 +31,30 @@ impl Stack {
             return self.note_drop(now, DropReason::IcmpIgnored, quoted.total_len, Self::ends(&tuple));
         }
         if let ErrorKind::FragNeeded { mtu } = kind {
-            let len = quoted.total_len as u32;
-            self.ip.learn_mtu(now, quoted.dst, mtu, len, &self.cx.settings);
-            self.follow_path_mtu(now, index);
-            self.refresh(now, index);
+            self.too_large(now, index, quoted, mtu);
             return;
         }
         self.unreachable(now, index, icmp::meaning(kind, quoted.dst.is_ipv6()));
     }
 
+    /// A router says that the path takes packets of `mtu` bytes only, or does not say how large they may be (0).
+    fn too_large(&mut self, now: Instant, index: u32, quoted: &Quoted, mtu: u32) {
+        let Some(c) = self.connections.get(index) else { return };
+        let mode = c.options.mtu_discovery(&self.cx.settings);
+        if mode == MtuDiscovery::Interface || mode == MtuDiscovery::Omit {
+            return;
+        }
+        self.ip.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32, &self.cx.settings);
+        self.follow_path_mtu(now, index);
+        self.refresh(now, index);
+    }
+
     /// Smaller segments, if the path is known to take no larger ones: also where another connection learned it.
     pub(super) fn follow_path_mtu(&mut self, now: Instant, index: u32) {
         let Some(c) = self.connections.get_mut(index) else { return };
+        if !c.options.mtu_discovery(&self.cx.settings).follows_routers() {
+            return;
+        }
         if let Some(mtu) = self.ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu < c.path_mtu) {
             c.lower_path_mtu(&mut self.cx, now, mtu);
         }

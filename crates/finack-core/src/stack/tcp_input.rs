@@ -8,9 +8,10 @@ use super::Stack;
 use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
+use crate::options::SocketOptions;
 use crate::tcp::emit::Head;
 use crate::tcp::input::Segment;
-use crate::tcp::{Payload, Tuple};
+use crate::tcp::{Payload, Tuple, mss};
 use crate::time::Instant;
 use crate::trace::{Direction, DropReason, ResetReason, SegmentTrace, SendReason, TraceKind};
 
@@ -136,6 +137,15 @@ impl Stack {
     /// (RFC 9293 3.7.1).
     pub(super) fn first_hop_mtu(&self, remote: core::net::IpAddr) -> u32 {
         self.ip.routes.lookup(remote).unwrap_or_else(|| self.ip.routes.mtu())
+    }
+
+    /// What the MSS option of our SYN or SYN,ACK says: what a route says, or else what fits the interface.
+    pub(super) fn offered_mss(&self, tuple: &Tuple, options: &SocketOptions) -> u16 {
+        let said = self.ip.routes.advertised_mss(tuple.remote);
+        let mtu = said.map_or(self.first_hop_mtu(tuple.remote) as usize, |mss| {
+            usize::from(mss) + tuple.ip_header_len() + tcp::HEADER_LEN
+        });
+        mss::offered(tuple, mtu, options)
     }
 
     /// Records a segment that came in.

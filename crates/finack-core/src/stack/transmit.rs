@@ -8,11 +8,11 @@ use super::Stack;
 use super::tcp_input::bare_head;
 use crate::device::{MAX_SLICES, Transmit, TxChecksum};
 use crate::ip::Ident;
+use crate::tcp::State;
 use crate::tcp::emit::{self, Head};
 use crate::tcp::output::{self, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
-use crate::tcp::{State, mss};
 use crate::time::Instant;
 use crate::trace::{PacketId, RetransmitReason, SendReason};
 
@@ -23,6 +23,8 @@ pub(super) struct Emission {
     generation: u32,
     at: Pos,
     end: Pos,
+    /// It goes in one segment, whatever the size of the others.
+    whole: bool,
     reason: SendReason,
 }
 
@@ -107,9 +109,11 @@ impl Stack {
         // What ICMP once said of the path is believed for a while only.
         if c.path_mtu < self.ip.routes.mtu()
             && let Some(mtu) = self.ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu > c.path_mtu)
-            && !c.facts.black_hole
         {
             c.raise_path_mtu(&self.cx, mtu);
+        }
+        if c.search.is_some() {
+            c.refresh_search(&self.cx, now);
         }
         let Some(plan) = output::next_segment(c, &self.cx) else {
             self.refresh(now, index);
@@ -117,19 +121,15 @@ impl Stack {
         };
         output::commit(c, &mut self.cx, now, &plan);
         let decided = match plan {
-            Plan::Data { start, end } => {
-                self.emission = Some(Emission {
-                    connection: index,
-                    generation,
-                    at: start,
-                    end,
-                    reason: SendReason::Data,
-                });
-                self.emit_next(now)
-            }
-            Plan::Resend { start, end } => {
-                let reason = self.resend_reason(index);
-                self.emission = Some(Emission { connection: index, generation, at: start, end, reason });
+            Plan::Data { start, end } | Plan::Resend { start, end } | Plan::MtuProbe { start, end } => {
+                let whole = matches!(plan, Plan::MtuProbe { .. });
+                let reason = match plan {
+                    Plan::Resend { .. } => self.resend_reason(index),
+                    Plan::MtuProbe { .. } => SendReason::MtuProbe,
+                    _ => SendReason::Data,
+                };
+                self.emission =
+                    Some(Emission { connection: index, generation, at: start, end, whole, reason });
                 self.emit_next(now)
             }
             Plan::Syn => self.emit_syn(now, index),
@@ -168,7 +168,7 @@ impl Stack {
             self.emission = None;
             return None;
         }
-        let cut = cut(c, &self.cx.device, from, emission.end);
+        let cut = cut(c, &self.cx.device, from, emission.end, emission.whole);
         let window = c.advertise(&self.cx);
         let (to, segment) = (cut.to, cut.segment);
         let data_end = to.min(c.send.end());
@@ -227,10 +227,9 @@ impl Stack {
     }
 
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
-        let remote = self.connections.get(index)?.tuple.remote;
-        let mtu = self.first_hop_mtu(remote) as usize;
+        let c = self.connections.get(index)?;
+        let our_mss = self.offered_mss(&c.tuple, &c.options);
         let c = self.connections.get_mut(index)?;
-        let our_mss = mss::offered(&c.tuple, mtu, &c.options);
         let window = c.syn_window(&self.cx, our_mss);
         let crossed = c.state == State::SynReceived;
         let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };
@@ -330,7 +329,7 @@ fn head_of(c: &Connection, cx: &crate::cx::Cx, ident: &mut Ident) -> Head {
         head.hop_limit = hop_limit;
     }
     head.tos = c.options.tos;
-    head.dont_fragment = cx.settings.ip_no_pmtu_disc == 0;
+    head.dont_fragment = c.sends_whole(cx);
     if !head.dont_fragment {
         head.ident = ident.next(c.tuple.local, c.tuple.remote, protocol::TCP) as u16;
     }
@@ -344,7 +343,10 @@ struct Cut {
 }
 
 /// How much of `from..end` one packet takes.
-fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos) -> Cut {
+fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos, whole: bool) -> Cut {
+    if whole {
+        return Cut { to: end, segment: (end - from).max(1) as usize };
+    }
     let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
     let mtu = device.mtu.min(c.path_mtu as usize);
     let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);

@@ -10,6 +10,7 @@ pub(crate) mod input;
 pub(crate) mod iss;
 pub(crate) mod listener;
 pub(crate) mod mss;
+mod mtu_search;
 pub(crate) mod output;
 mod recovery;
 mod recv;

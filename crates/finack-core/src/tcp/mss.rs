@@ -69,41 +69,46 @@ impl Connection {
         self.rcv_mss = self.mss.min(536);
     }
 
-    /// Time-out after time-out: perhaps large packets die on the path and no router says so (RFC 2923 2.1, RFC 4821 7.7).
-    pub(crate) fn suspect_black_hole(&mut self, cx: &mut Cx, now: Instant) {
-        let headers = (self.tuple.ip_header_len() + HEADER_LEN) as u32;
-        let base = cx.settings.tcp_base_mss as u32;
-        let now_mss = u32::from(self.mss);
-        let size = if now_mss > base { base } else { (now_mss / 2).max(cx.settings.tcp_min_snd_mss as u32) };
-        if size < now_mss {
-            self.facts.black_hole = true;
-            self.lower_path_mtu(cx, now, size + headers);
-        }
-    }
-
-    /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3).
+    /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3). Who searches
+    /// (RFC 4821) tries them first.
     pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
         self.path_mtu = mtu;
-        let path = cx.device.mtu.min(mtu as usize);
-        self.mss = self.effective_mss(cx, path);
-        self.congestion.on_mss_change(u64::from(self.mss));
+        if self.search.is_none() {
+            self.use_packets_of(cx, mtu);
+        }
     }
 
-    /// The path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes out again
-    /// at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.3).
+    /// A router says that the path takes packets of `mtu` bytes only: smaller segments from now on, and what is out goes
+    /// out again at once, which is no sign of congestion (RFC 1191 6.5, RFC 8201 5.4).
     pub(crate) fn lower_path_mtu(&mut self, cx: &mut Cx, now: Instant, mtu: u32) {
-        let old = self.mss;
         self.path_mtu = self.path_mtu.min(mtu);
-        let path = cx.device.mtu.min(self.path_mtu as usize);
-        self.mss = self.effective_mss(cx, path);
-        if self.mss >= old {
-            return;
+        let old = self.mss;
+        let too_large = self.search_on_icmp(cx, self.path_mtu);
+        if self.use_packets_of(cx, self.path_mtu.min(u32::from(old) + self.headers())) {
+            cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
+            self.repeat_smaller();
+        } else if let Some(probe) = too_large {
+            self.repeat_probe(probe.start, probe.end);
         }
-        cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
-        // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
-        let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
-        self.congestion.set_cwnd(cwnd);
+    }
+
+    /// Segments for packets of `mtu` bytes. The congestion window stays what it is in bytes where they grow, and in
+    /// segments where they shrink (RFC 4821 4). Answers whether they shrink.
+    pub(crate) fn use_packets_of(&mut self, cx: &Cx, mtu: u32) -> bool {
+        let old = self.mss;
+        let path = cx.device.mtu.min(mtu as usize);
+        self.mss = self.effective_mss(cx, path);
+        if self.mss < old {
+            // RFC 5681 3.1: as many segments as before, not as many bytes in more of them.
+            let cwnd = self.congestion.cwnd() * u64::from(self.mss) / u64::from(old);
+            self.congestion.set_cwnd(cwnd);
+        }
         self.congestion.on_mss_change(u64::from(self.mss));
+        self.mss < old
+    }
+
+    /// What is out was too large: it goes out again, smaller.
+    pub(crate) fn repeat_smaller(&mut self) {
         if self.snd_nxt - self.snd_una > Pos::from(self.mss) && self.state.is_synchronized() {
             self.recovery.on_path_change(&mut self.rtx, self.snd_nxt);
             self.timers.stop(Timer::Retransmit);

@@ -29,6 +29,8 @@ pub(crate) enum Plan {
     Resend { start: Pos, end: Pos },
     /// New data, perhaps with our FIN at its end.
     Data { start: Pos, end: Pos },
+    /// New data in a segment that is larger than the others, to see whether the path takes it (RFC 4821).
+    MtuProbe { start: Pos, end: Pos },
     /// Something old that the peer must answer: a zero-window or keep-alive probe.
     Probe(SendReason),
     /// A bare ACK.
@@ -67,7 +69,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         return Some(plan);
     }
     if (holds || c.rtx.lost() == 0)
-        && let Some(plan) = new_data(c, cx)
+        && let Some(plan) = c.mtu_probe(cx).or_else(|| new_data(c, cx))
     {
         return Some(plan);
     }
@@ -170,6 +172,12 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         Plan::Syn => commit_syn(c, cx, now),
         Plan::Resend { start, end } => commit_resend(c, cx, now, start, end),
         Plan::Data { start, end } => commit_data(c, cx, now, start, end),
+        Plan::MtuProbe { start, end } => {
+            let small = c.snd_small;
+            commit_data(c, cx, now, start, end);
+            c.snd_small = small;
+            c.mtu_probe_sent(cx, start, end);
+        }
         Plan::Probe(reason) => {
             if reason == SendReason::WindowProbe {
                 c.facts.probe_due = false;
@@ -180,7 +188,7 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         }
         Plan::Ack(_) => {}
     }
-    if matches!(plan, Plan::Syn | Plan::Resend { .. } | Plan::Data { .. }) {
+    if matches!(plan, Plan::Syn | Plan::Resend { .. } | Plan::Data { .. } | Plan::MtuProbe { .. }) {
         c.last_send_at = now;
     }
 }

@@ -50,9 +50,16 @@ impl Connection {
     }
 
     /// Congestion control hears what recovery made of an ACK or of its timer.
-    pub(crate) fn on_progress(&mut self, cx: &mut Cx, progress: &Progress, delivered: &Delivered) {
+    pub(crate) fn on_progress(
+        &mut self,
+        cx: &mut Cx,
+        now: Instant,
+        progress: &Progress,
+        delivered: &Delivered,
+    ) {
         let mss = u64::from(self.mss.max(1));
         match progress.verdict {
+            Verdict::Entered if self.search.is_some() && self.only_mtu_probe_lost(cx, now) => {}
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
@@ -157,7 +164,7 @@ impl Connection {
         if !wanted {
             return;
         }
-        let alone = self.snd_nxt - self.snd_una <= Pos::from(self.mss);
+        let alone = self.rtx.is_one_unit() && self.snd_nxt - self.snd_una <= Pos::from(self.mss);
         let at = now + probe_wait(&self.rtt, alone, &cx.settings);
         let latest = self.timers.deadline(Timer::Retransmit);
         self.facts.reorder_timer = false;
@@ -188,7 +195,7 @@ impl Connection {
         let progress = self.recovery.on_reorder_timer(&mut self.rtx, self.snd_nxt, &situation);
         // As Linux: the timer counts as an ACK of one byte, so that one segment goes.
         let delivered = Delivered { bytes: u64::from(progress.newly_lost), advanced: false, flight, out };
-        self.on_progress(cx, &progress, &delivered);
+        self.on_progress(cx, now, &progress, &delivered);
         self.arm_reorder_timer(now, &progress);
     }
 

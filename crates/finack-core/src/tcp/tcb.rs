@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
+use super::mtu_search::MtuSearch;
 use super::recovery::{RateSample, Recovery, Rtt};
 use super::recv::RecvQueue;
 use super::repair::Episode;
@@ -132,8 +133,6 @@ pub(crate) struct Facts {
     pub(crate) push_small: bool,
     /// The other end is this host too.
     pub(crate) loopback: bool,
-    /// The path swallowed large packets: they are not tried again.
-    pub(crate) black_hole: bool,
     /// MSG_MORE: a partial segment is held back.
     pub(crate) more: bool,
     /// The window kept us from sending since the last ACK.
@@ -179,8 +178,10 @@ pub(crate) struct Connection {
     pub(crate) snd_small: Pos,
     /// Payload bytes of a full segment, options taken off.
     pub(crate) mss: u16,
-    /// What the path takes, in bytes.
+    /// What routers say that the path takes, in bytes.
     pub(crate) path_mtu: u32,
+    /// What trying says that it takes (RFC 4821).
+    pub(crate) search: Option<Box<MtuSearch>>,
     pub(crate) send: SendBuffer,
     pub(crate) rtx: RetransmitQueue,
 
@@ -285,6 +286,7 @@ impl Connection {
             snd_small: 0,
             mss,
             path_mtu: birth.path_mtu,
+            search: None,
             send: SendBuffer::new(1),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
@@ -471,6 +473,11 @@ impl Connection {
         }
     }
 
+    /// No router may fragment its packets.
+    pub(crate) fn sends_whole(&self, cx: &Cx) -> bool {
+        self.tuple.is_v6() || self.options.mtu_discovery(&cx.settings).forbids_fragments()
+    }
+
     /// Lets go of what was sent before `upto`, and tells whose buffers that were.
     pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
         if self.send.release(&mut cx.pool, upto) {
@@ -492,7 +499,8 @@ impl Connection {
 
     pub(crate) fn heap_memory(&self) -> usize {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode
+        let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search
     }
 }
 

@@ -126,14 +126,18 @@ impl Connection {
         self.repair_after_timeout(cx, now);
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
-        if cx.settings.tcp_mtu_probing == 1 && u64::from(self.retries) >= cx.settings.tcp_retries1 {
-            self.suspect_black_hole(cx, now);
-        }
+        self.search_on_timeout(cx, now, self.is_past_r1(cx, now));
         self.facts.push_small = true;
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
         self.cut_to_user_timeout(now, self.trouble_since.unwrap_or(now));
         Outcome::Keep
+    }
+
+    /// R1 (RFC 9293 MUST-20): so long after the first repetition the path is in doubt.
+    fn is_past_r1(&self, cx: &Cx, now: Instant) -> bool {
+        let waited = now.since(self.trouble_since.unwrap_or(now));
+        waited >= self.rtt.base() + time_of_retries(cx.settings.tcp_retries1, cx)
     }
 
     /// R2 (RFC 9293 MUST-20): has the peer been silent for too long?

@@ -9,11 +9,12 @@ use crate::settings::Settings;
 /// What a connection may have unread when the memory budget is used up.
 const SCARCE: u32 = 4096;
 
-/// The window that a SYN or SYN,ACK offers, in bytes: whole segments, at most what fits without scaling.
+/// The window that a SYN or SYN,ACK offers, in bytes: whole segments, or what fits without scaling (as Linux's
+/// `tcp_select_initial_window`). `mss` is what the peer's segments carry at most.
 pub(crate) fn initial(rcv_buf: u32, mss: u16) -> u32 {
-    let window = rcv_buf.min(MAX_UNSCALED);
     let mss = u32::from(mss).max(1);
-    if window > mss { window / mss * mss } else { window }
+    let window = if rcv_buf > mss { rcv_buf / mss * mss } else { rcv_buf };
+    window.min(MAX_UNSCALED)
 }
 
 /// When memory is short everybody gets a little, so that nobody starves.

@@ -13,6 +13,7 @@ mod itself;
 mod keepalive;
 mod list;
 mod listen;
+mod mtu;
 mod nagle;
 mod open;
 mod options;

@@ -151,6 +151,18 @@ fn duplicate_acks_of_nothing() {
     }
 }
 
+/// RFC 9937 6.2: a peer without SACK that makes up duplicate ACKs gets no more for them than was out.
+#[test]
+fn duplicate_acks_beyond_the_flight() {
+    let (mut t, _) = sending(40_000);
+    let mut sent = 0;
+    for _ in 0..100 {
+        t.inject(". 1:1(0) ack 1");
+        sent += t.take_sent().iter().map(|s| place(&t, s).1 as usize).sum::<usize>();
+    }
+    assert!(sent <= 10 * 1460, "{sent} bytes for nothing");
+}
+
 /// The retransmission itself is lost too: the RTO repeats it.
 #[test]
 fn a_lost_retransmission() {

@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use finack_core::options::MtuDiscovery;
+
 use super::{Common, flag, in_force, int, int_or_byte, number};
 use crate::datagram::Datagram;
 use crate::stream::{Phase, Stream};
@@ -27,6 +29,16 @@ fn tos(level: i64, value: &[u8]) -> Result<u8, Errno> {
         (_, n) => Ok(n as u8),
     }
 }
+
+/// What IP_MTU_DISCOVER and IPV6_MTU_DISCOVER stand for.
+const MTU_DISCOVERY: [MtuDiscovery; 6] = [
+    MtuDiscovery::Dont,
+    MtuDiscovery::Want,
+    MtuDiscovery::Do,
+    MtuDiscovery::Probe,
+    MtuDiscovery::Interface,
+    MtuDiscovery::Omit,
+];
 
 impl Common {
     /// Options of both levels that every socket has; whether it was one.
@@ -103,7 +115,12 @@ impl Stream {
                 }
                 self.options.v6_only = flag(value)?;
             }
-            _ => return self.common.set_ip(level, name, value),
+            _ => {
+                let known = self.common.set_ip(level, name, value)?;
+                let mode = self.common.mtu_discover.and_then(|mode| usize::try_from(mode).ok());
+                self.options.mtu_discovery = mode.and_then(|mode| MTU_DISCOVERY.get(mode).copied());
+                return Ok(known);
+            }
         }
         Ok(true)
     }
@@ -117,6 +134,10 @@ impl Stream {
             (abi::IPPROTO_IP, abi::IP_TOS) | (abi::IPPROTO_IPV6, abi::IPV6_TCLASS) => number(o.tos.into()),
             (abi::IPPROTO_IP, abi::IP_TTL) | (abi::IPPROTO_IPV6, abi::IPV6_UNICAST_HOPS) => number(hops),
             (abi::IPPROTO_IPV6, abi::IPV6_V6ONLY) => number(o.v6_only.into()),
+            (abi::IPPROTO_IP, abi::IP_MTU_DISCOVER) | (abi::IPPROTO_IPV6, abi::IPV6_MTU_DISCOVER) => {
+                let default = i64::from(os.stack.settings().ip_no_pmtu_disc == 0);
+                number(self.common.mtu_discover.unwrap_or(default))
+            }
             _ if is_path_mtu(level, name) => {
                 let conn = self.conn().ok_or(Errno::ENOTCONN)?;
                 number(os.stack.tcp_info(os.now, conn)?.path_mtu.into())

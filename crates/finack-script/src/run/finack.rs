@@ -61,7 +61,7 @@ impl FinackTarget {
             settings,
             device,
             addresses,
-            routes: vec![Route { network, prefix_len: 0, mtu: None }],
+            routes: vec![Route { network, prefix_len: 0, mtu: None, advertised_mss: None }],
             any_address: false,
             seed: [0x5a; 32],
         };
@@ -186,6 +186,7 @@ fn remark(event: &TraceEvent) -> Option<String> {
             SendReason::Reset(reason) => format!("reset: {reason}"),
             SendReason::WindowProbe => "a zero-window probe (RFC 9293 MUST-35)".into(),
             SendReason::KeepAlive => "a keep-alive probe".into(),
+            SendReason::MtuProbe => "new data that probes for the path MTU (RFC 4821)".into(),
             _ => return None,
         },
         TraceKind::State { from, to } => format!("{} -> {}", from.as_str(), to.as_str()),
@@ -298,7 +299,10 @@ impl Target for FinackTarget {
                 device.max_unit = if device.max_unit > device.mtu { 65_535 } else { usize::from(*mtu) };
                 device.mtu = usize::from(*mtu);
             }),
+            Setting::RouteMtu(mtu) => self.change_route(|route| route.mtu = Some(*mtu)),
+            Setting::AdvertisedMss(mss) => self.change_route(|route| route.advertised_mss = Some(*mss)),
             Setting::InitialWindow(segments) => {
+                let _ = self.config.settings.set("finack.tcp_initial_cwnd", &segments.to_string());
                 match self.stack.set_sysctl("finack.tcp_initial_cwnd", &segments.to_string()) {
                     Ok(()) => Applied::Yes,
                     Err(error) => Applied::No(error.to_string()),
@@ -319,6 +323,12 @@ impl Target for FinackTarget {
 }
 
 impl FinackTarget {
+    fn change_route(&mut self, change: impl Fn(&mut Route)) -> Applied {
+        self.config.routes.iter_mut().for_each(change);
+        self.stack.set_routes(self.config.routes.clone());
+        Applied::Yes
+    }
+
     /// The device belongs to the stack from its beginning: it can change only before anything has happened.
     fn change_device(&mut self, change: impl FnOnce(&mut Capabilities)) -> Applied {
         if !self.untouched {

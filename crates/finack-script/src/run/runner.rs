@@ -296,6 +296,8 @@ impl<'a> Runner<'a> {
                     Setting::SegmentationOffload(on) => format!("tso {}", if *on { "on" } else { "off" }),
                     Setting::Mtu(mtu) => format!("mtu {mtu}"),
                     Setting::InitialWindow(n) => format!("initcwnd {n}"),
+                    Setting::RouteMtu(n) => format!("a route's mtu {n}"),
+                    Setting::AdvertisedMss(n) => format!("advmss {n}"),
                 };
                 self.notes.push(format!("not set: {name} ({why})"));
             }

@@ -161,8 +161,16 @@ impl Shell<'_> {
                         None => return self.unknown(words, "rto_min without a time"),
                     }
                 }
-                "initrwnd" | "mtu" | "advmss" | "congctl" | "quickack" | "features" | "rtt" | "cwnd"
-                | "ssthresh" | "window" | "fastopen_no_cookie" | "lock" => {
+                "mtu" => match rest.find(|word| **word != "lock").and_then(|n| n.parse().ok()) {
+                    Some(mtu) => self.out.settings.push(Setting::RouteMtu(mtu)),
+                    None => return self.unknown(words, "mtu without a number"),
+                },
+                "advmss" => match rest.next().and_then(|n| n.parse().ok()) {
+                    Some(mss) => self.out.settings.push(Setting::AdvertisedMss(mss)),
+                    None => return self.unknown(words, "advmss without a number"),
+                },
+                "initrwnd" | "congctl" | "quickack" | "features" | "rtt" | "cwnd" | "ssthresh" | "window"
+                | "fastopen_no_cookie" | "lock" => {
                     return self.unknown(words, &format!("a route's {attribute} can't be set"));
                 }
                 _ => {}

@@ -55,6 +55,10 @@ pub enum Setting {
     Mtu(u16),
     /// `ip route ... initcwnd N`.
     InitialWindow(u32),
+    /// `ip route ... mtu N`.
+    RouteMtu(u32),
+    /// `ip route ... advmss N`.
+    AdvertisedMss(u16),
 }
 
 /// What became of a setting.

@@ -139,8 +139,12 @@ impl Setup {
     #[must_use]
     pub fn config(&self) -> Config {
         let address = |addr, prefix_len| InterfaceAddress { addr, prefix_len };
-        let default_of =
-            |any: &str| Route { network: any.parse().expect("a literal address"), prefix_len: 0, mtu: None };
+        let default_of = |any: &str| Route {
+            network: any.parse().expect("a literal address"),
+            prefix_len: 0,
+            mtu: None,
+            advertised_mss: None,
+        };
         Config {
             settings: self.settings.clone(),
             device: self.device,

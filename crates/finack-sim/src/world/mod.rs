@@ -118,7 +118,7 @@ impl World {
     }
 
     fn boot(&mut self, id: HostId, settings: Settings, device: Capabilities) -> Stack {
-        let default_of = |network: IpAddr| Route { network, prefix_len: 0, mtu: None };
+        let default_of = |network: IpAddr| Route { network, prefix_len: 0, mtu: None, advertised_mss: None };
         let config = Config {
             settings,
             device,

@@ -10,7 +10,7 @@ fn own(addr: &str, prefix_len: u8) -> InterfaceAddress {
 }
 
 fn route(network: &str, prefix_len: u8, mtu: Option<u32>) -> Route {
-    Route { network: ip(network), prefix_len, mtu }
+    Route { network: ip(network), prefix_len, mtu, advertised_mss: None }
 }
 
 fn host() -> Routes {

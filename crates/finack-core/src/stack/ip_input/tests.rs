@@ -27,7 +27,8 @@ fn ip_of(s: &str) -> IpAddr {
 
 fn config(addresses: &[(&str, u8)]) -> Config {
     let own = |&(addr, prefix_len): &(&str, u8)| InterfaceAddress { addr: ip_of(addr), prefix_len };
-    let default = |network: &str| Route { network: ip_of(network), prefix_len: 0, mtu: None };
+    let default =
+        |network: &str| Route { network: ip_of(network), prefix_len: 0, mtu: None, advertised_mss: None };
     Config {
         settings: crate::settings::Settings::default(),
         device: Capabilities::plain(1500),

@@ -141,6 +141,9 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding && summary.duplicate.is_none() {
         return;
     }
+    if advanced && c.search.is_some() {
+        c.search_on_ack(cx, now, summary.acked, summary.retransmitted_acked);
+    }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
     let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
     let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
@@ -207,7 +210,7 @@ fn recover(
         flight: before.out - before.sacked,
         out: before.out,
     };
-    c.on_progress(cx, &progress, &delivered);
+    c.on_progress(cx, now, &progress, &delivered);
     if rack_advanced && c.facts.reorder_timer {
         c.timers.stop(Timer::Loss);
     }
@@ -304,7 +307,7 @@ fn sample_rtt(
     } else {
         now.since(summary.rtt_sent_at?)
     };
-    c.rtt.sample(rtt, &cx.settings);
+    c.rtt.sample(rtt, now, &cx.settings);
     c.recovery.probe.on_sample();
     Some(rtt)
 }

@@ -95,7 +95,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     c.snd_una = ack;
     c.snd_wl2 = ack;
     if let Some(at) = summary.rtt_sent_at {
-        c.rtt.sample(now.since(at), &cx.settings);
+        c.rtt.sample(now.since(at), now, &cx.settings);
     }
     after_lost_syn(c);
     c.retries = 0;
@@ -169,4 +169,5 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.enter(cx, now, State::FinWait1);
     }
     c.start_keepalive(cx, now);
+    c.begin_search(cx, now, c.listener == u32::MAX);
 }

@@ -308,7 +308,9 @@ impl Recovery {
         if !ack.duplicate || self.phase == Phase::Loss {
             return 0;
         }
-        let outstanding = (ack.nxt - ack.una) as u64;
+        // RFC 9937 6.2: in recovery no more than was out at its beginning, or made-up duplicates would go on for ever.
+        let end = if self.phase == Phase::Recovery { self.point } else { ack.nxt };
+        let outstanding = (end - ack.una).max(0) as u64;
         if self.left_network(mss) + mss < outstanding {
             self.duplicates += 1;
         }
@@ -329,6 +331,16 @@ impl Recovery {
             self.phase = Phase::Loss;
             self.point = nxt;
         }
+    }
+
+    /// A probe of the path's MTU is lost, which is no sign of congestion: as if nothing were (RFC 4821 7.6.2). Without SACK
+    /// the duplicate ACKs that follow say no more than that, until all that is out is acknowledged.
+    pub(crate) fn on_probe_lost(&mut self, sack: bool, nxt: Pos) {
+        self.reason = RetransmitReason::PathMtu;
+        self.frto = Frto::Off;
+        self.duplicates = 0;
+        self.phase = if sack { Phase::Open } else { Phase::Loss };
+        self.point = nxt;
     }
 
     /// A retransmission time-out. `watch`: F-RTO is to find out whether it was needed. Answers whether the peer threw

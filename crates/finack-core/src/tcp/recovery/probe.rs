@@ -9,6 +9,9 @@ use crate::tcp::seq::Pos;
 /// RFC 8985 7.2: before the first sample.
 const WITHOUT_SAMPLE: Duration = Duration::from_secs(1);
 
+/// What Linux adds, so that an ACK that comes after exactly two round trips is in time.
+const SLACK: Duration = Duration::from_millis(2);
+
 /// The probe that is out, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
@@ -58,13 +61,14 @@ impl Probe {
 /// delay.
 pub(crate) fn wait(rtt: &Rtt, alone: bool, settings: &Settings) -> Duration {
     let Some(srtt) = rtt.srtt() else { return WITHOUT_SAMPLE };
-    let delayed_ack = if alone { Duration::from_micros(settings.tcp_rto_min_us) } else { Duration::ZERO };
-    srtt * 2 + delayed_ack
+    let more = if alone { Duration::from_micros(settings.tcp_rto_min_us) } else { SLACK };
+    srtt * 2 + more
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Instant;
 
     fn sent(is_repeat: bool) -> Probe {
         let mut probe = Probe::new();
@@ -89,6 +93,17 @@ mod tests {
             assert!(!probe.on_ack(5001, reported, plain));
             assert!(!probe.on_ack(6001, None, false), "{reported:?}");
         }
+    }
+
+    /// RFC 8985 7.2: two round trips and a little, and 200 ms more for the delayed ACK of a single segment; a second before there is a
+    /// sample.
+    #[test]
+    fn the_time_until_a_probe() {
+        let (mut rtt, settings) = (Rtt::new(), Settings::default());
+        assert_eq!(wait(&rtt, false, &settings), Duration::from_secs(1));
+        rtt.sample(Duration::from_millis(30), Instant::ZERO, &settings);
+        assert_eq!(wait(&rtt, false, &settings), Duration::from_millis(62));
+        assert_eq!(wait(&rtt, true, &settings), Duration::from_millis(260));
     }
 
     /// New data as a probe repairs nothing.

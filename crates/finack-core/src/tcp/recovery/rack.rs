@@ -154,3 +154,60 @@ impl Rack {
         self.learned.as_ref().map_or(0, |l| l.duplicates)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RACK.reo_wnd where the round trip takes 100 ms, in milliseconds.
+    fn window(rack: &Rack, urgent: bool, recovery: u64) -> u128 {
+        let (mut rtt, settings) = (Rtt::new(), Settings { tcp_recovery: recovery, ..Settings::default() });
+        rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
+        let at = Situation { now: Instant::ZERO, rtt: &rtt, settings: &settings, mss: 1000 };
+        rack.window(urgent, &at).as_millis()
+    }
+
+    /// RFC 8985 3.3.2 rule 1: nothing while no reordering was seen and three segments are SACKed or a repair is under way; a
+    /// quarter of the least round trip otherwise.
+    #[test]
+    fn it_begins_with_a_quarter_of_the_round_trip() {
+        let mut rack = Rack::new();
+        assert_eq!((window(&rack, true, 1), window(&rack, false, 1)), (0, 25));
+        let late = AckSummary { original_start: Some(1), ..AckSummary::default() };
+        rack.on_delivered(&late, 3001, Instant::ZERO, 1000);
+        assert_eq!(rack.reordered(), 0, "nothing had arrived before");
+        rack.on_delivered(&late, 3001, Instant::ZERO, 1000);
+        assert_eq!((rack.reordered(), rack.distance()), (1, 3));
+        assert_eq!(window(&rack, true, 1), 25);
+    }
+
+    /// RFC 8985 6.2 step 4, 3.3.2 rules 2 and 3: one quarter more for each round trip with a DSACK, the whole round trip at
+    /// most.
+    #[test]
+    fn it_grows_with_duplicates() {
+        let mut rack = Rack::new();
+        rack.on_duplicate(1, 1, 5001);
+        assert_eq!(window(&rack, false, 1), 50);
+        rack.on_duplicate(1, 4001, 6001);
+        assert_eq!(window(&rack, false, 1), 50, "the same round trip");
+        for una in [5001, 10_001, 20_001] {
+            rack.on_duplicate(1, una, una + 5000);
+        }
+        assert_eq!((window(&rack, false, 1), rack.duplicates()), (100, 5));
+        // tcp_recovery = 1 + 2.
+        assert_eq!(window(&rack, false, 3), 25);
+    }
+
+    /// RFC 8985 6.2 step 4: after sixteen recoveries without a DSACK it is what it was.
+    #[test]
+    fn it_shrinks_after_sixteen_recoveries() {
+        let mut rack = Rack::new();
+        rack.on_duplicate(1, 1, 5001);
+        for _ in 0..15 {
+            rack.on_recovered();
+        }
+        assert_eq!(window(&rack, false, 1), 50);
+        rack.on_recovered();
+        assert_eq!(window(&rack, false, 1), 25);
+    }
+}

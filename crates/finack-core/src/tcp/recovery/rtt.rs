@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::settings::{Profile, Settings};
+use crate::time::Instant;
 
 /// RFC 6298 2.1: before the first sample.
 const INITIAL_RTO_US: u64 = 1_000_000;
@@ -15,18 +16,26 @@ pub(crate) struct Rtt {
     srtt: u32,
     rttvar: u32,
     min: u32,
+    /// When the least was measured, in whole seconds.
+    min_at: u32,
     rto: u32,
 }
 
 impl Rtt {
     pub(crate) const fn new() -> Self {
-        Self { srtt: 0, rttvar: 0, min: u32::MAX, rto: INITIAL_RTO_US as u32 }
+        Self { srtt: 0, rttvar: 0, min: u32::MAX, min_at: 0, rto: INITIAL_RTO_US as u32 }
     }
 
     /// Takes a sample; Karn's rule is the caller's.
-    pub(crate) fn sample(&mut self, rtt: Duration, settings: &Settings) {
+    pub(crate) fn sample(&mut self, rtt: Duration, now: Instant, settings: &Settings) {
         let sample = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).clamp(1, u32::MAX / 16);
-        self.min = self.min.min(sample);
+        // RFC 8985 6.2 step 1: a path that became longer is known after a while.
+        let seconds = (now.as_millis() / 1000) as u32;
+        let age = u64::from(seconds.saturating_sub(self.min_at));
+        if sample <= self.min || age > settings.tcp_min_rtt_wlen {
+            self.min = sample;
+            self.min_at = seconds;
+        }
         if self.srtt == 0 {
             self.srtt = sample;
             self.rttvar = sample / 2;
@@ -102,9 +111,9 @@ mod tests {
         let (mut rtt, mut settings) = (Rtt::new(), linux());
         settings.profile = Profile::Rfc;
         assert_eq!(rtt.base(), Duration::from_secs(1));
-        rtt.sample(Duration::from_millis(800), &settings);
+        rtt.sample(Duration::from_millis(800), Instant::ZERO, &settings);
         assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (800_000, 400_000, 2_400_000));
-        rtt.sample(Duration::from_millis(400), &settings);
+        rtt.sample(Duration::from_millis(400), Instant::ZERO, &settings);
         assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (750_000, 400_000, 2_350_000));
     }
 
@@ -114,8 +123,8 @@ mod tests {
         let (mut a, mut b, mut rfc) = (Rtt::new(), Rtt::new(), linux());
         rfc.profile = Profile::Rfc;
         for _ in 0..50 {
-            a.sample(Duration::from_millis(10), &linux());
-            b.sample(Duration::from_millis(10), &rfc);
+            a.sample(Duration::from_millis(10), Instant::ZERO, &linux());
+            b.sample(Duration::from_millis(10), Instant::ZERO, &rfc);
         }
         assert_eq!(a.base().as_millis(), 210);
         assert_eq!(b.base(), Duration::from_secs(1));
@@ -127,11 +136,22 @@ mod tests {
         for profile in [Profile::Linux, Profile::Rfc] {
             let (mut rtt, settings) = (Rtt::new(), Settings { profile, ..linux() });
             for _ in 0..1000 {
-                rtt.sample(Duration::from_secs(2), &settings);
+                rtt.sample(Duration::from_secs(2), Instant::ZERO, &settings);
             }
             assert_eq!(rtt.srtt(), Some(Duration::from_secs(2)));
             assert!(rtt.base() > Duration::from_secs(2), "{profile:?}: {:?}", rtt.base());
         }
+    }
+
+    /// RFC 8985 6.2 step 1: the least round trip of the last five minutes, not of all times.
+    #[test]
+    fn the_least_round_trip_is_forgotten() {
+        let mut rtt = Rtt::new();
+        let mut sample = |ms, at| {
+            rtt.sample(Duration::from_millis(ms), Instant::from_secs(at), &linux());
+            rtt.min().as_millis()
+        };
+        assert_eq!([sample(50, 1), sample(10, 2), sample(80, 302), sample(80, 303)], [50, 10, 10, 80]);
     }
 
     /// RFC 6298 5.5: each time-out doubles, up to the maximum.

@@ -43,7 +43,7 @@ struct World {
 impl World {
     fn new(queue: RetransmitQueue) -> Self {
         let (mut rtt, settings) = (Rtt::new(), Settings::default());
-        rtt.sample(Duration::from_millis(100), &settings);
+        rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
         Self { rtt, settings, recovery: Recovery::new(), queue }
     }
 

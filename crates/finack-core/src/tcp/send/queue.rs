@@ -377,6 +377,21 @@ impl RetransmitQueue {
         bytes
     }
 
+    /// Marks all between two positions as lost that is not SACKed.
+    pub(crate) fn mark_lost_between(&mut self, start: Pos, end: Pos) {
+        let first = self.split(start);
+        self.split(end);
+        if let Some(repair) = &mut self.repair {
+            repair.lost_from = repair.lost_from.min(start);
+        }
+        for unit in self.units.range_mut(first..).take_while(|u| u.end <= end) {
+            if !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST) {
+                unit.marks = unit.marks.with(Marks::LOST);
+                self.lost += unit.len();
+            }
+        }
+    }
+
     /// After a time-out all that is not SACKed counts as lost (RFC 6675 5.1); with `renege` the SACK marks go
     /// too, because the peer threw away what it had reported (RFC 2018 8).
     pub(crate) fn mark_all_lost(&mut self, renege: bool) {
@@ -512,6 +527,11 @@ impl RetransmitQueue {
     /// The SACKed front of the queue: the peer reported it and yet did not acknowledge it.
     pub(crate) fn front_is_sacked(&self) -> bool {
         self.units.front().is_some_and(|u| u.marks.has(Marks::SACKED))
+    }
+
+    /// Whether all that is out was sent at once.
+    pub(crate) fn is_one_unit(&self) -> bool {
+        self.units.len() == 1
     }
 
     /// Where the last unit begins.
