@@ -274,6 +274,12 @@ impl Stream {
         if let Some(errno) = self.owed.take().filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
         }
+        // Whoever waits for room is woken once there is a good deal of it (`sk_stream_write_space`).
+        let ready = |ready: Ready| ready.intersects(Ready::WRITABLE | Ready::WRITE_CLOSED | Ready::ERROR);
+        if wait && *sent > 0 && !os.stack.tcp_ready(conn).is_ok_and(ready) {
+            let _ = os.stack.tcp_await_room(conn);
+            return Step::Wait(self.common.send_timeout);
+        }
         if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
             return Step::Done(Err(Errno::EFAULT));
         }
