@@ -208,9 +208,7 @@ impl Stack {
         };
         let segments = len.div_ceil(segment).max(1) as u16;
         let segment_size = if len > segment { segment as u16 } else { 0 };
-        c.stats.segs_out += u64::from(segments);
-        c.stats.data_segs_out =
-            c.stats.data_segs_out.wrapping_add(if len > 0 { u32::from(segments) } else { 0 });
+        c.stats.note_sent(segments, len > 0);
         self.cx.counters.tcp_out_segs += u64::from(segments);
         output::acknowledged(c, told);
         let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);

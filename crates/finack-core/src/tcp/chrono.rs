@@ -94,7 +94,7 @@ impl Connection {
         } else {
             Reason::Busy
         };
-        self.chrono.enter(reason, now);
+        self.units.chrono.enter(reason, now);
     }
 }
 

@@ -278,8 +278,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
 /// In slow start the window may grow to twice of what was out in a round trip (`tcp_is_cwnd_limited`).
 fn note_most_out(c: &mut Connection) {
     let out = u32::try_from(c.in_flight()).unwrap_or(u32::MAX);
-    if c.snd_una >= c.most_out.1 || out > c.most_out.0 {
-        c.most_out = (out, c.snd_nxt);
+    if c.snd_una >= c.units.most_out.1 || out > c.units.most_out.0 {
+        c.units.most_out = (out, c.snd_nxt);
     }
 }
 

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::chrono::Chrono;
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
 use super::recovery::{RateSample, Recovery, Rtt};
@@ -110,6 +109,14 @@ pub(crate) struct Stats {
     pub(crate) retrans_segs: u32,
 }
 
+impl Stats {
+    /// Segments went out, with data or without.
+    pub(crate) fn note_sent(&mut self, segments: u16, data: bool) {
+        self.segs_out += u64::from(segments);
+        self.data_segs_out = self.data_segs_out.wrapping_add(u32::from(segments) * u32::from(data));
+    }
+}
+
 /// Facts of one bit each, and one of a byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts {
@@ -194,9 +201,6 @@ pub(crate) struct Connection {
     pub(crate) search: Option<Box<MtuSearch>>,
     pub(crate) send: SendBuffer,
     pub(crate) units: Units,
-    pub(crate) chrono: Chrono,
-    /// The most that was out of late, in bytes, and up to where that holds.
-    pub(crate) most_out: (u32, Pos),
     pub(crate) rtx: RetransmitQueue,
 
     // Receive sequence space.
@@ -306,9 +310,7 @@ impl Connection {
             path_mtu: birth.path_mtu,
             search: None,
             send: SendBuffer::new(1),
-            units: Units::new(settings),
-            chrono: Chrono::new(now),
-            most_out: (0, 0),
+            units: Units::new(settings, now),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
             recv: RecvQueue::new(1),

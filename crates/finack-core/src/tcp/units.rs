@@ -1,11 +1,13 @@
 //! How much is written and sent in one piece, and how much may be queued: Linux's units of writing (its socket
 //! buffers), whose sizes show on the wire as bursts and PSH flags and in the calls as what a write takes.
 
+use super::chrono::Chrono;
 use super::congestion::Control;
 use super::seq::Pos;
 use super::tcb::Connection;
 use crate::cx::Cx;
 use crate::settings::{Profile, Settings};
+use crate::time::Instant;
 
 /// Payload bytes of the largest unit: what Linux lets a device segment, less its headers.
 pub(crate) const MAX_UNIT: u32 = 65_536 - 321;
@@ -21,7 +23,7 @@ const LEAST_SEGMENTS: u64 = 10;
 const BURST_SHIFT: u32 = 10;
 
 /// Where the application's writes stand among units.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Units {
     /// Where the unit begins that the next write goes on filling, unless all of it is sent.
     tail: Pos,
@@ -29,6 +31,10 @@ pub(crate) struct Units {
     pushed: Pos,
     /// Bytes that may be queued, overhead included, where the application set no size; grows with the window.
     buffer: u32,
+    /// What keeps the sender from sending.
+    pub(crate) chrono: Chrono,
+    /// The most that was out of late, in bytes, and up to where that holds.
+    pub(crate) most_out: (u32, Pos),
 }
 
 /// What a write is allowed.
@@ -55,8 +61,9 @@ pub(crate) const fn within_half_window(size: u32, largest_window: u32) -> u32 {
 }
 
 impl Units {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self { tail: 1, pushed: 1, buffer: u32::try_from(settings.tcp_wmem_default).unwrap_or(u32::MAX) }
+    pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
+        let buffer = u32::try_from(settings.tcp_wmem_default).unwrap_or(u32::MAX);
+        Self { tail: 1, pushed: 1, buffer, chrono: Chrono::new(now), most_out: (0, 0) }
     }
 }
 

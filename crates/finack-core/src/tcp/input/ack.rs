@@ -260,7 +260,7 @@ fn tell_congestion(
         _ => acked,
     };
     // As Linux: what was out at most counts, not what is left of it, and twice as much is enough.
-    let (most, cwnd) = (u64::from(c.most_out.0), c.congestion.cwnd());
+    let (most, cwnd) = (u64::from(c.units.most_out.0), c.congestion.cwnd());
     let in_flight = match cx.settings.profile {
         Profile::Linux if slow_start && cwnd < 2 * most => in_flight.max(most),
         Profile::Linux if slow_start => in_flight.min((cwnd / 2).saturating_sub(1)),
