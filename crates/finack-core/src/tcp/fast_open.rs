@@ -123,7 +123,7 @@ pub(crate) fn attempt(cx: &Cx, now: Instant, server: IpAddr, our_mss: u16) -> At
     }
 }
 
-/// Takes in what a SYN,ACK says: a cookie, and whether our SYN had to go again without its data.
+/// Takes in what a SYN,ACK says: a cookie, and whether our SYN had to go again without its data, or its data was not taken.
 pub(crate) fn learn(
     cx: &mut Cx,
     now: Instant,
@@ -148,6 +148,13 @@ pub(crate) fn learn(
         entry.lost_at = now;
     } else {
         entry.losses = 0;
+    }
+}
+
+/// Takes in that a SYN with data was answered by an ICMP error, or by nothing at all (RFC 7413 4.1.3.1).
+pub(crate) fn note_failure(cx: &mut Cx, now: Instant, c: &Connection) {
+    if c.state == State::SynSent && c.facts.fast_open && c.snd_nxt > 1 {
+        learn(cx, now, c.tuple.remote, None, 0, true);
     }
 }
 
@@ -223,9 +230,10 @@ impl Connection {
 
     /// Queues what goes out with the SYN or after it; answers how much was taken.
     pub(crate) fn queue_early(&mut self, cx: &mut Cx, data: &[u8]) -> usize {
-        let count = self.send_room(cx).min(data.len());
-        self.send.append(&mut cx.pool, &data[..count]);
-        count
+        let room = self.room_for(cx, data.len());
+        self.send.append(&mut cx.pool, &data[..room.bytes]);
+        self.took(&room, false);
+        room.bytes
     }
 
     /// The option of our first SYN, if it tries a fast open.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::State;
+use super::fast_open;
 use super::input::{Outcome, fail};
 use super::tcb::Connection;
 use super::timers::Timer;
@@ -38,6 +39,7 @@ impl Connection {
                 Timer::KeepAlive => self.on_keepalive_timer(cx, now),
                 Timer::Cork => {
                     self.facts.push_small = true;
+                    self.facts.unpushed = false;
                     Outcome::Keep
                 }
             };
@@ -91,6 +93,7 @@ impl Connection {
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         let by_time = self.retries > 0 && waited >= longest;
         if u64::from(self.retries) >= most || by_time || by_user {
+            fast_open::note_failure(cx, now, self);
             return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;
@@ -176,6 +179,7 @@ impl Connection {
         if self.snd_wnd > 0 {
             // Not closed, only small: what fits goes out (RFC 9293 MUST-38's override).
             self.facts.push_small = true;
+            self.facts.unpushed = false;
         } else {
             self.facts.probe_due = true;
         }

@@ -3,6 +3,7 @@
 use super::{Outcome, Segment, fail, note_drop};
 use crate::cx::Cx;
 use crate::error::Error;
+use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::Controller;
@@ -48,7 +49,9 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     c.last_recv_at = now;
     agree(c, cx, now, segment);
     if c.facts.fast_open && flags.ack() {
-        let lost = c.facts.syn_resent && c.snd_nxt > 1;
+        // RFC 7413 4.1.3.1: that the data was not taken is a negative response too. Linux does not count it.
+        let taken = seq::expand(c.iss, c.snd_una, segment.ack) > 1 || cx.settings.profile == Profile::Linux;
+        let lost = c.snd_nxt > 1 && (c.facts.syn_resent || !taken);
         let mss = segment.options.mss.unwrap_or(0);
         fast_open::learn(cx, now, c.tuple.remote, segment.options.fast_open, mss, lost);
     }
@@ -83,7 +86,7 @@ fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
     c.set_peer_mss(cx, options.mss);
     // RFC 9293 MUST-48 in RFC 7323's words: the window of a SYN is never scaled.
     c.snd_wnd = u32::from(segment.window);
-    c.snd_max_wnd = c.snd_wnd;
+    c.note_largest_window(cx, c.snd_wnd);
     c.snd_wl1 = 0;
 }
 
@@ -168,6 +171,11 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.facts.fin_queued {
         c.enter(cx, now, State::FinWait1);
     }
+    if c.ack.ato.is_zero() {
+        c.ack.data_at = now;
+    }
+    c.grow_send_buffer(cx);
+    c.begin_window(cx);
     c.start_keepalive(cx, now);
     c.begin_search(cx, now, c.listener == u32::MAX);
 }
