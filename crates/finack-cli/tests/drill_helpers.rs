@@ -164,13 +164,13 @@ fn a_helper_has_no_network_and_no_privileges() {
 #[test]
 fn a_helper_is_bounded() {
     for (helper, said) in [
-        ("while true; do :; done", "it ran for more than 5 s"),
+        ("while true; do :; done", "it ran for more than 10 s"),
         ("bomb() { bomb | bomb & }; bomb; while true; do :; done", ""),
         ("while true; do echo y; done", ""),
         ("python3 -c 'x = bytearray(3 << 30); print(len(x))'", ""),
         (
             "trap '' TERM INT HUP; (trap '' TERM; while true; do :; done) & while true; do :; done",
-            "more than 5 s",
+            "more than 10 s",
         ),
     ] {
         let begun = Instant::now();

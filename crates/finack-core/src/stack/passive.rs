@@ -137,7 +137,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(window::within_budget(buffer, &self.cx), segment_size) as u16,
+            window: window::initial(buffer, segment_size, &self.cx) as u16,
             our_mss,
             retries: 0,
             resent: false,

@@ -384,8 +384,13 @@ impl Runner<'_> {
             LiveBody::Udp(_) => Body::Udp(Udp { ports: None, len: 0 }),
             _ => Body::Icmp(Icmp { kind: String::new(), code: None, mtu: None, id: None, quoted: None }),
         };
-        let like =
-            Packet { direction: Direction::Out, encapsulation: Vec::new(), ip: IpInfo::default(), body };
+        let like = Packet {
+            direction: Direction::Out,
+            encapsulation: Vec::new(),
+            ip: IpInfo::default(),
+            body,
+            changes: None,
+        };
         packets::seen(live, 0, self.flow_of(live).map(|i| &self.flows[i]), &like, self.config)
     }
 

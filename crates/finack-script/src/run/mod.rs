@@ -100,7 +100,7 @@ pub fn run_with(
         return Report { events: script.events.len(), ..Report::not_begun(Verdict::Passed) };
     }
     if let Err(verdict) = check::check(script, config) {
-        return Report::not_begun(verdict);
+        return Report::not_begun(verdict).in_one_line();
     }
-    runner::Runner::new(config, directory, helpers, target).run(script)
+    runner::Runner::new(config, directory, helpers, target).run(script).in_one_line()
 }

@@ -13,7 +13,7 @@ use super::message::{Answer, Report, Task};
 use super::{SUBCOMMAND, room, stand_ins};
 
 /// How long a command may run.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_millis(2);
