@@ -33,7 +33,7 @@ fn agree(
         sack: s.tcp_sack == 1 && offered.sack_permitted,
         scaling,
         snd_wscale: if scaling { offered.window_scale.unwrap_or(0).min(14) } else { 0 },
-        rcv_wscale: if scaling { window::scale(options.recv_buffer, s) } else { 0 },
+        rcv_wscale: if scaling { window::scale(options, s) } else { 0 },
         peer_mss: mss::of_peer(v6, offered.mss, options, s),
     }
 }
@@ -126,6 +126,7 @@ impl Stack {
         let our_mss = self.offered_mss(tuple, options);
         let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
+        let buffer = window::clamped(window::within_budget(buffer, &self.cx), options);
         Embryo {
             tuple: *tuple,
             trace_id: self.cx.new_trace_id(),
@@ -137,7 +138,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(window::within_budget(buffer, &self.cx), segment_size) as u16,
+            window: window::initial(buffer, segment_size) as u16,
             our_mss,
             retries: 0,
             resent: false,
@@ -451,7 +452,7 @@ impl Stack {
             sack: sack && self.cx.settings.tcp_sack == 1,
             scaling: scale.is_some(),
             snd_wscale: scale.unwrap_or(0),
-            rcv_wscale: scale.map_or(0, |_| window::scale(options.recv_buffer, &self.cx.settings)),
+            rcv_wscale: scale.map_or(0, |_| window::scale(&options, &self.cx.settings)),
             peer_mss,
         };
         let (from, to) = (State::Listen, State::SynReceived);

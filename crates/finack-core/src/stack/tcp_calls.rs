@@ -60,7 +60,7 @@ impl Stack {
         flags: RecvFlags,
     ) -> Result<usize, Error> {
         let (c, cx) = self.conn_mut(id)?;
-        let result = c.recv_bytes(cx, buf, flags);
+        let result = c.recv_bytes(cx, now, buf, flags);
         self.refresh(now, id.index);
         result
     }
@@ -182,6 +182,9 @@ impl Stack {
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
             let most = u32::try_from(bytes).unwrap_or(u32::MAX).max(2048);
             c.rcv_buf = most;
+        }
+        if options.recv_lowat > old.recv_lowat {
+            c.make_room_for(options.recv_lowat, cx);
         }
         if options.quickack && !old.quickack {
             c.quick_acks();

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
 use super::recovery::{RateSample, Recovery, Rtt};
-use super::recv::RecvQueue;
+use super::recv::{RecvQueue, Tuning};
 use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
@@ -198,8 +198,10 @@ pub(crate) struct Connection {
     pub(crate) rcv_fin: Option<Pos>,
     /// Bytes that may be unread.
     pub(crate) rcv_buf: u32,
-    /// Where the application stood when the buffer was tuned last.
+    /// Where the application stood when tuning the buffer last came to nothing.
     pub(crate) rcv_tuned: Pos,
+    /// Present while the application reads in bulk.
+    pub(crate) tuning: Option<Box<Tuning>>,
     /// Largest segment seen, an estimate of what the peer sends.
     pub(crate) rcv_mss: u16,
     pub(crate) urgent: Urgent,
@@ -297,6 +299,7 @@ impl Connection {
             rcv_fin: None,
             rcv_buf,
             rcv_tuned: 1,
+            tuning: None,
             rcv_mss: mss.min(536),
             urgent: Urgent::default(),
             ts_recent: 0,
@@ -500,7 +503,8 @@ impl Connection {
     pub(crate) fn heap_memory(&self) -> usize {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search
+        let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
     }
 }
 

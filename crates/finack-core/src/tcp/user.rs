@@ -100,6 +100,7 @@ impl Connection {
     pub(crate) fn recv_bytes(
         &mut self,
         cx: &mut Cx,
+        now: Instant,
         buf: &mut [u8],
         flags: RecvFlags,
     ) -> Result<usize, Error> {
@@ -112,7 +113,7 @@ impl Connection {
         // An empty queue must not move the urgent mark.
         let copied = if self.recv.len() > 0 { self.copy_around_mark(cx, buf, flags.peek) } else { 0 };
         if copied > 0 {
-            if !flags.peek && self.after_read(cx) {
+            if !flags.peek && self.after_read(cx, now) {
                 self.ack_now(SendReason::WindowUpdate);
             }
             return Ok(copied);
@@ -155,11 +156,12 @@ impl Connection {
     pub(crate) fn recv_with<E>(
         &mut self,
         cx: &mut Cx,
+        now: Instant,
         take: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Error> {
         if self.recv.len() == 0 {
             // The end, an error, or nothing yet: told as to any reader.
-            return self.recv_bytes(cx, &mut [0], RecvFlags::default()).map(Ok);
+            return self.recv_bytes(cx, now, &mut [0], RecvFlags::default()).map(Ok);
         }
         let read = self.recv.read_pos();
         if self.urgent.mark == Some(read) {
@@ -168,7 +170,7 @@ impl Connection {
             let count = self.copy_around_mark(cx, &mut byte, true);
             return match take(&[&byte[..count]]) {
                 Ok(taken) if taken >= count => {
-                    self.recv_bytes(cx, &mut byte, RecvFlags::default()).map(|_| Ok(count))
+                    self.recv_bytes(cx, now, &mut byte, RecvFlags::default()).map(|_| Ok(count))
                 }
                 other => Ok(other),
             };
@@ -181,7 +183,7 @@ impl Connection {
             Err(error) => return Ok(Err(error)),
         };
         self.recv.skip(&mut cx.pool, taken);
-        if taken > 0 && self.after_read(cx) {
+        if taken > 0 && self.after_read(cx, now) {
             self.ack_now(SendReason::WindowUpdate);
         }
         Ok(Ok(taken))

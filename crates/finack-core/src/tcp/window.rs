@@ -1,10 +1,15 @@
 //! The receive window: how much is offered, and that the offer is never taken back.
 
+use alloc::boxed::Box;
+
 use super::State;
+use super::recv::{Measured, Tuning};
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use crate::cx::Cx;
+use crate::options::SocketOptions;
 use crate::settings::Settings;
+use crate::time::Instant;
 
 /// What a connection may have unread when the memory budget is used up.
 const SCARCE: u32 = 4096;
@@ -28,9 +33,15 @@ pub(crate) fn initial_buffer(fixed: Option<usize>, settings: &Settings) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Our shift: the smallest with which the largest buffer that we may ever have can be offered (RFC 7323 2.2).
-pub(crate) fn scale(fixed: Option<usize>, settings: &Settings) -> u8 {
-    let largest = fixed.map_or(settings.tcp_rmem_max, |b| b as u64).max(1);
+/// TCP_WINDOW_CLAMP: no larger window is offered, whatever the buffer.
+pub(crate) fn clamped(window: u32, options: &SocketOptions) -> u32 {
+    options.window_clamp.map_or(window, |most| window.min(most))
+}
+
+/// Our shift: the smallest with which the largest window that we may ever have can be offered (RFC 7323 2.2).
+pub(crate) fn scale(options: &SocketOptions, settings: &Settings) -> u8 {
+    let buffer = options.recv_buffer.map_or(settings.tcp_rmem_max, |b| b as u64);
+    let largest = options.window_clamp.map_or(buffer, |most| buffer.min(u64::from(most))).max(1);
     (largest.ilog2().saturating_sub(15)).min(14) as u8
 }
 
@@ -62,39 +73,62 @@ impl Connection {
     /// Bytes that could be offered: what is free, as far as the header's field can tell of it.
     fn free_window(&self, cx: &Cx) -> u32 {
         let most = u32::from(u16::MAX) << self.agreed.rcv_wscale;
-        within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32).min(most)
+        let free = within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32);
+        clamped(free.min(most), &self.options)
     }
 
     /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.
     pub(crate) fn window_gain(&self, cx: &Cx) -> u32 {
         let gain = self.free_window(cx).saturating_sub(self.rcv_wnd());
-        let worth = (within_budget(self.rcv_buf, cx) / 2).min(u32::from(self.rcv_mss.max(self.mss)));
+        let worth = (clamped(within_budget(self.rcv_buf, cx), &self.options) / 2)
+            .min(u32::from(self.rcv_mss.max(self.mss)));
         if gain >= worth.max(1) { gain } else { 0 }
     }
 
     /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of
     /// the room at once, because it may be waiting for it.
-    pub(crate) fn after_read(&mut self, cx: &Cx) -> bool {
+    pub(crate) fn after_read(&mut self, cx: &Cx, now: Instant) -> bool {
         if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
             return false;
         }
-        self.tune_buffer(cx);
+        self.tune_buffer(cx, now);
         let gain = self.window_gain(cx);
         // As Linux does: an update is sent when the window at least doubles.
         gain > 0 && gain >= self.rcv_wnd()
     }
 
-    /// A reader that took a whole buffer since the last time, and left little, gets twice the buffer.
-    fn tune_buffer(&mut self, cx: &Cx) {
-        let taken = self.recv.read_pos() - self.rcv_tuned;
-        let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
-        if fixed || taken < Pos::from(self.rcv_buf) || cx.budget.is_tight() {
+    /// Makes the buffer as large as a reader needs it that takes what comes (Linux's tcp_rcv_space_adjust).
+    fn tune_buffer(&mut self, cx: &Cx, now: Instant) {
+        if self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0 {
             return;
         }
-        self.rcv_tuned = self.recv.read_pos();
-        let most = u32::try_from(cx.settings.tcp_rmem_max / 2).unwrap_or(u32::MAX);
-        if self.recv.len() < self.rcv_buf as usize / 2 {
-            self.rcv_buf = self.rcv_buf.saturating_mul(2).min(most.max(self.rcv_buf));
+        let (read, mss) = (self.recv.read_pos(), u64::from(self.rcv_mss.max(self.mss)));
+        let Some(tuning) = &mut self.tuning else {
+            // Requests and answers need no measuring.
+            if read - self.rcv_tuned >= Pos::from(self.rcv_buf / 4) {
+                let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
+                self.tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
+            }
+            return;
+        };
+        match tuning.on_read(now, read, mss) {
+            Measured::Idle => {
+                self.tuning = None;
+                self.rcv_tuned = read;
+            }
+            Measured::Wants(bytes) if !cx.budget.is_tight() => {
+                let most = (cx.settings.tcp_rmem_max / 2).min(u64::from(u32::MAX));
+                self.rcv_buf = self.rcv_buf.max(bytes.min(most) as u32);
+            }
+            _ => {}
+        }
+    }
+
+    /// SO_RCVLOWAT was raised: so much must fit, unless SO_RCVBUF says otherwise (Linux's tcp_set_rcvlowat).
+    pub(crate) fn make_room_for(&mut self, lowat: usize, cx: &Cx) {
+        if self.options.recv_buffer.is_none() {
+            let wanted = (lowat as u64).min(cx.settings.tcp_rmem_max / 2).min(u64::from(u32::MAX));
+            self.rcv_buf = self.rcv_buf.max(wanted as u32);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Text (RFC 9293 3.10.7.4 seventh), and when it is acknowledged (3.8.6.3).
 
+use core::time::Duration;
+
 use super::{Outcome, Placed, drop_segment, urgent};
 use crate::cx::Cx;
 use crate::settings::Profile;
@@ -7,7 +9,7 @@ use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::recv::Inserted;
 use crate::tcp::seq::Pos;
-use crate::tcp::tcb::{ATO_MAX, ATO_MIN, Connection};
+use crate::tcp::tcb::{ATO_MAX, ATO_MIN, Connection, ts_clock};
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::trace::{DropReason, ResetReason, SendReason};
@@ -97,6 +99,19 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
     }
 }
 
+/// The receiver's own idea of the round trip, while the receive buffer follows it.
+fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, segment: u16) {
+    let (next, edge, full) = (c.recv.next(), c.rcv_edge, segment >= c.rcv_mss);
+    let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
+    let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
+        let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
+        (echo, Duration::from_millis(u64::from(age.max(1))))
+    });
+    if let Some(tuning) = &mut c.tuning {
+        tuning.on_data(now, next, edge, echo.filter(|(_, age)| age.as_secs() < 3600));
+    }
+}
+
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
 fn note_in_order(c: &mut Connection, now: Instant, placed: &Placed<'_>) {
     let segment = match placed.segment.segment_size {
@@ -104,6 +119,7 @@ fn note_in_order(c: &mut Connection, now: Instant, placed: &Placed<'_>) {
         size => size,
     };
     c.rcv_mss = c.rcv_mss.max(segment);
+    measure_round_trip(c, now, placed, segment);
     let pause = now.since(c.ack.data_at);
     c.ack.data_at = now;
     if c.ack.ato.is_zero() {
