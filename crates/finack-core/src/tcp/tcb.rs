@@ -488,10 +488,11 @@ impl Connection {
         }
     }
 
-    /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
+    /// SO_RCVLOWAT, or all that the window lets come before something is read (as Linux's tcp_epollin_ready).
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();
-        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.rcv_buf / 2
+        let shut = self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.rcv_buf;
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && shut
     }
 
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.

@@ -102,7 +102,7 @@ impl Connection {
         if self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0 {
             return;
         }
-        let (read, mss) = (self.recv.read_pos(), u64::from(self.rcv_mss.max(self.mss)));
+        let (read, mss) = (self.recv.read_pos(), u64::from(self.mss));
         let Some(tuning) = &mut self.tuning else {
             // Requests and answers need no measuring.
             if read - self.rcv_tuned >= Pos::from(self.rcv_buf / 4) {
