@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Completions(cmd::completions::Args),
     /// Print the manual page (troff)
     Man,
+    /// What runs the commands of scripts for `drill`
+    #[command(hide = true)]
+    DrillHelper(cmd::sandbox::Args),
     /// What `demo` runs
     #[command(hide = true)]
     DemoClient,

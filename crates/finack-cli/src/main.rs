@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Drill(args) => cmd::drill::main(&args),
         Command::Completions(args) => cmd::completions::main(&args),
         Command::Man => cmd::man::main(),
+        Command::DrillHelper(args) => cmd::sandbox::main(&args),
         Command::DemoClient => cmd::demo_client::main(),
     }
 }

@@ -1,6 +1,7 @@
 //! Two hosts whose segments are signed: MD5 signatures (RFC 2385) and TCP-AO (RFC 5925), with everything that moves
 //! between them looked at. What single segments lead to is shown by `scripts/auth`.
 #![cfg(feature = "md5-ao")]
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -107,7 +108,7 @@ impl Pair {
     fn listen(&mut self, keys: &Keys) -> (ListenerId, SocketAddr) {
         let addr = SocketAddr::new(self.addrs[1], 179);
         let bind = self.hosts[1].tcp_bind(self.now, addr, BindOptions::default()).unwrap();
-        let listener = self.hosts[1].tcp_listen(self.now, bind, 8, SocketOptions::default()).unwrap();
+        let listener = self.hosts[1].tcp_listen(self.now, bind, 100, SocketOptions::default()).unwrap();
         self.hosts[1].tcp_set_listener_keys(listener, keys).unwrap();
         (listener, addr)
     }
@@ -426,4 +427,35 @@ fn signals_of_drops_are_limited() {
     assert_eq!(told.iter().filter(drops).count(), 4, "each beside the segment itself: {told:?}");
     assert_eq!(told.last(), Some(&TraceKind::Lost(92)));
     assert_eq!(pair.drops(), [(1, DropReason::AoMissing, 50)]);
+}
+
+/// RFC 4987 3.6, RFC 2385 2.0, RFC 5925 7.5: the ACK that answers a cookie of which nothing is remembered is checked with
+/// the listener's key and the ISNs that it shows, and the connection that it makes is signed.
+#[test]
+fn a_cookie_of_which_nothing_is_left_opens_a_signed_connection() {
+    for (ours, theirs) in [
+        (md5(false), md5(false)),
+        (ao(ao_key(false, 1, 2, Algorithm::HmacSha1)), ao(ao_key(false, 2, 1, Algorithm::HmacSha1))),
+    ] {
+        let mut pair = Pair::new(false, Instant::from_secs(5));
+        pair.hosts[1].set_sysctl("tcp_syncookies", "2").unwrap();
+        let (listener, addr) = pair.listen(&theirs);
+        let conns: Vec<ConnId> = (0..70)
+            .map(|_| {
+                let conn = pair.hosts[0].tcp_connect(pair.now, None, addr, SocketOptions::default()).unwrap();
+                pair.hosts[0].tcp_set_keys(pair.now, conn, &ours).unwrap();
+                conn
+            })
+            .collect();
+        pair.carry();
+        let counters = pair.hosts[1].counters();
+        assert_eq!((counters.tcp_syn_cookies_sent, counters.tcp_syn_cookies_received), (70, 6));
+        let accepted: Vec<ConnId> =
+            (0..70).map(|_| pair.hosts[1].tcp_accept(pair.now, listener).unwrap().0).collect();
+        let (port, of) = (pair.hosts[0].tcp_local_addr(conns[0]).unwrap(), |c: &ConnId| *c);
+        let other = accepted.iter().map(of).find(|c| pair.hosts[1].tcp_remote_addr(*c) == Ok(port)).unwrap();
+        pair.transfer(1, [conns[0], other], 10_000);
+        assert!(pair.sent.iter().all(|s| signed_with(s).is_some()));
+        assert_eq!(pair.drops(), []);
+    }
 }

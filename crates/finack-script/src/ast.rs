@@ -181,6 +181,8 @@ pub struct Packet {
     pub ip: IpInfo,
     /// What is in it.
     pub body: Body,
+    /// `{rep tcp win_size 0x1021}`: what a fuzzer changes of its bytes; read and printed, not done.
+    pub changes: Option<String>,
 }
 
 /// A header that a packet travels in.

@@ -126,12 +126,16 @@ fn packet() -> impl Strategy<Value = Packet> {
             1 => udp.prop_map(Body::Udp),
             1 => icmp().prop_map(Body::Icmp),
         ];
-        (vec(outer(), 0..2), ip_info(out), body).prop_map(move |(encapsulation, ip, body)| Packet {
-            direction: if out { Direction::Out } else { Direction::In },
-            encapsulation,
-            ip,
-            body,
-        })
+        let changes = option::of("[a-z0-9 ;]{0,9}[a-z]".prop_map(|text| text.trim().to_owned()));
+        (vec(outer(), 0..2), ip_info(out), body, changes).prop_map(
+            move |(encapsulation, ip, body, changes)| Packet {
+                direction: if out { Direction::Out } else { Direction::In },
+                encapsulation,
+                ip,
+                body,
+                changes,
+            },
+        )
     })
 }
 

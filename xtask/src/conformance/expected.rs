@@ -1,7 +1,10 @@
 //! What must be there, so that nothing is left out in silence.
 
 /// RFCs whose requirements the table must have.
-pub(crate) const RFCS: &[u32] = &[768, 1122, 1337, 5681, 5961, 6093, 6298, 6528, 9293];
+pub(crate) const RFCS: &[u32] = &[
+    768, 1122, 1337, 2018, 2385, 2883, 5482, 5681, 5925, 5926, 5927, 5961, 6056, 6093, 6191, 6298, 6528,
+    6675, 7323, 7413, 8961, 8985, 9293, 9406, 9438, 9937,
+];
 
 /// The numbers that an RFC gives to its requirements, where it does: `MUST-1` to `MUST-69` and so on.
 pub(crate) fn numbered(rfc: u32) -> &'static [(&'static str, u32)] {

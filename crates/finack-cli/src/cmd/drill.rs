@@ -4,14 +4,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use finack_script::ast::{OptionLine, Pos};
 use finack_script::run::config::{Config, IpVersion, OptionError};
 use finack_script::run::{self, Options, Report, Verdict};
 
+use super::sandbox::Sandbox;
 use crate::output;
 
 mod kernel;
@@ -201,7 +202,7 @@ fn witness(args: &Args) -> Result<Option<Witness>, String> {
 
 /// What the scripts are run with, one for each version.
 fn options(args: &Args) -> Result<Vec<(Option<&'static str>, Options)>, String> {
-    let mut options = Options::default();
+    let mut options = Options { helpers: Some(Arc::new(Sandbox)), ..Options::default() };
     for pair in &args.define {
         options.defines.set_pair(pair).map_err(|e| format!("--define: {e}"))?;
     }

@@ -7,6 +7,7 @@ pub(crate) mod demo_client;
 pub(crate) mod drill;
 pub(crate) mod man;
 pub(crate) mod run;
+pub(crate) mod sandbox;
 pub(crate) mod services;
 pub(crate) mod ss;
 pub(crate) mod sysctl;

@@ -9,7 +9,7 @@ use crate::options::MtuDiscovery;
 use crate::settings::Profile;
 use crate::tcp::input::{Outcome, fail};
 use crate::tcp::tcb::Connection;
-use crate::tcp::{State, Tuple};
+use crate::tcp::{State, Tuple, fast_open};
 use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, TraceKind};
 
@@ -66,6 +66,9 @@ impl Stack {
         let Some(c) = self.connections.get_mut(index) else { return };
         let opening = matches!(c.state, State::SynSent | State::SynReceived);
         let fatal = opening && (meaning.hard || self.cx.settings.profile == Profile::Linux);
+        if self.cx.settings.profile == Profile::Rfc {
+            fast_open::note_failure(&mut self.cx, now, c);
+        }
         let (id, tuple) = (c.trace_id, c.tuple);
         if fatal {
             fail(c, meaning.error);

@@ -56,6 +56,15 @@ impl Stack {
         self.udp.recv(socket, buf, peek)
     }
 
+    /// What the path to the connected end takes whole, in bytes of IP packet (GET_MAXSIZES of RFC 1122 3.4, IP_MTU); `None`
+    /// without a connected end.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn udp_path_mtu(&self, now: Instant, socket: UdpId) -> Result<Option<u32>, Error> {
+        Ok(self.udp.remote_addr(socket)?.and_then(|to| self.ip.mtu_towards(now, to.ip().to_canonical())))
+    }
+
     /// Bytes of the datagram that is received next, if there is one. A pending error stays (FIONREAD).
     ///
     /// # Errors

@@ -123,7 +123,7 @@ pub(crate) fn attempt(cx: &Cx, now: Instant, server: IpAddr, our_mss: u16) -> At
     }
 }
 
-/// Takes in what a SYN,ACK says: a cookie, and whether our SYN had to go again without its data.
+/// Takes in what a SYN,ACK says: a cookie, and whether our SYN had to go again without its data, or its data was not taken.
 pub(crate) fn learn(
     cx: &mut Cx,
     now: Instant,
@@ -148,6 +148,13 @@ pub(crate) fn learn(
         entry.lost_at = now;
     } else {
         entry.losses = 0;
+    }
+}
+
+/// Takes in that a SYN with data was answered by an ICMP error, or by nothing at all (RFC 7413 4.1.3.1).
+pub(crate) fn note_failure(cx: &mut Cx, now: Instant, c: &Connection) {
+    if c.state == State::SynSent && c.facts.fast_open && c.snd_nxt > 1 {
+        learn(cx, now, c.tuple.remote, None, 0, true);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What loss recovery and congestion control say to each other. Neither knows the other; an ACK and a timer call this.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::congestion::{Control, Controller, Prr, PrrAck};
 use super::recovery::{Phase, Progress, Situation, Undo, Verdict, probe_wait};
@@ -8,8 +9,11 @@ use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
 use crate::cx::Cx;
-use crate::settings::Profile;
+use crate::settings::{Congestion, Profile};
 use crate::time::Instant;
+
+/// Most that the end of the reordering window is late.
+const REORDER_SLACK: Duration = Duration::from_millis(11);
 
 /// What is kept of the repair under way, and until new data begins another flight.
 #[derive(Clone, Debug)]
@@ -63,7 +67,8 @@ impl Connection {
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
-                self.congestion.on_loss(delivered.out, mss);
+                let base = self.reduction_base(cx, delivered.out);
+                self.congestion.on_loss(base, mss);
                 self.timers.stop(Timer::Loss);
             }
             Verdict::Left => self.congestion.on_recovered(),
@@ -83,6 +88,13 @@ impl Connection {
                 self.congestion.set_cwnd(window);
             }
         }
+    }
+
+    /// What ssthresh is a share of: FlightSize, `out` bytes. With CUBIC, as on Linux, the window, which does not grow while it
+    /// is not used (RFC 9438 4.6).
+    pub(crate) fn reduction_base(&self, cx: &Cx, out: u64) -> u64 {
+        let by_window = cx.settings.profile == Profile::Linux && self.congestion.kind() == Congestion::Cubic;
+        if by_window { self.congestion.cwnd() } else { out }
     }
 
     fn begin_episode(&self, flight: u64) -> Episode {
@@ -125,7 +137,8 @@ impl Connection {
         }
         // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
         if first {
-            self.congestion.on_timeout((self.snd_nxt - self.snd_una) as u64, u64::from(self.mss));
+            let base = self.reduction_base(cx, (self.snd_nxt - self.snd_una) as u64);
+            self.congestion.on_timeout(base, u64::from(self.mss));
         }
         // As Linux: not for a time-out in the middle of fast recovery.
         let watch = cx.settings.tcp_frto != 0 && (phase != Phase::Recovery || !first);
@@ -202,7 +215,8 @@ impl Connection {
     pub(crate) fn arm_reorder_timer(&mut self, now: Instant, progress: &Progress) {
         if let Some(wait) = progress.wait {
             self.facts.reorder_timer = true;
-            self.timers.arm(Timer::Loss, now + wait);
+            // As Linux's timer of coarse ticks: a little later, so that what is on its way may still arrive.
+            self.timers.arm(Timer::Loss, now + wait + (wait / 2).min(REORDER_SLACK));
         }
     }
 

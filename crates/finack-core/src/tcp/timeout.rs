@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::State;
+use super::fast_open;
 use super::input::{Outcome, fail};
 use super::tcb::Connection;
 use super::timers::Timer;
@@ -91,6 +92,7 @@ impl Connection {
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         let by_time = self.retries > 0 && waited >= longest;
         if u64::from(self.retries) >= most || by_time || by_user {
+            fast_open::note_failure(cx, now, self);
             return self.give_up(cx);
         }
         cx.counters.tcp_timeouts += 1;

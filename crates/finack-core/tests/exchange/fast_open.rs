@@ -4,7 +4,7 @@ use finack_core::Error;
 use finack_core::options::Shutdown;
 use finack_core::stack::Ready;
 use finack_core::tcp::State;
-use finack_sim::{Script, Setup};
+use finack_sim::{IcmpError, Script, Setup};
 
 use crate::support::{expect_gone, segment};
 
@@ -13,7 +13,11 @@ const SYN_OPTIONS: &str = "mss 1460,sackOK,nop,wscale 7";
 
 /// Learns the peer's cookie by an ordinary handshake, which is then over and forgotten.
 fn with_cookie() -> Script {
-    let mut t = Setup::new().set("tcp_timestamps", 0).client();
+    with_cookie_as(Setup::new())
+}
+
+fn with_cookie_as(setup: Setup) -> Script {
+    let mut t = setup.set("tcp_timestamps", 0).client();
     let c = t.connect_sending(0).unwrap();
     t.expect("S 0:0(0) <mss 1460,sackOK,nop,wscale *,opt 34>");
     t.inject(&format!("S. 0:0(0) ack 1 win 65535 <{SYN_OPTIONS},{COOKIE}>"));
@@ -84,6 +88,51 @@ fn a_lost_syn_goes_again_without_data() {
     }
     t.connect_sending(500).unwrap();
     t.expect("S 0:0(0) <mss 1460,sackOK,nop,wscale *>");
+}
+
+/// How the peer, or the path, takes a SYN with data badly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bad {
+    DataNotTaken,
+    Icmp,
+    Silence,
+}
+
+/// Whether data still goes with the SYN after that happened twice.
+fn data_goes_after(setup: Setup, bad: Bad) -> bool {
+    let mut t = with_cookie_as(setup.set("tcp_syn_retries", 1));
+    for port in 82..84 {
+        let c = t.connect_sending(500).unwrap();
+        t.expect(&format!("S 0:500(500) <mss 1460,sackOK,nop,wscale *,{COOKIE}>"));
+        match bad {
+            Bad::DataNotTaken => {
+                t.inject(&format!("S. 0:0(0) ack 1 win 65535 <{SYN_OPTIONS}>"));
+                t.expect("P. 1:501(500) ack 1");
+                t.inject(". 1:1(0) ack 501");
+            }
+            Bad::Icmp => {
+                t.inject_icmp(IcmpError::Port, "S 0:500(500)");
+                assert_eq!(t.take_error(c), Some(Error::ConnectionRefused));
+            }
+            Bad::Silence => {
+                t.pass_ms(60_000);
+                assert_eq!(t.take_error(c), Some(Error::TimedOut));
+            }
+        }
+        t.peer(port);
+    }
+    t.connect_sending(500).unwrap();
+    !segment(&t.next_sent()).payload.is_empty()
+}
+
+/// RFC 7413 4.1.3.1: nothing at all in answer is remembered; with `profile=rfc` also that the data was not acknowledged, and
+/// an ICMP error. Linux goes on trying after those.
+#[test]
+fn negative_responses_are_remembered() {
+    for bad in [Bad::DataNotTaken, Bad::Icmp, Bad::Silence] {
+        assert!(!data_goes_after(Setup::new().rfc(), bad), "{bad:?}");
+        assert_eq!(data_goes_after(Setup::new(), bad), bad != Bad::Silence, "{bad:?}, Linux");
+    }
 }
 
 /// RFC 7413 4.2.1: more than a segment holds waits for the handshake, and room is left for options that middleboxes add.

@@ -193,8 +193,9 @@ impl Datagram {
 
     /// The option's value; `None` where finack has none of that name.
     pub(super) fn ip_option(&self, os: &Os<'_>, level: i64, name: i64) -> Result<Option<Vec<u8>>, Errno> {
-        if is_path_mtu(level, name) && self.peer(os)?.is_none() {
-            return Err(Errno::ENOTCONN);
+        if is_path_mtu(level, name) {
+            let mtu = self.id().map(|id| os.stack.udp_path_mtu(os.now, id)).transpose()?.flatten();
+            return Ok(Some(number(mtu.ok_or(Errno::ENOTCONN)?.into())));
         }
         let o = &self.options;
         Ok(Some(number(match (level, name) {

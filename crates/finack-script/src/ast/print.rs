@@ -165,7 +165,8 @@ impl Display for Packet {
         if !self.ip.is_empty() {
             write!(f, " {}", self.ip)?;
         }
-        write!(f, " {}", self.body)
+        write!(f, " {}", self.body)?;
+        self.changes.iter().try_for_each(|changes| write!(f, " {{{changes}}}"))
     }
 }
 

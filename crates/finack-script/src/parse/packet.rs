@@ -28,10 +28,19 @@ impl Cursor<'_> {
             "icmp" => Body::Icmp(self.icmp()?),
             _ => Body::Tcp(self.tcp(direction)?),
         };
-        if self.peek() == Some(b'{') {
-            return Err(self.error("the next event (packets can't be mutated here)"));
-        }
-        Ok(Packet { direction, encapsulation, ip, body })
+        let changes = if self.peek() == Some(b'{') { Some(self.changes()?) } else { None };
+        Ok(Packet { direction, encapsulation, ip, body, changes })
+    }
+
+    /// What a fuzzer is to change, up to the brace that closes it.
+    fn changes(&mut self) -> Result<String, ParseError> {
+        let rest = self.rest();
+        let end = rest.find(['}', '\n']).filter(|at| rest[*at..].starts_with('}'));
+        let end = end.ok_or_else(|| self.error("'}' on the same line"))?;
+        let changes = rest[1..end].trim().to_owned();
+        self.advance(end + 1);
+        self.skip_blanks()?;
+        Ok(changes)
     }
 
     fn opt_outer(&mut self) -> Result<Option<Outer>, ParseError> {

@@ -50,6 +50,8 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     /// The script's descriptors.
     pub(crate) fds: &'a BTreeMap<i64, Fd>,
+    /// Duplicates, each with the descriptor that its file is known by.
+    pub(crate) twins: &'a BTreeMap<i64, i64>,
     /// What was written to each descriptor.
     pub(crate) written: &'a BTreeMap<i64, Vec<u8>>,
     /// What `tcp_info` says, where the call asks for it.
@@ -141,7 +143,8 @@ impl Context<'_> {
         let len = len.unsigned_abs() as usize;
         match buffer {
             Expr::Ellipsis => {
-                let offset = self.written.get(&script_fd).map_or(0, Vec::len) + before;
+                let known = self.twins.get(&script_fd).unwrap_or(&script_fd);
+                let offset = self.written.get(known).map_or(0, Vec::len) + before;
                 Ok(pattern::bytes(STACK, offset as u64, len))
             }
             Expr::Str { parts, .. } => {

@@ -60,6 +60,10 @@ fn check_packet(pos: Pos, packet: &Packet, config: &Config) -> Result<(), Verdic
             pos.line
         )));
     }
+    if let Some(changes) = &packet.changes {
+        let why = format!("line {}: bytes of a packet are not changed here ({{{changes}}})", pos.line);
+        return Err(Verdict::NotRun(why));
+    }
     match &packet.body {
         Body::Tcp(tcp) => {
             let TcpOptions::List(options) = &tcp.options else { return Ok(()) };

@@ -384,15 +384,26 @@ impl Runner<'_> {
             LiveBody::Udp(_) => Body::Udp(Udp { ports: None, len: 0 }),
             _ => Body::Icmp(Icmp { kind: String::new(), code: None, mtu: None, id: None, quoted: None }),
         };
-        let like =
-            Packet { direction: Direction::Out, encapsulation: Vec::new(), ip: IpInfo::default(), body };
+        let like = Packet {
+            direction: Direction::Out,
+            encapsulation: Vec::new(),
+            ip: IpInfo::default(),
+            body,
+            changes: None,
+        };
         packets::seen(live, 0, self.flow_of(live).map(|i| &self.flows[i]), &like, self.config)
     }
 
     // ---- calls
 
     fn context(&self) -> Context<'_> {
-        Context { config: self.config, fds: &self.fds, written: &self.written, info: None }
+        Context {
+            config: self.config,
+            fds: &self.fds,
+            twins: &self.twins,
+            written: &self.written,
+            info: None,
+        }
     }
 
     fn trouble(&self, trouble: Trouble) -> Stop {
@@ -477,10 +488,12 @@ impl Runner<'_> {
                 if out.flags & abi::MSG_FASTOPEN != 0 && !open {
                     self.phase = Phase::Connecting { fd: script_fd };
                 }
-                self.written.entry(script_fd).or_default().extend_from_slice(&out.data);
+                let known = self.known_as(script_fd);
+                self.written.entry(known).or_default().extend_from_slice(&out.data);
             }
             Posix::Close(_) => {
                 // The descriptor may come back as another file.
+                self.fds.remove(&script_fd);
                 self.udp_fds.retain(|fd| *fd != script_fd);
             }
             _ => {}
@@ -520,7 +533,10 @@ impl Runner<'_> {
 
     fn opened(&mut self, spec: &Call, answer: &Answer, script: i64, live: finack_posix::Fd) {
         self.fds.insert(script, live);
-        self.written.remove(&script);
+        self.hand_over(script);
+        if let (true, Some(Expr::Int(old))) = (spec.name == "dup", spec.args.first()) {
+            self.twins.insert(script, self.known_as(*old));
+        }
         for flow in &mut self.flows {
             // An older connection had the number.
             if flow.fd == Some(script) {
@@ -540,6 +556,24 @@ impl Runner<'_> {
         }
     }
 
+    /// The descriptor that a file is known by: the first that it had, if others are duplicates of it.
+    pub(super) fn known_as(&self, fd: i64) -> i64 {
+        self.twins.get(&fd).copied().unwrap_or(fd)
+    }
+
+    /// A number is another file's from now on: what was known by it is known by a duplicate, if there is one.
+    fn hand_over(&mut self, fd: i64) {
+        self.twins.remove(&fd);
+        let written = self.written.remove(&fd);
+        let Some(heir) = self.twins.iter().find(|(_, known)| **known == fd).map(|(twin, _)| *twin) else {
+            return;
+        };
+        self.twins.remove(&heir);
+        self.twins.values_mut().filter(|known| **known == fd).for_each(|known| *known = heir);
+        self.written.extend(written.map(|bytes| (heir, bytes)));
+        self.flows.iter_mut().filter(|f| f.fd == Some(fd)).for_each(|f| f.fd = Some(heir));
+    }
+
     /// A send that took less than it was given wrote less.
     fn count_bytes(&mut self, spec: &Call, answer: &Answer) {
         let Some(Expr::Int(fd)) = spec.args.first() else { return };
@@ -555,7 +589,7 @@ impl Runner<'_> {
             }
             return;
         }
-        if let Some(written) = self.written.get_mut(fd) {
+        if let Some(written) = self.written.get_mut(&self.known_as(*fd)) {
             let kept = written.len().saturating_sub(out.data.len().saturating_sub(taken));
             written.truncate(kept);
         }
@@ -573,10 +607,11 @@ impl Runner<'_> {
             return None;
         }
         let peeks = spec.args.iter().any(|e| e.to_string().contains("MSG_PEEK"));
+        let known = self.known_as(*fd);
         let (offset, checked) = if self.udp_fds.contains(fd) {
             (0, true)
         } else {
-            let flow = self.flows.iter_mut().find(|f| f.fd == Some(*fd))?;
+            let flow = self.flows.iter_mut().find(|f| f.fd == Some(known))?;
             let count = received.count as u64;
             let offset = flow.read + if peeks { flow.peeked.unwrap_or(0) } else { 0 };
             if peeks {

@@ -13,6 +13,7 @@ use finack_sim::packet::finish_checksum;
 
 use super::config::Config;
 use super::machine::{self, Verdict};
+use super::proc;
 use super::target::{Applied, Begun, CallId, Returned, Sent, Setting, Target};
 use crate::ast::Nanos;
 
@@ -309,6 +310,19 @@ impl Target for FinackTarget {
                 }
             }
         }
+    }
+
+    fn sysctls(&self) -> Vec<(String, String)> {
+        proc::sysctls(self.stack.settings())
+    }
+
+    fn proc_files(&self) -> Vec<(String, String)> {
+        proc::files(&self.stack, self.now)
+    }
+
+    fn put_file(&mut self, path: &str, contents: &[u8]) {
+        // What is too large is not there to be opened.
+        let _ = self.posix.put_file(path, contents.to_vec());
     }
 
     fn tcp_info(&mut self, fd: Fd) -> Result<Vec<Field>, String> {

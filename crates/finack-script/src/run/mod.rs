@@ -3,6 +3,7 @@
 //! [`drill`] is the whole of it for finack's own stack: read, check, run, judge.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use finack_core::settings::Settings;
 
@@ -14,9 +15,11 @@ pub mod config;
 mod events;
 pub mod finack;
 mod flow;
+pub mod helpers;
 mod icmp;
 pub mod machine;
 mod packets;
+mod proc;
 mod python;
 pub mod report;
 mod runner;
@@ -31,6 +34,7 @@ use crate::ast::Script;
 use crate::parse::{Defines, parse};
 use config::{Config, OptionError};
 pub use finack::{FinackTarget, stamp};
+use helpers::Helpers;
 pub use report::{Failure, Report, Verdict};
 pub use target::Target;
 
@@ -43,6 +47,8 @@ pub struct Options {
     pub defines: Defines,
     /// Settings of the stack before the script's own commands.
     pub settings: Settings,
+    /// What runs commands that can't be understood; without it they are named, and the script is not run.
+    pub helpers: Option<Arc<dyn Helpers>>,
 }
 
 /// Runs a script against finack's stack. `directory` is where it lies: helpers that it calls are looked for there.
@@ -59,7 +65,7 @@ pub fn drill(text: &str, directory: &Path, options: &Options) -> Report {
         Err(report) => return report,
     };
     let mut target = FinackTarget::new(&config, options.settings.clone());
-    run(&script, &config, directory, &mut target)
+    run_with(&script, &config, directory, options.helpers.as_deref(), &mut target)
 }
 
 /// A script's configuration: its own lines over those of `base`.
@@ -77,13 +83,24 @@ pub fn configure(script: &Script, base: &Config) -> Result<Config, Report> {
     })
 }
 
-/// Runs a script that was read, against any target.
+/// Runs a script that was read, against any target; of its commands only those that are understood.
 pub fn run(script: &Script, config: &Config, directory: &Path, target: &mut dyn Target) -> Report {
+    run_with(script, config, directory, None, target)
+}
+
+/// Runs a script that was read, against any target, and what is not understood of its commands by `helpers`.
+pub fn run_with(
+    script: &Script,
+    config: &Config,
+    directory: &Path,
+    helpers: Option<&dyn Helpers>,
+    target: &mut dyn Target,
+) -> Report {
     if config.dry_run {
         return Report { events: script.events.len(), ..Report::not_begun(Verdict::Passed) };
     }
     if let Err(verdict) = check::check(script, config) {
-        return Report::not_begun(verdict);
+        return Report::not_begun(verdict).in_one_line();
     }
-    runner::Runner::new(config, directory, target).run(script)
+    runner::Runner::new(config, directory, helpers, target).run(script).in_one_line()
 }

@@ -205,7 +205,7 @@ pub(crate) fn seen(
         flow_label: like.ip.flow_label.map(|_| flow_label),
         ttl: like.ip.ttl.map(|_| packet.ip.ttl),
     };
-    Packet { direction: Direction::Out, encapsulation: Vec::new(), ip, body }
+    Packet { direction: Direction::Out, encapsulation: Vec::new(), ip, body, changes: None }
 }
 
 fn seen_tcp(tcp: &LiveTcp, flow: Option<&Flow>, like: &Packet, config: &Config) -> Tcp {

@@ -11,7 +11,7 @@ use finack_posix::info::Field;
 use crate::ast::Pos;
 
 /// How long all assertions of a script together may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// How python says that an assertion used what is not known.
 const UNKNOWN_STATUS: i32 = 77;

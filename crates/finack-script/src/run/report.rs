@@ -59,6 +59,14 @@ impl Report {
         Self { verdict, notes: Vec::new(), events: 0, lasted: 0 }
     }
 
+    /// What a script has over several lines is told in one.
+    pub(crate) fn in_one_line(mut self) -> Self {
+        if let Verdict::NotRun(what) | Verdict::Malformed(_, what) = &mut self.verdict {
+            *what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        }
+        self
+    }
+
     /// The exit status that goes with it: 0 passed, 1 failed, 2 malformed or not run.
     pub fn status(&self) -> u8 {
         match self.verdict {

@@ -10,9 +10,10 @@ use super::carried::Files;
 use super::compare::Difference;
 use super::config::Config;
 use super::flow::Flow;
+use super::helpers::{Helpers, Kept, Order};
 use super::python::{self, Fragment};
 use super::report::{Failure, Report, Verdict, seconds};
-use super::shell;
+use super::shell::{self, Understood};
 use super::sign::Signatures;
 use super::target::{Applied, CallId, Setting, Target};
 use crate::ast::{Action, Call, Direction, Event, Nanos, Pos, Script, When};
@@ -85,6 +86,9 @@ pub(super) struct Runner<'a> {
     pub(super) config: &'a Config,
     pub(super) target: &'a mut dyn Target,
     directory: &'a Path,
+    helpers: Option<&'a dyn Helpers>,
+    /// Files that commands left for each other.
+    kept: BTreeMap<String, Kept>,
     pub(super) flows: Vec<Flow>,
     pub(super) current: Option<usize>,
     pub(super) phase: Phase,
@@ -95,6 +99,8 @@ pub(super) struct Runner<'a> {
     pub(super) fds: BTreeMap<i64, Fd>,
     /// Kinds of the script's descriptors: whether they are UDP sockets.
     pub(super) udp_fds: Vec<i64>,
+    /// Descriptors that `dup` gave, each with the one that its file is known by.
+    pub(super) twins: BTreeMap<i64, i64>,
     /// What was written to each of the script's descriptors.
     pub(super) written: BTreeMap<i64, Vec<u8>>,
     pub(super) files: Files,
@@ -113,11 +119,18 @@ pub(super) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(config: &'a Config, directory: &'a Path, target: &'a mut dyn Target) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        directory: &'a Path,
+        helpers: Option<&'a dyn Helpers>,
+        target: &'a mut dyn Target,
+    ) -> Self {
         Self {
             config,
             target,
             directory,
+            helpers,
+            kept: BTreeMap::new(),
             flows: Vec::new(),
             current: None,
             phase: Phase::Flow,
@@ -125,6 +138,7 @@ impl<'a> Runner<'a> {
             datagrams: VecDeque::new(),
             fds: BTreeMap::new(),
             udp_fds: Vec::new(),
+            twins: BTreeMap::new(),
             written: BTreeMap::new(),
             files: Files::default(),
             waiting: VecDeque::new(),
@@ -285,9 +299,12 @@ impl<'a> Runner<'a> {
     /// Understands a shell command and does what it asks for.
     fn command(&mut self, text: &str) -> Result<(), Stop> {
         let understood = shell::understand(text, self.directory);
+        let understood = match (understood.unknown.first(), self.helpers) {
+            (Some(_), Some(helpers)) => self.run_command(text, helpers)?,
+            _ => understood,
+        };
         if let Some(unknown) = understood.unknown.first() {
-            let why = format!("line {}: the command {unknown} is not supported", self.pos.line);
-            return Err(Box::new(Verdict::NotRun(why)));
+            return Err(self.not_supported(unknown));
         }
         for setting in &understood.settings {
             if let Applied::No(why) = self.target.set(setting) {
@@ -303,6 +320,40 @@ impl<'a> Runner<'a> {
             }
         }
         Ok(())
+    }
+
+    fn not_supported(&self, what: &str) -> Stop {
+        Box::new(Verdict::NotRun(format!("line {}: the command {what} is not supported", self.pos.line)))
+    }
+
+    /// Has a command run, and tells what it asked for.
+    fn run_command(&mut self, text: &str, helpers: &dyn Helpers) -> Result<Understood, Stop> {
+        let order = Order {
+            command: text.to_owned(),
+            directory: self.directory.to_owned(),
+            sysctls: self.target.sysctls(),
+            proc: self.target.proc_files(),
+            files: std::mem::take(&mut self.kept),
+        };
+        let shown = text.trim().replace('\n', "; ");
+        let done = helpers.run(&order).map_err(|why| self.not_supported(&format!("`{shown}`: {why}")))?;
+        let last = done.said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        if matches!(done.status, 126 | 127) {
+            return Err(self.not_supported(&format!("`{shown}`: {last}")));
+        }
+        if done.status != 0 {
+            let what = format!("the command ends with status {} ({last})", done.status);
+            return Err(self.failure(what, Some(format!("`{shown}`")), None, Vec::new(), Vec::new()));
+        }
+        for (path, file) in &done.files {
+            self.target.put_file(path, &file.contents);
+            self.files.contents.insert(path.clone(), file.contents.clone());
+        }
+        self.kept = done.files;
+        let mut understood = shell::asked(&done.calls);
+        let sysctl = |(name, value)| Setting::Sysctl { name, value };
+        understood.settings.splice(0..0, done.sysctls.into_iter().map(sysctl));
+        Ok(understood)
     }
 
     /// Takes down what an assertion will look at.

@@ -33,6 +33,16 @@ pub fn understand(command: &str, directory: &Path) -> Understood {
     shell.out
 }
 
+/// What programs of the system were asked for: each with its arguments.
+pub fn asked(calls: &[Vec<String>]) -> Understood {
+    let directory = Path::new("");
+    let mut shell = Shell { directory, variables: BTreeMap::new(), out: Understood::default(), depth: 0 };
+    for words in calls.iter().filter(|words| !words.is_empty()) {
+        shell.simple(&Simple { words: words.clone(), output: None });
+    }
+    shell.out
+}
+
 struct Shell<'a> {
     directory: &'a Path,
     variables: BTreeMap<String, String>,

@@ -106,6 +106,19 @@ pub trait Target {
     /// Changes something of the machine.
     fn set(&mut self, setting: &Setting) -> Applied;
 
+    /// What the sysctls are, by their dotted names, for programs that look before they set.
+    fn sysctls(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Files below `/proc` that tell of the stack, by their names there.
+    fn proc_files(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// A file that a command left, for calls that open it.
+    fn put_file(&mut self, _path: &str, _contents: &[u8]) {}
+
     /// `tcp_info` of a connection.
     ///
     /// # Errors

@@ -56,9 +56,9 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
     let window_moved = update_window(c, cx, now, placed, ack);
     if ack >= c.snd_una {
         acknowledge(c, cx, now, placed, ack, window_moved);
-    } else if c.agreed.sack {
-        let mut summary = AckSummary::default();
-        take_sack_blocks(c, cx, placed, &mut summary);
+    } else if c.agreed.sack && !placed.segment.options.sack.is_empty() {
+        // It was overtaken, but what it reports is news all the same.
+        acknowledge(c, cx, now, placed, c.snd_una, false);
     }
     match after_fin_acked(c, cx, now) {
         Some(outcome) => Disposition::End(outcome),
@@ -148,8 +148,12 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
     let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
     deliver(c, now, &summary, &before);
-    if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && summary.acked > 0 {
-        tell_congestion(c, cx, now, &summary, before.in_flight, rtt);
+    // As Linux: where things arrive out of order, what is SACKed counts when it is.
+    let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
+    let delivered = before.delivered(c, summary.acked);
+    let grows = (summary.acked > 0 || shuffled) && delivered > 0;
+    if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && grows {
+        tell_congestion(c, cx, now, delivered, before.in_flight, rtt);
     }
     if advanced {
         c.retries = 0;
@@ -185,7 +189,8 @@ fn recover(
     if c.recovery.probe.on_ack(c.snd_una, reported, plain) {
         // RFC 8985 7.4.2: the probe repaired a loss, which is one all the same.
         cx.counters.tcp_loss_probe_recoveries += 1;
-        c.congestion.on_loss(before.out, mss);
+        let base = c.reduction_base(cx, before.out);
+        c.congestion.on_loss(base, mss);
     }
     let echo = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps).map(|(_, echo)| echo);
     let event = AckEvent {
@@ -243,7 +248,7 @@ fn tell_congestion(
     c: &mut Connection,
     cx: &Cx,
     now: Instant,
-    summary: &AckSummary,
+    acked: u64,
     in_flight: u64,
     rtt: Option<Duration>,
 ) {
@@ -251,8 +256,8 @@ fn tell_congestion(
     let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
     let acked = match cx.settings.profile {
         // RFC 5681 3.1: a segment for each ACK at most, in slow start. Linux counts all that it acknowledges (RFC 3465).
-        Profile::Rfc if slow_start => summary.acked.min(mss),
-        _ => summary.acked,
+        Profile::Rfc if slow_start => acked.min(mss),
+        _ => acked,
     };
     let delivery = Delivery {
         now,

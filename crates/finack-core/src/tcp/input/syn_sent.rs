@@ -3,6 +3,7 @@
 use super::{Outcome, Segment, fail, note_drop};
 use crate::cx::Cx;
 use crate::error::Error;
+use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::Controller;
@@ -48,7 +49,9 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     c.last_recv_at = now;
     agree(c, cx, now, segment);
     if c.facts.fast_open && flags.ack() {
-        let lost = c.facts.syn_resent && c.snd_nxt > 1;
+        // RFC 7413 4.1.3.1: that the data was not taken is a negative response too. Linux does not count it.
+        let taken = seq::expand(c.iss, c.snd_una, segment.ack) > 1 || cx.settings.profile == Profile::Linux;
+        let lost = c.snd_nxt > 1 && (c.facts.syn_resent || !taken);
         let mss = segment.options.mss.unwrap_or(0);
         fast_open::learn(cx, now, c.tuple.remote, segment.options.fast_open, mss, lost);
     }

@@ -80,7 +80,9 @@ impl Rack {
         }
         self.fack = fack.max(una).max(summary.highest);
         let Some(newest) = summary.newest else { return false };
-        self.rtt = u32::try_from(now.since(newest.at).as_micros()).unwrap_or(u32::MAX);
+        // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
+        let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
+        self.rtt = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
         self.newest = self.newest.max(newest);
         true
     }

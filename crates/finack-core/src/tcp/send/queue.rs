@@ -87,6 +87,9 @@ pub(crate) struct AckSummary {
     pub(crate) answers_until: Instant,
     /// Of what was newly delivered, the unit sent last (RACK.segment).
     pub(crate) newest: Option<SentOrder>,
+    /// When what is acknowledged cumulatively was sent, and what is SACKed: of each the last in sequence (RACK.rtt).
+    pub(crate) acked_sent_at: Option<Instant>,
+    pub(crate) sacked_sent_at: Option<Instant>,
     /// Of what was newly delivered and sent only once, the least position.
     pub(crate) original_start: Option<Pos>,
     /// The least end of such a unit.
@@ -109,13 +112,17 @@ pub(crate) struct SentState {
 
 impl AckSummary {
     /// `unit` up to `end` was delivered.
-    fn note_delivered(&mut self, unit: &Sent, end: Pos) {
+    fn note_delivered(&mut self, unit: &Sent, end: Pos, cumulatively: bool) {
         if !unit.marks.has(Marks::RETRANSMITTED) {
             self.original_start = Some(self.original_start.map_or(unit.start, |at| at.min(unit.start)));
             self.original_end = Some(self.original_end.map_or(end, |at| at.min(end)));
         }
         let order = SentOrder { end, ..unit.order() };
         let answered = !order.again || unit.sent_at <= self.answers_until;
+        if answered {
+            let sent_at = if cumulatively { &mut self.acked_sent_at } else { &mut self.sacked_sent_at };
+            *sent_at = Some(unit.sent_at);
+        }
         if answered && self.newest.is_none_or(|newest| newest < order) {
             self.newest = Some(order);
         }
@@ -258,7 +265,7 @@ impl RetransmitQueue {
             if unit.marks.has(Marks::SACKED) {
                 self.sacked -= bytes;
             } else {
-                summary.note_delivered(unit, upto);
+                summary.note_delivered(unit, upto, true);
             }
             if unit.marks.has(Marks::LOST) {
                 self.lost -= bytes;
@@ -321,7 +328,7 @@ impl RetransmitQueue {
                 self.sacked += bytes;
                 summary.newly_sacked += bytes;
                 summary.highest = summary.highest.max(unit.end);
-                summary.note_delivered(unit, unit.end);
+                summary.note_delivered(unit, unit.end, false);
             }
             index += 1;
         }

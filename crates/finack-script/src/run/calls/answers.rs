@@ -80,7 +80,7 @@ fn outputs(spec: &Call, reply: &Reply, ctx: &Context<'_>) -> Result<Vec<Differen
     let arg = |at: usize| spec.args.get(at).filter(|e| **e != Expr::Ellipsis);
     Ok(match reply {
         Reply::Accepted(_, address) | Reply::Name(address) => {
-            arg(1).map(|e| name(e, address, ctx)).transpose()?.flatten().into_iter().collect()
+            arg(1).map(|e| name(e, address, ctx)).transpose()?.unwrap_or_default()
         }
         Reply::Option(bytes) => arg(3).map(|e| option(spec, e, bytes, ctx)).transpose()?.unwrap_or_default(),
         Reply::Argument(value) => match arg(2) {
@@ -97,14 +97,26 @@ fn outputs(spec: &Call, reply: &Reply, ctx: &Context<'_>) -> Result<Vec<Differen
     })
 }
 
-fn name(expr: &Expr, address: &Address, ctx: &Context<'_>) -> Result<Option<Difference>, Trouble> {
+fn name(expr: &Expr, address: &Address, ctx: &Context<'_>) -> Result<Vec<Difference>, Trouble> {
     let expected = socket_address(expr, ctx.config)?;
+    let mut out = Vec::new();
     let text = |a: Option<std::net::SocketAddr>| a.map_or_else(|| "AF_UNSPEC".into(), |a| a.to_string());
     let seen = match address {
         Address::Inet(a) => Some(*a),
         Address::Unspecified => None,
     };
-    Ok((expected != seen).then(|| differ("address", text(expected), text(seen))))
+    if expected != seen {
+        out.push(differ("address", text(expected), text(seen)));
+    }
+    let Expr::Struct(fields) = expr else { return Ok(out) };
+    if let Some(family) = ["sa_family", "sin_family"].iter().find_map(|name| field(fields, name)) {
+        let expected = number(&family.value, ctx.config)?;
+        let seen = seen.map_or(abi::AF_UNSPEC, |a| if a.is_ipv6() { abi::AF_INET6 } else { abi::AF_INET });
+        if expected != seen {
+            out.push(differ("sa_family", expected, seen));
+        }
+    }
+    Ok(out)
 }
 
 fn words(bytes: &[u8]) -> Vec<i64> {
@@ -203,6 +215,10 @@ fn received_differs(spec: &Call, received: &Received, ctx: &Context<'_>) -> Resu
                 let seen = String::from_utf8_lossy(&received.data).into_owned();
                 out.push(differ("data", &spec.args[1], format!("{seen:?}")));
             }
+        }
+        let from = spec.args.get(4).filter(|e| spec.name == "recvfrom" && **e != Expr::Ellipsis);
+        if let (Some(expected), Some(seen)) = (from, &received.from) {
+            out.extend(name(expected, seen, ctx)?);
         }
         return Ok(out);
     }
