@@ -58,9 +58,11 @@ pub struct SocketOptions {
     pub syn_retries: Option<u32>,
     /// TCP_MAXSEG: upper bound of the MSS in both directions, in bytes.
     pub max_segment: Option<u16>,
-    /// SO_SNDBUF: bytes of unacknowledged and unsent data kept; `None` takes `tcp_wmem`.
+    /// SO_SNDBUF: bytes of unacknowledged and unsent data kept. Twice as many count, but what is written counts with what
+    /// keeping it costs, as on Linux, and a unit of up to 64 KiB that is begun is filled. `None` takes `tcp_wmem`.
     pub send_buffer: Option<usize>,
-    /// SO_RCVBUF: bytes of unread data kept, which bounds the window; `None` takes `tcp_rmem`.
+    /// SO_RCVBUF: bytes of unread data kept, which bounds the window. Twice as many count, but with what keeping them would
+    /// cost Linux. `None` takes `tcp_rmem`.
     pub recv_buffer: Option<usize>,
     /// TCP_WINDOW_CLAMP: the largest window that is offered, in bytes.
     pub window_clamp: Option<u32>,

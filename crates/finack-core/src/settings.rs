@@ -279,6 +279,14 @@ settings! {
     tcp_slow_start_after_idle, "net.ipv4.tcp_slow_start_after_idle", 1, 0, 1, "";
     /// Initial congestion window (RFC 6928).
     tcp_initial_cwnd, "finack.tcp_initial_cwnd", 10, 1, 65_535, "segments";
+    /// Segments that go out in one burst at least, where the congestion window allows it.
+    tcp_min_tso_segs, "net.ipv4.tcp_min_tso_segs", 2, 1, 65_535, "segments";
+    /// Round trips below 2 to the power of this get the largest bursts; each doubling halves them.
+    tcp_tso_rtt_log, "net.ipv4.tcp_tso_rtt_log", 9, 0, 31, "log2(us)";
+    /// How fast bursts are sized for in slow start, in percent of the congestion window in a round trip.
+    tcp_pacing_ss_ratio, "net.ipv4.tcp_pacing_ss_ratio", 200, 0, 1000, "%";
+    /// The same for congestion avoidance.
+    tcp_pacing_ca_ratio, "net.ipv4.tcp_pacing_ca_ratio", 120, 0, 1000, "%";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.

@@ -137,10 +137,9 @@ impl Stream {
                 if address != Address::Unspecified {
                     return Err(Errno::EISCONN);
                 }
-                os.stack.tcp_abort(os.now, conn)?;
-                self.phase = Phase::Fresh;
-                Ok(Step::Done(Ok(Reply::Number(0))))
+                self.dissolve(os, conn)
             }
+            Phase::Connecting(conn) if address == Address::Unspecified => self.dissolve(os, conn),
             Phase::Listening(_) => Err(Errno::EISCONN),
             Phase::Connecting(conn) => self.connecting(os, conn, wait, Errno::EALREADY),
             Phase::Fresh | Phase::Bound(_) => {
@@ -152,6 +151,7 @@ impl Stream {
                     return Err(Errno::EISCONN);
                 }
                 let to = for_family(self.v6, address)?;
+                self.owed = None;
                 if self.fast_open_connect && self.needs_no_cookie_for(os, to) {
                     self.deferred = Some(to);
                     return Ok(Step::Done(Ok(Reply::Number(0))));
@@ -187,6 +187,14 @@ impl Stream {
     #[cfg(not(feature = "md5-ao"))]
     const fn sign(&mut self, _os: &mut Os<'_>) -> Result<(), Errno> {
         Ok(())
+    }
+
+    /// Ends the connection; the next call tells of it, as on Linux.
+    fn dissolve(&mut self, os: &mut Os<'_>, conn: ConnId) -> Result<Step, Errno> {
+        os.stack.tcp_abort(os.now, conn)?;
+        self.phase = Phase::Fresh;
+        self.owed = Some(Errno::ECONNRESET);
+        Ok(Step::Done(Ok(Reply::Number(0))))
     }
 
     fn connecting(
@@ -257,12 +265,20 @@ impl Stream {
                 Ok(()) => return self.sent(os, *sent, out),
             }
         }
-        let Some(conn) = self.conn() else { return Step::Done(Err(Errno::EPIPE)) };
+        let Some(conn) = self.conn() else {
+            return Step::Done(Err(self.owed.take().unwrap_or(Errno::EPIPE)));
+        };
         if let Err(errno) = self.errors.check(&out.control) {
             return Step::Done(Err(errno));
         }
         if let Some(errno) = self.owed.take().filter(|_| *sent == 0) {
             return Step::Done(Err(errno));
+        }
+        // Whoever waits for room is woken once there is a good deal of it (`sk_stream_write_space`).
+        let ready = |ready: Ready| ready.intersects(Ready::WRITABLE | Ready::WRITE_CLOSED | Ready::ERROR);
+        if wait && *sent > 0 && !os.stack.tcp_ready(conn).is_ok_and(ready) {
+            let _ = os.stack.tcp_await_room(conn);
+            return Step::Wait(self.common.send_timeout);
         }
         if out.fault && !out.data.is_empty() && !self.is_dead(os, conn) {
             return Step::Done(Err(Errno::EFAULT));
@@ -308,7 +324,8 @@ impl Stream {
         let oob = asked.flags & abi::MSG_OOB != 0;
         let Some(conn) = self.conn() else {
             let none = oob && !matches!(self.phase, Phase::Listening(_));
-            return Step::Done(Err(if none { Errno::EINVAL } else { Errno::ENOTCONN }));
+            let usual = if none { Errno::EINVAL } else { Errno::ENOTCONN };
+            return Step::Done(Err(self.owed.take_if(|_| !oob).unwrap_or(usual)));
         };
         let peek = asked.flags & abi::MSG_PEEK != 0;
         let flags = RecvFlags { peek, oob };

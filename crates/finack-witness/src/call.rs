@@ -78,9 +78,12 @@ pub(crate) fn make(prepared: &Prepared) -> Answer {
         Call::Recv(fd, what) if what.plain || what.fault => read(*fd, what),
         Call::Recv(fd, what) => receive(*fd, what.len, what.flags),
         Call::Pipe { flags } => sys::pipe(*flags).map(|[reads, writes]| Reply::Pipe(reads, writes)),
-        // Scripts open files that their own commands made, and none is run here.
+        // Whoever has the script's files opens them.
         Call::Open { .. } => Err(Errno::ENOENT),
-        Call::SendFile { .. } => Err(Errno::EINVAL),
+        Call::SendFile { to, from, offset, count } => {
+            let sent = sys::send_file(*to, *from, *offset, *count)?;
+            number(i64::try_from(sent).unwrap_or(i64::MAX))
+        }
         Call::Splice { from, from_offset, to, to_offset, len, flags } => {
             let count = sys::splice((*from, *from_offset), (*to, *to_offset), *len, *flags)?;
             number(i64::try_from(count).unwrap_or(i64::MAX))
@@ -114,6 +117,7 @@ pub(crate) fn may_block(call: &Call) -> bool {
         Call::Accept(fd, _) | Call::Connect(fd, _) | Call::Close(fd) => *fd,
         Call::Send(fd, out) if !flagged(out.flags) => *fd,
         Call::Recv(fd, what) if !flagged(what.flags) => *fd,
+        Call::SendFile { to, .. } => *to,
         Call::Splice { flags, .. } => return flags & abi::SPLICE_F_NONBLOCK == 0,
         Call::Poll(_, timeout) | Call::EpollWait { timeout, .. } => return *timeout != Some(Duration::ZERO),
         _ => return false,
@@ -305,9 +309,10 @@ fn extended(data: &[u8]) -> Option<ExtendedError> {
 pub(crate) fn opened(call: &Call, answer: &Answer) -> Vec<RawFd> {
     let duplicates = |command: i64| [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC].map(i64::from).contains(&command);
     match (call, answer) {
-        (Call::Socket { .. } | Call::Dup(_) | Call::EpollCreate { .. }, Ok(Reply::Number(fd))) => {
-            RawFd::try_from(*fd).into_iter().collect()
-        }
+        (
+            Call::Socket { .. } | Call::Dup(_) | Call::EpollCreate { .. } | Call::Open { .. },
+            Ok(Reply::Number(fd)),
+        ) => RawFd::try_from(*fd).into_iter().collect(),
         (Call::Fcntl(_, command, _), Ok(Reply::Number(fd))) if duplicates(*command) => {
             RawFd::try_from(*fd).into_iter().collect()
         }
@@ -319,3 +324,6 @@ pub(crate) fn opened(call: &Call, answer: &Answer) -> Vec<RawFd> {
 
 /// The answer of a descriptor that is not the script's.
 pub(crate) const NOT_OPEN: Errno = Errno::EBADF;
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::call::{self, Prepared};
 use crate::counters::Counters;
 use crate::info;
+use crate::machine::{self, Files};
 use crate::namespace::{CONGESTION, DEFAULT_CONGESTION, Namespace, has_congestion, set_sysctl};
+use crate::netlink::{ADVERTISED_MSS, INITIAL_WINDOW, ROUTE_MTU};
 use crate::sys;
 use crate::worker::Workers;
 
@@ -67,6 +69,7 @@ pub struct Kernel {
     lent: Vec<Arc<Prepared>>,
     /// What each new socket is to have, where the namespace's own setting does not allow it.
     congestion: Option<String>,
+    files: Files,
 }
 
 impl Kernel {
@@ -92,6 +95,7 @@ impl Kernel {
             descriptors: BTreeSet::new(),
             lent: Vec::new(),
             congestion: None,
+            files: Files::default(),
         };
         // A kernel that has it not keeps its own.
         let _ = kernel.set_sysctl(CONGESTION, DEFAULT_CONGESTION);
@@ -324,7 +328,9 @@ impl Target for Kernel {
         if prepared.lends() {
             self.lent.push(Arc::clone(&prepared));
         }
-        let answer = if call::may_block(call) {
+        let answer = if let Call::Open { path, flags } = call {
+            self.files.open(path, *flags)
+        } else if call::may_block(call) {
             match self.workers.make(Arc::clone(&prepared)) {
                 Ok(answer) => answer,
                 Err(id) => {
@@ -350,15 +356,27 @@ impl Target for Kernel {
             Setting::Sysctl { name, value } => self.set_sysctl(name, value),
             Setting::SegmentationOffload(on) => self.namespace.tun.offload(*on).map_err(|e| e.to_string()),
             Setting::Mtu(mtu) => self.namespace.set_mtu(*mtu),
-            Setting::InitialWindow(segments) => self.namespace.set_initial_window(*segments),
-            Setting::RouteMtu(_) | Setting::AdvertisedMss(_) => {
-                Err("a route's mtu and advmss can't be set here".into())
-            }
+            Setting::InitialWindow(segments) => self.namespace.set_metric(INITIAL_WINDOW, *segments),
+            Setting::RouteMtu(mtu) => self.namespace.set_metric(ROUTE_MTU, *mtu),
+            Setting::AdvertisedMss(mss) => self.namespace.set_metric(ADVERTISED_MSS, u32::from(*mss)),
         };
         match done {
             Ok(()) => Applied::Yes,
             Err(why) => Applied::No(why),
         }
+    }
+
+    fn sysctls(&self) -> Vec<(String, String)> {
+        machine::sysctls()
+    }
+
+    fn proc_files(&self) -> Vec<(String, String)> {
+        machine::proc_files()
+    }
+
+    fn put_file(&mut self, path: &str, contents: &[u8]) {
+        // Without memory for it, the call that opens it says so.
+        let _ = self.files.put(path, contents);
     }
 
     fn tcp_info(&mut self, fd: Fd) -> Result<Vec<Field>, String> {

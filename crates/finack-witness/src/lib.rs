@@ -11,6 +11,7 @@ mod call;
 mod counters;
 mod info;
 mod kernel;
+mod machine;
 pub mod namespace;
 mod netlink;
 mod sniffer;

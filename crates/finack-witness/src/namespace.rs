@@ -6,7 +6,7 @@ use std::io;
 use finack_posix::{Errno, abi};
 use finack_script::run::config::{Config, IpVersion};
 
-use crate::netlink::{INITIAL_WINDOW, Netlink};
+use crate::netlink::Netlink;
 use crate::sniffer::Sniffer;
 use crate::sys;
 use crate::tun::Tun;
@@ -77,6 +77,8 @@ pub(crate) struct Namespace {
     netlink: Netlink,
     index: u32,
     v6: bool,
+    /// What the route says of the path.
+    metrics: Vec<(u16, u32)>,
 }
 
 impl Namespace {
@@ -100,16 +102,18 @@ impl Namespace {
         netlink.add_address(index, config.local_ip, prefix).map_err(at("the device's address"))?;
         netlink.default_route(index, v6, &[]).map_err(at("the default route"))?;
         let sniffer = Sniffer::open(index).map_err(at("a packet socket"))?;
-        Ok(Self { tun, sniffer, netlink, index, v6 })
+        Ok(Self { tun, sniffer, netlink, index, v6, metrics: Vec::new() })
     }
 
     pub(crate) fn set_mtu(&mut self, mtu: u16) -> Result<(), String> {
         self.netlink.link_mtu(self.index, mtu).map_err(|e| e.to_string())
     }
 
-    pub(crate) fn set_initial_window(&mut self, segments: u32) -> Result<(), String> {
-        let metrics = [(INITIAL_WINDOW, segments)];
-        self.netlink.default_route(self.index, self.v6, &metrics).map_err(|e| e.to_string())
+    /// Sets a metric of the route, by its RTAX number; those that were set before stay.
+    pub(crate) fn set_metric(&mut self, metric: u16, value: u32) -> Result<(), String> {
+        self.metrics.retain(|(known, _)| *known != metric);
+        self.metrics.push((metric, value));
+        self.netlink.default_route(self.index, self.v6, &self.metrics).map_err(|e| e.to_string())
     }
 }
 
@@ -137,4 +141,18 @@ pub(crate) fn set_sysctl(name: &str, value: &str) -> Result<(), String> {
         io::ErrorKind::NotFound => "this kernel has no such sysctl in a namespace".into(),
         _ => error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A script must not reach what belongs to the machine.
+    #[test]
+    fn only_sysctls_of_a_network_namespace_are_written() {
+        for name in ["kernel.panic", "vm.swappiness", "net/../kernel.panic", "net..kernel.panic", "net.a b"] {
+            let refused = set_sysctl(name, "1");
+            assert_eq!(refused, Err("only net.* can be set in a namespace".into()), "{name}");
+        }
+    }
 }

@@ -26,6 +26,12 @@ const PROTOCOL_STATIC: u8 = 4;
 const SCOPE_LINK: u8 = 253;
 const TYPE_UNICAST: u8 = 1;
 
+/// `RTAX_MTU`: the path's MTU, in bytes.
+pub(crate) const ROUTE_MTU: u16 = 2;
+
+/// `RTAX_ADVMSS`: what the MSS option says, in bytes.
+pub(crate) const ADVERTISED_MSS: u16 = 8;
+
 /// `RTAX_INITCWND`: the initial window of connections over a route, in segments.
 pub(crate) const INITIAL_WINDOW: u16 = 11;
 

@@ -98,6 +98,14 @@ pub(crate) fn splice(
     counted(unsafe { libc::splice(from.0, a, to.0, b, len, int(flags) as libc::c_uint) })
 }
 
+/// Sends from a file: from `offset`, or from where the file was read up to.
+pub(crate) fn send_file(to: RawFd, from: RawFd, offset: Option<i64>, count: usize) -> Result<usize> {
+    let mut offset = offset;
+    let pointer = offset.as_mut().map_or(std::ptr::null_mut(), |o| &raw mut *o);
+    // SAFETY: the offset is NULL or a number that outlives the call.
+    counted(unsafe { libc::sendfile(to, from, pointer, count) })
+}
+
 /// `write` and `read`, as files take them that are no sockets; `None` is a buffer at no address.
 pub(crate) fn write(fd: RawFd, data: Option<&[u8]>, len: usize) -> Result<usize> {
     let from = data.map_or(std::ptr::null(), |d| d.as_ptr().cast());

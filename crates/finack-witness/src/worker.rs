@@ -130,3 +130,6 @@ fn sleeps(thread: u32) -> bool {
     // `PID (NAME) STATE ...`
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
+
+#[cfg(test)]
+mod tests;

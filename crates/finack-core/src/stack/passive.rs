@@ -126,7 +126,6 @@ impl Stack {
         let our_mss = self.offered_mss(tuple, options);
         let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
-        let buffer = window::clamped(window::within_budget(buffer, &self.cx), options);
         Embryo {
             tuple: *tuple,
             trace_id: self.cx.new_trace_id(),
@@ -138,7 +137,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(buffer, segment_size) as u16,
+            window: window::initial(buffer, segment_size, options, &self.cx) as u16,
             our_mss,
             retries: 0,
             resent: false,

@@ -180,8 +180,7 @@ impl Stack {
         let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed);
         let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
-            let most = u32::try_from(bytes).unwrap_or(u32::MAX).max(2048);
-            c.rcv_buf = most;
+            c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);
         }
         if options.recv_lowat > old.recv_lowat {
             c.make_room_for(options.recv_lowat, cx);
@@ -195,8 +194,9 @@ impl Stack {
         if options.keepalive != old.keepalive || options.keepalive_idle != old.keepalive_idle {
             c.start_keepalive(cx, now);
         }
-        // TCP_NODELAY and the end of TCP_CORK push out what was held back.
-        let released = old.cork && !options.cork || options.nodelay && !old.nodelay && !options.cork;
+        // TCP_NODELAY pushes out what was held back, also by TCP_CORK or MSG_MORE; the end of TCP_CORK leaves it to
+        // Nagle's rule.
+        let released = options.nodelay && (!old.nodelay || c.facts.more);
         c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
         // A larger send buffer or a lower mark may be what somebody waits for.
         if indexed && c.state.may_send() {

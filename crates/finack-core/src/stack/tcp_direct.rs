@@ -118,6 +118,7 @@ impl Stack {
     pub fn tcp_push(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
         let (c, _) = self.conn_mut(id)?;
         if core::mem::replace(&mut c.facts.more, false) {
+            c.facts.unpushed = false;
             self.refresh(now, id.index);
         }
         Ok(())

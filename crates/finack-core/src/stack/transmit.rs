@@ -26,6 +26,8 @@ pub(super) struct Emission {
     /// It goes in one segment, whatever the size of the others.
     whole: bool,
     reason: SendReason,
+    /// Its last packet carries PSH.
+    push: bool,
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
@@ -123,13 +125,14 @@ impl Stack {
         let decided = match plan {
             Plan::Data { start, end } | Plan::Resend { start, end } | Plan::MtuProbe { start, end } => {
                 let whole = matches!(plan, Plan::MtuProbe { .. });
+                let push = if whole { c.rtx.is_pushed(end) } else { c.sends_push(&self.cx, start, end) };
                 let reason = match plan {
                     Plan::Resend { .. } => self.resend_reason(index),
                     Plan::MtuProbe { .. } => SendReason::MtuProbe,
                     _ => SendReason::Data,
                 };
                 self.emission =
-                    Some(Emission { connection: index, generation, at: start, end, whole, reason });
+                    Some(Emission { connection: index, generation, at: start, end, whole, reason, push });
                 self.emit_next(now)
             }
             Plan::Syn => self.emit_syn(now, index),
@@ -178,8 +181,8 @@ impl Stack {
         if fin {
             flags |= Flags::FIN;
         }
-        // RFC 9293 MUST-61: PSH where the buffer is empty with this segment; and where a record ends.
-        if len > 0 && (data_end == c.send.end() || c.send.is_record_end(data_end)) {
+        // Of a unit that is cut up the last packet carries it.
+        if len > 0 && emission.push && to == emission.end {
             flags |= Flags::PSH;
         }
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);

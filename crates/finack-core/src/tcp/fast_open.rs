@@ -230,9 +230,10 @@ impl Connection {
 
     /// Queues what goes out with the SYN or after it; answers how much was taken.
     pub(crate) fn queue_early(&mut self, cx: &mut Cx, data: &[u8]) -> usize {
-        let count = self.send_room(cx).min(data.len());
-        self.send.append(&mut cx.pool, &data[..count]);
-        count
+        let room = self.room_for(cx, data.len());
+        self.send.append(&mut cx.pool, &data[..room.bytes]);
+        self.took(&room, false);
+        room.bytes
     }
 
     /// The option of our first SYN, if it tries a fast open.

@@ -73,9 +73,9 @@ impl Connection {
 
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
     pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
-        let buffer = window::clamped(window::within_budget(self.rcv_buf, cx), &self.options);
         // A SYN,ACK that is sent again, after segments with scaled windows (RFC 7413), takes nothing back either.
-        let window = window::initial(buffer, our_mss).max(self.rcv_wnd()).min(MAX_UNSCALED);
+        let window =
+            window::initial(self.rcv_buf, our_mss, &self.options, cx).max(self.rcv_wnd()).min(MAX_UNSCALED);
         self.rcv_edge = self.rcv_edge.max(self.rcv_nxt() + Pos::from(window));
         window as u16
     }
@@ -95,6 +95,8 @@ impl Connection {
             app_limited: true,
         });
         self.snd_nxt = 1;
+        // The SYN's window says little; what comes next tells how large it gets.
+        self.snd_max_wnd = 0;
         self.created_at = created_at;
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod time_wait;
 mod timeout;
 pub(crate) mod timers;
 mod tuple;
+mod units;
 mod user;
 pub(crate) mod window;
 

@@ -7,9 +7,10 @@ use super::congestion::Control;
 use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
+use super::units::within_half_window;
 use crate::cx::Cx;
 use crate::options::SocketOptions;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::time::Instant;
 use crate::trace::TraceKind;
 
@@ -46,9 +47,14 @@ pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, options: u16, sett
 }
 
 impl Connection {
+    /// What path, peer and the peer's window take.
     fn effective_mss(&self, cx: &Cx, mtu: usize) -> u16 {
         let options = options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len);
-        effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings)
+        let fits = effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings);
+        match cx.settings.profile {
+            Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,
+            Profile::Rfc => fits,
+        }
     }
 
     /// Segments have more or fewer bytes of options from now on.
@@ -67,6 +73,35 @@ impl Connection {
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
         self.congestion = super::congestion::Controller::new(self.congestion.kind(), initial);
         self.rcv_mss = self.mss.min(536);
+    }
+
+    /// A peer whose largest window is small gets small segments, so that one can be on its way while another is
+    /// acknowledged.
+    pub(crate) fn note_largest_window(&mut self, cx: &Cx, window: u32) {
+        if window <= self.snd_max_wnd {
+            return;
+        }
+        let before = core::mem::replace(&mut self.snd_max_wnd, window);
+        let large = u32::from(u16::MAX);
+        let bounded = before == 0 || within_half_window(large, before) < large;
+        if cx.settings.profile == Profile::Rfc || !bounded {
+            return;
+        }
+        let fits = if before == 0 {
+            within_half_window(u32::from(self.mss), window) as u16
+        } else {
+            let path = cx.device.mtu.min(self.path_mtu as usize);
+            let mtu = self.search.as_ref().map_or(path, |search| path.min(search.low as usize));
+            self.effective_mss(cx, mtu)
+        };
+        let old = core::mem::replace(&mut self.mss, fits);
+        if self.mss != old && self.congestion.ssthresh() == u64::MAX {
+            // The window is so many segments, of whatever size.
+            let cwnd = self.congestion.cwnd() / u64::from(old.max(1)) * u64::from(self.mss);
+            self.congestion = super::congestion::Controller::new(self.congestion.kind(), cwnd);
+        } else if self.mss != old {
+            self.congestion.on_mss_change(u64::from(self.mss));
+        }
     }
 
     /// What was learned of the path has expired, or was never true: larger segments again (RFC 1191 6.3). Who searches

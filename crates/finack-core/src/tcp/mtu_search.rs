@@ -38,7 +38,7 @@ struct Probe {
 #[derive(Clone, Debug)]
 pub(crate) struct MtuSearch {
     /// What it takes ("search_low").
-    low: u32,
+    pub(super) low: u32,
     /// What it may take at most ("search_high").
     high: u32,
     probe: Option<Probe>,

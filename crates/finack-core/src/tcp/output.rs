@@ -15,10 +15,8 @@ use crate::settings::Profile;
 use crate::time::Instant;
 use crate::trace::{RetransmitReason, SendReason, TraceKind};
 
-/// Payload bytes of the largest unit; the IP length field bounds it.
-const MAX_UNIT: usize = 65_535 - 40 - 60;
-/// Linux holds a partial segment back for at most this long under TCP_CORK.
-const CORK_MAX: core::time::Duration = core::time::Duration::from_millis(200);
+/// Linux holds a partial segment back under TCP_CORK for an RTO, for this long at least.
+const CORK_LEAST: core::time::Duration = core::time::Duration::from_millis(200);
 
 /// What goes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +63,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         });
     }
     let holds = c.recovery.holds_repeats();
-    if !holds && let Some(plan) = resend(c) {
+    if !holds && let Some(plan) = resend(c, cx) {
         return Some(plan);
     }
     if (holds || c.rtx.lost() == 0)
@@ -82,12 +80,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
     c.ack.now.map(Plan::Ack)
 }
 
-fn unit_limit(c: &Connection) -> Pos {
-    let mss = usize::from(c.mss.max(1));
-    (MAX_UNIT / mss * mss).max(mss) as Pos
-}
-
-fn resend(c: &Connection) -> Option<Plan> {
+fn resend(c: &Connection, cx: &Cx) -> Option<Plan> {
     let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
     let first = unit.start == c.snd_una;
     // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.
@@ -101,7 +94,7 @@ fn resend(c: &Connection) -> Option<Plan> {
     if room < mss.min(unit.end - unit.start) {
         return None;
     }
-    let end = unit.end.min(unit.start + room / mss * mss).min(unit.start + unit_limit(c));
+    let end = unit.end.min(unit.start + room / mss * mss).min(unit.start + c.burst(cx));
     let end = if end <= unit.start { unit.end.min(unit.start + mss) } else { end };
     Some(Plan::Resend { start: unit.start, end })
 }
@@ -126,7 +119,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     }
     let mut limit = data.min(window).min(cwnd_room);
     if limit > mss {
-        limit = limit.min(unit_limit(c));
+        limit = limit.min(c.burst(cx)).min(c.rest_of_unit(start).max(mss));
     }
     if limit <= 0 {
         return None;
@@ -200,7 +193,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
         let data = c.early_len(cx, now);
         if data > 0 {
-            c.rtx.push(unit(c, now, 1, 1 + data, Marks::default()));
+            c.rtx.push(unit(c, now, 1, 1 + data, Marks::PUSH));
             c.snd_nxt = 1 + data;
             c.stats.bytes_sent += data as u64;
         }
@@ -248,6 +241,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let mut marks = if has_fin { Marks::FIN } else { Marks::default() };
     if c.send.is_record_end(data_end) {
         marks = marks.with(Marks::RECORD_END);
+    }
+    if c.pushes(data_end) {
+        marks = marks.with(Marks::PUSH);
     }
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
@@ -344,8 +340,9 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
             let rto = c.rto(cx);
             c.timers.arm(Timer::Retransmit, now + rto);
         }
-    } else if c.options.cork || c.facts.more {
-        c.timers.arm_earlier(Timer::Cork, now + CORK_MAX);
+    } else if c.rtx.is_empty() && (c.options.cork || c.facts.more) {
+        let wait = c.rto(cx).max(CORK_LEAST);
+        c.timers.arm_earlier(Timer::Cork, now + wait);
     }
 }
 
@@ -411,11 +408,17 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 /// bare one follows (RFC 2018 4).
 pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.rcv_acked = c.ack_pos();
+    if c.ack.pending && c.ack.quick > 0 {
+        c.ack.quick -= 1;
+        if c.ack.quick == 0 {
+            c.ack.ato = super::tcb::ATO_MIN;
+        }
+    }
     c.ack.pending = false;
+    c.ack.pushed = 0;
     if told {
         c.ack.now = None;
         c.ack.dsack = None;
     }
-    c.ack.quick = c.ack.quick.saturating_sub(1);
     c.timers.stop(Timer::DelayedAck);
 }

@@ -12,6 +12,7 @@ use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
+use super::units::Units;
 use super::{State, Tuple};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -54,6 +55,8 @@ pub(crate) struct AckState {
     pub(crate) now: Option<SendReason>,
     /// ACKs left that are not delayed.
     pub(crate) quick: u8,
+    /// Segments came that end a message, as it seems: one, or more. A reader that empties the queue acknowledges them.
+    pub(crate) pushed: u8,
     /// The application answers what it receives: data will carry the ACK.
     pub(crate) interactive: bool,
     /// How long ACKs are delayed; zero before data came.
@@ -71,7 +74,8 @@ impl AckState {
         Self {
             pending: false,
             now: None,
-            quick: QUICK_ACKS,
+            quick: 0,
+            pushed: 0,
             interactive: false,
             ato: Duration::ZERO,
             data_at: now,
@@ -133,8 +137,10 @@ pub(crate) struct Facts {
     pub(crate) push_small: bool,
     /// The other end is this host too.
     pub(crate) loopback: bool,
-    /// MSG_MORE: a partial segment is held back.
+    /// MSG_MORE: a partial segment is held back, until something comes from the peer.
     pub(crate) more: bool,
+    /// The last write had more to come: its end gets no PSH of its own.
+    pub(crate) unpushed: bool,
     /// The window kept us from sending since the last ACK.
     pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
@@ -183,6 +189,7 @@ pub(crate) struct Connection {
     /// What trying says that it takes (RFC 4821).
     pub(crate) search: Option<Box<MtuSearch>>,
     pub(crate) send: SendBuffer,
+    pub(crate) units: Units,
     pub(crate) rtx: RetransmitQueue,
 
     // Receive sequence space.
@@ -196,8 +203,12 @@ pub(crate) struct Connection {
     pub(crate) ack_hold: Pos,
     /// Where the peer's FIN stands, once seen.
     pub(crate) rcv_fin: Option<Pos>,
-    /// Bytes that may be unread.
+    /// Bytes that what is unread may take up, overhead included.
     pub(crate) rcv_buf: u32,
+    /// How much of that is payload, in 65536ths: learned from what comes.
+    pub(crate) rcv_ratio: u16,
+    /// The largest window that is offered; grows as data comes.
+    pub(crate) rcv_ssthresh: u32,
     /// Where the application stood when tuning the buffer last came to nothing.
     pub(crate) rcv_tuned: Pos,
     /// Present while the application reads in bulk.
@@ -290,6 +301,7 @@ impl Connection {
             path_mtu: birth.path_mtu,
             search: None,
             send: SendBuffer::new(1),
+            units: Units::new(settings),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
             recv: RecvQueue::new(1),
@@ -298,6 +310,8 @@ impl Connection {
             ack_hold: Pos::MAX,
             rcv_fin: None,
             rcv_buf,
+            rcv_ratio: super::window::HALF,
+            rcv_ssthresh: 0,
             rcv_tuned: 1,
             tuning: None,
             rcv_mss: mss.min(536),
@@ -424,11 +438,18 @@ impl Connection {
         }
     }
 
-    /// Has the next ACKs sent without delay, as after a gap or at the start.
+    /// Has the next ACKs sent without delay, as after a gap.
     pub(crate) fn quick_acks(&mut self) {
-        self.ack.quick = QUICK_ACKS;
+        self.more_quick_acks();
         self.ack.interactive = false;
         self.ack.ato = ATO_MIN;
+    }
+
+    /// So many ACKs are not delayed as the peer needs to fill the window from slow start (`tcp_incr_quickack`).
+    pub(crate) fn more_quick_acks(&mut self) {
+        let segments = (self.rcv_edge - self.rcv_acked) / (2 * Pos::from(self.rcv_mss.max(1)));
+        let wanted = if segments == 0 { 2 } else { segments.clamp(1, Pos::from(QUICK_ACKS)) as u8 };
+        self.ack.quick = self.ack.quick.max(wanted);
     }
 
     /// An ACK goes out at once.
@@ -440,37 +461,15 @@ impl Connection {
         }
     }
 
-    /// Bytes that the application may still write.
-    pub(crate) fn send_room(&self, cx: &Cx) -> usize {
-        self.send_limit(cx).saturating_sub(self.send.footprint())
-    }
-
-    /// SO_SNDBUF, or a size that follows the congestion window.
-    pub(crate) fn send_limit(&self, cx: &Cx) -> usize {
-        if cx.budget.is_spent() {
-            // Little enough that all connections together stay near the budget, enough to go on.
-            return cx.settings.tcp_wmem_min as usize;
-        }
-        if let Some(fixed) = self.options.send_buffer {
-            return fixed.max(1);
-        }
-        let (least, most) = (cx.settings.tcp_wmem_default, cx.settings.tcp_wmem_max);
-        let wanted = self.congestion.cwnd().max(u64::from(self.mss) * 32) * 2;
-        if cx.budget.is_tight() { least as usize } else { wanted.clamp(least.min(most), most) as usize }
-    }
-
-    /// Whether the application should be told that it may write.
-    pub(crate) fn is_writable(&self, cx: &Cx) -> bool {
-        let limit = self.send_limit(cx);
-        let lowat = self.options.notsent_lowat.filter(|&mark| mark > 0);
-        let lowat = lowat.unwrap_or(cx.settings.tcp_notsent_lowat.max(1) as usize);
-        let unsent = (self.send.end() - self.snd_nxt.min(self.send.end())) as usize;
-        self.send.footprint() <= limit / 3 * 2 && unsent < lowat
-    }
-
     /// Tells who waits for room in the send buffer that there is some.
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
-        if self.facts.wants_room && self.is_writable(cx) {
+        if !self.facts.wants_room {
+            return;
+        }
+        if self.in_flight() < self.congestion.cwnd() {
+            self.grow_send_buffer(cx);
+        }
+        if self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
         }
@@ -491,7 +490,7 @@ impl Connection {
     /// SO_RCVLOWAT, or all that the window lets come before something is read (as Linux's tcp_epollin_ready).
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();
-        let shut = self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.rcv_buf;
+        let shut = self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.full_space();
         unread >= self.options.recv_lowat.max(1) || unread > 0 && shut
     }
 

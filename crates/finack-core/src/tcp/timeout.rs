@@ -39,6 +39,7 @@ impl Connection {
                 Timer::KeepAlive => self.on_keepalive_timer(cx, now),
                 Timer::Cork => {
                     self.facts.push_small = true;
+                    self.facts.unpushed = false;
                     Outcome::Keep
                 }
             };
@@ -178,6 +179,7 @@ impl Connection {
         if self.snd_wnd > 0 {
             // Not closed, only small: what fits goes out (RFC 9293 MUST-38's override).
             self.facts.push_small = true;
+            self.facts.unpushed = false;
         } else {
             self.facts.probe_due = true;
         }

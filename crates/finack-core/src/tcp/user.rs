@@ -9,6 +9,7 @@ use super::State;
 use super::input::Outcome;
 use super::seq::Pos;
 use super::tcb::Connection;
+use super::units::Room;
 use crate::cx::Cx;
 use crate::device::MAX_SLICES;
 use crate::error::Error;
@@ -24,13 +25,15 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
-        let count = self.send_room(cx).min(data.len());
+        let room = self.room_for(cx, data.len());
+        let count = room.bytes;
+        // Who was told that all of it fitted asks before it waits for more room (`tcp_ready`, `tcp_await_room`).
+        self.facts.wants_room |= count < data.len();
         if count == 0 {
-            self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
         self.send.append(&mut cx.pool, &data[..count]);
-        self.after_write(cx, count, count == data.len(), flags);
+        self.after_write(&room, count == data.len(), flags);
         Ok(count)
     }
 
@@ -38,34 +41,30 @@ impl Connection {
     pub(crate) fn send_shared(&mut self, cx: &Cx, data: &[Bytes], flags: SendFlags) -> Result<usize, Error> {
         self.check_open_for_writing()?;
         let all: usize = data.iter().map(Bytes::len).sum();
-        let mut room = self.send_room(cx);
-        if all > 0 && room == 0 {
-            self.facts.wants_room = true;
+        let room = self.room_for(cx, all);
+        self.facts.wants_room |= room.bytes < all;
+        if all > 0 && room.bytes == 0 {
             return Err(Error::WouldBlock);
         }
-        let before = self.send.end();
+        let mut left = room.bytes;
         for piece in data {
-            let part = piece.slice(..piece.len().min(room));
-            room -= part.len();
+            let part = piece.slice(..piece.len().min(left));
+            left -= part.len();
             self.send.append_shared(part, self.snd_nxt);
         }
-        let count = (self.send.end() - before) as usize;
-        self.after_write(cx, count, count == all, flags);
-        Ok(count)
+        if room.bytes > 0 {
+            self.after_write(&room, room.bytes == all, flags);
+        }
+        Ok(room.bytes)
     }
 
     /// Bytes were appended, perhaps all that the application had.
-    fn after_write(&mut self, cx: &Cx, count: usize, all: bool, flags: SendFlags) {
-        if count == 0 {
-            return;
-        }
-        if !self.is_writable(cx) {
-            // Also when all of it fitted: whoever waits for room next is owed an event.
-            self.facts.wants_room = true;
-        }
+    fn after_write(&mut self, room: &Room, all: bool, flags: SendFlags) {
         self.facts.more = flags.more && all;
+        self.took(room, self.facts.more);
         if flags.eor && all {
             self.send.end_record();
+            self.end_unit();
         }
         if flags.oob && all {
             self.snd_up = Some(self.send.end());
@@ -113,8 +112,8 @@ impl Connection {
         // An empty queue must not move the urgent mark.
         let copied = if self.recv.len() > 0 { self.copy_around_mark(cx, buf, flags.peek) } else { 0 };
         if copied > 0 {
-            if !flags.peek && self.after_read(cx, now) {
-                self.ack_now(SendReason::WindowUpdate);
+            if !flags.peek {
+                self.acknowledge_reading(cx, now);
             }
             return Ok(copied);
         }
@@ -183,8 +182,8 @@ impl Connection {
             Err(error) => return Ok(Err(error)),
         };
         self.recv.skip(&mut cx.pool, taken);
-        if taken > 0 && self.after_read(cx, now) {
-            self.ack_now(SendReason::WindowUpdate);
+        if taken > 0 {
+            self.acknowledge_reading(cx, now);
         }
         Ok(Ok(taken))
     }
@@ -198,19 +197,34 @@ impl Connection {
     ) -> Result<Result<usize, E>, Error> {
         self.check_open_for_writing()?;
         let most = most.max(1);
-        let room = self.send_room(cx).min(most);
-        if room == 0 {
+        let room = self.room_for(cx, most);
+        if room.bytes == 0 {
             self.facts.wants_room = true;
             return Err(Error::WouldBlock);
         }
-        let appended = self.send.append_with(&mut cx.pool, room, fill);
+        let appended = self.send.append_with(&mut cx.pool, room.bytes, fill);
         // Who had as much as was offered is likely to have more.
         self.facts.more = matches!(appended, Ok((_, true)));
+        self.took(&room, self.facts.more);
         let appended = appended.map(|(count, _)| count);
         if !self.is_writable(cx) {
             self.facts.wants_room = true;
         }
         Ok(appended)
+    }
+
+    /// The application read: an ACK goes out if one is due and a message seems to be over, or if the peer should be told of
+    /// the room (`tcp_cleanup_rbuf`).
+    fn acknowledge_reading(&mut self, cx: &Cx, now: Instant) {
+        let opened = self.after_read(cx, now);
+        if opened {
+            self.ack_now(SendReason::WindowUpdate);
+        } else if self.ack.pending && self.ack_hold == Pos::MAX {
+            let over = self.ack.pushed > 1 || self.ack.pushed == 1 && !self.ack.interactive;
+            if self.rcv_nxt() - self.rcv_acked > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
+                self.ack_now(SendReason::Ack);
+            }
+        }
     }
 
     fn recv_urgent(&mut self, buf: &mut [u8], peek: bool) -> Result<usize, Error> {

@@ -8,33 +8,58 @@ use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use crate::cx::Cx;
 use crate::options::SocketOptions;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings};
 use crate::time::Instant;
 
 /// What a connection may have unread when the memory budget is used up.
 const SCARCE: u32 = 4096;
+/// Half of a buffer is payload until data shows how much it is (`TCP_DEFAULT_SCALING_RATIO`).
+pub(crate) const HALF: u16 = 1 << 15;
+/// Segments that a reader is expected to take in a round trip at least.
+const LEAST_SEGMENTS: u64 = 10;
+/// Linux's SOCK_MIN_RCVBUF.
+const MIN_BUFFER: u64 = 2304;
 
-/// The window that a SYN or SYN,ACK offers, in bytes: whole segments, or what fits without scaling (as Linux's
-/// `tcp_select_initial_window`). `mss` is what the peer's segments carry at most.
-pub(crate) fn initial(rcv_buf: u32, mss: u16) -> u32 {
+/// The window that a SYN or SYN,ACK offers for a buffer of `rcv_buf` bytes: whole segments, at most what fits without
+/// scaling.
+pub(crate) fn initial(rcv_buf: u32, mss: u16, options: &SocketOptions, cx: &Cx) -> u32 {
+    let window = clamped(within_budget(rcv_buf / 2, cx), options);
     let mss = u32::from(mss).max(1);
-    let window = if rcv_buf > mss { rcv_buf / mss * mss } else { rcv_buf };
+    let window = if window > mss { window / mss * mss } else { window };
     window.min(MAX_UNSCALED)
 }
 
 /// When memory is short everybody gets a little, so that nobody starves.
-pub(crate) fn within_budget(buffer: u32, cx: &Cx) -> u32 {
-    if cx.budget.is_spent() { buffer.min(SCARCE) } else { buffer }
+fn within_budget(space: u32, cx: &Cx) -> u32 {
+    if cx.budget.is_spent() { space.min(SCARCE) } else { space }
 }
 
-/// Bytes that may be unread at first: Linux counts as much overhead as payload.
+/// SO_RCVBUF is doubled, for overhead, as on Linux.
+pub(crate) fn fixed_buffer(bytes: usize) -> u32 {
+    u32::try_from((bytes as u64).saturating_mul(2).max(MIN_BUFFER)).unwrap_or(u32::MAX)
+}
+
+/// Bytes that what is unread may take up at first.
 pub(crate) fn initial_buffer(fixed: Option<usize>, settings: &Settings) -> u32 {
-    let bytes = fixed.map_or(settings.tcp_rmem_default / 2, |b| (b as u64).max(settings.tcp_rmem_min / 2));
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+    fixed.map_or(u32::try_from(settings.tcp_rmem_default).unwrap_or(u32::MAX), fixed_buffer)
+}
+
+/// What Linux takes up for a received segment of `len` bytes of payload (`skb->truesize`): a block of memory whose size is
+/// a power of two, or whole pages.
+const fn memory_of(len: u32) -> u32 {
+    const HEADERS: u32 = 40 + 64;
+    const BOOKS: u32 = 256;
+    const TRAILER: u32 = 320;
+    const PAGE: u32 = 4096;
+    if len <= PAGE - 64 {
+        (len + HEADERS + TRAILER).next_power_of_two() + BOOKS
+    } else {
+        len.div_ceil(PAGE) * PAGE + 2 * BOOKS
+    }
 }
 
 /// TCP_WINDOW_CLAMP: no larger window is offered, whatever the buffer.
-pub(crate) fn clamped(window: u32, options: &SocketOptions) -> u32 {
+fn clamped(window: u32, options: &SocketOptions) -> u32 {
     options.window_clamp.map_or(window, |most| window.min(most))
 }
 
@@ -47,15 +72,21 @@ pub(crate) fn scale(options: &SocketOptions, settings: &Settings) -> u8 {
 
 impl Connection {
     /// Decides the window for a segment that goes out now, and answers its field. The right edge never moves
-    /// left (RFC 9293 SHLD-14), also when rounding to the scale, and moves right only by an amount worth
-    /// telling (RFC 9293 MUST-39, 3.8.6.2.2).
+    /// left (RFC 9293 SHLD-14), also when rounding to the scale. Linux avoids silly windows (MUST-39) by offering none of
+    /// less than a segment; to the letter of the RFC the edge moves right only by an amount worth telling (3.8.6.2.2).
     pub(crate) fn advertise(&mut self, cx: &Cx) -> u16 {
         let shift = self.agreed.rcv_wscale;
         // The peer counts the window from what is acknowledged, which is less than RCV.NXT where ACKs are held back.
         let acked = self.ack_pos();
         let held = (self.rcv_nxt() - acked) as u32;
         let current = self.rcv_wnd();
-        let wanted = if self.window_gain(cx) > 0 { self.free_window(cx) } else { current };
+        if self.is_half_full() {
+            self.ack.quick = 0;
+        }
+        let selected = self.select_window(cx);
+        let worth = (self.full_space() / 2).min(u32::from(self.rcv_mss)).max(1);
+        let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
+        let wanted = if tells { selected } else { current };
         let unit = 1u32 << shift;
         let most = u32::from(u16::MAX) << shift;
         let field = wanted.max(current).saturating_add(held).min(most).div_ceil(unit);
@@ -67,37 +98,95 @@ impl Connection {
     /// each segment; a peer that fills the window up to an odd byte, again and again, must not make the queue grow
     /// for ever.
     pub(crate) fn most_unread(&self) -> Pos {
-        self.recv.read_pos() + Pos::from(self.rcv_buf) * 2 + Pos::from(MAX_UNSCALED)
+        self.recv.read_pos() + Pos::from(self.rcv_buf) + Pos::from(MAX_UNSCALED)
     }
 
-    /// Bytes that could be offered: what is free, as far as the header's field can tell of it.
-    fn free_window(&self, cx: &Cx) -> u32 {
-        let most = u32::from(u16::MAX) << self.agreed.rcv_wscale;
-        let free = within_budget(self.rcv_buf, cx).saturating_sub(self.recv.len() as u32);
-        clamped(free.min(most), &self.options)
+    /// Bytes of payload that the buffer holds (`tcp_full_space`).
+    pub(crate) fn full_space(&self) -> u32 {
+        ((u64::from(self.rcv_buf) * u64::from(self.rcv_ratio)) >> 16) as u32
     }
 
-    /// By how much the right edge would move if a segment went out now; 0 where it would not be worth it.
-    pub(crate) fn window_gain(&self, cx: &Cx) -> u32 {
-        let gain = self.free_window(cx).saturating_sub(self.rcv_wnd());
-        let worth = (clamped(within_budget(self.rcv_buf, cx), &self.options) / 2)
-            .min(u32::from(self.rcv_mss.max(self.mss)));
-        if gain >= worth.max(1) { gain } else { 0 }
+    /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
+    /// whole segments where it is not scaled.
+    pub(crate) fn select_window(&self, cx: &Cx) -> u32 {
+        let full = within_budget(self.full_space(), cx);
+        let mss = u32::from(self.rcv_mss.max(1)).min(full);
+        let unit = 1u32 << self.agreed.rcv_wscale;
+        let mut free = full.saturating_sub(self.recv.held() as u32);
+        if free < full / 2 {
+            free -= free % unit;
+            if free < full / 16 || free < mss {
+                return 0;
+            }
+        }
+        let free = clamped(free.min(self.rcv_ssthresh), &self.options);
+        if self.agreed.scaling && unit > 1 {
+            return free;
+        }
+        let last = (self.rcv_edge - self.rcv_acked).max(0) as u32;
+        if last + mss <= free || last > free {
+            free - free % mss.max(1)
+        } else if mss == full && free > last + full / 2 {
+            free
+        } else {
+            last
+        }
+    }
+
+    /// Whether less than half of the buffer is free: ACKs are no hurry then, the window would only shrink.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.recv.held() as u32 > self.full_space() - self.full_space() / 2
+    }
+
+    /// The first window is what the SYN offered, less a segment where that is all of the buffer
+    /// (`tcp_init_buffer_space`).
+    pub(crate) fn begin_window(&mut self, cx: &Cx) {
+        let full = self.full_space();
+        let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
+        self.rcv_ssthresh = self.rcv_wnd().min(full.saturating_sub(mss).max(2 * mss));
+    }
+
+    /// Data of `len` bytes came, in segments of `segment` bytes, which shows how much memory a byte takes
+    /// (`tcp_measure_rcv_mss`).
+    pub(crate) fn learn_segment(&mut self, cx: &Cx, len: u32, segment: u16) {
+        if segment != self.rcv_mss {
+            let ratio = (u64::from(len) << 16) / u64::from(memory_of(len).max(1));
+            self.rcv_ratio = ratio.clamp(1, u64::from(u16::MAX)) as u16;
+        }
+        self.rcv_mss = segment.min(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
+    }
+
+    /// Data came: the window may grow by twice as much, as far as the buffer has room (`tcp_grow_window`).
+    pub(crate) fn grow_window(&mut self, cx: &Cx, len: u32) {
+        let free = self.full_space().saturating_sub(self.recv.held() as u32);
+        let room = free.saturating_sub(self.rcv_ssthresh);
+        if room == 0 || cx.budget.is_tight() {
+            return;
+        }
+        let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
+        self.rcv_ssthresh += room.min(2 * len.max(mss));
     }
 
     /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of
-    /// the room at once, because it may be waiting for it.
+    /// the room at once, because it may be waiting for it (`tcp_cleanup_rbuf`).
     pub(crate) fn after_read(&mut self, cx: &Cx, now: Instant) -> bool {
         if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
             return false;
         }
         self.tune_buffer(cx, now);
-        let gain = self.window_gain(cx);
+        if self.facts.read_shut {
+            return false;
+        }
         // As Linux does: an update is sent when the window at least doubles.
-        gain > 0 && gain >= self.rcv_wnd()
+        let offered = u64::from(self.rcv_wnd());
+        if 2 * offered > u64::from(clamped(self.full_space(), &self.options)) {
+            return false;
+        }
+        let window = self.select_window(cx);
+        window > 0 && u64::from(window) >= 2 * offered
     }
 
-    /// Makes the buffer as large as a reader needs it that takes what comes (Linux's tcp_rcv_space_adjust).
+    /// Makes the buffer as large as a reader needs it that takes what comes (`tcp_rcv_space_adjust`).
     fn tune_buffer(&mut self, cx: &Cx, now: Instant) {
         if self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0 {
             return;
@@ -105,7 +194,7 @@ impl Connection {
         let (read, mss) = (self.recv.read_pos(), u64::from(self.mss));
         let Some(tuning) = &mut self.tuning else {
             // Requests and answers need no measuring.
-            if read - self.rcv_tuned >= Pos::from(self.rcv_buf / 4) {
+            if read - self.rcv_tuned >= Pos::from(self.full_space() / 4) {
                 let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
                 self.tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
             }
@@ -116,24 +205,41 @@ impl Connection {
                 self.tuning = None;
                 self.rcv_tuned = read;
             }
-            Measured::Wants(bytes) if !cx.budget.is_tight() => {
-                let most = (cx.settings.tcp_rmem_max / 2).min(u64::from(u32::MAX));
-                self.rcv_buf = self.rcv_buf.max(bytes.min(most) as u32);
-            }
+            Measured::Wants(window) if !cx.budget.is_tight() => self.make_buffer_for(window, cx),
             _ => {}
         }
     }
 
-    /// SO_RCVLOWAT was raised: so much must fit, unless SO_RCVBUF says otherwise (Linux's tcp_set_rcvlowat).
+    /// A buffer in which a window of `window` bytes fits, as far as tcp_rmem lets it grow.
+    fn make_buffer_for(&mut self, window: u64, cx: &Cx) {
+        let bytes = (window.min(1 << 40) << 16) / u64::from(self.rcv_ratio.max(1));
+        let bytes = bytes.min(cx.settings.tcp_rmem_max);
+        self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// SO_RCVLOWAT was raised: so much must fit, unless SO_RCVBUF says otherwise (`tcp_set_rcvlowat`).
     pub(crate) fn make_room_for(&mut self, lowat: usize, cx: &Cx) {
         if self.options.recv_buffer.is_none() {
-            let wanted = (lowat as u64).min(cx.settings.tcp_rmem_max / 2).min(u64::from(u32::MAX));
-            self.rcv_buf = self.rcv_buf.max(wanted as u32);
+            let wanted = (lowat as u64).min(cx.settings.tcp_rmem_max / 2);
+            self.make_buffer_for(wanted, cx);
         }
+    }
+
+    /// Data waits at `end`, behind a gap: the buffer is to hold that and what comes in a round trip, where somebody reads
+    /// (`tcp_rcvbuf_grow`).
+    pub(crate) fn make_room_behind_gap(&mut self, cx: &Cx, end: Pos) {
+        let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
+        if fixed || self.facts.unaccepted || self.facts.orphan || cx.budget.is_tight() {
+            return;
+        }
+        let mss = u64::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
+        let window = 2 * LEAST_SEGMENTS * mss + (end - self.recv.next()).max(0) as u64;
+        let bytes = ((window << 16) / u64::from(self.rcv_ratio)).min(cx.settings.tcp_rmem_max);
+        self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// Bytes that may wait out of order, overhead included.
     pub(crate) fn reorder_limit(&self) -> usize {
-        self.rcv_buf as usize * 3 + (64 << 10)
+        self.rcv_buf as usize / 2 * 3 + (64 << 10)
     }
 }

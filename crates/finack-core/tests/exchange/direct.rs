@@ -52,12 +52,15 @@ fn taking_opens_the_window() {
     let mut t = Setup::new().options(|o| o.recv_buffer = Some(4000)).server();
     let c = t.accepted();
     t.flow().check_window = false;
-    let window = t.info(c).rcv_wnd as u32;
-    t.inject(&format!("P. 1:{}({window}) ack 1", 1 + window));
-    t.pass_ms(1000);
-    assert_eq!(t.info(c).rcv_wnd, 0);
-    assert_eq!(take(&mut t, c, usize::MAX).map(|d| d.len()), Ok(window as usize));
-    t.expect(&format!(". 1:1(0) ack {}", 1 + window));
+    let mut seq = 1;
+    while t.info(c).rcv_wnd > 0 {
+        let window = t.info(c).rcv_wnd as u32;
+        t.inject(&format!("P. {seq}:{}({window}) ack 1", seq + window));
+        t.pass_ms(1000);
+        seq += window;
+    }
+    assert_eq!(take(&mut t, c, usize::MAX).map(|d| d.len()), Ok(seq as usize - 1));
+    t.expect(&format!(". 1:1(0) ack {seq}"));
     assert!(t.info(c).rcv_wnd >= 2000);
 }
 
@@ -89,7 +92,7 @@ fn what_a_filler_appends_is_sent_and_what_it_fails_with_is_not() {
     t.expect("P. 701:801(100) ack 1");
 }
 
-/// Who fills all that is offered has more: no partial segment goes out in between, until it is pushed or 200 ms are over.
+/// Who fills all that is offered has more: no partial segment goes out in between, until it is pushed or the peer is heard.
 #[test]
 fn a_full_fill_is_taken_to_have_more_behind_it() {
     let mut t = Setup::new().options(|o| o.nodelay = true).server();
@@ -116,7 +119,7 @@ fn a_full_fill_is_taken_to_have_more_behind_it() {
     fill(&mut t, 4100, 2000);
     t.expect(". 4101:5561(1460) ack 1");
     t.inject(". 1:1(0) ack 5561");
-    t.expect_after(150..=201, "P. 5561:6101(540) ack 1");
+    t.expect(". 5561:6101(540) ack 1");
 }
 
 /// Many small fills go out in order and complete, in units and in single packets.

@@ -201,7 +201,7 @@ fn an_active_opens_options() {
     let mut t = Setup::new().client();
     let c = t.connect();
     t.expect("S 0:0(0)");
-    t.inject("S. 0:0(0) ack 1 win 1000 <mss 1200,nop,wscale 3>");
+    t.inject("S. 0:0(0) ack 1 win 8000 <mss 1200,nop,wscale 3>");
     t.expect(". 1:1(0) ack 1");
     let info = t.info(c);
     assert_eq!((info.snd_mss, info.timestamps, info.sack), (1200, false, false));
@@ -231,7 +231,7 @@ fn marks_that_change_wake_who_waits() {
     t.inject("P. 1:11(10) ack 1 win 0");
     t.pass_ms(100);
     assert!(!t.stack.tcp_ready(c).unwrap().contains(Ready::READABLE));
-    t.write(c, 3000);
+    while t.try_write(c, 3000, SendFlags::default()).is_ok() {}
     assert_eq!(t.try_write(c, 1, SendFlags::default()), Err(Error::WouldBlock));
     t.events.clear();
     t.set_options(c, |o| {

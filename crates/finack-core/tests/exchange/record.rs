@@ -74,19 +74,21 @@ fn reneged_records_stay_apart() {
 #[test]
 fn a_record_that_does_not_fit_ends_with_its_last_byte() {
     let mut t = Setup::new().options(|o| o.send_buffer = Some(3000)).server();
-    let c = t.accepted();
-    assert_eq!(t.try_write(c, 4000, EOR), Ok(3000));
+    t.inject("S 0:0(0) win 4000 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1 win 4000");
+    let c = t.accept();
+    assert_eq!(t.try_write(c, 5000, EOR), Ok(4380));
     t.expect(". 1:1461(1460) ack 1");
-    t.expect(". 1461:2921(1460) ack 1");
-    t.expect("P. 2921:3001(80) ack 1");
-    t.inject(". 1:1(0) ack 2921");
-    assert_eq!(t.try_write(c, 1000, EOR), Ok(1000));
-    t.expect_nothing();
+    t.expect("P. 1461:2921(1460) ack 1");
+    t.inject(". 1:1(0) ack 2921 win 4000");
+    t.expect("P. 2921:4381(1460) ack 1");
+    assert_eq!(t.try_write(c, 620, EOR), Ok(620));
+    t.expect("P. 4381:5001(620) ack 1");
     t.write(c, 100);
-    t.expect("P. 3001:4001(1000) ack 1");
     t.expect_nothing();
-    t.inject(". 1:1(0) ack 4001");
-    t.expect("P. 4001:4101(100) ack 1");
+    t.inject(". 1:1(0) ack 5001 win 4000");
+    t.expect("P. 5001:5101(100) ack 1");
 }
 
 /// Each end of a record counts against the send buffer: records of one byte do not make unbounded work.

@@ -395,7 +395,7 @@ fn after_a_lost_syn_ack() {
     t.expect("S. 0:0(0) ack 1");
     t.expect_after(1000, "S. 0:0(0) ack 1");
     t.quiet_ms(50);
-    t.inject(". 1:1(0) ack 1");
+    t.inject(". 1:1(0) ack 1 win 65535");
     let c = t.accept();
     assert_eq!(t.info(c).cwnd, 1460);
     t.write(c, 100);
@@ -413,7 +413,7 @@ fn a_syn_ack_that_went_out_twice_gives_no_sample() {
     t.inject("S 0:0(0) win 65535 <mss 1460>");
     t.expect("S. 0:0(0) ack 1");
     t.quiet_ms(5);
-    t.inject(". 1:1(0) ack 1");
+    t.inject(". 1:1(0) ack 1 win 65535");
     let c = t.accept();
     assert_eq!(t.info(c).srtt, Duration::ZERO);
     assert_eq!(t.info(c).cwnd, 14_600, "nothing was lost");

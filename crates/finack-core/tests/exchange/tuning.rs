@@ -33,7 +33,7 @@ fn take(t: &mut Script, c: ConnId, at: usize, len: usize, ms: u64) {
 #[test]
 fn a_fast_reader_gets_a_larger_window() {
     let (mut t, c) = far(Setup::new());
-    assert_eq!(t.info(c).rcv_buf, 65_536);
+    assert_eq!(t.info(c).rcv_buf, 131_072);
     let (mut at, mut edge) = (1, 0);
     for _ in 0..8 {
         take(&mut t, c, at, 60_000, 100);
@@ -44,7 +44,7 @@ fn a_fast_reader_gets_a_larger_window() {
     }
     let info = t.info(c);
     assert!(info.rcv_buf >= 2 * 60_000, "{} bytes", info.rcv_buf);
-    assert!(info.rcv_buf <= 6_291_456 / 2, "{} bytes", info.rcv_buf);
+    assert!(info.rcv_buf <= 6_291_456, "{} bytes", info.rcv_buf);
     assert_eq!(info.rcv_space, 60_000);
 }
 
@@ -60,7 +60,7 @@ fn others_keep_theirs() {
         for i in 0..6 {
             take(&mut t, c, 1 + i * 5_000, 5_000, ms);
         }
-        assert_eq!(t.info(c).rcv_buf, 65_536);
+        assert_eq!(t.info(c).rcv_buf, 131_072);
     }
 }
 

@@ -144,20 +144,23 @@ fn abort_and_close_let_go() {
 #[test]
 fn what_does_not_fit_stays_with_the_caller() {
     let mut t = Setup::new().options(|o| o.send_buffer = Some(1500)).server();
-    let c = t.accepted();
-    let buffer = Bytes::from(pattern::bytes(STACK, 0, 2000));
+    t.inject("S 0:0(0) win 4000 <mss 1460>");
+    t.expect("S. 0:0(0) ack 1");
+    t.inject(". 1:1(0) ack 1 win 4000");
+    let c = t.accept();
+    let buffer = Bytes::from(pattern::bytes(STACK, 0, 4000));
     let now = t.now();
     let taken = t.stack.tcp_send_shared(now, c, from_ref(&buffer), SendFlags::default()).unwrap();
-    assert_eq!(taken, 1500);
+    assert_eq!(taken, 2920);
     let rest = [buffer.slice(taken..)];
     assert_eq!(t.stack.tcp_send_shared(now, c, &rest, SendFlags::default()), Err(Error::WouldBlock));
     t.pump();
     t.expect(". 1:1461(1460) ack 1");
-    t.expect("P. 1461:1501(40) ack 1");
-    t.inject(". 1:1(0) ack 1501");
-    assert_eq!(t.stack.tcp_send_shared(t.now(), c, &rest, SendFlags::default()), Ok(500));
+    t.expect("P. 1461:2921(1460) ack 1");
+    t.inject(". 1:1(0) ack 2921 win 4000");
+    assert_eq!(t.stack.tcp_send_shared(t.now(), c, &rest, SendFlags::default()), Ok(1080));
     t.pump();
-    t.expect("P. 1501:2001(500) ack 1");
+    t.expect("P. 2921:4001(1080) ack 1");
 }
 
 /// As on Linux a unit has room for 17 buffers. The next begins a segment of its own, and the one before says PSH.

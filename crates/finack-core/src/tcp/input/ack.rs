@@ -90,7 +90,7 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
         c.restart_retransmit(cx, now);
     }
     c.snd_wnd = window;
-    c.snd_max_wnd = c.snd_max_wnd.max(window);
+    c.note_largest_window(cx, window);
     changed
 }
 

@@ -13,7 +13,8 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
     if placed.segment.flags.fin() && c.state.may_receive() {
         let at = placed.start + placed.segment.payload.bytes.len() as Pos;
         // A FIN beyond the window is not taken; the first one seen counts.
-        if at <= c.rcv_edge && at >= c.recv.next() && c.rcv_fin.is_none() {
+        // At a closed window it is taken too, or its sender would repeat it until the window opens (as on Linux).
+        if at <= c.rcv_edge.max(c.recv.next()) && at >= c.recv.next() && c.rcv_fin.is_none() {
             c.rcv_fin = Some(at);
         }
     }
@@ -27,6 +28,11 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
     c.facts.fin_received = true;
     c.recv.drop_reorder(&mut cx.pool);
     c.ack.pending = true;
+    // Nothing is missing any more, and nobody cares what came twice (`tcp_sack_reset`).
+    c.ack.dsack = None;
+    if c.rcv_edge <= c.recv.next() {
+        c.ack_now(SendReason::Ack);
+    }
     c.announce(Ready::READABLE | Ready::READ_CLOSED);
     match c.state {
         State::Established | State::SynReceived => {

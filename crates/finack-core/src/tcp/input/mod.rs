@@ -104,7 +104,10 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
                 return challenge(c, cx, now, DropReason::SynInWindow);
             }
             // RFC 2883 4.4: a duplicate is reported whatever its timestamp says.
-            text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
+            if placed.end > placed.start && placed.start < c.rcv_nxt() {
+                c.quick_acks();
+                text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
+            }
             return unacceptable(c, cx, now, &placed, DropReason::Paws);
         }
         Paws::Missing => return drop_segment(c, cx, now, &placed, DropReason::Paws),
@@ -164,6 +167,8 @@ fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<
         return outcome;
     }
     let outcome = fin::process(c, cx, now, placed);
+    // MSG_MORE holds a partial segment back until the peer is heard (`tcp_data_snd_check`).
+    c.facts.more = false;
     text::schedule_ack(c, cx, now, placed);
     outcome
 }

@@ -86,7 +86,7 @@ fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
     c.set_peer_mss(cx, options.mss);
     // RFC 9293 MUST-48 in RFC 7323's words: the window of a SYN is never scaled.
     c.snd_wnd = u32::from(segment.window);
-    c.snd_max_wnd = c.snd_wnd;
+    c.note_largest_window(cx, c.snd_wnd);
     c.snd_wl1 = 0;
 }
 
@@ -171,6 +171,11 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.facts.fin_queued {
         c.enter(cx, now, State::FinWait1);
     }
+    if c.ack.ato.is_zero() {
+        c.ack.data_at = now;
+    }
+    c.grow_send_buffer(cx);
+    c.begin_window(cx);
     c.start_keepalive(cx, now);
     c.begin_search(cx, now, c.listener == u32::MAX);
 }

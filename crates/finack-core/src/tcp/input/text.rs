@@ -14,6 +14,9 @@ use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::trace::{DropReason, ResetReason, SendReason};
 
+/// Less than this in a segment does not make the window grow.
+const LEAST_GROWTH: u32 = 128;
+
 pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) -> Option<Outcome> {
     if placed.segment.payload.bytes.is_empty() {
         return None;
@@ -40,8 +43,18 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
 
 /// Puts what lies in the window into the queue.
 fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
-    // Nothing lies beyond the window, and nothing behind a FIN.
-    let edge = c.rcv_edge.min(c.most_unread());
+    let linux = cx.settings.profile == Profile::Linux;
+    let ends_beyond = placed.start + placed.segment.payload.bytes.len() as Pos > c.rcv_edge;
+    if linux && ends_beyond && c.recv.len() > 0 {
+        // Linux takes no part of a segment that ends beyond the window (as of 6.16), to the letter of the RFC what lies in
+        // the window is taken.
+        c.ack_now(SendReason::DuplicateAck);
+        drop_segment(c, cx, now, placed, DropReason::OutOfWindow);
+        return;
+    }
+    // It takes all of it where nothing waits to be read. Otherwise nothing lies beyond the window, and nothing behind a FIN.
+    let edge =
+        if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
     let end = c.rcv_fin.map_or(edge, |fin| fin.min(edge));
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);
@@ -54,25 +67,30 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     urgent::fetch(c, placed);
     let before = c.recv.next();
     let limit = c.reorder_limit();
-    match c.recv.insert(&mut cx.pool, placed.start, payload, limit) {
-        Inserted::InOrder => note_in_order(c, now, placed),
+    let mut duplicate = None;
+    let inserted = c.recv.insert(&mut cx.pool, placed.start, payload, limit, &mut duplicate);
+    if let Some((start, end)) = duplicate {
+        note_duplicate(c, start, end);
+    }
+    match inserted {
+        Inserted::InOrder => note_in_order(c, cx, now, placed),
         Inserted::FilledGap => {
-            note_in_order(c, now, placed);
+            note_in_order(c, cx, now, placed);
+            // RFC 5681 4.2: at once.
             c.ack_now(SendReason::Ack);
-        }
-        Inserted::PartlyDuplicate { start, end } => {
-            note_duplicate(c, start, end);
-            note_in_order(c, now, placed);
-            c.ack_now(SendReason::DuplicateAck);
         }
         Inserted::OutOfOrder => {
             cx.counters.tcp_out_of_order += 1;
+            measure(c, cx, placed);
+            if c.agreed.sack {
+                c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
+                c.make_room_behind_gap(cx, placed.end);
+            }
             c.quick_acks();
             // RFC 5681 4.2: at once.
             c.ack_now(SendReason::DuplicateAck);
         }
-        Inserted::Duplicate { start, end } => {
-            note_duplicate(c, start, end);
+        Inserted::Duplicate => {
             c.quick_acks();
             c.ack_now(SendReason::DuplicateAck);
             drop_segment(c, cx, now, placed, DropReason::Duplicate);
@@ -100,8 +118,8 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 }
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
-fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, segment: u16) {
-    let (next, edge, full) = (c.recv.next(), c.rcv_edge, segment >= c.rcv_mss);
+fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, full: bool) {
+    let (next, edge) = (c.recv.next(), c.rcv_edge);
     let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
         let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
@@ -112,24 +130,46 @@ fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, seg
     }
 }
 
-/// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
-fn note_in_order(c: &mut Connection, now: Instant, placed: &Placed<'_>) {
+/// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
+/// is as large as any before.
+fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) -> bool {
+    let len = placed.segment.payload.bytes.len() as u32;
     let segment = match placed.segment.segment_size {
-        0 => placed.segment.payload.bytes.len().min(usize::from(u16::MAX)) as u16,
+        0 => len.min(u32::from(u16::MAX)) as u16,
         size => size,
     };
-    c.rcv_mss = c.rcv_mss.max(segment);
-    measure_round_trip(c, now, placed, segment);
+    let full = segment >= c.rcv_mss;
+    if full {
+        c.learn_segment(cx, len, segment);
+        if len == u32::from(segment) && placed.segment.flags.psh() {
+            c.ack.pushed = c.ack.pushed.max(1);
+        }
+    } else {
+        c.ack.pushed = (c.ack.pushed + 1).min(2);
+    }
+    full
+}
+
+/// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
+fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
+    let full = measure(c, cx, placed);
+    measure_round_trip(c, now, placed, full);
     let pause = now.since(c.ack.data_at);
     c.ack.data_at = now;
     if c.ack.ato.is_zero() {
-        c.quick_acks();
+        c.more_quick_acks();
+        c.ack.ato = ATO_MIN;
     } else if pause <= ATO_MIN / 2 {
         c.ack.ato = c.ack.ato / 2 + ATO_MIN / 2;
     } else if pause < c.ack.ato {
         c.ack.ato = (c.ack.ato / 2 + pause).min(ATO_MAX);
     } else if pause > c.rtt.base() {
-        c.ack.quick = c.ack.quick.max(2);
+        // The sender slept, and has perhaps a small window now.
+        c.more_quick_acks();
+    }
+    let len = placed.segment.payload.bytes.len() as u32;
+    if len >= LEAST_GROWTH {
+        c.grow_window(cx, len);
     }
 }
 
@@ -146,7 +186,7 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
     }
     let two_segments = match cx.settings.profile {
         // More than one full segment, and the window moves or the reader is not behind (tcp_ack_snd_check).
-        Profile::Linux => unacked > Pos::from(c.rcv_mss),
+        Profile::Linux => unacked > Pos::from(c.rcv_mss) && window_holds(c, cx),
         // RFC 9293 SHLD-19 in RFC 5681 4.2's words: at least every second full-sized segment.
         Profile::Rfc => unacked >= 2 * Pos::from(c.rcv_mss) || placed.segment.segments > 1,
     };
@@ -156,7 +196,18 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         return;
     }
     let srtt = c.rtt.srtt().unwrap_or(ATO_MAX);
-    let delay =
-        if c.ack.interactive || c.ack.ato.is_zero() { c.ack.ato } else { c.ack.ato.min(srtt.max(ATO_MIN)) };
+    let delay = c.ack.ato.min(srtt.max(ATO_MIN));
     c.timers.arm_earlier(Timer::DelayedAck, now + delay.min(ATO_MAX));
+}
+
+/// Whether the reader keeps up, so that an ACK now would not make the window smaller, or waits for more than is here. An
+/// ACK that is put off is sent when it reads (`__tcp_ack_snd_check`).
+fn window_holds(c: &mut Connection, cx: &Cx) -> bool {
+    if c.recv.len() < c.options.recv_lowat.max(1) {
+        return true;
+    }
+    if c.is_half_full() {
+        c.ack.quick = 0;
+    }
+    Pos::from(c.select_window(cx)) >= c.rcv_edge - c.rcv_acked
 }

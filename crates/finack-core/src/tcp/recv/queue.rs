@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::reorder::{Inserted, Reorder};
+use super::reorder::{Inserted, Reorder, extend};
 use crate::device::MAX_SLICES;
 use crate::pool::Pool;
 use crate::tcp::seq::Pos;
@@ -116,6 +116,11 @@ impl RecvQueue {
         (self.next - self.read) as usize
     }
 
+    /// Bytes that are here, in order or not.
+    pub(crate) fn held(&self) -> usize {
+        self.len() + self.reorder.as_ref().map_or(0, |r| r.bytes())
+    }
+
     pub(crate) fn has_gap(&self) -> bool {
         self.reorder.is_some()
     }
@@ -126,29 +131,30 @@ impl RecvQueue {
     }
 
     /// Takes a segment's payload that begins at `pos` and lies within the window; `limit` bounds the memory
-    /// of what is out of order, in bytes.
+    /// of what is out of order, in bytes. `duplicate` gets what of it was here already: the first run of it.
     pub(crate) fn insert(
         &mut self,
         pool: &mut Pool,
         pos: Pos,
         payload: Payload<'_>,
         limit: usize,
+        duplicate: &mut Option<(Pos, Pos)>,
     ) -> Inserted {
         let end = pos + payload.bytes.len() as Pos;
         if end <= self.next {
-            return Inserted::Duplicate { start: pos, end };
+            extend(duplicate, pos, end);
+            return Inserted::Duplicate;
         }
         if pos > self.next {
             let reorder = self.reorder.get_or_insert_default();
-            return reorder.insert(pool, pos, payload, limit);
+            return reorder.insert(pool, pos, payload, limit, duplicate);
         }
-        let duplicate = pos < self.next;
-        let (old_next, skip) = (self.next, (self.next - pos) as usize);
+        let skip = (self.next - pos) as usize;
+        if skip > 0 {
+            extend(duplicate, pos, self.next);
+        }
         self.append(pool, payload.trim(skip, usize::MAX));
-        let filled = self.drain_reorder(pool);
-        if duplicate {
-            return Inserted::PartlyDuplicate { start: pos, end: old_next };
-        }
+        let filled = self.drain_reorder(pool, duplicate);
         if filled { Inserted::FilledGap } else { Inserted::InOrder }
     }
 
@@ -173,11 +179,14 @@ impl RecvQueue {
     }
 
     /// Moves what has become in order; answers whether anything did.
-    fn drain_reorder(&mut self, pool: &mut Pool) -> bool {
+    fn drain_reorder(&mut self, pool: &mut Pool, duplicate: &mut Option<(Pos, Pos)>) -> bool {
         let Some(mut reorder) = self.reorder.take() else { return false };
         let before = self.next;
         while let Some((start, chunk)) = reorder.pop_reached(self.next) {
             let skip = ((self.next - start) as usize).min(chunk.as_slice().len());
+            if start < before {
+                extend(duplicate, start, (start + chunk.as_slice().len() as Pos).min(before));
+            }
             let rest = chunk.as_slice().len() - skip;
             if rest == 0 {
                 chunk.give_back(pool);

@@ -23,11 +23,18 @@ pub(crate) enum Inserted {
     /// It waits for what is missing before it.
     OutOfOrder,
     /// All of it was there already.
-    Duplicate { start: Pos, end: Pos },
-    /// The first part was there already.
-    PartlyDuplicate { start: Pos, end: Pos },
+    Duplicate,
     /// No room.
     NoRoom,
+}
+
+/// Adds `start..end` to a run of what was here already, where it touches; only one can be told of (RFC 2883 4).
+pub(super) fn extend(run: &mut Option<(Pos, Pos)>, start: Pos, end: Pos) {
+    *run = match *run {
+        None => Some((start, end)),
+        Some((s, e)) if start <= e && s <= end => Some((s.min(start), e.max(end))),
+        other => other,
+    };
 }
 
 /// Present only while something is missing.
@@ -35,6 +42,7 @@ pub(crate) enum Inserted {
 pub(super) struct Reorder {
     chunks: BTreeMap<Pos, Chunk>,
     cost: usize,
+    bytes: usize,
     /// Ranges, the most recently changed first (RFC 2018 4).
     blocks: Vec<(Pos, Pos)>,
 }
@@ -42,6 +50,10 @@ pub(super) struct Reorder {
 impl Reorder {
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn blocks(&self) -> &[(Pos, Pos)] {
@@ -55,8 +67,10 @@ impl Reorder {
         pos: Pos,
         payload: Payload<'_>,
         limit: usize,
+        duplicate: &mut Option<(Pos, Pos)>,
     ) -> Inserted {
         let end = pos + payload.bytes.len() as Pos;
+        self.note_overlap(pos, end, duplicate);
         let mut at = pos;
         let mut stored = false;
         if let Some((&start, chunk)) = self.chunks.range(..=pos).next_back() {
@@ -82,7 +96,18 @@ impl Reorder {
             return Inserted::OutOfOrder;
         }
         self.report(pos, end);
-        Inserted::Duplicate { start: pos, end }
+        Inserted::Duplicate
+    }
+
+    /// What of `start..end` is here already, as far as it is one run.
+    fn note_overlap(&self, start: Pos, end: Pos, duplicate: &mut Option<(Pos, Pos)>) {
+        let before = self.chunks.range(..start).next_back();
+        for (&at, chunk) in before.into_iter().chain(self.chunks.range(start..end)) {
+            let upto = at + chunk.as_slice().len() as Pos;
+            if upto > start {
+                extend(duplicate, at.max(start), upto.min(end));
+            }
+        }
     }
 
     fn store(&mut self, pool: &mut Pool, at: Pos, piece: Payload<'_>, limit: usize) -> bool {
@@ -90,6 +115,7 @@ impl Reorder {
             && start + chunk.as_slice().len() as Pos == at
             && chunk.append(piece.bytes)
         {
+            self.bytes += piece.bytes.len();
             return true;
         }
         let chunk = Chunk::keep(piece, pool);
@@ -99,6 +125,7 @@ impl Reorder {
             return false;
         }
         self.cost += cost;
+        self.bytes += piece.bytes.len();
         self.chunks.insert(at, chunk);
         true
     }
@@ -125,6 +152,7 @@ impl Reorder {
         }
         let (start, chunk) = entry.remove_entry();
         self.cost = self.cost.saturating_sub(chunk.memory() + OVERHEAD);
+        self.bytes = self.bytes.saturating_sub(chunk.as_slice().len());
         Some((start, chunk))
     }
 

@@ -95,6 +95,8 @@ const MOST_COMPLETIONS: usize = 1024;
 struct Extra {
     /// Where records end (MSG_EOR), in order.
     records: VecDeque<Pos>,
+    /// Positions inside a write in front of which a segment carries PSH, in order.
+    pushes: VecDeque<Pos>,
     /// Buffers held that were not copied.
     shared: usize,
     /// Completions that were asked for.
@@ -103,13 +105,14 @@ struct Extra {
 
 impl Extra {
     fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.shared == 0 && self.completions.next == 0
+        self.records.is_empty() && self.pushes.is_empty() && self.shared == 0 && self.completions.next == 0
     }
 
     fn memory(&self) -> usize {
         let c = &self.completions;
         size_of::<Self>()
-            + (self.records.capacity() + c.waiting.capacity() + c.done.capacity()) * size_of::<Pos>()
+            + (self.records.capacity() + self.pushes.capacity() + c.waiting.capacity() + c.done.capacity())
+                * size_of::<Pos>()
     }
 }
 
@@ -178,6 +181,16 @@ impl SendBuffer {
     /// Whether a record ends in front of `pos`.
     pub(crate) fn is_record_end(&self, pos: Pos) -> bool {
         self.extra.as_ref().is_some_and(|e| e.records.binary_search(&pos).is_ok())
+    }
+
+    /// A segment that ends at `pos` carries PSH.
+    pub(crate) fn note_push(&mut self, pos: Pos) {
+        self.extra.get_or_insert_default().pushes.push_back(pos);
+    }
+
+    /// Whether a segment that ends at `pos` carries PSH although more was written.
+    pub(crate) fn is_push(&self, pos: Pos) -> bool {
+        self.extra.as_ref().is_some_and(|e| e.pushes.binary_search(&pos).is_ok())
     }
 
     /// Appends all of `data`.
@@ -279,6 +292,9 @@ impl SendBuffer {
         if let Some(extra) = &mut self.extra {
             while extra.records.front().is_some_and(|&end| end <= upto) {
                 extra.records.pop_front();
+            }
+            while extra.pushes.front().is_some_and(|&end| end <= upto) {
+                extra.pushes.pop_front();
             }
         }
         let mut shared = 0;

@@ -24,6 +24,8 @@ impl Marks {
     pub(crate) const FIN: Self = Self(16);
     /// The unit ends a record (MSG_EOR): nothing behind it shares a segment with it.
     pub(crate) const RECORD_END: Self = Self(32);
+    /// The unit ends with PSH.
+    pub(crate) const PUSH: Self = Self(64);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -210,6 +212,11 @@ impl RetransmitQueue {
         self.units.is_empty()
     }
 
+    /// Units that are out.
+    pub(crate) fn units(&self) -> usize {
+        self.units.len()
+    }
+
     pub(crate) fn front(&self) -> Option<&Sent> {
         self.units.front()
     }
@@ -293,7 +300,7 @@ impl RetransmitQueue {
         }
         let mut tail = unit.clone();
         unit.end = at;
-        unit.marks = unit.marks.without(Marks::FIN).without(Marks::RECORD_END);
+        unit.marks = unit.marks.without(Marks::FIN).without(Marks::RECORD_END).without(Marks::PUSH);
         tail.start = at;
         tail.marks = tail.marks.without(Marks::SYN);
         self.units.insert(index + 1, tail);
@@ -567,6 +574,15 @@ impl RetransmitQueue {
             repair.lost_from = end;
         }
         repair.resent.push_back(Again { sent_at: now, start, end });
+    }
+
+    /// Whether the last of the positions before `end` was sent with PSH.
+    pub(crate) fn is_pushed(&self, end: Pos) -> bool {
+        let found = match self.units.back() {
+            Some(last) if last.end == end => Some(last),
+            _ => self.units.get(self.units.partition_point(|u| u.end < end)),
+        };
+        found.is_some_and(|u| u.end == end && u.marks.has(Marks::PUSH))
     }
 
     pub(crate) fn clear(&mut self) {

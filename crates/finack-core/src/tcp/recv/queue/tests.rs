@@ -19,10 +19,10 @@ fn read_all(queue: &mut RecvQueue, pool: &mut Pool) -> Vec<u8> {
 #[test]
 fn a_gap_holds_back_what_follows_it() {
     let (mut pool, mut queue, data) = (Pool::default(), RecvQueue::new(1), stream(300));
-    assert_eq!(queue.insert(&mut pool, 101, lent(&data[100..200]), 1 << 20), Inserted::OutOfOrder);
-    assert_eq!(queue.insert(&mut pool, 201, lent(&data[200..300]), 1 << 20), Inserted::OutOfOrder);
+    assert_eq!(queue.insert(&mut pool, 101, lent(&data[100..200]), 1 << 20, &mut None), Inserted::OutOfOrder);
+    assert_eq!(queue.insert(&mut pool, 201, lent(&data[200..300]), 1 << 20, &mut None), Inserted::OutOfOrder);
     assert_eq!((queue.len(), queue.sack_blocks()), (0, &[(101, 301)][..]));
-    assert_eq!(queue.insert(&mut pool, 1, lent(&data[..100]), 1 << 20), Inserted::FilledGap);
+    assert_eq!(queue.insert(&mut pool, 1, lent(&data[..100]), 1 << 20, &mut None), Inserted::FilledGap);
     assert!(!queue.has_gap());
     assert_eq!(read_all(&mut queue, &mut pool), data);
 }
@@ -32,10 +32,10 @@ fn a_gap_holds_back_what_follows_it() {
 fn the_latest_block_is_reported_first() {
     let (mut pool, mut queue, data) = (Pool::default(), RecvQueue::new(1), stream(1000));
     for at in [900, 700, 500, 300, 100] {
-        queue.insert(&mut pool, 1 + at as Pos, lent(&data[at..at + 50]), 1 << 20);
+        queue.insert(&mut pool, 1 + at as Pos, lent(&data[at..at + 50]), 1 << 20, &mut None);
     }
     assert_eq!(queue.sack_blocks(), [(101, 151), (301, 351), (501, 551), (701, 751)]);
-    queue.insert(&mut pool, 551, lent(&data[550..560]), 1 << 20);
+    queue.insert(&mut pool, 551, lent(&data[550..560]), 1 << 20, &mut None);
     assert_eq!(queue.sack_blocks()[0], (501, 561));
 }
 
@@ -56,10 +56,10 @@ fn overlaps_in_any_order_give_the_stream() {
         for _ in 0..400 {
             let start = random(data.len());
             let end = (start + 1 + random(400)).min(data.len());
-            queue.insert(&mut pool, 1 + start as Pos, lent(&data[start..end]), 1 << 20);
+            queue.insert(&mut pool, 1 + start as Pos, lent(&data[start..end]), 1 << 20, &mut None);
             got.extend(read_all(&mut queue, &mut pool));
         }
-        queue.insert(&mut pool, 1, lent(&data), 1 << 20);
+        queue.insert(&mut pool, 1, lent(&data), 1 << 20, &mut None);
         got.extend(read_all(&mut queue, &mut pool));
         assert_eq!(got, data, "seed {seed}");
         assert!(!queue.has_gap(), "seed {seed}");
@@ -72,7 +72,7 @@ fn scattered_bytes_are_bounded() {
     let (mut pool, mut queue) = (Pool::default(), RecvQueue::new(1));
     let limit = 256 << 10;
     for at in (2..65_000).step_by(2) {
-        queue.insert(&mut pool, at, lent(b"x"), limit);
+        queue.insert(&mut pool, at, lent(b"x"), limit, &mut None);
     }
     assert!(queue.memory() <= limit + 4096, "{} bytes", queue.memory());
 }
@@ -82,9 +82,15 @@ fn scattered_bytes_are_bounded() {
 fn shared_payload_is_kept_only_where_it_fills_its_owner() {
     let (mut pool, mut queue) = (Pool::default(), RecvQueue::new(1));
     let owner = Bytes::from(stream(64 << 10));
-    queue.insert(&mut pool, 1, Payload { bytes: &owner[..60_000], owner: Some(&owner) }, 1 << 20);
+    queue.insert(&mut pool, 1, Payload { bytes: &owner[..60_000], owner: Some(&owner) }, 1 << 20, &mut None);
     assert!(matches!(queue.chunks.front(), Some(Chunk::Shared(_))));
-    queue.insert(&mut pool, 60_001, Payload { bytes: &owner[60_000..60_001], owner: Some(&owner) }, 1 << 20);
+    queue.insert(
+        &mut pool,
+        60_001,
+        Payload { bytes: &owner[60_000..60_001], owner: Some(&owner) },
+        1 << 20,
+        &mut None,
+    );
     assert!(matches!(queue.chunks.back(), Some(Chunk::Compact(_))));
     assert_eq!(read_all(&mut queue, &mut pool), owner[..60_001]);
 }
@@ -93,7 +99,7 @@ fn shared_payload_is_kept_only_where_it_fills_its_owner() {
 #[test]
 fn peek_does_not_consume() {
     let (mut pool, mut queue, data) = (Pool::default(), RecvQueue::new(1), stream(100));
-    queue.insert(&mut pool, 1, lent(&data), 1 << 20);
+    queue.insert(&mut pool, 1, lent(&data), 1 << 20, &mut None);
     let mut buf = [0; 40];
     assert_eq!(queue.read(&mut pool, &mut buf, Pos::MAX, true), 40);
     assert_eq!((queue.len(), queue.byte(11)), (100, Some(data[10])));

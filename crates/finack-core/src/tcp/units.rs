@@ -1,0 +1,266 @@
+//! How much is written and sent in one piece, and how much may be queued: Linux's units of writing (its socket
+//! buffers), whose sizes show on the wire as bursts and PSH flags and in the calls as what a write takes.
+
+use super::congestion::Control;
+use super::seq::Pos;
+use super::tcb::Connection;
+use crate::cx::Cx;
+use crate::settings::{Profile, Settings};
+
+/// Payload bytes of the largest unit: what Linux lets a device segment, less its headers.
+pub(crate) const MAX_UNIT: u32 = 65_536 - 321;
+/// What a unit counts in the send buffer besides its payload (`SKB_TRUESIZE` of a head without payload).
+pub(crate) const UNIT_OVERHEAD: usize = 896;
+/// Headers and bookkeeping of a full segment, for the size of a send buffer (`tcp_sndbuf_expand`).
+const SEGMENT_OVERHEAD: u64 = 640;
+/// Linux's SOCK_MIN_SNDBUF.
+const MIN_SEND_BUFFER: usize = 4608;
+/// Segments that the least send buffer has room for, whatever the window.
+const LEAST_SEGMENTS: u64 = 10;
+/// A unit holds what leaves in a 1024th of a second, so that bursts stay short (`sk_pacing_shift`).
+const BURST_SHIFT: u32 = 10;
+
+/// Where the application's writes stand among units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Units {
+    /// Where the unit begins that the next write goes on filling, unless all of it is sent.
+    tail: Pos,
+    /// Behind the last byte that is sent with PSH in any case.
+    pushed: Pos,
+    /// Bytes that may be queued, overhead included, where the application set no size; grows with the window.
+    buffer: u32,
+}
+
+/// What a write is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Bytes that are taken.
+    pub(crate) bytes: usize,
+    /// Where they begin.
+    from: Pos,
+    tail: Pos,
+    pushed: Pos,
+}
+
+/// A peer with a small window gets segments of half of it at most, so that two can be out (`tcp_bound_to_half_wnd`).
+pub(crate) const fn within_half_window(size: u32, largest_window: u32) -> u32 {
+    let most = if largest_window > 536 { largest_window / 2 } else { largest_window };
+    if most == 0 || size <= most {
+        size
+    } else if most < 48 {
+        48
+    } else {
+        most
+    }
+}
+
+impl Units {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self { tail: 1, pushed: 1, buffer: u32::try_from(settings.tcp_wmem_default).unwrap_or(u32::MAX) }
+    }
+}
+
+impl Connection {
+    /// Payload bytes of a full unit of writing (`tcp_xmit_size_goal`).
+    pub(crate) fn unit_goal(&self) -> Pos {
+        let mss = u32::from(self.mss.max(1));
+        let most = within_half_window(MAX_UNIT, self.snd_max_wnd);
+        Pos::from((most / mss * mss).max(mss))
+    }
+
+    /// Payload bytes that go out in one burst at most: what the path's rate carries in a millisecond, more where the
+    /// round trip is short (`tcp_tso_autosize`), and no more than half of the congestion window.
+    pub(crate) fn burst(&self, cx: &Cx) -> Pos {
+        let mss = u64::from(self.mss.max(1));
+        let settings = &cx.settings;
+        let cwnd = self.congestion.cwnd();
+        let half = (cwnd / mss / 2).max(1);
+        let most = self.unit_goal() as u64 / mss;
+        if settings.profile == Profile::Rfc {
+            return (most.max(1) * mss) as Pos;
+        }
+        let Some(srtt) = self.rtt.srtt() else { return (half.min(most).max(1) * mss) as Pos };
+        let slow_start = cwnd < self.congestion.ssthresh() / 2;
+        let percent = if slow_start { settings.tcp_pacing_ss_ratio } else { settings.tcp_pacing_ca_ratio };
+        let srtt_us = (srtt.as_micros() as u64).max(1);
+        let rate = cwnd.saturating_mul(10_000 * percent) / srtt_us;
+        let shift = (self.rtt.min().as_micros() as u64) >> settings.tcp_tso_rtt_log;
+        let near = if shift < 32 { MAX_UNIT >> shift } else { 0 };
+        let bytes = (rate >> BURST_SHIFT).saturating_add(u64::from(near)).min(u64::from(MAX_UNIT));
+        let segments = (bytes / mss).max(settings.tcp_min_tso_segs).min(half).min(most).max(1);
+        (segments * mss) as Pos
+    }
+
+    /// Bytes from `start`, which was not sent so far, to the end of the unit that it stands in.
+    pub(crate) fn rest_of_unit(&self, start: Pos) -> Pos {
+        let before_tail = self.units.tail - start;
+        if before_tail > 0 { (before_tail - 1) % self.unit_goal() + 1 } else { Pos::MAX }
+    }
+
+    /// Units that wait to be sent for the first time.
+    fn units_unsent(&self) -> usize {
+        let (next, end) = (self.snd_nxt.max(1), self.send.end());
+        if end <= next {
+            return 0;
+        }
+        let goal = self.unit_goal();
+        let before_tail = (self.units.tail - next).max(0);
+        (before_tail + goal - 1).div_euclid(goal) as usize + 1
+    }
+
+    /// What the send buffer counts: payload, and what keeping it in units costs (`sk_wmem_queued`).
+    pub(crate) fn send_queued(&self) -> usize {
+        self.send.footprint() + (self.rtx.units() + self.units_unsent()) * UNIT_OVERHEAD
+    }
+
+    /// Bytes that the send buffer may count: twice SO_SNDBUF, or a size that follows the congestion window.
+    pub(crate) fn send_limit(&self, cx: &Cx) -> usize {
+        if cx.budget.is_spent() {
+            // Little enough that all connections together stay near the budget, enough to go on.
+            return cx.settings.tcp_wmem_min as usize;
+        }
+        match self.options.send_buffer {
+            Some(bytes) => bytes.saturating_mul(2).max(MIN_SEND_BUFFER),
+            None if cx.budget.is_tight() => cx.settings.tcp_wmem_default as usize,
+            None => self.units.buffer as usize,
+        }
+    }
+
+    /// A send buffer that the application did not fix grows with the congestion window (`tcp_sndbuf_expand`).
+    pub(crate) fn grow_send_buffer(&mut self, cx: &Cx) {
+        if self.options.send_buffer.is_some() || cx.budget.is_tight() {
+            return;
+        }
+        let mss = u64::from(self.mss.max(1));
+        let segment = u64::from(self.agreed.peer_mss.max(self.mss)) + SEGMENT_OVERHEAD;
+        let segments = (self.congestion.cwnd() / mss).max(LEAST_SEGMENTS).max(cx.settings.tcp_reordering + 1);
+        let wanted = 2 * segments * (segment.next_power_of_two() + 256);
+        if u64::from(self.units.buffer) < wanted {
+            let most = cx.settings.tcp_wmem_max.max(u64::from(self.units.buffer));
+            self.units.buffer = u32::try_from(wanted.min(most)).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// TCP_NOTSENT_LOWAT: unsent bytes from which on there is no room.
+    fn unsent_limit(&self, cx: &Cx) -> u64 {
+        let own = self.options.notsent_lowat.filter(|&mark| mark > 0);
+        own.map_or(cx.settings.tcp_notsent_lowat.max(1), |mark| mark as u64)
+    }
+
+    /// Whether the application should be told that it may write: a third of the buffer is free, and less than half of
+    /// TCP_NOTSENT_LOWAT is unsent (`sk_stream_is_writeable`).
+    pub(crate) fn is_writable(&self, cx: &Cx) -> bool {
+        let (limit, queued) = (self.send_limit(cx), self.send_queued());
+        let unsent = (self.send.end() - self.snd_nxt.clamp(1, self.send.end())) as u64;
+        // The overhead of a single byte must not close a buffer for ever.
+        (self.send.len() == 0 || limit.saturating_sub(queued) >= queued / 2)
+            && unsent * 2 < self.unsent_limit(cx).max(2)
+    }
+
+    /// How much of a write of `len` bytes is taken. Room is asked for when a unit is begun, not for each byte: a unit that
+    /// is begun is filled (`tcp_sendmsg_locked`). What would go out meanwhile makes room for more in the last unit.
+    pub(crate) fn room_for(&self, cx: &Cx, len: usize) -> Room {
+        let goal = self.unit_goal();
+        let mut at = self.send.end();
+        let (mut tail, mut pushed) = (self.units.tail, self.units.pushed);
+        let mut next = self.snd_nxt.max(1).min(at);
+        let mut left = len as Pos;
+        let mut queued = self.send_queued();
+        let (limit, most_unsent) = (self.send_limit(cx), self.unsent_limit(cx));
+        let edge = self.snd_edge().min(next + self.congestion.cwnd().saturating_sub(self.in_flight()) as Pos);
+        let edge = if self.state.is_synchronized() { edge } else { next };
+        let burst = self.burst(cx);
+        let mss = Pos::from(self.mss.max(1));
+        while left > 0 {
+            let begun = at - tail.max(next);
+            let mut room = if at > next && begun > 0 { goal - begun } else { 0 };
+            if room <= 0 {
+                if queued >= limit || (at - next) as u64 >= most_unsent {
+                    break;
+                }
+                queued += UNIT_OVERHEAD;
+                (tail, room) = (at, goal);
+            }
+            let take = room.min(left);
+            at += take;
+            left -= take;
+            queued += take as usize;
+            if left == 0 || take < room {
+                break;
+            }
+            let sent_from = next;
+            if at > pushed + Pos::from(self.snd_max_wnd / 2) {
+                pushed = at;
+                next += ((edge - next).min(at - next).max(0)) / mss * mss;
+            } else if tail <= next {
+                next += ((edge - next).min(burst).min(at - next).max(0)) / mss * mss;
+            }
+            let bursts = ((next - sent_from) + burst - 1).div_euclid(burst) as usize;
+            queued += bursts.saturating_sub(usize::from(next == at)) * UNIT_OVERHEAD;
+        }
+        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
+    }
+
+    /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
+    pub(crate) fn took(&mut self, room: &Room, more: bool) {
+        let (end, goal) = (self.send.end(), self.unit_goal());
+        if goal < 2 * Pos::from(self.mss) {
+            self.note_pushes_between(room.from, end, goal);
+        }
+        // Less was appended than there was room for, perhaps.
+        let beyond = (room.tail - end).max(0) + goal - 1;
+        self.units.tail = room.tail - beyond.div_euclid(goal) * goal;
+        self.units.pushed = room.pushed.min(end);
+        let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
+        self.facts.unpushed = more && !forced;
+        if !self.facts.unpushed {
+            self.units.pushed = end;
+        }
+    }
+
+    /// Where the peer's window is small, units are single segments, and it shows which of them are pushed: one for each
+    /// half of the window (`forced_push`).
+    fn note_pushes_between(&mut self, from: Pos, end: Pos, goal: Pos) {
+        let begun = self.units.tail.max(self.snd_nxt);
+        let mut at = if begun < from { begun } else { from } + goal;
+        let mut pushed = self.units.pushed;
+        while at < end {
+            if at > pushed + Pos::from(self.snd_max_wnd / 2) {
+                pushed = at;
+                self.send.note_push(at);
+            }
+            at += goal;
+        }
+    }
+
+    /// What was written last ends a record: what comes next is a unit of its own.
+    pub(crate) fn end_unit(&mut self) {
+        self.units.tail = self.send.end();
+    }
+
+    /// Whether a segment that ends at `end` is the last of a write, and is sent with PSH (RFC 9293 MUST-61).
+    pub(crate) fn pushes(&self, end: Pos) -> bool {
+        end == self.send.end() && !self.facts.unpushed
+            || self.send.is_push(end)
+            || self.send.is_record_end(end)
+    }
+
+    /// Whether `start..end` is sent with PSH now: all that is more than one segment is, so that it is not held up on its way
+    /// (`__tcp_transmit_skb`).
+    pub(crate) fn sends_push(&self, cx: &Cx, start: Pos, end: Pos) -> bool {
+        let data = end.min(self.send.end()) - start;
+        data > Pos::from(self.mss) && cx.settings.profile == Profile::Linux || self.rtx.is_pushed(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Linux: half of the largest window seen, unless that is smaller than a default segment.
+    #[test]
+    fn small_windows_make_small_segments() {
+        let bound = |window| within_half_window(1460, window);
+        assert_eq!([0, 10, 500, 536, 1000, 2000, 65_535].map(bound), [1460, 48, 500, 536, 500, 1000, 1460]);
+    }
+}
