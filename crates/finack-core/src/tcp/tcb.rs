@@ -278,7 +278,6 @@ impl Connection {
         let Birth { now, mss, options, .. } = birth;
         let settings = &cx.settings;
         let initial = initial_cwnd(settings.tcp_initial_cwnd, mss);
-        let rcv_buf = super::window::initial_buffer(options.recv_buffer, settings);
         let kind = options.congestion.unwrap_or(settings.congestion);
         Self {
             tuple: birth.tuple,
@@ -286,6 +285,7 @@ impl Connection {
             trace_id: birth.trace_id,
             state: birth.state,
             facts: Facts::default(),
+            rcv_buf: super::window::initial_buffer(options.recv_buffer, settings),
             options,
             agreed: birth.agreed,
             iss: birth.iss,
@@ -309,7 +309,6 @@ impl Connection {
             rcv_acked: 0,
             ack_hold: Pos::MAX,
             rcv_fin: None,
-            rcv_buf,
             rcv_ratio: super::window::HALF,
             rcv_ssthresh: 0,
             rcv_tuned: 1,
