@@ -55,14 +55,7 @@ impl Stream {
                 let bytes = int(value)? as u32;
                 o.notsent_lowat = (bytes != 0).then_some(bytes as usize);
             }
-            abi::TCP_WINDOW_CLAMP => {
-                let bytes = int(value)?;
-                // As on Linux: no clamp at all is for a socket that is not connected.
-                if bytes == 0 && self.conn().is_some() {
-                    return Err(Errno::EINVAL);
-                }
-                self.options.window_clamp = (bytes != 0).then(|| bytes.max(MIN_CLAMP) as u32);
-            }
+            abi::TCP_WINDOW_CLAMP => self.clamp_window(int(value)?)?,
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
             abi::TCP_CONGESTION => {
                 let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -103,6 +96,15 @@ impl Stream {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// TCP_WINDOW_CLAMP. As on Linux: no clamp at all is for a socket that is not connected.
+    fn clamp_window(&mut self, bytes: i64) -> Result<(), Errno> {
+        if bytes == 0 && self.conn().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        self.options.window_clamp = (bytes != 0).then(|| bytes.max(MIN_CLAMP) as u32);
+        Ok(())
     }
 
     /// The option's value; `None` where finack has none of that name.
