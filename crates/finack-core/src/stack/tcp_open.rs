@@ -362,7 +362,7 @@ impl Stack {
             sack: s.tcp_sack == 1,
             scaling: s.tcp_window_scaling == 1,
             snd_wscale: 0,
-            rcv_wscale: if s.tcp_window_scaling == 1 { window::scale(options.recv_buffer, s) } else { 0 },
+            rcv_wscale: if s.tcp_window_scaling == 1 { window::scale(&options, s) } else { 0 },
             peer_mss: mss::of_peer(tuple.is_v6(), None, &options, s),
         };
         let mtu = self.path_mtu(now, &tuple);

@@ -137,6 +137,10 @@ pub struct TcpInfo {
     pub lost: u64,
     /// Most bytes that may be unread (SO_RCVBUF, or what tuning made of it).
     pub rcv_buf: u32,
+    /// The round trip as the receiver measures it while it reads in bulk; zero before.
+    pub rcv_rtt: Duration,
+    /// What the application read in a round trip, in bytes, where that was measured.
+    pub rcv_space: u64,
     /// Since the last segment that was more than an ACK went out.
     pub since_sent: Duration,
     /// Since anything came in.

@@ -8,6 +8,8 @@ use super::{flag, in_force, int, number, ranged, seconds, whole_seconds};
 use crate::stream::{Phase, Stream};
 use crate::{Errno, Os, abi, info};
 
+/// Half of Linux's SOCK_MIN_RCVBUF.
+const MIN_CLAMP: i64 = 1152;
 /// Linux's TCP_FIN_TIMEOUT_MAX, in seconds.
 const MAX_LINGER2: i64 = 120;
 /// Linux's TCP_MIN_MSS and MAX_TCP_WINDOW.
@@ -53,6 +55,7 @@ impl Stream {
                 let bytes = int(value)? as u32;
                 o.notsent_lowat = (bytes != 0).then_some(bytes as usize);
             }
+            abi::TCP_WINDOW_CLAMP => self.clamp_window(int(value)?)?,
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
             abi::TCP_CONGESTION => {
                 let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -95,6 +98,15 @@ impl Stream {
         Ok(true)
     }
 
+    /// TCP_WINDOW_CLAMP. As on Linux: no clamp at all is for a socket that is not connected.
+    fn clamp_window(&mut self, bytes: i64) -> Result<(), Errno> {
+        if bytes == 0 && self.conn().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        self.options.window_clamp = (bytes != 0).then(|| bytes.max(MIN_CLAMP) as u32);
+        Ok(())
+    }
+
     /// The option's value; `None` where finack has none of that name.
     pub(super) fn tcp_option(&mut self, os: &mut Os<'_>, name: i64) -> Result<Option<Vec<u8>>, Errno> {
         let o = in_force(self, os)?;
@@ -120,6 +132,13 @@ impl Stream {
             abi::TCP_NOTSENT_LOWAT => {
                 let bytes = o.notsent_lowat.unwrap_or(0);
                 u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes().to_vec()
+            }
+            abi::TCP_WINDOW_CLAMP => {
+                let buffer = match self.conn() {
+                    Some(conn) => i64::from(os.stack.tcp_info(os.now, conn)?.rcv_buf),
+                    None => 0,
+                };
+                number(o.window_clamp.map_or(buffer, i64::from))
             }
             abi::TCP_INQ => number(self.inq.into()),
             abi::TCP_THIN_DUPACK | abi::TCP_THIN_LINEAR_TIMEOUTS | abi::TCP_REPAIR => number(0),
