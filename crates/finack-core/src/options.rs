@@ -64,6 +64,8 @@ pub struct SocketOptions {
     /// SO_RCVBUF: bytes of unread data kept, which bounds the window. Twice as many count, but with what keeping them would
     /// cost Linux. `None` takes `tcp_rmem`.
     pub recv_buffer: Option<usize>,
+    /// TCP_WINDOW_CLAMP: the largest window that is offered, in bytes.
+    pub window_clamp: Option<u32>,
     /// SO_RCVLOWAT: readable only from this many bytes on (at least 1).
     pub recv_lowat: usize,
     /// TCP_NOTSENT_LOWAT: writable only while fewer unsent bytes are queued.
@@ -117,6 +119,7 @@ impl Default for SocketOptions {
             max_segment: None,
             send_buffer: None,
             recv_buffer: None,
+            window_clamp: None,
             recv_lowat: 1,
             notsent_lowat: None,
             oob_inline: false,

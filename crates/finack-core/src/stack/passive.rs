@@ -33,7 +33,7 @@ fn agree(
         sack: s.tcp_sack == 1 && offered.sack_permitted,
         scaling,
         snd_wscale: if scaling { offered.window_scale.unwrap_or(0).min(14) } else { 0 },
-        rcv_wscale: if scaling { window::scale(options.recv_buffer, s) } else { 0 },
+        rcv_wscale: if scaling { window::scale(options, s) } else { 0 },
         peer_mss: mss::of_peer(v6, offered.mss, options, s),
     }
 }
@@ -137,7 +137,7 @@ impl Stack {
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
             agreed,
             peer_window: segment.window,
-            window: window::initial(buffer, segment_size, &self.cx) as u16,
+            window: window::initial(buffer, segment_size, options, &self.cx) as u16,
             our_mss,
             retries: 0,
             resent: false,
@@ -194,7 +194,9 @@ impl Stack {
         e.sent_at = now;
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
-        options.fast_open = e.gives_cookie.map(|form| fast_open::cookie(&self.cx, &tuple, form));
+        let form = e.gives_cookie;
+        let keys = self.fast_open_keys(listener);
+        options.fast_open = form.map(|form| fast_open::cookie(&self.cx, keys, &tuple, form));
         let head =
             Head { seq, ack, flags: Embryo::FLAGS, window, options, ..self.embryo_head(listener, &tuple) };
         self.push_bare(now, Some(id), &head, reason);
@@ -451,7 +453,7 @@ impl Stack {
             sack: sack && self.cx.settings.tcp_sack == 1,
             scaling: scale.is_some(),
             snd_wscale: scale.unwrap_or(0),
-            rcv_wscale: scale.map_or(0, |_| window::scale(options.recv_buffer, &self.cx.settings)),
+            rcv_wscale: scale.map_or(0, |_| window::scale(&options, &self.cx.settings)),
             peer_mss,
         };
         let (from, to) = (State::Listen, State::SynReceived);

@@ -60,7 +60,7 @@ impl Stack {
         flags: RecvFlags,
     ) -> Result<usize, Error> {
         let (c, cx) = self.conn_mut(id)?;
-        let result = c.recv_bytes(cx, buf, flags);
+        let result = c.recv_bytes(cx, now, buf, flags);
         self.refresh(now, id.index);
         result
     }
@@ -181,6 +181,9 @@ impl Stack {
         let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
             c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);
+        }
+        if options.recv_lowat > old.recv_lowat {
+            c.make_room_for(options.recv_lowat, cx);
         }
         if options.quickack && !old.quickack {
             c.quick_acks();

@@ -28,7 +28,7 @@ impl Stack {
         take: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Error> {
         let (c, cx) = self.conn_mut(id)?;
-        let result = c.recv_with(cx, take);
+        let result = c.recv_with(cx, now, take);
         self.refresh(now, id.index);
         result
     }

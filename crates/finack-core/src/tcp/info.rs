@@ -70,6 +70,8 @@ impl Connection {
             busy: self.units.chrono.busy(now),
             peer_window_limited: self.units.chrono.by_peer_window(now),
             send_buffer_limited: self.units.chrono.by_send_buffer(now),
+            rcv_rtt: self.tuning.as_ref().and_then(|t| t.rtt()).unwrap_or_default(),
+            rcv_space: self.tuning.as_ref().map_or(10 * u64::from(self.mss), |t| t.space()),
             since_sent: now.since(self.last_send_at),
             since_received: now.since(self.last_recv_at),
             since_data_received: now.since(self.ack.data_at),
@@ -86,7 +88,8 @@ impl Connection {
     /// The window of our SYN or SYN,ACK, unscaled; the right edge begins with it.
     pub(crate) fn syn_window(&mut self, cx: &Cx, our_mss: u16) -> u16 {
         // A SYN,ACK that is sent again, after segments with scaled windows (RFC 7413), takes nothing back either.
-        let window = window::initial(self.rcv_buf, our_mss, cx).max(self.rcv_wnd()).min(MAX_UNSCALED);
+        let window =
+            window::initial(self.rcv_buf, our_mss, &self.options, cx).max(self.rcv_wnd()).min(MAX_UNSCALED);
         self.rcv_edge = self.rcv_edge.max(self.rcv_nxt() + Pos::from(window));
         window as u16
     }

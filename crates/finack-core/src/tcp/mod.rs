@@ -156,6 +156,10 @@ pub struct TcpInfo {
     pub peer_window_limited: Duration,
     /// The part of it in which the send buffer kept the application from writing.
     pub send_buffer_limited: Duration,
+    /// The round trip as the receiver measures it while it reads in bulk; zero before.
+    pub rcv_rtt: Duration,
+    /// What the application read in a round trip, in bytes, where that was measured.
+    pub rcv_space: u64,
     /// Since the last segment that was more than an ACK went out.
     pub since_sent: Duration,
     /// Since anything came in.

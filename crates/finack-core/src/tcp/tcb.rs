@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
 use super::recovery::{RateSample, Recovery, Rtt};
-use super::recv::RecvQueue;
+use super::recv::{RecvQueue, Tuning};
 use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
@@ -220,8 +220,10 @@ pub(crate) struct Connection {
     pub(crate) rcv_ratio: u16,
     /// The largest window that is offered; grows as data comes.
     pub(crate) rcv_ssthresh: u32,
-    /// Where the application stood when the buffer was tuned last.
+    /// Where the application stood when tuning the buffer last came to nothing.
     pub(crate) rcv_tuned: Pos,
+    /// Present while the application reads in bulk.
+    pub(crate) tuning: Option<Box<Tuning>>,
     /// Largest segment seen, an estimate of what the peer sends.
     pub(crate) rcv_mss: u16,
     pub(crate) urgent: Urgent,
@@ -287,7 +289,6 @@ impl Connection {
         let Birth { now, mss, options, .. } = birth;
         let settings = &cx.settings;
         let initial = initial_cwnd(settings.tcp_initial_cwnd, mss);
-        let rcv_buf = super::window::initial_buffer(options.recv_buffer, settings);
         let kind = options.congestion.unwrap_or(settings.congestion);
         Self {
             tuple: birth.tuple,
@@ -295,6 +296,7 @@ impl Connection {
             trace_id: birth.trace_id,
             state: birth.state,
             facts: Facts::default(),
+            rcv_buf: super::window::initial_buffer(options.recv_buffer, settings),
             options,
             agreed: birth.agreed,
             iss: birth.iss,
@@ -318,10 +320,10 @@ impl Connection {
             rcv_acked: 0,
             ack_hold: Pos::MAX,
             rcv_fin: None,
-            rcv_buf,
             rcv_ratio: super::window::HALF,
             rcv_ssthresh: 0,
             rcv_tuned: 1,
+            tuning: None,
             rcv_mss: mss.min(536),
             urgent: Urgent::default(),
             ts_recent: 0,
@@ -495,10 +497,11 @@ impl Connection {
         }
     }
 
-    /// SO_RCVLOWAT, or half a buffer: more may never come before something is read.
+    /// SO_RCVLOWAT, or all that the window lets come before something is read (as Linux's tcp_epollin_ready).
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();
-        unread >= self.options.recv_lowat.max(1) || unread > 0 && unread as u32 >= self.full_space() / 2
+        let shut = self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.full_space();
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && shut
     }
 
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.
@@ -510,7 +513,8 @@ impl Connection {
     pub(crate) fn heap_memory(&self) -> usize {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search
+        let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
     }
 }
 

@@ -99,6 +99,7 @@ impl Connection {
     pub(crate) fn recv_bytes(
         &mut self,
         cx: &mut Cx,
+        now: Instant,
         buf: &mut [u8],
         flags: RecvFlags,
     ) -> Result<usize, Error> {
@@ -112,7 +113,7 @@ impl Connection {
         let copied = if self.recv.len() > 0 { self.copy_around_mark(cx, buf, flags.peek) } else { 0 };
         if copied > 0 {
             if !flags.peek {
-                self.acknowledge_reading(cx);
+                self.acknowledge_reading(cx, now);
             }
             return Ok(copied);
         }
@@ -154,11 +155,12 @@ impl Connection {
     pub(crate) fn recv_with<E>(
         &mut self,
         cx: &mut Cx,
+        now: Instant,
         take: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
     ) -> Result<Result<usize, E>, Error> {
         if self.recv.len() == 0 {
             // The end, an error, or nothing yet: told as to any reader.
-            return self.recv_bytes(cx, &mut [0], RecvFlags::default()).map(Ok);
+            return self.recv_bytes(cx, now, &mut [0], RecvFlags::default()).map(Ok);
         }
         let read = self.recv.read_pos();
         if self.urgent.mark == Some(read) {
@@ -167,7 +169,7 @@ impl Connection {
             let count = self.copy_around_mark(cx, &mut byte, true);
             return match take(&[&byte[..count]]) {
                 Ok(taken) if taken >= count => {
-                    self.recv_bytes(cx, &mut byte, RecvFlags::default()).map(|_| Ok(count))
+                    self.recv_bytes(cx, now, &mut byte, RecvFlags::default()).map(|_| Ok(count))
                 }
                 other => Ok(other),
             };
@@ -181,7 +183,7 @@ impl Connection {
         };
         self.recv.skip(&mut cx.pool, taken);
         if taken > 0 {
-            self.acknowledge_reading(cx);
+            self.acknowledge_reading(cx, now);
         }
         Ok(Ok(taken))
     }
@@ -213,8 +215,8 @@ impl Connection {
 
     /// The application read: an ACK goes out if one is due and a message seems to be over, or if the peer should be told of
     /// the room (`tcp_cleanup_rbuf`).
-    fn acknowledge_reading(&mut self, cx: &Cx) {
-        let opened = self.after_read(cx);
+    fn acknowledge_reading(&mut self, cx: &Cx, now: Instant) {
+        let opened = self.after_read(cx, now);
         if opened {
             self.ack_now(SendReason::WindowUpdate);
         } else if self.ack.pending && self.ack_hold == Pos::MAX {

@@ -1,10 +1,15 @@
 //! The receive window: how much is offered, and that the offer is never taken back.
 
+use alloc::boxed::Box;
+
 use super::State;
+use super::recv::{Measured, Tuning};
 use super::seq::Pos;
 use super::tcb::{Connection, MAX_UNSCALED};
 use crate::cx::Cx;
+use crate::options::SocketOptions;
 use crate::settings::{Profile, Settings};
+use crate::time::Instant;
 
 /// What a connection may have unread when the memory budget is used up.
 const SCARCE: u32 = 4096;
@@ -17,8 +22,8 @@ const MIN_BUFFER: u64 = 2304;
 
 /// The window that a SYN or SYN,ACK offers for a buffer of `rcv_buf` bytes: whole segments, at most what fits without
 /// scaling.
-pub(crate) fn initial(rcv_buf: u32, mss: u16, cx: &Cx) -> u32 {
-    let window = within_budget(rcv_buf / 2, cx);
+pub(crate) fn initial(rcv_buf: u32, mss: u16, options: &SocketOptions, cx: &Cx) -> u32 {
+    let window = clamped(within_budget(rcv_buf / 2, cx), options);
     let mss = u32::from(mss).max(1);
     let window = if window > mss { window / mss * mss } else { window };
     window.min(MAX_UNSCALED)
@@ -53,9 +58,15 @@ const fn memory_of(len: u32) -> u32 {
     }
 }
 
-/// Our shift: the smallest with which the largest buffer that we may ever have can be offered (RFC 7323 2.2).
-pub(crate) fn scale(fixed: Option<usize>, settings: &Settings) -> u8 {
-    let largest = fixed.map_or(settings.tcp_rmem_max, |b| b as u64).max(1);
+/// TCP_WINDOW_CLAMP: no larger window is offered, whatever the buffer.
+fn clamped(window: u32, options: &SocketOptions) -> u32 {
+    options.window_clamp.map_or(window, |most| window.min(most))
+}
+
+/// Our shift: the smallest with which the largest window that we may ever have can be offered (RFC 7323 2.2).
+pub(crate) fn scale(options: &SocketOptions, settings: &Settings) -> u8 {
+    let buffer = options.recv_buffer.map_or(settings.tcp_rmem_max, |b| b as u64);
+    let largest = options.window_clamp.map_or(buffer, |most| buffer.min(u64::from(most))).max(1);
     (largest.ilog2().saturating_sub(15)).min(14) as u8
 }
 
@@ -108,7 +119,7 @@ impl Connection {
                 return 0;
             }
         }
-        let free = free.min(self.rcv_ssthresh);
+        let free = clamped(free.min(self.rcv_ssthresh), &self.options);
         if self.agreed.scaling && unit > 1 {
             return free;
         }
@@ -158,35 +169,59 @@ impl Connection {
 
     /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of
     /// the room at once, because it may be waiting for it (`tcp_cleanup_rbuf`).
-    pub(crate) fn after_read(&mut self, cx: &Cx) -> bool {
+    pub(crate) fn after_read(&mut self, cx: &Cx, now: Instant) -> bool {
         if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
             return false;
         }
-        self.tune_buffer(cx);
+        self.tune_buffer(cx, now);
         if self.facts.read_shut {
             return false;
         }
         // As Linux does: an update is sent when the window at least doubles.
-        let now = self.rcv_wnd();
-        if 2 * u64::from(now) > u64::from(self.full_space()) {
+        let offered = u64::from(self.rcv_wnd());
+        if 2 * offered > u64::from(clamped(self.full_space(), &self.options)) {
             return false;
         }
         let window = self.select_window(cx);
-        window > 0 && u64::from(window) >= 2 * u64::from(now)
+        window > 0 && u64::from(window) >= 2 * offered
     }
 
-    /// A reader that took a whole buffer since the last time, and left little, gets twice the buffer.
-    fn tune_buffer(&mut self, cx: &Cx) {
-        let taken = self.recv.read_pos() - self.rcv_tuned;
-        let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
-        let full = self.full_space();
-        if fixed || taken < Pos::from(full) || cx.budget.is_tight() {
+    /// Makes the buffer as large as a reader needs it that takes what comes (`tcp_rcv_space_adjust`).
+    fn tune_buffer(&mut self, cx: &Cx, now: Instant) {
+        if self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0 {
             return;
         }
-        self.rcv_tuned = self.recv.read_pos();
-        let most = u32::try_from(cx.settings.tcp_rmem_max).unwrap_or(u32::MAX);
-        if self.recv.len() < full as usize / 2 {
-            self.rcv_buf = self.rcv_buf.saturating_mul(2).min(most.max(self.rcv_buf));
+        let (read, mss) = (self.recv.read_pos(), u64::from(self.mss));
+        let Some(tuning) = &mut self.tuning else {
+            // Requests and answers need no measuring.
+            if read - self.rcv_tuned >= Pos::from(self.full_space() / 4) {
+                let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
+                self.tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
+            }
+            return;
+        };
+        match tuning.on_read(now, read, mss) {
+            Measured::Idle => {
+                self.tuning = None;
+                self.rcv_tuned = read;
+            }
+            Measured::Wants(window) if !cx.budget.is_tight() => self.make_buffer_for(window, cx),
+            _ => {}
+        }
+    }
+
+    /// A buffer in which a window of `window` bytes fits, as far as tcp_rmem lets it grow.
+    fn make_buffer_for(&mut self, window: u64, cx: &Cx) {
+        let bytes = (window.min(1 << 40) << 16) / u64::from(self.rcv_ratio.max(1));
+        let bytes = bytes.min(cx.settings.tcp_rmem_max);
+        self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// SO_RCVLOWAT was raised: so much must fit, unless SO_RCVBUF says otherwise (`tcp_set_rcvlowat`).
+    pub(crate) fn make_room_for(&mut self, lowat: usize, cx: &Cx) {
+        if self.options.recv_buffer.is_none() {
+            let wanted = (lowat as u64).min(cx.settings.tcp_rmem_max / 2);
+            self.make_buffer_for(wanted, cx);
         }
     }
 

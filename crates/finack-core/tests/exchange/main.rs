@@ -27,6 +27,7 @@ mod simultaneous;
 mod support;
 mod time_wait;
 mod timers;
+mod tuning;
 mod udp;
 mod urgent;
 mod window;

@@ -8,6 +8,8 @@ use super::{flag, in_force, int, number, ranged, seconds, whole_seconds};
 use crate::stream::{Phase, Stream};
 use crate::{Errno, Os, abi, info};
 
+/// Half of Linux's SOCK_MIN_RCVBUF.
+const MIN_CLAMP: i64 = 1152;
 /// Linux's TCP_FIN_TIMEOUT_MAX, in seconds.
 const MAX_LINGER2: i64 = 120;
 /// Linux's TCP_MIN_MSS and MAX_TCP_WINDOW.
@@ -53,6 +55,7 @@ impl Stream {
                 let bytes = int(value)? as u32;
                 o.notsent_lowat = (bytes != 0).then_some(bytes as usize);
             }
+            abi::TCP_WINDOW_CLAMP => self.clamp_window(int(value)?)?,
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
             abi::TCP_CONGESTION => {
                 let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
@@ -66,6 +69,14 @@ impl Stream {
                     return Err(Errno::EINVAL);
                 }
                 self.options.fast_open = most as u32;
+            }
+            abi::TCP_FASTOPEN_KEY => {
+                // One key, or two: the one in use and the one before it.
+                let key = |at: usize| value.get(at..at + 16).and_then(|k| <[u8; 16]>::try_from(k).ok());
+                if !matches!(value.len(), 16 | 32) {
+                    return Err(Errno::EINVAL);
+                }
+                self.fast_open_keys = Some([key(0), key(16)]);
             }
             abi::TCP_FASTOPEN_CONNECT => {
                 let on = ranged(value, 0..=1)? == 1;
@@ -85,6 +96,15 @@ impl Stream {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// TCP_WINDOW_CLAMP. As on Linux: no clamp at all is for a socket that is not connected.
+    fn clamp_window(&mut self, bytes: i64) -> Result<(), Errno> {
+        if bytes == 0 && self.conn().is_some() {
+            return Err(Errno::EINVAL);
+        }
+        self.options.window_clamp = (bytes != 0).then(|| bytes.max(MIN_CLAMP) as u32);
+        Ok(())
     }
 
     /// The option's value; `None` where finack has none of that name.
@@ -113,9 +133,20 @@ impl Stream {
                 let bytes = o.notsent_lowat.unwrap_or(0);
                 u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes().to_vec()
             }
+            abi::TCP_WINDOW_CLAMP => {
+                let buffer = match self.conn() {
+                    Some(conn) => i64::from(os.stack.tcp_info(os.now, conn)?.rcv_buf),
+                    None => 0,
+                };
+                number(o.window_clamp.map_or(buffer, i64::from))
+            }
             abi::TCP_INQ => number(self.inq.into()),
             abi::TCP_THIN_DUPACK | abi::TCP_THIN_LINEAR_TIMEOUTS | abi::TCP_REPAIR => number(0),
             abi::TCP_ULP => Vec::new(),
+            abi::TCP_FASTOPEN_KEY => {
+                let keys = self.fast_open_keys.unwrap_or(os.stack.settings().fast_open_keys);
+                keys.into_iter().flatten().flatten().collect()
+            }
             abi::TCP_FASTOPEN_CONNECT => number(self.fast_open_connect.into()),
             abi::TCP_CONGESTION => {
                 let mut name = o.congestion.unwrap_or(s.congestion).name().as_bytes().to_vec();

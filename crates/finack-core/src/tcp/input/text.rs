@@ -1,5 +1,7 @@
 //! Text (RFC 9293 3.10.7.4 seventh), and when it is acknowledged (3.8.6.3).
 
+use core::time::Duration;
+
 use super::{Outcome, Placed, drop_segment, urgent};
 use crate::cx::Cx;
 use crate::settings::Profile;
@@ -7,7 +9,7 @@ use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::recv::Inserted;
 use crate::tcp::seq::Pos;
-use crate::tcp::tcb::{ATO_MAX, ATO_MIN, Connection};
+use crate::tcp::tcb::{ATO_MAX, ATO_MIN, Connection, ts_clock};
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::trace::{DropReason, ResetReason, SendReason};
@@ -120,14 +122,29 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
     }
 }
 
-/// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`).
-fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) {
+/// The receiver's own idea of the round trip, while the receive buffer follows it.
+fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, full: bool) {
+    let (next, edge) = (c.recv.next(), c.rcv_edge);
+    let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
+    let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
+        let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
+        (echo, Duration::from_millis(u64::from(age.max(1))))
+    });
+    if let Some(tuning) = &mut c.tuning {
+        tuning.on_data(now, next, edge, echo.filter(|(_, age)| age.as_secs() < 3600));
+    }
+}
+
+/// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
+/// is as large as any before.
+fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) -> bool {
     let len = placed.segment.payload.bytes.len() as u32;
     let segment = match placed.segment.segment_size {
         0 => len.min(u32::from(u16::MAX)) as u16,
         size => size,
     };
-    if segment >= c.rcv_mss {
+    let full = segment >= c.rcv_mss;
+    if full {
         c.learn_segment(cx, len, segment);
         if len == u32::from(segment) && placed.segment.flags.psh() {
             c.ack.pushed = c.ack.pushed.max(1);
@@ -135,11 +152,13 @@ fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) {
     } else {
         c.ack.pushed = (c.ack.pushed + 1).min(2);
     }
+    full
 }
 
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
 fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
-    measure(c, cx, placed);
+    let full = measure(c, cx, placed);
+    measure_round_trip(c, now, placed, full);
     let pause = now.since(c.ack.data_at);
     c.ack.data_at = now;
     if c.ack.ato.is_zero() {

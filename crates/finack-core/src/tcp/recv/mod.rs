@@ -2,6 +2,8 @@
 
 mod queue;
 mod reorder;
+mod tuning;
 
 pub(crate) use queue::{Payload, RecvQueue};
 pub(crate) use reorder::Inserted;
+pub(crate) use tuning::{Measured, Tuning};
