@@ -279,6 +279,8 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
     let blocks = &placed.segment.options.sack;
     let at = |(start, end)| (seq::expand(c.iss, c.snd_una, start), seq::expand(c.iss, c.snd_una, end));
     let second = blocks.iter().nth(1).map(at);
+    // RFC 2883 5: of this very packet, for SND.UNA may be beyond it where ACKs overtake each other.
+    let acknowledged = seq::expand(c.iss, c.snd_una, placed.segment.ack);
     for (index, block) in blocks.iter().enumerate() {
         let (start, end) = at(block);
         if start >= end || end > c.snd_nxt {
@@ -287,7 +289,7 @@ fn take_sack_blocks(c: &mut Connection, cx: &mut Cx, placed: &Placed<'_>, summar
         }
         // RFC 2883 4: the first block may report a duplicate: acknowledged already, or within the second block.
         let within = second.is_some_and(|(from, to)| from <= start && end <= to);
-        if index == 0 && start >= 1 && (end <= c.snd_una || within) {
+        if index == 0 && start >= 1 && (end <= acknowledged || within) {
             summary.duplicate = Some((start, end));
         } else if end > c.snd_una && start >= c.snd_una {
             c.rtx.sack(start, end, u64::from(c.mss), summary);
