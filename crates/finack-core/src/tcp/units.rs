@@ -203,6 +203,7 @@ impl Connection {
 
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
+        self.facts.written = true;
         let (end, goal) = (self.send.end(), self.unit_goal());
         if goal < 2 * Pos::from(self.mss) {
             self.note_pushes_between(room.from, end, goal);

@@ -266,6 +266,7 @@ fn tell_congestion(
         delivered: c.delivered,
         acked,
         in_flight,
+        used: u64::from(c.peak),
         cwnd_limited: c.facts.cwnd_limited,
         mss,
     };
