@@ -78,6 +78,9 @@ pub struct WordSetting {
 
 const PROFILE: &str = "finack.profile";
 const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
+/// Keys of fast open cookies: the one in use, and one that is still accepted.
+pub type FastOpenKeys = [Option<[u8; 16]>; 2];
+
 const FAST_OPEN_KEY: &str = "net.ipv4.tcp_fastopen_key";
 
 /// Why a setting was refused.
@@ -157,7 +160,7 @@ macro_rules! settings {
             pub congestion: Congestion,
             /// Keys of fast open cookies (`net.ipv4.tcp_fastopen_key`): the one in use, and one that is still accepted.
             /// Without one the cookies' key is drawn from the seed.
-            pub fast_open_keys: [Option<[u8; 16]>; 2],
+            pub fast_open_keys: FastOpenKeys,
             $($(#[doc = $doc])+ pub $field: u64,)+
         }
 
@@ -434,7 +437,7 @@ fn is_called(full: &str, name: &str) -> bool {
 }
 
 /// One key or two as Linux writes them: four groups of eight hexadecimal digits each, a comma between the keys.
-fn fast_open_keys(text: &str) -> Option<[Option<[u8; 16]>; 2]> {
+fn fast_open_keys(text: &str) -> Option<FastOpenKeys> {
     let key = |text: &str| {
         let mut key = [0; 16];
         let mut groups = text.trim().split('-');

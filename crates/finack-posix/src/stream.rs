@@ -45,6 +45,8 @@ pub(crate) struct Stream {
     pub(crate) owed: Option<Errno>,
     /// SO_PEEK_OFF, where it is on.
     pub(crate) peek_offset: Option<usize>,
+    /// TCP_FASTOPEN_KEY.
+    pub(crate) fast_open_keys: Option<finack_core::settings::FastOpenKeys>,
     /// TCP_FASTOPEN_CONNECT.
     pub(crate) fast_open_connect: bool,
     /// Where `connect` goes once there is data to go with the SYN.
@@ -66,6 +68,7 @@ impl Stream {
             inq: false,
             owed: None,
             peek_offset: None,
+            fast_open_keys: None,
             fast_open_connect: false,
             deferred: None,
         }
@@ -82,7 +85,12 @@ impl Stream {
     /// Hands the options to what is there to have them.
     pub(crate) fn push_options(&self, os: &mut Os<'_>) -> Result<(), Errno> {
         match self.phase {
-            Phase::Listening(listener) => os.stack.tcp_set_listener_options(listener, self.options)?,
+            Phase::Listening(listener) => {
+                os.stack.tcp_set_listener_options(listener, self.options)?;
+                if let Some(keys) = self.fast_open_keys {
+                    os.stack.tcp_set_listener_fast_open_keys(listener, keys)?;
+                }
+            }
             Phase::Connecting(conn) | Phase::Connected(conn) => {
                 os.stack.tcp_set_options(os.now, conn, self.options)?;
             }
@@ -498,6 +506,7 @@ impl Posix {
         let listener =
             os.stack.tcp_listen(os.now, bind, u32::try_from(backlog).unwrap_or(u32::MAX), stream.options)?;
         stream.phase = Phase::Listening(listener);
+        stream.push_options(os)?;
         #[cfg(feature = "md5-ao")]
         stream.push_keys(os)?;
         self.files.own_listener(listener, index);

@@ -55,14 +55,20 @@ impl Helpers for Sandbox {
         let directory = directory.map_err(|e| format!("the script's directory: {e}"))?;
         let task = Task::new(order, &directory, copies(&order.command, &directory));
         let task = serde_json::to_vec(&task).map_err(|e| e.to_string())?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        command.env_clear().current_dir("/").process_group(0);
-        if rustix::process::geteuid().is_root() {
-            // What is nobody's can't be written, and what only root may read can't be read.
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        let mut child = command.spawn().map_err(|e| format!("finack can't start itself: {e}"))?;
+        let start = |as_nobody: bool| {
+            let mut command = Command::new("/proc/self/exe");
+            command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            command.env_clear().current_dir("/").process_group(0);
+            if as_nobody {
+                command.uid(NOBODY).gid(NOBODY);
+            }
+            command.spawn()
+        };
+        // What is nobody's can't be written, and what only root may read can't be read. A root of a user namespace that
+        // has no nobody is no more than an ordinary user.
+        let root = rustix::process::geteuid().is_root();
+        let child = start(root).or_else(|e| if root { start(false) } else { Err(e) });
+        let mut child = child.map_err(|e| format!("finack can't start itself: {e}"))?;
         let said = converse(&mut child, &task);
         let answer = said.and_then(|said| serde_json::from_slice(&said).map_err(|e| e.to_string()));
         match answer? {

@@ -52,6 +52,12 @@ impl Stack {
         fast_open::has_cookie(&self.cx, remote.ip().to_canonical())
     }
 
+    /// The keys of a listener's cookies.
+    pub(super) fn fast_open_keys(&self, listener: u32) -> crate::settings::FastOpenKeys {
+        let own = self.listeners.get(listener).and_then(|l| l.fast_open_keys);
+        own.unwrap_or(self.cx.settings.fast_open_keys)
+    }
+
     /// Decides what a SYN gets (RFC 7413 4.2.2, Linux's `tcp_try_fastopen`).
     pub(super) fn judge_fast_open(
         &mut self,
@@ -69,7 +75,8 @@ impl Stack {
         }
         let has_data = !segment.payload.bytes.is_empty() || segment.flags.fin();
         let free = options.fast_open_no_cookie || fast_open::server_needs_none(settings);
-        let good = cookie.is_some_and(|o| fast_open::is_good(&self.cx, tuple, &o));
+        let good =
+            cookie.is_some_and(|o| fast_open::is_good(&self.cx, self.fast_open_keys(listener), tuple, &o));
         if good || free && has_data {
             if self.has_room_for_early(listener, options) {
                 self.cx.counters.tcp_fast_open_passive += 1;

@@ -91,6 +91,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            fast_open_keys: None,
             cookie_at: None,
             early: VecDeque::new(),
             undecided: Some(VecDeque::new()),

@@ -194,7 +194,9 @@ impl Stack {
         e.sent_at = now;
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
-        options.fast_open = e.gives_cookie.map(|form| fast_open::cookie(&self.cx, &tuple, form));
+        let form = e.gives_cookie;
+        let keys = self.fast_open_keys(listener);
+        options.fast_open = form.map(|form| fast_open::cookie(&self.cx, keys, &tuple, form));
         let head =
             Head { seq, ack, flags: Embryo::FLAGS, window, options, ..self.embryo_head(listener, &tuple) };
         self.push_bare(now, Some(id), &head, reason);

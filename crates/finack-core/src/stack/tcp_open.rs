@@ -116,6 +116,7 @@ impl Stack {
             event_queued: false,
             embryos: 0,
             cookies: VecDeque::new(),
+            fast_open_keys: None,
             cookie_at: None,
             early: VecDeque::new(),
             undecided: None,
@@ -150,6 +151,22 @@ impl Stack {
                 ..options
             };
             l.options = Arc::new(kept);
+        }
+        Ok(())
+    }
+
+    /// TCP_FASTOPEN_KEY: the cookies of this listener are made with these keys instead of the stack's.
+    ///
+    /// # Errors
+    /// `BadHandle`.
+    pub fn tcp_set_listener_fast_open_keys(
+        &mut self,
+        id: ListenerId,
+        keys: crate::settings::FastOpenKeys,
+    ) -> Result<(), Error> {
+        self.listener_ref(id)?;
+        if let Some(l) = self.listeners.get_mut(id.index) {
+            l.fast_open_keys = Some(keys);
         }
         Ok(())
     }

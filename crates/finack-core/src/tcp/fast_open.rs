@@ -12,7 +12,7 @@ use super::tcb::Connection;
 use super::{State, Tuple, mss};
 use crate::cx::Cx;
 use crate::hash::Key;
-use crate::settings::Settings;
+use crate::settings::{FastOpenKeys, Settings};
 use crate::time::Instant;
 
 /// Bits of `tcp_fastopen`.
@@ -174,16 +174,16 @@ pub(crate) const fn server_needs_none(settings: &Settings) -> bool {
 }
 
 /// The cookie of a client at a server (RFC 7413 4.1.2), as Linux makes it from the same key: a MAC of both addresses.
-pub(crate) fn cookie(cx: &Cx, tuple: &Tuple, form: Form) -> FastOpen {
-    let key = cx.settings.fast_open_keys[0].map_or(cx.secrets.fast_open, Key::given);
+pub(crate) fn cookie(cx: &Cx, keys: FastOpenKeys, tuple: &Tuple, form: Form) -> FastOpen {
+    let key = keys[0].map_or(cx.secrets.fast_open, Key::given);
     let mut option = mac(&key, tuple);
     option.experimental = form == Form::Experimental;
     option
 }
 
 /// Whether a client's cookie is good, also by the key that was in use before.
-pub(crate) fn is_good(cx: &Cx, tuple: &Tuple, offered: &FastOpen) -> bool {
-    let [first, second] = cx.settings.fast_open_keys;
+pub(crate) fn is_good(cx: &Cx, keys: FastOpenKeys, tuple: &Tuple, offered: &FastOpen) -> bool {
+    let [first, second] = keys;
     let first = first.map_or(cx.secrets.fast_open, Key::given);
     let fits = |key: &Key| {
         // No byte earlier than another tells where they differ.
@@ -264,14 +264,17 @@ mod tests {
     #[test]
     fn a_cookie_is_bound_to_the_client_and_the_key() {
         let mut cx = crate::stack::test_cx();
-        let drawn = cookie(&cx, &tuple(1), Form::Standard);
-        assert!(is_good(&cx, &tuple(1), &drawn) && !is_good(&cx, &tuple(2), &drawn));
+        let drawn = cookie(&cx, cx.settings.fast_open_keys, &tuple(1), Form::Standard);
+        assert!(
+            is_good(&cx, cx.settings.fast_open_keys, &tuple(1), &drawn)
+                && !is_good(&cx, cx.settings.fast_open_keys, &tuple(2), &drawn)
+        );
         cx.settings.set("tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4").unwrap();
-        let first = cookie(&cx, &tuple(1), Form::Standard);
-        assert!(!is_good(&cx, &tuple(1), &drawn));
+        let first = cookie(&cx, cx.settings.fast_open_keys, &tuple(1), Form::Standard);
+        assert!(!is_good(&cx, cx.settings.fast_open_keys, &tuple(1), &drawn));
         cx.settings.set("tcp_fastopen_key", "1-2-3-4,a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4").unwrap();
-        assert_ne!(cookie(&cx, &tuple(1), Form::Standard), first);
-        assert!(is_good(&cx, &tuple(1), &first));
+        assert_ne!(cookie(&cx, cx.settings.fast_open_keys, &tuple(1), Form::Standard), first);
+        assert!(is_good(&cx, cx.settings.fast_open_keys, &tuple(1), &first));
         assert!(cx.settings.set("tcp_fastopen_key", "1-2-3").is_err());
     }
 

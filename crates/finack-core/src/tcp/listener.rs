@@ -30,6 +30,8 @@ pub(crate) struct Listener {
     pub(crate) cookie_at: Option<Instant>,
     /// Connections by fast open whose handshake may not be over.
     pub(crate) early: VecDeque<(u32, u32)>,
+    /// TCP_FASTOPEN_KEY: the key in use and one that is still accepted; none takes the stack's.
+    pub(crate) fast_open_keys: Option<crate::settings::FastOpenKeys>,
     /// Openings that wait for a decision, where the listener takes every address.
     pub(crate) undecided: Option<VecDeque<(u32, u32)>>,
 }

@@ -83,6 +83,25 @@ fn every_second_full_segment_is_acknowledged() {
     t.pass_ms(500);
 }
 
+/// RFC 9293 SHLD-19, RFC 5681 4.2: with `profile=rfc` also where nobody reads and the window only shrinks.
+#[test]
+fn every_second_full_segment_is_acknowledged_by_the_rfc() {
+    let mut t = Setup::new().rfc().server();
+    t.accepted();
+    let mut unacknowledged = 0;
+    for i in 0..20_u32 {
+        let seq = 1 + i * 1460;
+        t.inject(&format!(". {seq}:{}(1460) ack 1", seq + 1460));
+        unacknowledged += 1;
+        for sent in t.take_sent() {
+            assert_eq!(segment(&sent).ack.wrapping_sub(t.flow().peer_iss), seq + 1460);
+            unacknowledged = 0;
+        }
+        assert!(unacknowledged < 2, "{unacknowledged} full segments wait for an ACK after segment {i}");
+    }
+    t.pass_ms(500);
+}
+
 /// RFC 9293 SHLD-31, MAY-13, RFC 5681 4.2: a segment beyond a gap is kept and answered by a duplicate ACK at once; the one that fills the gap
 /// is acknowledged at once with all that follows (MUST-59).
 #[test]

@@ -137,6 +137,25 @@ fn the_pointer_runs_ahead() {
     t.pass_ms(500);
 }
 
+/// RFC 9293 MUST-32: each advance of the pointer is told by an event, also while the byte that it points to has not come; one that
+/// stays where it was is no news.
+#[test]
+fn each_advance_is_told() {
+    let mut t = Setup::new().server();
+    t.accepted();
+    let told = |e: &Event| matches!(e, Event::Tcp { ready, .. } if ready.contains(Ready::PRIORITY));
+    for (text, news) in [
+        ("UP. 1:11(10) ack 1 urg 30", true),
+        ("UP. 11:21(10) ack 1 urg 20", false),
+        ("UP. 21:31(10) ack 1 urg 40", true),
+        ("UP. 31:41(10) ack 1 urg 50", true),
+    ] {
+        t.events.clear();
+        t.inject_after_acks(text);
+        assert_eq!(t.events.iter().any(told), news, "{text}: {:?}", t.events);
+    }
+}
+
 /// A second urgent byte overtakes the first, which then belongs to the stream.
 #[test]
 fn a_second_one() {

@@ -33,7 +33,6 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    TCP_FASTOPEN_KEY ENOPROTOOPT "sysctl net.ipv4.tcp_fastopen_key sets it for all";
     TCP_AO_REPAIR EPERM "connections can't be restored";
     TCP_DEFER_ACCEPT ENOPROTOOPT "accept returns once the handshake is complete";
     TCP_WINDOW_CLAMP ENOPROTOOPT "SO_RCVBUF bounds the window";

@@ -67,6 +67,14 @@ impl Stream {
                 }
                 self.options.fast_open = most as u32;
             }
+            abi::TCP_FASTOPEN_KEY => {
+                // One key, or two: the one in use and the one before it.
+                let key = |at: usize| value.get(at..at + 16).and_then(|k| <[u8; 16]>::try_from(k).ok());
+                if !matches!(value.len(), 16 | 32) {
+                    return Err(Errno::EINVAL);
+                }
+                self.fast_open_keys = Some([key(0), key(16)]);
+            }
             abi::TCP_FASTOPEN_CONNECT => {
                 let on = ranged(value, 0..=1)? == 1;
                 if !matches!(self.phase, Phase::Fresh | Phase::Bound(_)) {
@@ -116,6 +124,10 @@ impl Stream {
             abi::TCP_INQ => number(self.inq.into()),
             abi::TCP_THIN_DUPACK | abi::TCP_THIN_LINEAR_TIMEOUTS | abi::TCP_REPAIR => number(0),
             abi::TCP_ULP => Vec::new(),
+            abi::TCP_FASTOPEN_KEY => {
+                let keys = self.fast_open_keys.unwrap_or(os.stack.settings().fast_open_keys);
+                keys.into_iter().flatten().flatten().collect()
+            }
             abi::TCP_FASTOPEN_CONNECT => number(self.fast_open_connect.into()),
             abi::TCP_CONGESTION => {
                 let mut name = o.congestion.unwrap_or(s.congestion).name().as_bytes().to_vec();

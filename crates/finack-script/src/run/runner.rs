@@ -336,10 +336,14 @@ impl<'a> Runner<'a> {
             files: std::mem::take(&mut self.kept),
         };
         let shown = text.trim().replace('\n', "; ");
-        let done = helpers.run(&order).map_err(|why| self.not_supported(&format!("`{shown}`: {why}")))?;
+        let stopped = |why: &str| {
+            let why = format!("line {}: the command `{shown}` can't be run: {why}", self.pos.line);
+            Box::new(Verdict::NotRun(why))
+        };
+        let done = helpers.run(&order).map_err(|why| stopped(&why))?;
         let last = done.said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         if matches!(done.status, 126 | 127) {
-            return Err(self.not_supported(&format!("`{shown}`: {last}")));
+            return Err(stopped(last));
         }
         if done.status != 0 {
             let what = format!("the command ends with status {} ({last})", done.status);
