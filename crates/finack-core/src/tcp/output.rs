@@ -248,9 +248,12 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
+    let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
+    if out > c.peak || c.snd_una >= c.peak_until {
+        (c.peak, c.peak_until) = (out, end);
+    }
     c.facts.push_small = false;
     c.facts.probe_due = false;
-    note_most_out(c);
     c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
@@ -275,16 +278,12 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.announce_room(cx);
 }
 
-/// In slow start the window may grow to twice of what was out in a round trip (`tcp_is_cwnd_limited`).
-fn note_most_out(c: &mut Connection) {
-    let out = u32::try_from(c.in_flight()).unwrap_or(u32::MAX);
-    if c.snd_una >= c.units.most_out.1 || out > c.units.most_out.0 {
-        c.units.most_out = (out, c.snd_nxt);
-    }
-}
-
-/// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding.
+/// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause
+/// ends when something is written: data that a closed window held back was no pause.
 pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
+    if !core::mem::take(&mut c.facts.written) {
+        return;
+    }
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {

@@ -148,6 +148,8 @@ pub(crate) struct Facts {
     pub(crate) push_small: bool,
     /// The other end is this host too.
     pub(crate) loopback: bool,
+    /// Something was written since the last look at what to send.
+    pub(crate) written: bool,
     /// MSG_MORE: a partial segment is held back, until something comes from the peer.
     pub(crate) more: bool,
     /// The last write had more to come: its end gets no PSH of its own.
@@ -237,6 +239,9 @@ pub(crate) struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
+    /// The most that was out in the flight that ends at `peak_until`, in bytes.
+    pub(crate) peak: u32,
+    pub(crate) peak_until: Pos,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -334,6 +339,8 @@ impl Connection {
             recovery: Recovery::new(),
             congestion: Controller::new(kind, initial),
             episode: None,
+            peak: 0,
+            peak_until: 0,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,

@@ -33,8 +33,6 @@ pub(crate) struct Units {
     buffer: u32,
     /// What keeps the sender from sending.
     pub(crate) chrono: Chrono,
-    /// The most that was out of late, in bytes, and up to where that holds.
-    pub(crate) most_out: (u32, Pos),
 }
 
 /// What a write is allowed.
@@ -63,7 +61,7 @@ pub(crate) const fn within_half_window(size: u32, largest_window: u32) -> u32 {
 impl Units {
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         let buffer = u32::try_from(settings.tcp_wmem_default).unwrap_or(u32::MAX);
-        Self { tail: 1, pushed: 1, buffer, chrono: Chrono::new(now), most_out: (0, 0) }
+        Self { tail: 1, pushed: 1, buffer, chrono: Chrono::new(now) }
     }
 }
 
@@ -210,6 +208,7 @@ impl Connection {
 
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
+        self.facts.written = true;
         let (end, goal) = (self.send.end(), self.unit_goal());
         if goal < 2 * Pos::from(self.mss) {
             self.note_pushes_between(room.from, end, goal);

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Initial,
     /// The packet a second time.
     Twice,
+    /// Without a packet that comes at any time: nothing waits for it then.
+    Awaited,
     /// What a call answers through its arguments that fails, or finds nothing.
     NotAnswered,
 }
@@ -118,9 +120,9 @@ impl Changes<'_> {
 
     fn without_and_twice(&mut self, at: usize) {
         let event = &self.script.events[at];
-        // Its time passes all the same.
+        // Its time passes all the same, and a little more, within which it may come.
         let when = match event.when {
-            When::RelativeRange(_, to) => When::Relative(to),
+            When::Relative(at) | When::RelativeRange(_, at) => When::Relative(at + TOLERANCE),
             When::AbsoluteRange(_, to) => When::Absolute(to),
             when => when,
         };
@@ -133,7 +135,8 @@ impl Changes<'_> {
         // It may come a little later than it is expected.
         let action = Action::Command("true".into());
         script.events.push(Event { when: When::Relative(TOLERANCE), action, ..event.clone() });
-        self.push(at, "without it".into(), Kind::Stated, script);
+        let kind = if when == When::Any { Kind::Awaited } else { Kind::Stated };
+        self.push(at, "without it".into(), kind, script);
         let mut script = self.script.clone();
         script.events.insert(at + 1, script.events[at].clone());
         self.push(at, "twice".into(), Kind::Twice, script);

@@ -21,6 +21,9 @@ pub(crate) fn of_an_expectation(change: &Change, before: &[Deed], after: &[Deed]
         Kind::StampValue if !counts_ticks => Some("a timestamp's value where no ticks are counted"),
         Kind::Initial => Some("an initial number, which others count from"),
         Kind::NotAnswered => Some("the answer of a call that fails or finds nothing"),
+        Kind::Awaited if packets(after) < packets(before) => {
+            Some("a packet that nothing waits for, and that does not come")
+        }
         Kind::Twice if packets(after) > packets(before) => {
             Some("a packet once more, which indeed comes once more")
         }
@@ -128,7 +131,7 @@ fn joined(last: &mut Deed, next: &Deed) -> bool {
         && a.seq.wrapping_add(a.payload.len() as u32) == b.seq
         && !a.payload.is_empty()
         && !b.payload.is_empty();
-    if !follows || a.flags & Flags::PSH != 0 || (a.sport, a.dport, a.ack) != (b.sport, b.dport, b.ack) {
+    if !follows || (a.sport, a.dport, a.ack) != (b.sport, b.dport, b.ack) {
         return false;
     }
     a.payload.extend_from_slice(&b.payload);

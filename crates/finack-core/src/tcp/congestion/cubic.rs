@@ -160,7 +160,7 @@ impl Control for Cubic {
         let mut acked = d.acked;
         if self.cwnd < self.ssthresh {
             // RFC 7661 in spirit: a window of which less than half is used does not grow.
-            if d.in_flight.saturating_mul(2) < u64::from(self.cwnd) {
+            if d.used.saturating_mul(2) <= u64::from(self.cwnd) {
                 return;
             }
             if self.ssthresh == u32::MAX && self.hystart.on_ack(d) {

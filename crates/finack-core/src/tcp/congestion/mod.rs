@@ -27,6 +27,7 @@ mod testing {
             delivered: 0,
             acked,
             in_flight,
+            used: in_flight,
             cwnd_limited: true,
             mss,
         }
@@ -47,6 +48,8 @@ pub(crate) struct Delivery {
     pub(crate) acked: u64,
     /// Bytes that were in flight before the ACK.
     pub(crate) in_flight: u64,
+    /// The most that was out in the flight that is being acknowledged, in bytes.
+    pub(crate) used: u64,
     /// The window kept the sender from sending more.
     pub(crate) cwnd_limited: bool,
     pub(crate) mss: u64,

@@ -30,7 +30,7 @@ impl Control for NewReno {
         let mut acked = d.acked;
         if self.cwnd < self.ssthresh {
             // RFC 7661 in spirit: a window of which less than half is used does not grow.
-            if d.in_flight.saturating_mul(2) < self.cwnd {
+            if d.used.saturating_mul(2) <= self.cwnd {
                 return;
             }
             let room = self.ssthresh - self.cwnd;

@@ -259,13 +259,6 @@ fn tell_congestion(
         Profile::Rfc if slow_start => acked.min(mss),
         _ => acked,
     };
-    // As Linux: what was out at most counts, not what is left of it, and twice as much is enough.
-    let (most, cwnd) = (u64::from(c.units.most_out.0), c.congestion.cwnd());
-    let in_flight = match cx.settings.profile {
-        Profile::Linux if slow_start && cwnd < 2 * most => in_flight.max(most),
-        Profile::Linux if slow_start => in_flight.min((cwnd / 2).saturating_sub(1)),
-        _ => in_flight,
-    };
     let delivery = Delivery {
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
@@ -273,6 +266,7 @@ fn tell_congestion(
         delivered: c.delivered,
         acked,
         in_flight,
+        used: u64::from(c.peak),
         cwnd_limited: c.facts.cwnd_limited,
         mss,
     };
