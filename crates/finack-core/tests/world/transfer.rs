@@ -240,14 +240,15 @@ fn many_at_once() {
     expect_nothing_left(&mut w, [a, b]);
 }
 
-/// The same load again and again: memory is flat from the second time on.
+/// The same load again and again: what is kept for use again reaches the most that the lossy link ever made of it at once,
+/// and then stays.
 #[test]
 fn the_same_load_takes_the_same_memory() {
     let mut rng = Rng::new(4);
     let (mut w, a, b) = pair(4, lossy(&mut rng), units());
     let reuse = SocketOptions { reuse_addr: true, ..options() };
     let mut kept = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..24 {
         let transfers: Vec<Transfer> = (0..5)
             .map(|i| {
                 let (c, s) = w.connect(a, b, 80 + i, reuse);
@@ -258,8 +259,8 @@ fn the_same_load_takes_the_same_memory() {
         expect_nothing_left(&mut w, [a, b]);
         kept.push(w.stack(a).memory() + w.stack(b).memory());
     }
-    let most = kept[..6].iter().max().unwrap();
-    assert!(kept[6..].iter().all(|k| *k <= most + 200_000), "memory after each round: {kept:?}");
+    let most = kept[..12].iter().max().unwrap();
+    assert!(kept[12..].iter().all(|k| *k <= most + 200_000), "memory after each round: {kept:?}");
 }
 
 /// The same over IPv6, with a path MTU below the devices'.
