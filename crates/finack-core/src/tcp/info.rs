@@ -61,7 +61,7 @@ impl Connection {
             sacked: self.rtx.sacked(),
             lost: self.rtx.lost(),
             rcv_buf: self.rcv_buf,
-            rcv_ssthresh: self.rcv_ssthresh,
+            rcv_ssthresh: self.rcv_learned.ssthresh,
             advertised_mss: self.advertised_mss(cx),
             delayed_ack: self.ack.ato,
             data_segs_in: self.stats.data_segs_in,

@@ -13,6 +13,7 @@ use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
 use super::units::Units;
+use super::window::Learned;
 use super::{State, Tuple};
 use crate::cx::Cx;
 use crate::error::Error;
@@ -218,10 +219,8 @@ pub(crate) struct Connection {
     pub(crate) rcv_fin: Option<Pos>,
     /// Bytes that what is unread may take up, overhead included.
     pub(crate) rcv_buf: u32,
-    /// How much of that is payload, in 65536ths: learned from what comes.
-    pub(crate) rcv_ratio: u16,
-    /// The largest window that is offered; grows as data comes.
-    pub(crate) rcv_ssthresh: u32,
+    /// What is learned from what comes.
+    pub(crate) rcv_learned: Learned,
     /// Where the application stood when tuning the buffer last came to nothing.
     pub(crate) rcv_tuned: Pos,
     /// Present while the application reads in bulk.
@@ -293,7 +292,6 @@ impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let settings = &cx.settings;
-        let initial = initial_cwnd(settings.tcp_initial_cwnd, mss);
         let kind = options.congestion.unwrap_or(settings.congestion);
         Self {
             tuple: birth.tuple,
@@ -325,8 +323,7 @@ impl Connection {
             rcv_acked: 0,
             ack_hold: Pos::MAX,
             rcv_fin: None,
-            rcv_ratio: super::window::HALF,
-            rcv_ssthresh: 0,
+            rcv_learned: Learned::new(),
             rcv_tuned: 1,
             tuning: None,
             rcv_mss: mss.min(536),
@@ -337,7 +334,7 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial),
+            congestion: Controller::new(kind, initial_cwnd(settings.tcp_initial_cwnd, mss)),
             episode: None,
             peak: 0,
             peak_until: 0,

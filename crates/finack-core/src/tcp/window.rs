@@ -14,9 +14,24 @@ use crate::time::Instant;
 /// What a connection may have unread when the memory budget is used up.
 const SCARCE: u32 = 4096;
 /// Half of a buffer is payload until data shows how much it is (`TCP_DEFAULT_SCALING_RATIO`).
-pub(crate) const HALF: u16 = 1 << 15;
+const HALF: u16 = 1 << 15;
 /// Segments that a reader is expected to take in a round trip at least.
 const LEAST_SEGMENTS: u64 = 10;
+/// What a receiver learns of what comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learned {
+    /// How much of the receive buffer is payload, in 65536ths.
+    pub(crate) ratio: u16,
+    /// The largest window that is offered; grows as data comes.
+    pub(crate) ssthresh: u32,
+}
+
+impl Learned {
+    pub(crate) const fn new() -> Self {
+        Self { ratio: HALF, ssthresh: 0 }
+    }
+}
+
 /// Linux's SOCK_MIN_RCVBUF.
 const MIN_BUFFER: u64 = 2304;
 
@@ -103,7 +118,7 @@ impl Connection {
 
     /// Bytes of payload that the buffer holds (`tcp_full_space`).
     pub(crate) fn full_space(&self) -> u32 {
-        ((u64::from(self.rcv_buf) * u64::from(self.rcv_ratio)) >> 16) as u32
+        ((u64::from(self.rcv_buf) * u64::from(self.rcv_learned.ratio)) >> 16) as u32
     }
 
     /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
@@ -119,7 +134,7 @@ impl Connection {
                 return 0;
             }
         }
-        let free = clamped(free.min(self.rcv_ssthresh), &self.options);
+        let free = clamped(free.min(self.rcv_learned.ssthresh), &self.options);
         if self.agreed.scaling && unit > 1 {
             return free;
         }
@@ -143,7 +158,7 @@ impl Connection {
     pub(crate) fn begin_window(&mut self, cx: &Cx) {
         let full = self.full_space();
         let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
-        self.rcv_ssthresh = self.rcv_wnd().min(full.saturating_sub(mss).max(2 * mss));
+        self.rcv_learned.ssthresh = self.rcv_wnd().min(full.saturating_sub(mss).max(2 * mss));
     }
 
     /// Data of `len` bytes came, in segments of `segment` bytes, which shows how much memory a byte takes
@@ -151,7 +166,7 @@ impl Connection {
     pub(crate) fn learn_segment(&mut self, cx: &Cx, len: u32, segment: u16) {
         if segment != self.rcv_mss {
             let ratio = (u64::from(len) << 16) / u64::from(memory_of(len).max(1));
-            self.rcv_ratio = ratio.clamp(1, u64::from(u16::MAX)) as u16;
+            self.rcv_learned.ratio = ratio.clamp(1, u64::from(u16::MAX)) as u16;
         }
         self.rcv_mss = segment.min(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
     }
@@ -159,12 +174,12 @@ impl Connection {
     /// Data came: the window may grow by twice as much, as far as the buffer has room (`tcp_grow_window`).
     pub(crate) fn grow_window(&mut self, cx: &Cx, len: u32) {
         let free = self.full_space().saturating_sub(self.recv.held() as u32);
-        let room = free.saturating_sub(self.rcv_ssthresh);
+        let room = free.saturating_sub(self.rcv_learned.ssthresh);
         if room == 0 || cx.budget.is_tight() {
             return;
         }
         let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
-        self.rcv_ssthresh += room.min(2 * len.max(mss));
+        self.rcv_learned.ssthresh += room.min(2 * len.max(mss));
     }
 
     /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of
@@ -212,7 +227,7 @@ impl Connection {
 
     /// A buffer in which a window of `window` bytes fits, as far as tcp_rmem lets it grow.
     fn make_buffer_for(&mut self, window: u64, cx: &Cx) {
-        let bytes = (window.min(1 << 40) << 16) / u64::from(self.rcv_ratio.max(1));
+        let bytes = (window.min(1 << 40) << 16) / u64::from(self.rcv_learned.ratio.max(1));
         let bytes = bytes.min(cx.settings.tcp_rmem_max);
         self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
@@ -234,7 +249,7 @@ impl Connection {
         }
         let mss = u64::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
         let window = 2 * LEAST_SEGMENTS * mss + (end - self.recv.next()).max(0) as u64;
-        let bytes = ((window << 16) / u64::from(self.rcv_ratio)).min(cx.settings.tcp_rmem_max);
+        let bytes = ((window << 16) / u64::from(self.rcv_learned.ratio)).min(cx.settings.tcp_rmem_max);
         self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
