@@ -84,23 +84,47 @@ async fn room_is_announced_after_a_write_that_just_fits() {
     let (mut server, _) = soon(listener.accept()).await.unwrap();
     for chunk in [1024, 8192, 4096] {
         bed.cut();
-        for _ in 0..8192 / chunk {
-            assert_eq!(client.try_write(&vec![1; chunk]).unwrap(), chunk);
+        let fits = filled(&client, chunk);
+        bed.mend();
+        let mut got = vec![0; fits.iter().sum()];
+        soon(server.read_exact(&mut got)).await.unwrap();
+        drained(&client).await;
+        // Now nothing is refused, and yet there is no room.
+        bed.cut();
+        for &len in &fits {
+            assert_eq!(client.try_write(&vec![1; len]).unwrap(), len);
         }
         tokio::time::timeout(Duration::from_millis(20), client.writable()).await.unwrap_err();
         bed.mend();
-        let mut got = vec![0; 8192];
         let writer = Arc::clone(&client);
         let woken = tokio::spawn(async move { writer.writable().await });
         soon(server.read_exact(&mut got)).await.unwrap();
         soon(woken).await.unwrap().unwrap();
-        soon(async {
-            while client.tcp_info().unwrap().send_queue > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        drained(&client).await;
     }
+}
+
+/// Writes pieces of `chunk` bytes until one is refused; what each write took.
+fn filled(client: &TcpStream, chunk: usize) -> Vec<usize> {
+    let mut took = Vec::new();
+    loop {
+        match client.try_write(&vec![1; chunk]) {
+            Ok(len) => took.push(len),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return took;
+            }
+        }
+    }
+}
+
+async fn drained(client: &TcpStream) {
+    soon(async {
+        while client.tcp_info().unwrap().send_queue > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
