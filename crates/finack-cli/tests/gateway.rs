@@ -350,9 +350,12 @@ fn a_signal_ends_the_wait_for_a_server_that_does_not_read() {
              except TimeoutError: pass\n\
              print('gone', flush=True); os._exit(0)"
         );
-        let mut child = wrapped(&[], setting, &["run", "--host", "lo.host"], &["python3", "-c", &script])
-            .spawn()
-            .unwrap();
+        // Where a shell began the tests in its background, SIGINT is ignored, and finack would go on ignoring it.
+        let heeding = ["env", "--default-signal=INT"];
+        let mut child =
+            wrapped(&heeding, setting, &["run", "--host", "lo.host"], &["python3", "-c", &script])
+                .spawn()
+                .unwrap();
         let mut out = child.stdout.take().unwrap();
         let mut line = [0; 5];
         out.read_exact(&mut line).unwrap();

@@ -352,7 +352,10 @@ fn assertions_look_at_the_connection_as_it_was_then() {
     let failure = fails(&text("assert tcpi_unacked == 2, tcpi_unacked"));
     assert_eq!(failure.what, "the assertion does not hold: AssertionError: 1");
     assert_eq!(failure.pos.line, 9);
-    assert_eq!(not_run(&text("assert tcpi_rcv_rtt == 2")), "line 9: tcpi_rcv_rtt is not known to finack");
+    assert_eq!(
+        not_run(&text("assert tcpi_pacing_rate == 2")),
+        "line 9: tcpi_pacing_rate is not known to finack"
+    );
     assert_eq!(not_run(&text("assert tcpi_nonesuch == 2")), "line 9: tcpi_nonesuch is not known to finack");
     let nobody = fails("0 %{ assert tcpi_state == TCP_CLOSE }%\n");
     assert!(nobody.what.contains("the script holds none"));
