@@ -1,6 +1,8 @@
 //! How much is written and sent in one piece, and how much may be queued: Linux's units of writing (its socket
 //! buffers), whose sizes show on the wire as bursts and PSH flags and in the calls as what a write takes.
 
+use core::time::Duration;
+
 use super::chrono::Chrono;
 use super::congestion::Control;
 use super::seq::Pos;
@@ -46,6 +48,11 @@ pub(crate) struct Room {
     pushed: Pos,
 }
 
+/// What `as_micros` says, without its arithmetic of 128 bits.
+const fn micros(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000 + time.subsec_micros() as u64
+}
+
 /// A peer with a small window gets segments of half of it at most, so that two can be out (`tcp_bound_to_half_wnd`).
 pub(crate) const fn within_half_window(size: u32, largest_window: u32) -> u32 {
     let most = if largest_window > 536 { largest_window / 2 } else { largest_window };
@@ -87,9 +94,9 @@ impl Connection {
         let Some(srtt) = self.rtt.srtt() else { return (half.min(most).max(1) * mss) as Pos };
         let slow_start = cwnd < self.congestion.ssthresh() / 2;
         let percent = if slow_start { settings.tcp_pacing_ss_ratio } else { settings.tcp_pacing_ca_ratio };
-        let srtt_us = (srtt.as_micros() as u64).max(1);
+        let srtt_us = micros(srtt).max(1);
         let rate = cwnd.saturating_mul(10_000 * percent) / srtt_us;
-        let shift = (self.rtt.min().as_micros() as u64) >> settings.tcp_tso_rtt_log;
+        let shift = micros(self.rtt.min()) >> settings.tcp_tso_rtt_log;
         let near = if shift < 32 { MAX_UNIT >> shift } else { 0 };
         let bytes = (rate >> BURST_SHIFT).saturating_add(u64::from(near)).min(u64::from(MAX_UNIT));
         let segments = (bytes / mss).max(settings.tcp_min_tso_segs).min(half).min(most).max(1);
@@ -174,7 +181,6 @@ impl Connection {
         let (limit, most_unsent) = (self.send_limit(cx), self.unsent_limit(cx));
         let edge = self.snd_edge().min(next + self.congestion.cwnd().saturating_sub(self.in_flight()) as Pos);
         let edge = if self.state.is_synchronized() { edge } else { next };
-        let burst = self.burst(cx);
         let mss = Pos::from(self.mss.max(1));
         while left > 0 {
             let begun = at - tail.max(next);
@@ -193,7 +199,7 @@ impl Connection {
             if left == 0 || take < room {
                 break;
             }
-            let sent_from = next;
+            let (sent_from, burst) = (next, self.burst(cx));
             if at > pushed + Pos::from(self.snd_max_wnd / 2) {
                 pushed = at;
                 next += ((edge - next).min(at - next).max(0)) / mss * mss;

@@ -225,6 +225,9 @@ fn recover(
 
 /// RFC 8985 6.2 step 2: what was sent again later than this is not what the ACK answers.
 fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
+    if !c.rtx.may_hold_repeats() {
+        return Instant::FAR_FUTURE;
+    }
     let by_rtt = Instant::from_nanos(now.as_nanos().saturating_sub(c.rtt.min().as_nanos() as u64));
     let Some((_, echo)) = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps) else {
         return by_rtt;

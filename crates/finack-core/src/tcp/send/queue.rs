@@ -533,6 +533,11 @@ impl RetransmitQueue {
         self.repair = Some(Box::new(repair));
     }
 
+    /// Whether anything that is out was sent again.
+    pub(crate) fn may_hold_repeats(&self) -> bool {
+        self.repair.is_some() || self.units.front().is_some_and(|u| u.marks.has(Marks::RETRANSMITTED))
+    }
+
     /// Whether a retransmission is out.
     pub(crate) fn has_repeats_out(&self) -> bool {
         self.repair.is_some() && self.units.iter().any(Sent::is_repeat_out)
