@@ -177,19 +177,13 @@ impl Stack {
         let data_end = to.min(c.send.end());
         let len = (data_end - from).max(0) as usize;
         let fin = c.fin_pos().is_some_and(|fin| fin < to);
-        let mut flags = Flags::ACK;
-        if fin {
-            flags |= Flags::FIN;
-        }
         // Of a unit that is cut up the last packet carries it.
-        if len > 0 && emission.push && to == emission.end {
-            flags |= Flags::PSH;
-        }
+        let push = len > 0 && emission.push && to == emission.end;
         let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
         let mut head = head_of(c, &self.cx, &mut self.ip.ident);
         head.seq = c.snd_seq(from);
         head.ack = c.rcv_seq(c.ack_pos());
-        head.flags = flags | urgent_flag;
+        head.flags = flags_of(fin, push) | urgent_flag;
         head.window = window;
         head.urgent = urgent;
         let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
@@ -343,6 +337,12 @@ struct Cut {
     to: Pos,
     /// Payload bytes of a full segment.
     segment: usize,
+}
+
+/// The flags of a segment with data or with a FIN.
+fn flags_of(fin: bool, push: bool) -> Flags {
+    let with = |flag, wanted| if wanted { flag } else { Flags::default() };
+    Flags::ACK | with(Flags::FIN, fin) | with(Flags::PSH, push)
 }
 
 /// How much of `from..end` one packet takes.

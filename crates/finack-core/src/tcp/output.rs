@@ -8,7 +8,7 @@ use super::congestion::Control;
 use super::recovery::Phase;
 use super::send::{Marks, Sent};
 use super::seq::Pos;
-use super::tcb::Connection;
+use super::tcb::{Connection, Peak};
 use super::timers::Timer;
 use crate::cx::Cx;
 use crate::settings::Profile;
@@ -249,8 +249,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    if out > c.peak || c.snd_una >= c.peak_until {
-        (c.peak, c.peak_until) = (out, end);
+    if out > c.peak.bytes || c.snd_una >= c.peak.until {
+        c.peak = Peak { bytes: out, until: end };
     }
     c.facts.push_small = false;
     c.facts.probe_due = false;

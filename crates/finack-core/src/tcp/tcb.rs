@@ -238,9 +238,7 @@ pub(crate) struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
-    /// The most that was out in the flight that ends at `peak_until`, in bytes.
-    pub(crate) peak: u32,
-    pub(crate) peak_until: Pos,
+    pub(crate) peak: Peak,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -272,6 +270,15 @@ pub(crate) struct Connection {
     pub(crate) stats: Stats,
 }
 
+/// How much of the congestion window a flight made use of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    /// The most that was out, in bytes.
+    pub(crate) bytes: u32,
+    /// Where the flight ends.
+    pub(crate) until: Pos,
+}
+
 /// What a connection begins with.
 pub(crate) struct Birth {
     pub(crate) tuple: Tuple,
@@ -291,15 +298,14 @@ pub(crate) struct Birth {
 impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
-        let settings = &cx.settings;
-        let kind = options.congestion.unwrap_or(settings.congestion);
+        let kind = options.congestion.unwrap_or(cx.settings.congestion);
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
             trace_id: birth.trace_id,
             state: birth.state,
             facts: Facts::default(),
-            rcv_buf: super::window::initial_buffer(options.recv_buffer, settings),
+            rcv_buf: super::window::initial_buffer(options.recv_buffer, &cx.settings),
             options,
             agreed: birth.agreed,
             iss: birth.iss,
@@ -315,7 +321,7 @@ impl Connection {
             path_mtu: birth.path_mtu,
             search: None,
             send: SendBuffer::new(1),
-            units: Units::new(settings, now),
+            units: Units::new(&cx.settings, now),
             rtx: RetransmitQueue::default(),
             irs: birth.irs,
             recv: RecvQueue::new(1),
@@ -334,10 +340,9 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(settings.tcp_initial_cwnd, mss)),
+            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
             episode: None,
-            peak: 0,
-            peak_until: 0,
+            peak: Peak::default(),
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,

@@ -19,6 +19,22 @@ fn seconds_of(set: Option<Duration>, default: u64) -> Vec<u8> {
     number(set.map_or(i64::try_from(default).unwrap_or(i64::MAX), whole_seconds))
 }
 
+/// A controller by its name, which a NUL may end.
+fn congestion(value: &[u8]) -> Result<Congestion, Errno> {
+    let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
+    let name = core::str::from_utf8(&value[..end]).unwrap_or_default();
+    Congestion::named(name).ok_or(if end == 0 { Errno::EINVAL } else { Errno::ENOENT })
+}
+
+/// One key, or two: the one in use and the one before it.
+fn fast_open_keys(value: &[u8]) -> Result<[Option<[u8; 16]>; 2], Errno> {
+    let key = |at: usize| value.get(at..at + 16).and_then(|k| <[u8; 16]>::try_from(k).ok());
+    if !matches!(value.len(), 16 | 32) {
+        return Err(Errno::EINVAL);
+    }
+    Ok([key(0), key(16)])
+}
+
 impl Stream {
     /// Sets the option; false where finack has none of that name.
     pub(super) fn set_tcp_option(&mut self, name: i64, value: &[u8]) -> Result<bool, Errno> {
@@ -57,12 +73,7 @@ impl Stream {
             }
             abi::TCP_WINDOW_CLAMP => self.clamp_window(int(value)?)?,
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
-            abi::TCP_CONGESTION => {
-                let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-                let name = core::str::from_utf8(&value[..end]).unwrap_or_default();
-                let known = Congestion::named(name);
-                o.congestion = Some(known.ok_or(if end == 0 { Errno::EINVAL } else { Errno::ENOENT })?);
-            }
+            abi::TCP_CONGESTION => o.congestion = Some(congestion(value)?),
             abi::TCP_FASTOPEN => {
                 let most = int(value)?;
                 if most < 0 || self.conn().is_some() {
@@ -70,14 +81,7 @@ impl Stream {
                 }
                 self.options.fast_open = most as u32;
             }
-            abi::TCP_FASTOPEN_KEY => {
-                // One key, or two: the one in use and the one before it.
-                let key = |at: usize| value.get(at..at + 16).and_then(|k| <[u8; 16]>::try_from(k).ok());
-                if !matches!(value.len(), 16 | 32) {
-                    return Err(Errno::EINVAL);
-                }
-                self.fast_open_keys = Some([key(0), key(16)]);
-            }
+            abi::TCP_FASTOPEN_KEY => self.fast_open_keys = Some(fast_open_keys(value)?),
             abi::TCP_FASTOPEN_CONNECT => {
                 let on = ranged(value, 0..=1)? == 1;
                 if !matches!(self.phase, Phase::Fresh | Phase::Bound(_)) {

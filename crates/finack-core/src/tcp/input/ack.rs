@@ -269,7 +269,7 @@ fn tell_congestion(
         delivered: c.delivered,
         acked,
         in_flight,
-        used: u64::from(c.peak),
+        used: u64::from(c.peak.bytes),
         cwnd_limited: c.facts.cwnd_limited,
         mss,
     };
