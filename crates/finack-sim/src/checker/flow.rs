@@ -252,7 +252,7 @@ impl Flow {
             return broken(Rule::Sequence, format!("SEG.SEQ is {at}, but SND.NXT {}", self.nxt));
         }
         if fin == 1 {
-            if *self.fin.get_or_insert(end - 1) != end - 1 || end <= self.nxt - 1 {
+            if *self.fin.get_or_insert(end - 1) != end - 1 || end < self.nxt {
                 return broken(
                     Rule::AfterFin,
                     format!("a FIN at {}, but the stream ends at {}", end - 1, self.nxt),
