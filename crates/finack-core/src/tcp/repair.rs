@@ -77,6 +77,7 @@ impl Connection {
                 let base = self.reduction_base(cx, delivered.out);
                 self.congestion.on_loss(base, mss);
                 self.timers.stop(Timer::Loss);
+                self.facts.loss_probe_due = false;
             }
             Verdict::Left => self.congestion.on_recovered(),
             Verdict::Undone => self.undo(cx, now),

@@ -485,15 +485,15 @@ impl Connection {
         }
     }
 
-    /// Tells who waits for room in the send buffer that there is some.
+    /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
-        if !self.facts.wants_room {
-            return;
-        }
-        if self.in_flight() < self.congestion.cwnd() {
+        // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
+        let short = self.facts.wants_room
+            || (self.send.len() >= self.units.buffer as usize / 4 && !self.is_writable(cx));
+        if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }
-        if self.is_writable(cx) {
+        if self.facts.wants_room && self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
         }
