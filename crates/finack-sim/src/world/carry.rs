@@ -188,7 +188,15 @@ impl World {
             self.send(from, bytes, summed);
         }
         self.outgoing = outgoing;
+        if let Some(checker) = &mut self.checker {
+            let stack = &mut self.hosts[from.0].stack;
+            while let Some(event) = stack.poll_trace() {
+                checker.traced(from, &event);
+            }
+            checker.look(from, now, stack);
+        }
         self.schedule_host(from);
+        self.judge();
     }
 
     /// A host's packet enters the network.
@@ -200,6 +208,9 @@ impl World {
         }
         self.sent += 1;
         self.hosts[from.0].sent += 1;
+        if let Some(checker) = &mut self.checker {
+            checker.sent(from, self.now, self.sent, &bytes);
+        }
         let Some(to) = destination(&bytes).and_then(|to| self.host_of(to)) else {
             return self.recycle(bytes);
         };
@@ -379,6 +390,9 @@ impl World {
         let mut joined = core::mem::take(&mut self.joining);
         let h = &mut self.hosts[host.0];
         h.flush_at = None;
+        if let Some(checker) = &mut self.checker {
+            h.waiting.iter().for_each(|frame| checker.arrives(host, &frame.bytes));
+        }
         gro::join(&mut h.waiting, &mut joined, &mut self.spare);
         let batch: Vec<Packet<'_>> =
             joined.iter().map(|(f, meta)| Packet { meta: *meta, ..Packet::borrowed(&f.bytes) }).collect();
@@ -395,6 +409,9 @@ impl World {
 
     fn hand_over(&mut self, host: HostId, frame: Frame, meta: PacketMeta) {
         let now = self.now;
+        if let Some(checker) = &mut self.checker {
+            checker.arrives(host, &frame.bytes);
+        }
         self.hosts[host.0].stack.handle_packets(now, &[Packet { meta, ..Packet::borrowed(&frame.bytes) }]);
         self.recycle(frame.bytes);
         self.touch(host);

@@ -30,6 +30,7 @@ use carry::Frame;
 use graph::Graph;
 use record::Record;
 
+use crate::checker::{Checker, Violation};
 use crate::link::{Hop, Pipe};
 use crate::packet::{v4, v6};
 use crate::rng::Rng;
@@ -71,6 +72,9 @@ impl Host {
 
 type Fault = Box<dyn FnMut(&Passing<'_>) -> Verdict>;
 
+/// Trace events that a stack keeps until the checker has read them.
+const TRACED: usize = 4096;
+
 /// Who has something to do; of those at the same time first what arrives, then timers, then observers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
@@ -106,10 +110,13 @@ pub struct World {
     tasks: Vec<tap::Task>,
     series: Vec<Series>,
     record: Record,
-    /// Every packet is parsed and carries checksums.
+    /// Every packet is parsed as it is sent, and carries checksums.
     checks: bool,
     sent: u64,
     lost: u64,
+    checker: Option<Checker>,
+    /// A violation is kept for who asks instead of failing the test.
+    lenient: bool,
     /// Hosts that were handed something since somebody asked.
     touched: Vec<HostId>,
     // For use again.
@@ -160,6 +167,8 @@ impl World {
             checks: true,
             sent: 0,
             lost: 0,
+            checker: Some(Checker::new()),
+            lenient: false,
             touched: Vec::new(),
             outgoing: Vec::new(),
             joining: Vec::new(),
@@ -167,11 +176,46 @@ impl World {
         }
     }
 
-    /// Whether each packet is parsed as it is sent, by code that shares nothing with the engine, and carries checksums that
-    /// its receiver verifies (the default). Without, runs are faster: the devices vouch for checksums that nobody
-    /// computed, of all packets but those that a link damages.
-    pub fn set_checks(&mut self, on: bool) {
-        self.checks = on;
+    /// Nothing is checked from now on, for measurements of speed: hosts are not watched, and packets are neither parsed as
+    /// they are sent nor carry checksums (devices vouch for what nobody computed; of a packet that a link damages it is
+    /// computed first).
+    pub fn unchecked(&mut self) {
+        self.checker = None;
+        self.checks = false;
+        for host in &mut self.hosts {
+            host.stack.set_tracing(0);
+        }
+    }
+
+    /// What breaks a rule no longer fails the test: [`violation`](Self::violation) tells.
+    pub fn keep_violations(&mut self) {
+        self.lenient = true;
+    }
+
+    /// The first violation, where [`keep_violations`](Self::keep_violations) was called.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.checker.as_ref().and_then(Checker::violation)
+    }
+
+    /// What watches the hosts, unless nothing is checked.
+    pub fn checker(&mut self) -> Option<&mut Checker> {
+        self.checker.as_mut()
+    }
+
+    /// Nothing may be left on this host: see [`Checker::ended`].
+    pub fn check_ended(&mut self, host: HostId, most_memory: usize) {
+        if let Some(checker) = &mut self.checker {
+            checker.ended(host, self.now, &self.hosts[host.0].stack, most_memory);
+        }
+        self.judge();
+    }
+
+    #[track_caller]
+    fn judge(&self) {
+        if let Some(violation) = self.violation().filter(|_| !self.lenient) {
+            self.fail(&violation.to_string());
+        }
     }
 
     /// How many packets the record keeps for [`ladder`](Self::ladder): 400 at first; 0 keeps none.
@@ -186,6 +230,9 @@ impl World {
     pub fn host(&mut self, settings: Settings, device: Capabilities) -> HostId {
         let id = HostId(self.hosts.len());
         assert!(id.0 < MOST_HOSTS, "a world has at most {MOST_HOSTS} hosts");
+        if let Some(checker) = &mut self.checker {
+            checker.add_host(device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         let stack = self.boot(id, settings, device);
         self.hosts.push(Host {
             stack,
@@ -213,6 +260,9 @@ impl World {
 
     /// The host crashes and comes back: its connections are forgotten, its secret is another.
     pub fn reboot(&mut self, host: HostId, settings: Settings, device: Capabilities) {
+        if let Some(checker) = &mut self.checker {
+            checker.reboot(host, device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         self.hosts[host.0].stack = self.boot(host, settings, device);
         self.hosts[host.0].events.clear();
         self.schedule_host(host);
@@ -231,7 +281,11 @@ impl World {
             any_address: false,
             seed: self.rng.secret(),
         };
-        Stack::new(self.now, config)
+        let mut stack = Stack::new(self.now, config);
+        if self.checker.is_some() {
+            stack.set_tracing(TRACED);
+        }
+        stack
     }
 
     /// Adds a host with usual settings and an MTU of 1500.

@@ -39,7 +39,7 @@ pub struct Seen<'a> {
     pub from: Node,
     /// Where that ends.
     pub to: Node,
-    /// The packet, from its IP header on. Without checks (see [`World::set_checks`]) its transport checksum is not
+    /// The packet, from its IP header on. In an [unchecked](World::unchecked) world its transport checksum is not
     /// finished.
     pub bytes: &'a [u8],
     /// What happened to it.
