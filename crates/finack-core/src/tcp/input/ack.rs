@@ -8,7 +8,7 @@ use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
-use crate::tcp::recovery::{AckEvent, Phase, RateSample, Situation, Verdict};
+use crate::tcp::recovery::{AckEvent, Phase, Progress, RateSample, Situation, Verdict};
 use crate::tcp::repair::Delivered;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
@@ -35,7 +35,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
         let disposition = take(c, cx, now, placed, ack);
-        syn_sent::after_lost_syn(c);
+        syn_sent::after_lost_syn(c, cx);
         return disposition;
     }
     take(c, cx, now, placed, ack)
@@ -146,13 +146,17 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
     let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
-    let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
+    let progress = recover(c, cx, now, placed, &summary, &before, duplicate);
     deliver(c, now, &summary, &before);
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let delivered = before.delivered(c, summary.acked);
     let grows = (summary.acked > 0 || shuffled) && delivered > 0;
-    if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && grows {
+    if c.recovery.phase != Phase::Recovery
+        && progress.verdict == Verdict::Nothing
+        && !progress.undone
+        && grows
+    {
         tell_congestion(c, cx, now, delivered, before.in_flight, rtt);
     }
     if advanced {
@@ -181,7 +185,7 @@ fn recover(
     summary: &AckSummary,
     before: &Before,
     duplicate: bool,
-) -> Verdict {
+) -> Progress {
     let mss = u64::from(c.mss.max(1));
     let rack_advanced = c.recovery.rack.on_delivered(summary, c.snd_una, now, mss);
     let reported = summary.duplicate.map(|(_, end)| end);
@@ -220,7 +224,7 @@ fn recover(
         c.timers.stop(Timer::Loss);
     }
     c.arm_reorder_timer(now, &progress);
-    progress.verdict
+    progress
 }
 
 /// RFC 8985 6.2 step 2: what was sent again later than this is not what the ACK answers.
