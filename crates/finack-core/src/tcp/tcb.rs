@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
-use super::recovery::{RateSample, Recovery, Rtt};
+use super::rate::RateSeen;
+use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
 use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
@@ -244,7 +245,10 @@ pub(crate) struct Connection {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
-    pub(crate) rate: Option<RateSample>,
+    pub(crate) rate: RateSeen,
+    /// Once so much was delivered (of which 32 bits count), what is out was not limited by the application any more;
+    /// 0 while the application does not limit.
+    pub(crate) app_limited_until: u32,
 
     // Timers.
     pub(crate) timers: Timers,
@@ -348,7 +352,8 @@ impl Connection {
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
-            rate: None,
+            rate: RateSeen::default(),
+            app_limited_until: 0,
             timers: Timers::OFF,
             wheel: None,
             wheel_at: Instant::FAR_FUTURE,

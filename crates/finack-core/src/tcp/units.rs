@@ -217,6 +217,7 @@ impl Connection {
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         self.facts.written = true;
+        self.note_application_limit(room.from);
         let (end, goal) = (self.send.end(), self.unit_goal());
         if goal < 2 * Pos::from(self.mss) {
             self.note_pushes_between(room.from, end, goal);
@@ -229,6 +230,16 @@ impl Connection {
         self.facts.unpushed = more && !forced;
         if !self.facts.unpushed {
             self.units.pushed = end;
+        }
+    }
+
+    /// Up to `end` something was written before. If all of that but part of a segment was sent, and more might have been,
+    /// the application limits the rate until what is out now is acknowledged (draft-ietf-ccwg-bbr 4.1.2.4).
+    fn note_application_limit(&mut self, end: Pos) {
+        let in_flight = self.in_flight();
+        let ran_dry = end - self.snd_nxt < Pos::from(self.mss) && self.rtx.lost() == 0;
+        if ran_dry && in_flight < self.congestion.cwnd() {
+            self.app_limited_until = ((self.delivered + in_flight) as u32).max(1);
         }
     }
 
