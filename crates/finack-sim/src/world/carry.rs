@@ -30,7 +30,17 @@ pub(super) struct Frame {
     pub(super) damaged: bool,
 }
 
-/// The ECN field and what tells flows apart.
+/// A packet is on the heap and moves as a pointer: it passes through many queues.
+pub(super) type Carried = Box<Frame>;
+
+impl Frame {
+    fn empty() -> Box<Self> {
+        let (from, to) = (HostId(0), HostId(0));
+        Box::new(Self { bytes: Vec::new(), from, to, number: 0, summed: false, damaged: false })
+    }
+}
+
+/// Size, ECN field and what tells flows apart.
 fn offer_of(bytes: &[u8]) -> Offer {
     let (ecn, addresses) = match bytes.first().map(|b| b >> 4) {
         Some(4) if bytes.len() >= 20 => (bytes[1], &bytes[12..20]),
@@ -170,12 +180,13 @@ impl World {
         let summed = self.checks;
         let mut trouble = None;
         while let Some(transmit) = host.stack.poll_transmit(now) {
-            let mut buffer = || {
-                let mut bytes = spare.pop().unwrap_or_default();
-                bytes.clear();
-                bytes
+            let mut fresh = || {
+                let mut frame = spare.pop().unwrap_or_else(Frame::empty);
+                frame.bytes.clear();
+                (frame.from, frame.summed, frame.damaged) = (from, summed, false);
+                frame
             };
-            let cut = cut(&transmit, summed, &mut buffer, &mut |bytes| outgoing.push(bytes));
+            let cut = cut(&transmit, summed, &mut fresh, &mut |frame| outgoing.push(frame));
             trouble = trouble.or(cut.err());
         }
         while let Some(event) = host.stack.poll_event() {
@@ -184,8 +195,8 @@ impl World {
         if let Some(e) = trouble {
             self.fail(&format!("host {} sent a bad unit: {e}", from.0));
         }
-        for bytes in outgoing.drain(..) {
-            self.send(from, bytes, summed);
+        for frame in outgoing.drain(..) {
+            self.send(frame);
         }
         self.outgoing = outgoing;
         if let Some(checker) = &mut self.checker {
@@ -200,22 +211,23 @@ impl World {
     }
 
     /// A host's packet enters the network.
-    fn send(&mut self, from: HostId, bytes: Vec<u8>, summed: bool) {
+    fn send(&mut self, mut frame: Carried) {
+        let from = frame.from;
         if self.checks
-            && let Err(e) = parse(&bytes)
+            && let Err(e) = parse(&frame.bytes)
         {
             self.fail(&format!("host {} sent a malformed packet: {e}", from.0));
         }
         self.sent += 1;
         self.hosts[from.0].sent += 1;
         if let Some(checker) = &mut self.checker {
-            checker.sent(from, self.now, self.sent, &bytes);
+            checker.sent(from, self.now, self.sent, &frame.bytes);
         }
-        let Some(to) = destination(&bytes).and_then(|to| self.host_of(to)) else {
-            return self.recycle(bytes);
+        let Some(to) = destination(&frame.bytes).and_then(|to| self.host_of(to)) else {
+            return self.recycle(frame);
         };
-        let frame = Frame { bytes, from, to, number: self.sent, summed, damaged: false };
-        let Some(pipe) = self.way(from.into(), to) else { return self.recycle(frame.bytes) };
+        (frame.to, frame.number) = (to, self.sent);
+        let Some(pipe) = self.way(from.into(), to) else { return self.recycle(frame) };
         let mut fate = self.pipes[pipe.0].fate();
         let mut verdict = verdict_of(&fate);
         if verdict == Verdict::Pass && !self.faults.is_empty() {
@@ -268,7 +280,7 @@ impl World {
     }
 
     /// A packet enters a link.
-    fn admit(&mut self, pipe: PipeId, frame: Frame, fate: Fate) {
+    fn admit(&mut self, pipe: PipeId, frame: Carried, fate: Fate) {
         let now = self.now;
         let offer = offer_of(&frame.bytes);
         let refused = self.pipes[pipe.0].admit(now, offer, frame, fate).err();
@@ -286,14 +298,14 @@ impl World {
         self.schedule_pipe(pipe);
     }
 
-    fn lose(&mut self, pipe: PipeId, lost: Lost<Frame>) {
+    fn lose(&mut self, pipe: PipeId, lost: Lost<Carried>) {
         self.lost += 1;
         let Lost { item: frame, why, .. } = lost;
         self.observe(&frame, pipe, Sight::Lost(why));
         if why == Why::TooBig {
             self.report_too_big(pipe, &frame);
         }
-        self.recycle(frame.bytes);
+        self.recycle(frame);
     }
 
     /// The router in front of the link answers, where it does.
@@ -301,8 +313,8 @@ impl World {
         let hop = self.pipes[pipe.0].hop();
         let Some(error) = too_big(hop, &frame.bytes) else { return };
         let (_, beyond) = self.graph.ends[pipe.0];
-        let error =
-            Frame { bytes: error, from: frame.to, to: frame.from, number: 0, summed: true, damaged: false };
+        let (from, to) = (frame.to, frame.from);
+        let error = Box::new(Frame { bytes: error, from, to, number: 0, summed: true, damaged: false });
         if let Some(back) = self.way(beyond, frame.from) {
             self.admit(back, error, Fate::default());
         }
@@ -338,7 +350,7 @@ impl World {
                             let fate = self.pipes[next.0].fate();
                             self.admit(next, frame, fate);
                         }
-                        None => self.recycle(frame.bytes),
+                        None => self.recycle(frame),
                     }
                 }
                 self.after(pipe);
@@ -347,7 +359,7 @@ impl World {
     }
 
     /// What the link did to the packet is done to its bytes.
-    fn arrived(&mut self, pipe: PipeId, arrival: Arrival<Frame>) -> Frame {
+    fn arrived(&mut self, pipe: PipeId, arrival: Arrival<Carried>) -> Carried {
         let mut frame = arrival.item;
         if arrival.marked {
             mark(&mut frame.bytes);
@@ -399,7 +411,7 @@ impl World {
         h.stack.handle_packets(now, &batch);
         drop(batch);
         for (frame, _) in joined.drain(..) {
-            self.recycle(frame.bytes);
+            self.recycle(frame);
         }
         self.joining = joined;
         self.spare.truncate(SPARE);
@@ -407,20 +419,20 @@ impl World {
         self.pump(host);
     }
 
-    fn hand_over(&mut self, host: HostId, frame: Frame, meta: PacketMeta) {
+    fn hand_over(&mut self, host: HostId, frame: Carried, meta: PacketMeta) {
         let now = self.now;
         if let Some(checker) = &mut self.checker {
             checker.arrives(host, &frame.bytes);
         }
         self.hosts[host.0].stack.handle_packets(now, &[Packet { meta, ..Packet::borrowed(&frame.bytes) }]);
-        self.recycle(frame.bytes);
+        self.recycle(frame);
         self.touch(host);
         self.pump(host);
     }
 
-    fn recycle(&mut self, bytes: Vec<u8>) {
+    fn recycle(&mut self, frame: Carried) {
         if self.spare.len() < SPARE {
-            self.spare.push(bytes);
+            self.spare.push(frame);
         }
     }
 

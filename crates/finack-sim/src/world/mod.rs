@@ -1,5 +1,6 @@
 //! Hosts on a network whose clock, losses and delays one seed decides.
 
+mod bulk;
 mod carry;
 mod cut;
 mod graph;
@@ -9,6 +10,7 @@ mod record;
 mod tap;
 mod transfer;
 
+pub use bulk::Bulk;
 pub use graph::{LinkId, Node, PipeId};
 pub use link::{Link, Passing, Verdict};
 pub use tap::{Seen, Series, SeriesId, Sight};
@@ -26,7 +28,7 @@ use finack_core::stack::{ConnId, InterfaceAddress, ListenerId, Route};
 use finack_core::tcp::State;
 use finack_core::{Config, Event, Instant, Stack};
 
-use carry::Frame;
+use carry::Carried;
 use graph::Graph;
 use record::Record;
 
@@ -45,7 +47,7 @@ struct Host {
     sent: u64,
     /// For how long the device waits for packets to join; `None` where it hands over each at once.
     gro: Option<Duration>,
-    waiting: Vec<Frame>,
+    waiting: Vec<Carried>,
     flush_at: Option<Instant>,
     /// When this host is to be looked at, by the heap.
     at: Instant,
@@ -100,7 +102,7 @@ pub struct World {
     joined: u64,
     default_link: Hop,
     graph: Graph,
-    pipes: Vec<Pipe<Frame>>,
+    pipes: Vec<Pipe<Carried>>,
     /// When each pipe is to be looked at, by the heap.
     pipe_at: Vec<Instant>,
     /// What comes next. An entry that says another time than its source does is void.
@@ -120,9 +122,9 @@ pub struct World {
     /// Hosts that were handed something since somebody asked.
     touched: Vec<HostId>,
     // For use again.
-    outgoing: Vec<Vec<u8>>,
-    joining: Vec<(Frame, PacketMeta)>,
-    spare: Vec<Vec<u8>>,
+    outgoing: Vec<Carried>,
+    joining: Vec<(Carried, PacketMeta)>,
+    spare: Vec<Carried>,
 }
 
 impl core::fmt::Debug for World {
