@@ -12,7 +12,7 @@ mod loss;
 mod path;
 mod pipe;
 mod rate;
-mod text;
+pub(crate) mod text;
 
 pub use chance::{Chance, Dice, Purpose};
 pub use hop::{Held, Hop, Jitter};

@@ -11,7 +11,10 @@ use crate::queue::{Discipline, Limit, Queue};
 mod show;
 mod unit;
 
-pub(crate) use unit::{chance, closest, duration, number, rate, size};
+pub(crate) use show::time;
+pub(crate) use unit::{chance, closest, duration, number};
+
+use unit::{rate, size};
 
 /// What is wrong with a text, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +85,9 @@ fn path(text: &str) -> Result<Path, String> {
 }
 
 fn element(part: &str) -> Result<Element, String> {
+    if crate::boxes::text::is_box(part) {
+        return part.parse().map(Element::Box).map_err(|e: TextError| e.0);
+    }
     let (both, back) = match part.split_once("back:") {
         Some((both, back)) => (both, Some(back)),
         None => (part, None),

@@ -19,7 +19,7 @@ pub use transfer::{Direction, Transfer};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use finack_core::device::{Capabilities, PacketMeta};
 use finack_core::options::{BindOptions, SocketOptions};
@@ -32,6 +32,7 @@ use carry::Carried;
 use graph::Graph;
 use record::Record;
 
+use crate::boxes::Running;
 use crate::checker::{Checker, Violation};
 use crate::link::{Hop, Pipe};
 use crate::packet::{v4, v6};
@@ -81,8 +82,16 @@ const TRACED: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Pipe(usize),
+    Box(usize),
     Host(usize),
     Task(usize),
+}
+
+/// A box at work.
+struct Boxed {
+    running: Running,
+    /// When it is to be looked at, by the heap.
+    at: Instant,
 }
 
 /// Packets that the record keeps for a ladder print, where nothing else was asked for.
@@ -97,7 +106,10 @@ pub struct World {
     seed: u64,
     rng: Rng,
     hosts: Vec<Host>,
-    routers: usize,
+    /// Routers; those that are more than that have a box.
+    routers: Vec<Option<Box<Boxed>>>,
+    /// Who has the addresses that are no host's: NATs.
+    outer: BTreeMap<IpAddr, usize>,
     /// Links made by [`join`](Self::join) so far.
     joined: u64,
     default_link: Hop,
@@ -154,7 +166,8 @@ impl World {
             seed,
             rng: Rng::new(seed),
             hosts: Vec::new(),
-            routers: 0,
+            routers: Vec::new(),
+            outer: BTreeMap::new(),
             joined: 0,
             default_link: link.into(),
             graph: Graph::default(),
@@ -434,6 +447,10 @@ impl World {
                 self.now = self.now.max(at);
                 self.pipe_at[index] = Instant::FAR_FUTURE;
                 self.run_pipe(PipeId(index), at);
+            }
+            Source::Box(index) if self.routers[index].as_ref().is_some_and(|b| b.at == at) => {
+                self.now = self.now.max(at);
+                self.run_box(index);
             }
             Source::Host(index) if self.hosts[index].at == at => {
                 self.hosts[index].at = Instant::FAR_FUTURE;

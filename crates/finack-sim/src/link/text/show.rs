@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::link::{Chance, Element, Hop, Loss, Path, Rate};
 use crate::queue::{Discipline, Limit, Queue};
 
-fn time(d: Duration) -> String {
+pub(crate) fn time(d: Duration) -> String {
     let nanos = d.as_nanos();
     match nanos {
         0 => "0ms".into(),
@@ -131,6 +131,7 @@ impl fmt::Display for Element {
                 }
                 Ok(())
             }
+            Self::Box(middlebox) => write!(f, "{middlebox}"),
         }
     }
 }
