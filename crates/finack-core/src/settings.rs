@@ -293,6 +293,9 @@ settings! {
     tcp_pacing_ss_ratio, "net.ipv4.tcp_pacing_ss_ratio", 200, 0, 1000, "%";
     /// The same for congestion avoidance.
     tcp_pacing_ca_ratio, "net.ipv4.tcp_pacing_ca_ratio", 120, 0, 1000, "%";
+    /// 1: CUBIC and NewReno are paced, too, at the rate for which bursts are sized, as behind Linux's fq; 0: only what
+    /// asks for it is, which BBR and SO_MAX_PACING_RATE do.
+    tcp_pacing, "finack.tcp_pacing", 0, 0, 1, "";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.

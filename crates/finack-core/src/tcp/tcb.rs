@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
+use super::pacer::Pacer;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
@@ -240,6 +241,8 @@ pub(crate) struct Connection {
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
     pub(crate) peak: Peak,
+    /// Only of those that are paced.
+    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -347,6 +350,7 @@ impl Connection {
             congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
             episode: None,
             peak: Peak::default(),
+            pacer: None,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -528,7 +532,9 @@ impl Connection {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
+        let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
+        let boxes = episode + search + tuning + pacer + self.congestion.heap_memory();
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
 

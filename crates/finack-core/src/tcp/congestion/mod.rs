@@ -176,6 +176,13 @@ impl Controller {
         }
     }
 
+    /// Bytes that it has elsewhere.
+    pub(crate) const fn heap_memory(&self) -> usize {
+        match self {
+            Self::NewReno(_) | Self::Cubic(_) => 0,
+        }
+    }
+
     /// A copy to come back to, of those that do not remember what was before a loss.
     pub(crate) fn to_undo(&self) -> Option<Self> {
         match self {
