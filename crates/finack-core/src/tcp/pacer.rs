@@ -59,10 +59,10 @@ impl Connection {
         self.pacer.as_ref().map(|pacer| pacer.next_at).filter(|&at| at > now)
     }
 
-    /// When the timer of pacing fires; `FAR_FUTURE` where nothing waits for it.
+    /// When the timer of pacing fires; `FAR_FUTURE` where nothing waits for it, or has its turn already.
     pub(crate) fn pacing_deadline(&self) -> Instant {
         match &self.pacer {
-            Some(pacer) if pacer.waiting => pacer.next_at,
+            Some(pacer) if pacer.waiting && !self.facts.tx_queued => pacer.next_at,
             _ => Instant::FAR_FUTURE,
         }
     }

@@ -306,6 +306,7 @@ impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let kind = options.congestion.unwrap_or(cx.settings.congestion);
+        let seed = cx.secrets.chance.table().u64(birth.trace_id).finish();
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
@@ -347,7 +348,7 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
+            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
             peak: Peak::default(),
             pacer: None,

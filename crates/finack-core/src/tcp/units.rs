@@ -248,8 +248,13 @@ impl Connection {
         let in_flight = self.in_flight();
         let ran_dry = end - self.snd_nxt < Pos::from(self.mss) && self.rtx.lost() == 0;
         if ran_dry && in_flight < self.congestion.cwnd() {
-            self.app_limited_until = ((self.delivered + in_flight) as u32).max(1);
+            self.mark_app_limited();
         }
+    }
+
+    /// The rate of what is sent from now on says nothing of the path (draft-ietf-ccwg-bbr 4.1.2.4).
+    pub(crate) fn mark_app_limited(&mut self) {
+        self.app_limited_until = ((self.delivered + self.in_flight()) as u32).max(1);
     }
 
     /// Where the peer's window is small, units are single segments, and it shows which of them are pushed: one for each

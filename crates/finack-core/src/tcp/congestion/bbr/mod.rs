@@ -182,6 +182,11 @@ impl Bbr {
         })
     }
 
+    /// What chance goes on from.
+    pub(super) const fn seed(&self) -> u64 {
+        self.random
+    }
+
     /// A number below `bound`.
     fn random_below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
@@ -385,5 +390,3 @@ impl Control for Bbr {
     }
 }
 
-#[cfg(test)]
-mod tests;

@@ -95,9 +95,11 @@ impl Bbr {
                 self.cycle.samples = true;
                 self.start_up(rate);
             }
-            State::ProbeBwUp if self.is_time_to_go_down(rate) => {
-                self.cycle.prev_too_high = false;
-                self.start_down(d.now);
+            State::ProbeBwUp => {
+                if self.is_time_to_go_down(rate) {
+                    self.cycle.prev_too_high = false;
+                    self.start_down(d.now);
+                }
             }
             _ => {}
         }
