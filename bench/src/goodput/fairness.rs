@@ -68,7 +68,10 @@ pub(crate) fn jobs(scope: &Scope) -> Vec<Job> {
                 start: Duration::from_nanos(rng.below(STAGGER.as_nanos() as u64)),
                 ..FlowSpec::endless(mix[i % mix.len()])
             };
-            jobs.push(Job::one(name(&format!("{count} flows"), &mix), setup(scope, (0..count).map(flow).collect())));
+            jobs.push(Job::one(
+                name(&format!("{count} flows"), &mix),
+                setup(scope, (0..count).map(flow).collect()),
+            ));
         }
         let [first, last] = [mix[0], mix[mix.len() - 1]].map(FlowSpec::endless);
         if mix.len() == 1 {
@@ -88,7 +91,11 @@ pub(crate) fn jobs(scope: &Scope) -> Vec<Job> {
 
 pub(crate) fn report(scope: &Scope, results: &Results<'_>) -> Report {
     let mut report = Report::default();
-    let tables = [shares(scope, results, &mut report), far(scope, results, &mut report), late(scope, results, &mut report)];
+    let tables = [
+        shares(scope, results, &mut report),
+        far(scope, results, &mut report),
+        late(scope, results, &mut report),
+    ];
     report.tables.extend(tables.into_iter().filter(|t| !t.rows.is_empty()));
     report
 }
@@ -104,10 +111,15 @@ fn shares(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
         "{}, {}, a drop-tail queue of one bandwidth-delay product; flows begin within {} s, and the last {} s count. Jain's \
          index is 1 where all have the same; of mixed flows, in brackets, the share of the first kind in per cent (50 is fair). Load: \
          what all carry, in per cent of the link.",
-        rate(RATE), time(RTT), STAGGER.as_secs(), seconds(scope.quick) / 2,
+        rate(RATE),
+        time(RTT),
+        STAGGER.as_secs(),
+        seconds(scope.quick) / 2,
     );
     let mut table = Table::new("Fairness", note, &["flows"]);
-    table.columns.extend(counts(scope.quick).iter().flat_map(|n| [format!("Jain, {n}"), format!("load, {n}")]));
+    table
+        .columns
+        .extend(counts(scope.quick).iter().flat_map(|n| [format!("Jain, {n}"), format!("load, {n}")]));
     for mix in mixes(scope) {
         let mut row = vec![words(&mix)];
         for &count in counts(scope.quick) {
@@ -144,7 +156,8 @@ fn figure(name: &str, what: &'static str, value: f64, unit: &'static str) -> Fig
 fn far(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
     let note = format!(
         "Two flows of one kind over the same bottleneck, one with a round trip of {}, the other of {}: what each carries, in Mb/s.",
-        time(RTT), time(FAR)
+        time(RTT),
+        time(FAR)
     );
     let mut table = Table::new("Near and far", note, &["controller", "near", "far", "near over far"]);
     for &controller in &scope.controllers {
@@ -154,7 +167,12 @@ fn far(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
             let ratio = rates[0] / rates[1].max(1.0);
             report.figures.push(figure(&name, "near over far", ratio, ""));
             let mbit = |r: f64| format!("{:.1}", r / 1e6);
-            table.rows.push(vec![controller.name().into(), mbit(rates[0]), mbit(rates[1]), format!("{ratio:.1}")]);
+            table.rows.push(vec![
+                controller.name().into(),
+                mbit(rates[0]),
+                mbit(rates[1]),
+                format!("{ratio:.1}"),
+            ]);
         }
     }
     table
@@ -164,9 +182,14 @@ fn late(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
     let note = format!(
         "The second flow begins {} s after the first, into its full queue. Arrived: after how many seconds it carried {:.0} % of \
          half of the link over a second; its share in per cent of what both carried, over the 5 s after its beginning and at the end.",
-        LATE.as_secs(), ARRIVED * 100.0
+        LATE.as_secs(),
+        ARRIVED * 100.0
     );
-    let mut table = Table::new("Late into a full queue", note, &["first, second", "arrived", "share, first 5 s", "share, last 5 s"]);
+    let mut table = Table::new(
+        "Late into a full queue",
+        note,
+        &["first, second", "arrived", "share, first 5 s", "share, last 5 s"],
+    );
     for mix in mixes(scope) {
         let orders = if mix.len() == 1 { vec![mix.clone()] } else { vec![mix.clone(), vec![mix[1], mix[0]]] };
         for order in orders {

@@ -140,11 +140,15 @@ fn admit(jobs: &[Job], threads: usize, arguments: &Arguments) -> Result<(), Stri
     );
     if seconds > arguments.time_limit {
         let limit = arguments.time_limit;
-        return Err(format!("that could take {seconds} s, where {limit} are allowed: --only, --quick or --time-limit"));
+        return Err(format!(
+            "that could take {seconds} s, where {limit} are allowed: --only, --quick or --time-limit"
+        ));
     }
     if mib > arguments.memory_limit {
         let limit = arguments.memory_limit;
-        return Err(format!("that could need {mib} MiB, where {limit} are allowed: --only or --memory-limit"));
+        return Err(format!(
+            "that could need {mib} MiB, where {limit} are allowed: --only or --memory-limit"
+        ));
     }
     Ok(())
 }
@@ -152,7 +156,8 @@ fn admit(jobs: &[Job], threads: usize, arguments: &Arguments) -> Result<(), Stri
 /// What a packet costs here, with room for noise: measured on a short simulation.
 fn packet_ns() -> f64 {
     let path = path::Path::new(100_000_000, Duration::from_millis(20), path::Loss::Random(0.0001));
-    let setup = sim::Setup::new(path, vec![sim::FlowSpec::endless(Congestion::Reno)], Duration::from_secs(1), 1);
+    let setup =
+        sim::Setup::new(path, vec![sim::FlowSpec::endless(Congestion::Reno)], Duration::from_secs(1), 1);
     let begun = Instant::now();
     let packets = sim::run(&setup).map_or(1, |o| o.packets.max(1));
     begun.elapsed().as_nanos() as f64 / packets as f64 * 2.0

@@ -70,7 +70,8 @@ pub(crate) fn jobs(scope: &Scope) -> Vec<Job> {
 pub(crate) fn report(scope: &Scope, results: &Results<'_>) -> Report {
     let mut report = Report::default();
     for &controller in &scope.controllers {
-        let mut table = Table::new(format!("One flow, {}", controller.name()), note(scope, controller), &["path"]);
+        let mut table =
+            Table::new(format!("One flow, {}", controller.name()), note(scope, controller), &["path"]);
         table.columns.extend(columns(scope.quick).into_iter().map(|(kind, share)| heading(kind, share)));
         for (bits, rtt) in rows(scope.quick) {
             let mut row = vec![format!("{}, {}", rate(bits), time(Duration::from_millis(rtt)))];
@@ -118,7 +119,14 @@ fn cell(controller: Congestion, path: &Path, results: &Results<'_>, report: &mut
     let holds = path.bdp() / super::path::MTU;
     let plain = matches!(path.loss, Loss::Random(p) if p == 0.01) && !path.reorders;
     let bounds = (controller.name() == "bbr" && plain && holds >= 50).then_some((BBR_LEAST, 1.0));
-    report.figures.push(Figure { group: GROUP, name, what: "share of the link", value: share, unit: "", bounds });
+    report.figures.push(Figure {
+        group: GROUP,
+        name,
+        what: "share of the link",
+        value: share,
+        unit: "",
+        bounds,
+    });
     let plain = matches!(path.loss, Loss::Random(p) if p > 0.0) && !path.reorders;
     match formula::share(controller.name(), path).filter(|_| plain) {
         Some(expected) => format!("{} ({})", digits(share), digits(expected)),

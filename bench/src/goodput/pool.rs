@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::sim::{Outcome, Setup};
 
+/// The outcomes of a job's simulations, or what went wrong.
+pub(crate) type Done = Result<Vec<Outcome>, String>;
+
 /// What one row or cell needs: a simulation, or the same with other seeds.
 pub(crate) struct Job {
     /// What `--only` looks for, and what a failure is called by.
@@ -35,8 +38,10 @@ fn most_packets(setup: &Setup) -> f64 {
     let path = &setup.path;
     let seconds = setup.time.as_secs_f64();
     let link = path.capacity() * seconds / 8.0 / super::path::MSS as f64;
-    let wanted = setup.flows.iter().map(|f| f.bytes.map_or(f64::INFINITY, |b| b as f64 / 1000.0 + 10.0)).sum();
-    let by_loss = |f: &super::sim::FlowSpec| super::formula::share(f.controller.name(), path).unwrap_or(1.0) * 3.0;
+    let wanted =
+        setup.flows.iter().map(|f| f.bytes.map_or(f64::INFINITY, |b| b as f64 / 1000.0 + 10.0)).sum();
+    let by_loss =
+        |f: &super::sim::FlowSpec| super::formula::share(f.controller.name(), path).unwrap_or(1.0) * 3.0;
     let allowed = link * setup.flows.iter().map(by_loss).sum::<f64>();
     // What slow start reaches before the first loss.
     let begun = 2.0 * (path.bdp() + path.buffer) as f64 / 1000.0;
@@ -49,7 +54,8 @@ fn most_memory(setup: &Setup) -> u64 {
     let farthest = setup.flows.iter().map(|f| f.farther).max().unwrap_or_default();
     let far = super::path::Path { rtt: setup.path.rtt + farthest, ..setup.path };
     let kept = 6 * (far.bdp() + far.buffer);
-    let samples = setup.flows.len() as u64 * (setup.time.as_micros() / setup.sample.as_micros().max(1)) as u64 * 96;
+    let samples =
+        setup.flows.len() as u64 * (setup.time.as_micros() / setup.sample.as_micros().max(1)) as u64 * 96;
     kept + samples + setup.flows.len() as u64 * (256 << 10) + (4 << 20)
 }
 
@@ -78,11 +84,11 @@ pub(crate) fn bill(jobs: &[Job], threads: usize, packet_ns: f64) -> Bill {
 }
 
 /// Runs every job; the outcomes are in the order of the jobs.
-pub(crate) fn run(jobs: &[Job], threads: usize) -> Vec<Result<Vec<Outcome>, String>> {
+pub(crate) fn run(jobs: &[Job], threads: usize) -> Vec<Done> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by(|&a, &b| jobs[b].packets().total_cmp(&jobs[a].packets()));
     let (next, bar) = (AtomicUsize::new(0), bar(jobs.iter().map(Job::packets).sum()));
-    let done: Vec<Mutex<Option<Result<Vec<Outcome>, String>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let done: Vec<Mutex<Option<Done>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while let Some(&i) = order.get(next.fetch_add(1, Relaxed)) {
             let job = &jobs[i];
@@ -106,8 +112,11 @@ pub(crate) fn run(jobs: &[Job], threads: usize) -> Vec<Result<Vec<Outcome>, Stri
 }
 
 fn bar(packets: f64) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(packets as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed}  {wide_msg}") {
         bar.set_style(style);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::pool::Job;
+use super::pool::{Done, Job};
 use super::sim::Outcome;
 use super::table::Table;
 
@@ -48,11 +48,11 @@ impl Report {
 /// What was run, by name.
 pub(crate) struct Results<'a> {
     jobs: &'a [Job],
-    outcomes: &'a [Result<Vec<Outcome>, String>],
+    outcomes: &'a [Done],
 }
 
 impl<'a> Results<'a> {
-    pub(crate) fn new(jobs: &'a [Job], outcomes: &'a [Result<Vec<Outcome>, String>]) -> Self {
+    pub(crate) fn new(jobs: &'a [Job], outcomes: &'a [Done]) -> Self {
         Self { jobs, outcomes }
     }
 

@@ -57,11 +57,14 @@ fn lasting(controller: &str, path: &Path, epochs: u64) -> f64 {
 pub(crate) fn jobs(scope: &Scope) -> Vec<Job> {
     let mut jobs = Vec::new();
     for controller in CONTROLLERS {
-        let Some(kind) = Congestion::named(controller).filter(|c| scope.controllers.contains(c)) else { continue };
+        let Some(kind) = Congestion::named(controller).filter(|c| scope.controllers.contains(c)) else {
+            continue;
+        };
         for path in paths(controller, scope.quick) {
             // Longer than the function says, so that who is slow is seen for as many epochs.
             let seconds = lasting(controller, &path, SETTLING + EPOCHS) * 2.0;
-            let mut setup = Setup::new(path, vec![FlowSpec::endless(kind)], Duration::from_secs_f64(seconds), scope.seed);
+            let mut setup =
+                Setup::new(path, vec![FlowSpec::endless(kind)], Duration::from_secs_f64(seconds), scope.seed);
             setup.sample = Duration::from_secs_f64(seconds / 10_000.0);
             jobs.push(Job::one(name(controller, &path), setup));
         }
@@ -118,9 +121,10 @@ fn cell(controller: &str, path: &Path, results: &Results<'_>, report: &mut Repor
     let carried = rate / (formula::share(controller, path).unwrap_or(f64::NAN) * path.capacity());
     let bounds = (controller == CONTROLLERS[0]).then_some((1.0 - TOLERANCE, 1.0 + TOLERANCE));
     let ratio = window / expected;
-    for (what, value, bounds) in
-        [("window over the response function", ratio, bounds), ("goodput over the response function", carried, None)]
-    {
+    for (what, value, bounds) in [
+        ("window over the response function", ratio, bounds),
+        ("goodput over the response function", carried, None),
+    ] {
         report.figures.push(Figure { group: GROUP, name: name.clone(), what, value, unit: "", bounds });
     }
     format!("{ratio:.2}, {carried:.2} ({expected:.0})")

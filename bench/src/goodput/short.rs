@@ -75,7 +75,11 @@ pub(crate) fn report(scope: &Scope, results: &Results<'_>) -> Report {
         for (_, size) in SIZES {
             for &controller in &scope.controllers {
                 let mut row = vec![format!("{size}, {}", controller.name())];
-                row.extend(LOSSES.iter().map(|&share| cell(&name(controller, &path(rtt, share), size), results, &mut report)));
+                row.extend(
+                    LOSSES
+                        .iter()
+                        .map(|&share| cell(&name(controller, &path(rtt, share), size), results, &mut report)),
+                );
                 if row[1..].iter().any(|c| !c.is_empty()) {
                     table.rows.push(row);
                 }
@@ -95,7 +99,14 @@ fn cell(name: &str, results: &Results<'_>, report: &mut Report) -> String {
     times.sort_unstable_by(f64::total_cmp);
     let [median, late] = [0.5, 0.99].map(|share| quantile(&times, share));
     for (what, value) in [("median time", median), ("99th percentile", late)] {
-        report.figures.push(Figure { group: GROUP, name: name.into(), what, value, unit: "ms", bounds: None });
+        report.figures.push(Figure {
+            group: GROUP,
+            name: name.into(),
+            what,
+            value,
+            unit: "ms",
+            bounds: None,
+        });
     }
     format!("{median:.0} / {late:.0}")
 }

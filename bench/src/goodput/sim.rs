@@ -8,7 +8,7 @@ use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::settings::{Congestion, Settings};
 use finack_core::stack::{ConnId, ListenerId, Ready};
 use finack_core::trace::TraceEvent;
-use finack_core::{Error, Event, Instant, Stack};
+use finack_core::{Error, Event, Instant};
 use finack_sim::packet::Body;
 use finack_sim::rng::Rng;
 use finack_sim::{HostId, Link, Verdict, World};
@@ -151,7 +151,7 @@ impl Fate {
             }
             Loss::Periodic(every) => {
                 self.count += 1;
-                self.count % every == 0
+                self.count.is_multiple_of(every)
             }
         }
     }
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
             }
             if sample_at <= until {
                 self.sample();
-                sample_at = sample_at + self.setup.sample;
+                sample_at += self.setup.sample;
             }
             if until >= end {
                 return Ok(self.finish());
@@ -373,11 +373,8 @@ impl<'a> Run<'a> {
         let now = self.world.now();
         let stack = self.world.stack(self.from);
         for flow in &mut self.flows {
-            let mut sample = Sample {
-                at: now.since(BEGIN).as_secs_f64(),
-                read: flow.result.read,
-                ..Sample::default()
-            };
+            let mut sample =
+                Sample { at: now.since(BEGIN).as_secs_f64(), read: flow.result.read, ..Sample::default() };
             if let Some(info) = flow.sender.and_then(|conn| stack.tcp_info(now, conn).ok()) {
                 sample.cwnd = info.cwnd;
                 sample.in_flight = info.in_flight;
@@ -391,7 +388,12 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Outcome {
         self.sample();
         let flows = self.flows.into_iter().map(|f| f.result).collect();
-        Outcome { flows, packets: self.world.packets_sent(), lost: self.world.packets_lost(), trace: self.trace }
+        Outcome {
+            flows,
+            packets: self.world.packets_sent(),
+            lost: self.world.packets_lost(),
+            trace: self.trace,
+        }
     }
 }
 

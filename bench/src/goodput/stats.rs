@@ -21,7 +21,10 @@ mod tests {
     #[test]
     fn quantiles_are_values_that_were_seen() {
         let sorted: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!((quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&sorted, 1.0)), (50.0, 99.0, 100.0));
+        assert_eq!(
+            (quantile(&sorted, 0.5), quantile(&sorted, 0.99), quantile(&sorted, 1.0)),
+            (50.0, 99.0, 100.0)
+        );
         assert_eq!(quantile(&[7.0], 0.99), 7.0);
         assert!(quantile(&[], 0.5).is_nan());
     }

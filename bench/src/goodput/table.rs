@@ -32,7 +32,8 @@ impl Table {
             let mut text = String::new();
             for (i, width) in widths.iter().enumerate() {
                 let cell = line.get(i).map_or("", String::as_str);
-                let _ = if i == 0 { write!(text, "  {cell:<width$}") } else { write!(text, "  {cell:>width$}") };
+                let _ =
+                    if i == 0 { write!(text, "  {cell:<width$}") } else { write!(text, "  {cell:>width$}") };
             }
             let _ = writeln!(out, "{}", text.trim_end());
         }
