@@ -10,6 +10,7 @@ pub mod explore;
 pub mod hostile;
 pub mod packet;
 pub mod pattern;
+pub mod response;
 pub mod rng;
 pub mod script;
 pub mod seeds;

@@ -249,12 +249,13 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    if out > c.peak.bytes || c.snd_una >= c.peak.until {
-        c.peak = Peak { bytes: out, until: end };
+    // As Linux: who filled the window once counts as limited by it for a whole flight, for ACKs may come in batches.
+    let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end, limited };
     }
     c.facts.push_small = false;
     c.facts.probe_due = false;
-    c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
     if now.since(c.ack.data_at) < c.ack.ato {

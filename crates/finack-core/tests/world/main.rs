@@ -3,6 +3,7 @@
 
 mod explored;
 mod life;
+mod response;
 mod swarm;
 mod transfer;
 mod wrap;

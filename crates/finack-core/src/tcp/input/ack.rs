@@ -270,11 +270,10 @@ fn tell_congestion(
         acked,
         in_flight,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.facts.cwnd_limited,
+        cwnd_limited: c.peak.limited,
         mss,
     };
     c.congestion.on_ack(&delivery);
-    c.facts.cwnd_limited = false;
 }
 
 /// SACK blocks that make sense: within what is out, not inverted, above SND.UNA (RFC 2018 5, RFC 2883).
