@@ -4,7 +4,7 @@
 //! All of it in whole numbers: bytes, milliseconds, and fractions of a thousand.
 
 use super::hystart::HyStart;
-use super::{Control, Delivery};
+use super::{Control, Delivery, Sending};
 
 /// RFC 9438 4.6: what is left of the window after a loss, in thousandths.
 const BETA: u64 = 700;
@@ -197,6 +197,19 @@ impl Control for Cubic {
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
         self.reduce(in_flight, mss);
         self.cwnd = self.ssthresh;
+    }
+
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        self.reduce(in_flight, mss);
+        // RFC 9438 4.6: down to one segment, where a loss leaves two.
+        let left = in_flight.min(u64::from(self.cwnd)) * BETA / 1000;
+        self.cwnd = window(left.max(mss));
+    }
+
+    fn on_sent(&mut self, sending: &Sending) {
+        if sending.in_flight == 0 {
+            self.skip_to(sending.now.as_millis());
+        }
     }
 
     fn on_recovered(&mut self) {
