@@ -31,25 +31,6 @@ pub fn cubic_window(p: f64, rtt: Duration) -> f64 {
     curve.max(reno_window(p))
 }
 
-/// Average window of a scalable controller (DCTCP, Prague) in segments where each packet is marked with chance `p` by
-/// itself: 2 / p.
-#[must_use]
-pub fn scalable_window(p: f64) -> f64 {
-    2.0 / p
-}
-
-/// Payload bytes a second that `congestion` should carry on a path of this round trip, segment size (payload bytes) and
-/// rate (payload bytes a second), where one of `1 / p` packets is lost; no more than the rate. `None` for controllers
-/// without a formula for losses.
-#[must_use]
-pub fn expected_goodput(congestion: Congestion, p: f64, rtt: Duration, mss: u32, rate: f64) -> Option<f64> {
-    let window = match congestion {
-        Congestion::Cubic => cubic_window(p, rtt),
-        Congestion::Reno => reno_window(p),
-    };
-    Some((window * f64::from(mss) / rtt.as_secs_f64()).min(rate))
-}
-
 /// A path on which every n-th packet with data is lost.
 #[derive(Clone, Copy, Debug)]
 pub struct Periodic {
