@@ -53,6 +53,7 @@ pub(crate) struct Delivery {
     /// The smoothed round trip; zero before the first sample.
     pub(crate) srtt: Duration,
     /// The least round trip of the last minutes; zero before the first sample.
+    #[allow(dead_code, reason = "for controllers that scale with the round trip")]
     pub(crate) min_rtt: Duration,
     /// The round trip of what the ACK acknowledged, where that tells.
     pub(crate) rtt: Option<Duration>,

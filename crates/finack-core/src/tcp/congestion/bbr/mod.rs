@@ -389,4 +389,3 @@ impl Control for Bbr {
         self.cwnd = self.cwnd.max(mss);
     }
 }
-
