@@ -105,8 +105,6 @@ impl Flows {
 #[derive(Clone, Debug)]
 pub struct Sample {
     pub state: &'static str,
-    /// Bytes.
-    pub mss: u64,
     pub cwnd: u64,
     pub ssthresh: Option<u64>,
     pub in_flight: u64,

@@ -98,6 +98,8 @@ pub fn send(peer: Ipv4Addr, flows: &Flows, flow: usize, samples: &mut Samples) -
             Ok(n) => left -= n,
             Err(_) => match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::WouldBlock => {}
+                // The receiver's time was over first.
+                _ if Instant::now() >= until => break,
                 e => return Err(e),
             },
         }
@@ -174,11 +176,9 @@ fn sample(fd: RawFd) -> Option<Sample> {
     }
     let n = |at: usize| u64::from(u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]));
     let wide = |at: usize| n(at) | n(at + 4) << 32;
-    let mss = n(16).max(1);
     let out = (n(24) + n(36)).saturating_sub(n(28) + n(32));
     Some(Sample {
         state: ["open", "disorder", "cwr", "recovery", "loss"].get(usize::from(info[1])).copied().unwrap_or("?"),
-        mss,
         cwnd: n(80),
         ssthresh: if n(76) >= 0x7fff_ffff { None } else { Some(n(76)) },
         in_flight: out,

@@ -179,7 +179,8 @@ impl Asked {
                             keep: arguments.keep.clone(),
                         };
                         if plan.is_possible() {
-                            jobs.push(Job { load: cell.load, plan });
+                            let load = cell.load[usize::from(plan.congestion == "bbr")];
+                            jobs.push(Job { load, plan });
                         }
                     }
                 }

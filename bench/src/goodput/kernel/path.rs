@@ -14,8 +14,6 @@ pub enum Loss {
     Random(f64),
     /// This share of all packets, in runs of this mean length (Gilbert's model).
     Bursty(f64, f64),
-    /// Every so-many-th packet.
-    Periodic(u64),
 }
 
 /// One direction of a link.
@@ -89,7 +87,6 @@ impl Path {
         match self.shape.loss {
             Loss::None => false,
             Loss::Random(chance) => self.draw(index, 0) < chance,
-            Loss::Periodic(every) => index % every == every - 1,
             Loss::Bursty(share, length) => {
                 let leave = 1.0 / length;
                 let enter = share / (length * (1.0 - share));

@@ -230,7 +230,6 @@ pub fn list() {
             Loss::None => "none lost".into(),
             Loss::Random(share) => format!("{} % lost", share * 100.0),
             Loss::Bursty(share, length) => format!("{} % lost in runs of {length}", share * 100.0),
-            Loss::Periodic(every) => format!("every {every}th lost"),
         };
         let reorder = there.reorder.map_or_else(String::new, |(share, by)| {
             format!(", {} % held up for {} ms", share * 100.0, by.as_millis())

@@ -59,6 +59,8 @@ pub async fn send(net: &Net, flows: &Flows, flow: usize, samples: &mut Samples) 
                     () = sleep_until(next) => {}
                 }
             }
+            // The receiver's time was over first.
+            Err(_) if tokio::time::Instant::now() >= until => break,
             Err(e) => return Err(e),
         }
     }
@@ -115,7 +117,6 @@ fn sample(stream: &TcpStream) -> Option<Sample> {
     let mss = u64::from(info.snd_mss).max(1);
     Some(Sample {
         state: name(info.loss_state),
-        mss,
         cwnd: info.cwnd / mss,
         ssthresh: (info.ssthresh < u64::MAX / 2).then_some(info.ssthresh / mss),
         in_flight: info.in_flight / mss,
