@@ -18,6 +18,7 @@ use finack_core::stack::{ConnId, InterfaceAddress, ListenerId, Route};
 use finack_core::tcp::State;
 use finack_core::{Config, Event, Instant, Stack};
 
+use crate::checker::{Checker, Violation};
 use crate::packet::{Body, parse, v4, v6};
 use crate::rng::Rng;
 use crate::split::wire_packets;
@@ -41,6 +42,9 @@ struct Delivery {
 
 type Fault = Box<dyn FnMut(&Passing<'_>) -> Verdict>;
 
+/// Trace events that a stack keeps until the checker has read them.
+const TRACED: usize = 4096;
+
 /// Packets that the record keeps for a ladder print.
 const RECORDED: usize = 400;
 
@@ -58,6 +62,9 @@ pub struct World {
     record: VecDeque<String>,
     sent: u64,
     lost: u64,
+    checker: Option<Checker>,
+    /// A violation is kept for who asks instead of failing the test.
+    lenient: bool,
 }
 
 impl core::fmt::Debug for World {
@@ -95,12 +102,56 @@ impl World {
             record: VecDeque::new(),
             sent: 0,
             lost: 0,
+            checker: Some(Checker::new()),
+            lenient: false,
+        }
+    }
+
+    /// Nothing is checked from now on: for measurements of speed.
+    pub fn unchecked(&mut self) {
+        self.checker = None;
+        for host in &mut self.hosts {
+            host.stack.set_tracing(0);
+        }
+    }
+
+    /// What breaks a rule no longer fails the test: [`violation`](Self::violation) tells.
+    pub fn keep_violations(&mut self) {
+        self.lenient = true;
+    }
+
+    /// The first violation, where [`keep_violations`](Self::keep_violations) was called.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.checker.as_ref().and_then(Checker::violation)
+    }
+
+    /// What watches the hosts, unless nothing is checked.
+    pub fn checker(&mut self) -> Option<&mut Checker> {
+        self.checker.as_mut()
+    }
+
+    /// Nothing may be left on this host: see [`Checker::ended`].
+    pub fn check_ended(&mut self, host: HostId, most_memory: usize) {
+        if let Some(checker) = &mut self.checker {
+            checker.ended(host, self.now, &self.hosts[host.0].stack, most_memory);
+        }
+        self.judge();
+    }
+
+    #[track_caller]
+    fn judge(&self) {
+        if let Some(violation) = self.violation().filter(|_| !self.lenient) {
+            self.fail(&violation.to_string());
         }
     }
 
     /// Adds a host: the n-th gets the addresses 10.0.0.n and fd00::n, counted from 1.
     pub fn host(&mut self, settings: Settings, device: Capabilities) -> HostId {
         let id = HostId(self.hosts.len());
+        if let Some(checker) = &mut self.checker {
+            checker.add_host(device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         let stack = self.boot(id, settings, device);
         self.hosts.push(Host { stack, events: Vec::new(), sent: 0, joins: false });
         id
@@ -113,6 +164,9 @@ impl World {
 
     /// The host crashes and comes back: its connections are forgotten, its secret is another.
     pub fn reboot(&mut self, host: HostId, settings: Settings, device: Capabilities) {
+        if let Some(checker) = &mut self.checker {
+            checker.reboot(host, device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         self.hosts[host.0].stack = self.boot(host, settings, device);
         self.hosts[host.0].events.clear();
     }
@@ -130,7 +184,11 @@ impl World {
             any_address: false,
             seed: self.rng.secret(),
         };
-        Stack::new(self.now, config)
+        let mut stack = Stack::new(self.now, config);
+        if self.checker.is_some() {
+            stack.set_tracing(TRACED);
+        }
+        stack
     }
 
     /// Adds a host with usual settings and an MTU of 1500.
@@ -296,11 +354,17 @@ impl World {
             {
                 together.push(next.remove().bytes);
             }
+            if let Some(checker) = &mut self.checker {
+                together.iter().for_each(|bytes| checker.arrives(to, bytes));
+            }
             let joined = gro::join(together);
             let batch: Vec<Packet<'_>> =
                 joined.iter().map(|(b, meta)| Packet { meta: *meta, ..Packet::borrowed(b) }).collect();
             self.hosts[to.0].stack.handle_packets(now, &batch);
         } else {
+            if let Some(checker) = &mut self.checker {
+                checker.arrives(to, &bytes);
+            }
             self.hosts[to.0].stack.handle_packets(now, &[Packet::borrowed(&bytes)]);
         }
         self.pump(to);
@@ -375,6 +439,13 @@ impl World {
         while let Some(event) = host.stack.poll_event() {
             host.events.push(event);
         }
+        if let Some(checker) = &mut self.checker {
+            while let Some(event) = host.stack.poll_trace() {
+                checker.traced(from, &event);
+            }
+            checker.look(from, now, &host.stack);
+        }
+        self.judge();
     }
 
     fn route(&self, to: IpAddr) -> Option<HostId> {
@@ -388,6 +459,9 @@ impl World {
         };
         self.sent += 1;
         self.hosts[from.0].sent += 1;
+        if let Some(checker) = &mut self.checker {
+            checker.sent(from, self.now, self.sent, &bytes);
+        }
         let Some(to) = self.route(packet.ip.dst) else { return };
         let link = *self.links.get(&(from.0, to.0)).unwrap_or(&self.default_link);
         let passing = Passing {

@@ -53,11 +53,53 @@ pub(crate) struct Sent {
     pub(crate) delivered_at: Instant,
     /// When the flight that it belongs to began.
     pub(crate) first_sent_at: Instant,
+    /// Bytes in flight then, itself included.
+    pub(crate) in_flight: u32,
+    /// Bytes that had been taken for lost by then, of which 32 bits count.
+    pub(crate) lost: u32,
     /// Nothing more was there to send then.
     pub(crate) app_limited: bool,
 }
 
 impl Sent {
+    pub(crate) const fn new(start: Pos, end: Pos, marks: Marks, state: &SentState) -> Self {
+        Self {
+            start,
+            end,
+            marks,
+            sent_at: state.sent_at,
+            delivered: state.delivered,
+            delivered_at: state.delivered_at,
+            first_sent_at: state.first_sent_at,
+            in_flight: state.in_flight,
+            lost: state.lost,
+            app_limited: state.app_limited,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> SentState {
+        SentState {
+            sent_at: self.sent_at,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            in_flight: self.in_flight,
+            lost: self.lost,
+            app_limited: self.app_limited,
+        }
+    }
+
+    /// It was sent, for the first time or again.
+    const fn stamp(&mut self, state: &SentState) {
+        self.sent_at = state.sent_at;
+        self.delivered = state.delivered;
+        self.delivered_at = state.delivered_at;
+        self.first_sent_at = state.first_sent_at;
+        self.in_flight = state.in_flight;
+        self.lost = state.lost;
+        self.app_limited = state.app_limited;
+    }
+
     const fn len(&self) -> u64 {
         (self.end - self.start) as u64
     }
@@ -109,6 +151,8 @@ pub(crate) struct SentState {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
+    pub(crate) in_flight: u32,
+    pub(crate) lost: u32,
     pub(crate) app_limited: bool,
 }
 
@@ -129,16 +173,14 @@ impl AckSummary {
             self.newest = Some(order);
         }
         if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
-            self.latest = Some(SentState {
-                sent_at: unit.sent_at,
-                delivered: unit.delivered,
-                delivered_at: unit.delivered_at,
-                first_sent_at: unit.first_sent_at,
-                app_limited: unit.app_limited,
-            });
+            self.latest = Some(unit.state());
         }
     }
 }
+
+/// So many units are not cut any finer by SACK blocks: with segments of a few bytes a peer could make the queue long and each
+/// look at it slow (CVE-2019-11478).
+const MOST_UNITS: usize = 16_384;
 
 /// Units in order; the first begins at SND.UNA.
 #[derive(Clone, Debug, Default)]
@@ -146,6 +188,8 @@ pub(crate) struct RetransmitQueue {
     units: VecDeque<Sent>,
     sacked: u64,
     lost: u64,
+    /// Positions ever taken for lost, modulo 2^32.
+    lost_ever: u32,
     /// Where to look first; none while nothing was lost.
     repair: Option<Box<Repair>>,
 }
@@ -205,6 +249,8 @@ pub(crate) struct Found {
     pub(crate) again: bool,
     /// The time after which all that now seems late will be lost.
     pub(crate) wait: Option<Duration>,
+    /// What the last of them remembers of when it was sent.
+    pub(crate) last: Option<SentState>,
 }
 
 impl RetransmitQueue {
@@ -229,6 +275,17 @@ impl RetransmitQueue {
     /// Positions taken for lost and not sent again.
     pub(crate) const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Positions ever taken for lost, modulo 2^32.
+    pub(crate) const fn lost_ever(&self) -> u32 {
+        self.lost_ever
+    }
+
+    /// Counts what was just marked as lost.
+    const fn count_lost(&mut self, bytes: u64) {
+        self.lost += bytes;
+        self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
     pub(crate) fn push(&mut self, unit: Sent) {
@@ -310,9 +367,11 @@ impl RetransmitQueue {
     /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
     ///
     /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
-    /// queue grow with every byte.
+    /// queue grow with every byte. Where the queue is long already only whole units count: what is not believed is sent
+    /// again at worst.
     pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
-        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
+        let whole = if self.units.len() < MOST_UNITS { mss as Pos } else { Pos::MAX };
+        let Some((start, end)) = self.whole_segments(start, end, whole) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
         if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
             return;
@@ -339,36 +398,41 @@ impl RetransmitQueue {
             }
             index += 1;
         }
-        self.join_sacked(start);
+        self.join_sacked(start, end);
     }
 
     /// The segments of which `start..end` holds all.
     fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
         let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
         let first = unit_at(start)?;
-        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
-        let start = (first.start + up).min(first.end);
+        let into = (start - first.start).max(0);
+        let up = if into == 0 { 0 } else { ((into - 1) / mss + 1).saturating_mul(mss) };
+        let start = first.start.saturating_add(up).min(first.end);
         let last = unit_at(end - 1)?;
         let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
         (start < down).then_some((start, down))
     }
 
-    /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
-    fn join_sacked(&mut self, near: Pos) {
-        let found = self.units.partition_point(|u| u.end <= near);
-        let mut index = found.saturating_sub(1);
-        while index + 1 < self.units.len() && index <= found + 1 {
-            let (unit, next) = (self.units[index].marks, self.units[index + 1].marks);
-            let joins = unit.has(Marks::SACKED) && next.has(Marks::SACKED) && !unit.has(Marks::RECORD_END);
-            if !joins {
-                index += 1;
-                continue;
+    /// SACKed neighbours from `start` to `end` become one, so that the queue does not grow with a peer's invention, and is not
+    /// searched for long.
+    fn join_sacked(&mut self, start: Pos, end: Pos) {
+        let mut kept = self.units.partition_point(|u| u.end < start);
+        let mut next = kept + 1;
+        while self.units.get(next).is_some_and(|u| u.start <= end) {
+            let (unit, other) = (&self.units[kept], &self.units[next]);
+            let sacked = unit.marks.has(Marks::SACKED) && other.marks.has(Marks::SACKED);
+            if sacked && !unit.marks.has(Marks::RECORD_END) {
+                let (until, marks) = (other.end, unit.marks.with(other.marks));
+                let unit = &mut self.units[kept];
+                (unit.end, unit.marks) = (until, marks);
+            } else {
+                kept += 1;
+                self.units.swap(kept, next);
             }
-            if let Some(next) = self.units.remove(index + 1) {
-                let unit = &mut self.units[index];
-                unit.end = next.end;
-                unit.marks = unit.marks.with(next.marks);
-            }
+            next += 1;
+        }
+        if kept + 1 < next {
+            self.units.drain(kept + 1..next);
         }
     }
 
@@ -387,7 +451,7 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = Pos::MIN;
         }
-        self.lost += bytes;
+        self.count_lost(bytes);
         bytes
     }
 
@@ -398,18 +462,20 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = repair.lost_from.min(start);
         }
+        let mut found = 0;
         for unit in self.units.range_mut(first..).take_while(|u| u.end <= end) {
             if !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += unit.len();
+                found += unit.len();
             }
         }
+        self.count_lost(found);
     }
 
     /// After a time-out all that is not SACKed counts as lost (RFC 6675 5.1); with `renege` the SACK marks go
     /// too, because the peer threw away what it had reported (RFC 2018 8).
     pub(crate) fn mark_all_lost(&mut self, renege: bool) {
-        self.lost = 0;
+        let before = core::mem::take(&mut self.lost);
         self.repair = None;
         for unit in &mut self.units {
             if renege && unit.marks.has(Marks::SACKED) {
@@ -421,6 +487,7 @@ impl RetransmitQueue {
                 self.lost += (unit.end - unit.start) as u64;
             }
         }
+        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before) as u32);
     }
 
     /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
@@ -428,14 +495,15 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = Pos::MIN;
         }
-        let mut is_first = true;
+        let (mut is_first, mut found) = (true, 0);
         for unit in self.units.iter_mut().filter(|u| !u.marks.has(Marks::SACKED)) {
             let late = core::mem::take(&mut is_first) || now.since(unit.sent_at) >= patience;
             if late && !unit.marks.has(Marks::LOST) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += (unit.end - unit.start) as u64;
+                found += (unit.end - unit.start) as u64;
             }
         }
+        self.count_lost(found);
     }
 
     /// RFC 8985 6.2 step 5: what was sent before something that was delivered, and longer ago than it should take, is
@@ -444,6 +512,7 @@ impl RetransmitQueue {
         let mut found = Found::default();
         self.mark_overtaken_originals(by, &mut found);
         self.mark_overtaken_repeats(by, &mut found);
+        self.count_lost(found.lost);
         found
     }
 
@@ -471,8 +540,8 @@ impl RetransmitQueue {
                 }
                 unit.marks = unit.marks.with(Marks::LOST);
                 repair.lost_from = repair.lost_from.min(unit.start);
-                self.lost += unit.len();
                 found.lost += unit.len();
+                found.last = Some(unit.state());
             }
             if settled {
                 repair.settled = unit.end;
@@ -503,8 +572,8 @@ impl RetransmitQueue {
                 if late && overtaken {
                     unit.marks = unit.marks.with(Marks::LOST);
                     repair.lost_from = repair.lost_from.min(unit.start);
-                    self.lost += unit.len();
                     found.lost += unit.len();
+                    found.last = Some(unit.state());
                     found.again = true;
                 }
             }
@@ -559,7 +628,7 @@ impl RetransmitQueue {
     }
 
     /// `start..end` was sent again.
-    pub(crate) fn resent(&mut self, start: Pos, end: Pos, now: Instant) {
+    pub(crate) fn resent(&mut self, start: Pos, end: Pos, state: &SentState) {
         let first = self.split(start);
         self.split(end);
         let lost_before = self.lost;
@@ -571,14 +640,14 @@ impl RetransmitQueue {
                 self.lost -= (unit.end - unit.start) as u64;
             }
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
-            unit.sent_at = now;
+            unit.stamp(state);
         }
         let repair = self.repair.get_or_insert_default();
         if self.lost < lost_before {
             // What is lost goes out in order: this was the first of it.
             repair.lost_from = end;
         }
-        repair.resent.push_back(Again { sent_at: now, start, end });
+        repair.resent.push_back(Again { sent_at: state.sent_at, start, end });
     }
 
     /// Whether the last of the positions before `end` was sent with PSH.
