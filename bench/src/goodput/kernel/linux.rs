@@ -178,7 +178,10 @@ fn sample(fd: RawFd) -> Option<Sample> {
     let wide = |at: usize| n(at) | n(at + 4) << 32;
     let out = (n(24) + n(36)).saturating_sub(n(28) + n(32));
     Some(Sample {
-        state: ["open", "disorder", "cwr", "recovery", "loss"].get(usize::from(info[1])).copied().unwrap_or("?"),
+        state: ["open", "disorder", "cwr", "recovery", "loss"]
+            .get(usize::from(info[1]))
+            .copied()
+            .unwrap_or("?"),
         cwnd: n(80),
         ssthresh: if n(76) >= 0x7fff_ffff { None } else { Some(n(76)) },
         in_flight: out,

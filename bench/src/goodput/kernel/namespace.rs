@@ -66,7 +66,8 @@ pub fn enter(address: Ipv4Addr) -> Result<OwnedFd, String> {
     }
     let tun = tun().map_err(at("/dev/net/tun"))?;
     let control = control_socket().map_err(at("a socket"))?;
-    let set = |request, change: &dyn Fn(&mut libc::ifreq)| interface(control.as_fd(), request, DEVICE, change);
+    let set =
+        |request, change: &dyn Fn(&mut libc::ifreq)| interface(control.as_fd(), request, DEVICE, change);
     set(libc::SIOCSIFTXQLEN, &|r| r.ifr_ifru.ifru_mtu = TRANSMIT_QUEUE).map_err(at("the device's queue"))?;
     set(libc::SIOCSIFADDR, &|r| r.ifr_ifru.ifru_addr = socket_address(address))
         .map_err(at("the device's address"))?;
@@ -106,7 +107,8 @@ fn unshare(flags: libc::c_int) -> io::Result<()> {
 /// A TUN device whose packets are as large as on a wire: neither header nor offload, so that the kernel cuts them.
 fn tun() -> io::Result<OwnedFd> {
     // SAFETY: a path that ends in a zero byte, and flags.
-    let fd = unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+    let fd =
+        unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK) };
     check(fd)?;
     // SAFETY: the kernel just gave us this descriptor.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };

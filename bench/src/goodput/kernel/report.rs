@@ -100,7 +100,13 @@ impl Line {
 /// What went wrong in a run, where something did.
 pub fn failure(plan: &Plan, result: &Result<Outcome, String>) -> Option<String> {
     let error = result.as_ref().err()?;
-    Some(format!("{}, {}, {}, seed {}: {error}", plan.cell.name, plan.congestion, plan.pairing.name(), plan.seed))
+    Some(format!(
+        "{}, {}, {}, seed {}: {error}",
+        plan.cell.name,
+        plan.congestion,
+        plan.pairing.name(),
+        plan.seed
+    ))
 }
 
 /// Everything.
@@ -128,7 +134,8 @@ impl Full {
             let (low, high) = (ratios[(ratios.len() - 1) / 2], ratios[ratios.len() / 2]);
             (low + high) / 2.0
         });
-        self.passed = self.median.is_none_or(|m| m >= MEDIAN_BAR) && self.least.is_none_or(|l| l >= LEAST_BAR);
+        self.passed =
+            self.median.is_none_or(|m| m >= MEDIAN_BAR) && self.least.is_none_or(|l| l >= LEAST_BAR);
     }
 
     pub fn print_json(&self) {
@@ -152,17 +159,24 @@ impl Full {
     }
 
     fn print_cells(&self) {
-        println!("goodput in Mb/s, and finack over Linux with the same losses and the same congestion control");
+        println!(
+            "goodput in Mb/s, and finack over Linux with the same losses and the same congestion control"
+        );
         println!(
             "{:<20} {:<6} {:>12} {:>7} {:>13} {:>6} {:>13} {:>6}  again per run (LL, FL, LF)",
             "cell", "cc", "Linux-Linux", "of link", "finack sends", "ratio", "finack takes", "ratio"
         );
         for line in &self.lines {
-            let mbits = |p: Pairing| line.mbits.get(p.name()).map_or_else(|| "-".into(), |m| format!("{m:.2}"));
+            let mbits =
+                |p: Pairing| line.mbits.get(p.name()).map_or_else(|| "-".into(), |m| format!("{m:.2}"));
             let ratio = |r: Option<f64>| r.map_or_else(|| "-".into(), |r| format!("{r:.2}"));
             let again = Pairing::ALL.map(|p| line.retransmitted.get(p.name()).map_or(0.0, |n| *n));
             let share = line.linux_share.map_or_else(|| "-".into(), |s| format!("{:.0} %", s * 100.0));
-            let late = if line.late_us > LATE_US { format!("  link late by {:.0} us", line.late_us) } else { String::new() };
+            let late = if line.late_us > LATE_US {
+                format!("  link late by {:.0} us", line.late_us)
+            } else {
+                String::new()
+            };
             println!(
                 "{:<20} {:<6} {:>12} {:>7} {:>13} {:>6} {:>13} {:>6}  {:.0}, {:.0}, {:.0}{late}",
                 line.cell,
@@ -190,7 +204,9 @@ impl Full {
     }
 
     fn print_short(&self) {
-        println!("\nshort flows over 50 Mb/s and 40 ms, in ms from the call to connect to the end: median, 99 of 100");
+        println!(
+            "\nshort flows over 50 Mb/s and 40 ms, in ms from the call to connect to the end: median, 99 of 100"
+        );
         print!("{:>9} {:<14}", "bytes", "");
         for loss in LOSSES {
             print!(" {:>18}", format!("{} % lost", loss * 100.0));

@@ -70,8 +70,7 @@ impl Plan {
 
     /// The beginning of the names of files that tell of this run.
     fn file(&self) -> Option<PathBuf> {
-        let name =
-            format!("{}-{}-{}-{}", self.cell.name, self.congestion, self.pairing.name(), self.seed);
+        let name = format!("{}-{}-{}-{}", self.cell.name, self.congestion, self.pairing.name(), self.seed);
         // A dot in a cell's name would pass for the beginning of an extension.
         self.keep.as_ref().map(|directory| directory.join(name.replace('.', "_")))
     }
@@ -118,7 +117,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
     let file = plan.file();
     let link = link.finish(file.as_deref())?;
     let [sender, receiver] = told.map(|t| t.unwrap_or_else(|_| Err("a host panicked".into())));
-    let (sender, receiver) = (sender.map_err(|e| at("sender", &e))?, receiver.map_err(|e| at("receiver", &e))?);
+    let (sender, receiver) =
+        (sender.map_err(|e| at("sender", &e))?, receiver.map_err(|e| at("receiver", &e))?);
     if let Some(file) = &file {
         write(file, &sender, &receiver).map_err(|e| format!("{}: {e}", file.display()))?;
     }
@@ -172,7 +172,8 @@ fn linux_host(
 ) -> Result<Told, String> {
     let text = |error: std::io::Error| error.to_string();
     let tun = namespace::enter(linux::address(place))?;
-    let listeners = if place == 1 { linux::listen(linux::address(1), flows).map_err(text)? } else { Vec::new() };
+    let listeners =
+        if place == 1 { linux::listen(linux::address(1), flows).map_err(text)? } else { Vec::new() };
     let _ = ready.send(Ok(Port::Tun(tun)));
     if wait.recv().is_err() {
         return Err("the other host is not there".into());
@@ -190,7 +191,9 @@ fn linux_host(
             }
             send_some(flows, keep_first)?;
         }
-        workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|_| Err(std::io::Error::other("a panic"))))
+        workers
+            .into_iter()
+            .try_for_each(|w| w.join().unwrap_or_else(|_| Err(std::io::Error::other("a panic"))))
     })
     .map_err(text)?;
     Ok(Told { samples, counters: namespace::counters() })

@@ -48,7 +48,7 @@ fn progress(what: &str, done: usize, all: usize) {
     let _ = match stderr.is_terminal() {
         true if done == all => writeln!(stderr, "\r{what}: {done} of {all} runs"),
         true => write!(stderr, "\r{what}: {done} of {all} runs"),
-        false if done == all || done % 25 == 0 => writeln!(stderr, "{what}: {done} of {all} runs"),
+        false if done == all || done.is_multiple_of(25) => writeln!(stderr, "{what}: {done} of {all} runs"),
         false => Ok(()),
     };
 }

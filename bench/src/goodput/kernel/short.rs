@@ -64,10 +64,9 @@ pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool) -> Vec<Job> {
 
 /// The figures of all that was run, in the order of the tables.
 pub fn gather(done: &[(Plan, Result<Outcome, String>)]) -> Vec<Short> {
-    let mut all: Vec<Short> = done.iter().filter_map(|(plan, result)| Some(one(plan, result.as_ref().ok()?))).collect();
-    all.sort_by(|a, b| {
-        (a.bytes, a.pairing).cmp(&(b.bytes, b.pairing)).then(a.loss.total_cmp(&b.loss))
-    });
+    let mut all: Vec<Short> =
+        done.iter().filter_map(|(plan, result)| Some(one(plan, result.as_ref().ok()?))).collect();
+    all.sort_by(|a, b| (a.bytes, a.pairing).cmp(&(b.bytes, b.pairing)).then(a.loss.total_cmp(&b.loss)));
     all
 }
 

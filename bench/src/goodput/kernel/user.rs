@@ -2,9 +2,9 @@
 
 use std::io;
 
+use finack::Net;
 use finack::device::{MemoryDevice, pair};
 use finack::net::{TcpListener, TcpStream};
-use finack::Net;
 use finack_core::device::Capabilities;
 use finack_core::tcp::LossState;
 use tokio::time::{sleep_until, timeout_at};
@@ -148,4 +148,3 @@ pub fn counters(net: &Net) -> String {
     let counters = net.counters();
     counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}\n")).collect()
 }
-

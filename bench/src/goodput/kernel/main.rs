@@ -34,7 +34,7 @@ const CONTROLS: [&str; 3] = ["cubic", "reno", "bbr"];
 /// Compares finack with Linux over emulated links in real time.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask bench goodput --kernel", disable_version_flag = true)]
-pub struct Arguments {
+struct Arguments {
     /// Finack and Linux in real time (this table).
     #[arg(long)]
     kernel: bool,
@@ -74,7 +74,7 @@ pub struct Arguments {
 }
 
 /// Runs what the command line asks for.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.cell.iter().any(|name| name == "list") {
         report::list();
@@ -108,9 +108,17 @@ pub fn main() -> ExitCode {
     }
     full.seconds = begun.elapsed().as_secs_f64();
     full.judge();
-    if arguments.json { full.print_json() } else { full.print() }
+    if arguments.json {
+        full.print_json()
+    } else {
+        full.print()
+    }
     let bar_counts = !arguments.quick && arguments.cell.is_empty() && arguments.seconds.is_none();
-    if !full.failed.is_empty() || (bar_counts && !full.passed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if !full.failed.is_empty() || (bar_counts && !full.passed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 fn refuse(error: &str, status: u8) -> ExitCode {
@@ -149,7 +157,9 @@ impl Asked {
         }
         let pairing = |name: &String| {
             let found = Pairing::ALL.into_iter().find(|pairing| pairing.name() == name);
-            found.ok_or_else(|| format!("no pairing is called '{name}': linux-linux, finack-linux, linux-finack"))
+            found.ok_or_else(|| {
+                format!("no pairing is called '{name}': linux-linux, finack-linux, linux-finack")
+            })
         };
         let pairings = match &arguments.pairing[..] {
             [] => Pairing::ALL.to_vec(),
