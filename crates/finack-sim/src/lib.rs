@@ -10,8 +10,11 @@
 pub mod checker;
 pub mod explore;
 pub mod hostile;
+pub mod link;
 pub mod packet;
 pub mod pattern;
+pub mod queue;
+pub mod response;
 pub mod rng;
 pub mod script;
 pub mod seeds;
