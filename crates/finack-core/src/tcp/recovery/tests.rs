@@ -155,7 +155,7 @@ fn a_gap_that_the_original_filled_was_reordering() {
             w.sack(ms, start, start + 1000);
         }
         assert_eq!(w.first_lost(), Some((1, 1001)));
-        w.queue.resent(1, 1001, Instant::from_millis(105));
+        w.queue.resent(1, 1001, &sent_at(Instant::from_millis(105)));
         let mut undo = Undo::new(1);
         undo.on_repeat(1, 105);
         w.undo = Some(undo);
