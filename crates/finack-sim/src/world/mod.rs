@@ -574,3 +574,6 @@ impl World {
         (host.0 < self.hosts.len() && (self.v4(host) == address || self.v6(host) == address)).then_some(host)
     }
 }
+
+#[cfg(test)]
+mod tests;
