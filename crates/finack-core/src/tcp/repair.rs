@@ -185,6 +185,18 @@ impl Connection {
         self.facts.loss_probe_due = false;
     }
 
+    /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
+    /// goes on; should it prove needless, the window stays what it is by then, as on Linux.
+    pub(crate) fn switch_congestion(&mut self, kind: Congestion) {
+        if kind == self.congestion.kind() {
+            return;
+        }
+        self.congestion = self.congestion.succeeded_by(kind);
+        if let Some(episode) = &mut self.episode {
+            episode.prior = Some(self.congestion.clone());
+        }
+    }
+
     /// `bytes` were sent, again or for the first time, while `in_flight` were out.
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
         self.congestion.on_sent(&Sending {

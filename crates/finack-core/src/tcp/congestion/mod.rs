@@ -1,14 +1,18 @@
 //! Congestion control: how much may be out. It never sees a sequence number.
 
 mod cubic;
+mod dctcp;
 mod hystart;
 mod newreno;
+mod prague;
 mod prr;
 
 use core::time::Duration;
 
 pub(crate) use cubic::Cubic;
+pub(crate) use dctcp::Dctcp;
 pub(crate) use newreno::NewReno;
+pub(crate) use prague::Prague;
 pub(crate) use prr::{Progress as PrrAck, Prr};
 
 use super::rate::RateSample;
@@ -130,6 +134,11 @@ pub(crate) trait Control {
     fn on_ecn(&mut self, in_flight: u64, mss: u64) {
         self.on_loss(in_flight, mss);
     }
+    /// What `on_ecn` leaves of the window holds at once, and the window goes on growing: proportional rate reduction has no
+    /// say.
+    fn reduces_at_once(&self) -> bool {
+        false
+    }
     /// Data goes out.
     fn on_sent(&mut self, _sending: &Sending) {}
     /// Nothing had been lost. Who remembers the time before the loss itself comes back to it; of the others recovery
@@ -158,6 +167,8 @@ pub(crate) trait Control {
 pub(crate) enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
+    Dctcp(Dctcp),
+    Prague(Prague),
 }
 
 impl Controller {
@@ -166,6 +177,20 @@ impl Controller {
         match kind {
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
+            Congestion::Dctcp => Self::Dctcp(Dctcp::new(NewReno::new(initial))),
+            Congestion::Prague => Self::Prague(Prague::new(NewReno::new(initial))),
+        }
+    }
+
+    /// A controller of another kind that goes on where this one is: with its window and its threshold, as on Linux.
+    pub(crate) fn succeeded_by(&self, kind: Congestion) -> Self {
+        let (cwnd, ssthresh) = (self.cwnd(), self.ssthresh());
+        let reno = NewReno::resuming(cwnd, ssthresh);
+        match kind {
+            Congestion::Reno => Self::NewReno(reno),
+            Congestion::Cubic => Self::Cubic(Cubic::resuming(cwnd, ssthresh)),
+            Congestion::Dctcp => Self::Dctcp(Dctcp::new(reno)),
+            Congestion::Prague => Self::Prague(Prague::new(reno)),
         }
     }
 
@@ -173,13 +198,15 @@ impl Controller {
         match self {
             Self::NewReno(_) => Congestion::Reno,
             Self::Cubic(_) => Congestion::Cubic,
+            Self::Dctcp(_) => Congestion::Dctcp,
+            Self::Prague(_) => Congestion::Prague,
         }
     }
 
     /// A copy to come back to, of those that do not remember what was before a loss.
     pub(crate) fn to_undo(&self) -> Option<Self> {
         match self {
-            Self::NewReno(_) | Self::Cubic(_) => Some(self.clone()),
+            _ => Some(self.clone()),
         }
     }
 }
@@ -189,6 +216,8 @@ macro_rules! each {
         match $self {
             Controller::NewReno($c) => $call,
             Controller::Cubic($c) => $call,
+            Controller::Dctcp($c) => $call,
+            Controller::Prague($c) => $call,
         }
     };
 }
@@ -211,6 +240,9 @@ impl Control for Controller {
     }
     fn on_ecn(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_ecn(in_flight, mss));
+    }
+    fn reduces_at_once(&self) -> bool {
+        each!(self, c => c.reduces_at_once())
     }
     fn on_sent(&mut self, sending: &Sending) {
         each!(self, c => c.on_sent(sending));
