@@ -24,6 +24,8 @@ pub enum Congestion {
     /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), Linux's default.
     #[default]
     Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    Bbr,
     /// DCTCP (RFC 8257), for networks whose queues mark early and whose hosts all know it.
     Dctcp,
     /// TCP Prague (draft-briscoe-iccrg-prague-congestion-control), for the L4S queues of RFC 9331.
@@ -59,13 +61,14 @@ impl CongestionSet {
 
 impl Congestion {
     /// Every one of them, by Linux's name.
-    pub const NAMES: &'static [&'static str] = &["cubic", "reno", "dctcp", "prague"];
+    pub const NAMES: &'static [&'static str] = &["cubic", "reno", "bbr", "dctcp", "prague"];
 
     /// By Linux's name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "reno" => Some(Self::Reno),
             "cubic" => Some(Self::Cubic),
+            "bbr" => Some(Self::Bbr),
             "dctcp" => Some(Self::Dctcp),
             "prague" => Some(Self::Prague),
             _ => None,
@@ -77,6 +80,7 @@ impl Congestion {
         match self {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
             Self::Dctcp => "dctcp",
             Self::Prague => "prague",
         }
@@ -331,6 +335,9 @@ settings! {
     tcp_pacing_ss_ratio, "net.ipv4.tcp_pacing_ss_ratio", 200, 0, 1000, "%";
     /// The same for congestion avoidance.
     tcp_pacing_ca_ratio, "net.ipv4.tcp_pacing_ca_ratio", 120, 0, 1000, "%";
+    /// 1: CUBIC and NewReno are paced, too, at the rate for which bursts are sized, as behind Linux's fq; 0: only what
+    /// asks for it is, which BBR and SO_MAX_PACING_RATE do.
+    tcp_pacing, "finack.tcp_pacing", 0, 0, 1, "";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.
@@ -450,12 +457,12 @@ impl Settings {
             name: CONGESTION,
             default: "cubic",
             choices: Congestion::NAMES,
-            meaning: "What decides how much may be out: CUBIC (RFC 9438), NewReno (RFC 5681), and for queues \
-                      that mark DCTCP (RFC 8257) and Prague (RFC 9331).",
+            meaning: "What decides how much may be out: CUBIC (RFC 9438), NewReno (RFC 5681) or BBR version 3; for \
+                      queues that mark DCTCP (RFC 8257) and Prague (RFC 9331).",
         },
         WordSetting {
             name: ALLOWED,
-            default: "cubic reno dctcp prague",
+            default: "cubic reno bbr dctcp prague",
             choices: Congestion::NAMES,
             meaning: "What programs may choose by TCP_CONGESTION besides that: some of the names, with blanks between.",
         },

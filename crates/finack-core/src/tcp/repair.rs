@@ -7,7 +7,7 @@ use super::congestion::{Control, Controller, Losses, Prr, PrrAck, Sending};
 use super::recovery::{Phase, Progress, Situation, Undo, Verdict, probe_wait};
 use super::send::SentState;
 use super::seq::Pos;
-use super::tcb::Connection;
+use super::tcb::{Connection, chance};
 use super::timers::Timer;
 use crate::cx::Cx;
 use crate::settings::{Congestion, Profile};
@@ -110,6 +110,7 @@ impl Connection {
             since_sent: u64::from(self.rtx.lost_ever().wrapping_sub(sent.lost)),
             sent_in_flight: u64::from(sent.in_flight),
             app_limited: sent.app_limited,
+            sack: self.agreed.sack,
             mss: u64::from(self.mss.max(1)),
         });
     }
@@ -187,13 +188,13 @@ impl Connection {
 
     /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
     /// goes on; should it prove needless, the window stays what it is by then, as on Linux.
-    pub(crate) fn switch_congestion(&mut self, kind: Congestion) {
+    pub(crate) fn switch_congestion(&mut self, cx: &Cx, kind: Congestion) {
         if kind == self.congestion.kind() {
             return;
         }
-        self.congestion = self.congestion.succeeded_by(kind);
+        self.congestion = self.congestion.succeeded_by(kind, chance(cx, self.trace_id));
         if let Some(episode) = &mut self.episode {
-            episode.prior = Some(self.congestion.clone());
+            episode.prior = self.congestion.to_undo();
         }
     }
 
@@ -201,6 +202,7 @@ impl Connection {
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
         self.congestion.on_sent(&Sending {
             now,
+            srtt: self.rtt.srtt().unwrap_or_default(),
             bytes,
             in_flight,
             delivered: self.delivered,
