@@ -140,6 +140,8 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever is written is taken or refused in one line that is not too long to read; what is taken is printed so that
     /// it means the same.
     #[test]
