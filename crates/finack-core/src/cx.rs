@@ -70,9 +70,10 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// More than half is promised: windows stop growing.
-    pub(crate) const fn is_tight(&self) -> bool {
-        self.used > self.limit / 2
+    /// The most that one connection may have: as much as is left. A single connection comes to half of the budget, each of N
+    /// that want more than there is to the (N + 1)th part of it (the dynamic thresholds of Choudhury and Hahne, 1998).
+    pub(crate) const fn share(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
     }
 
     /// All of it is promised: who is there gets by with little.

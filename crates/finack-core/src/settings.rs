@@ -77,6 +77,7 @@ pub struct WordSetting {
 }
 
 const PROFILE: &str = "finack.profile";
+const MEMORY: &str = "finack.memory";
 const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
 /// Keys of fast open cookies: the one in use, and one that is still accepted.
 pub type FastOpenKeys = [Option<[u8; 16]>; 2];
@@ -246,6 +247,8 @@ settings! {
     tcp_wmem_max, "net.ipv4.tcp_wmem[2]", 4_194_304, 4096, 1 << 30, "bytes";
     /// Memory budget of all connections together: data queued and windows advertised.
     tcp_mem, "net.ipv4.tcp_mem[2]", 1 << 30, 1 << 16, 1 << 40, "bytes";
+    /// The one number for memory: sets tcp_mem[2] to it, and tcp_rmem[2] and tcp_wmem[2] to half of it; 0 leaves them.
+    memory, "finack.memory", 0, 0, 1 << 40, "bytes";
     /// Segments with TCP-AO from who has no key here: 0 dropped, 1 taken as if unsigned, 2 as the profile has it.
     tcp_ao_unmatched, "finack.tcp_ao_unmatched", 2, 0, 2, "";
     /// Least time between two answers to unacceptable segments on one connection.
@@ -365,8 +368,31 @@ impl Settings {
         if numbers.next().is_some() || changed.ip_local_port_min > changed.ip_local_port_max {
             return Err(SettingError::Malformed { name: Self::ALL[first].name, value: value.into() });
         }
+        if Self::ALL[first].name == MEMORY && changed.memory != 0 {
+            let bytes = changed.memory;
+            changed = changed.with_memory(bytes)?;
+        }
         *self = changed;
         Ok(())
+    }
+
+    /// These settings with one budget for the data of all connections, `bytes` in all: what waits to be sent and what windows
+    /// promise to take (`finack.memory`). A connection's buffers grow as its path asks for it, each up to half of
+    /// the budget and to 1 GiB, and to its share of what the others leave.
+    ///
+    /// # Errors
+    /// [`SettingError::OutOfRange`] below 64 KiB and above 1 TiB.
+    pub fn with_memory(mut self, bytes: u64) -> Result<Self, SettingError> {
+        let (min, max) = (1 << 16, 1 << 40);
+        if bytes < min || bytes > max {
+            return Err(SettingError::OutOfRange { name: MEMORY, min, max });
+        }
+        let most = (bytes / 2).min(1 << 30);
+        (self.memory, self.tcp_mem) = (bytes, bytes);
+        (self.tcp_rmem_max, self.tcp_wmem_max) = (most, most);
+        self.tcp_rmem_default = self.tcp_rmem_default.min(most);
+        self.tcp_wmem_default = self.tcp_wmem_default.min(most);
+        Ok(self)
     }
 
     /// Every setting whose value is a word.

@@ -20,7 +20,9 @@ fn every_default_lies_within_its_range_and_every_name_is_its_own() {
 
 #[test]
 fn each_setting_is_set_by_its_full_name_and_read_back() {
-    for setting in Settings::ALL.iter().filter(|s| !s.name.contains('[')) {
+    // The one that stands for several has a test of its own.
+    let single = |s: &&Setting| !s.name.contains('[') && s.name != "finack.memory";
+    for setting in Settings::ALL.iter().filter(single) {
         for value in [setting.min, setting.max] {
             let settings = with(setting.name, &value.to_string()).unwrap();
             assert_eq!(settings.get(setting.name), Some(value), "{}", setting.name);
@@ -137,4 +139,17 @@ proptest! {
             prop_assert_eq!(settings.get(setting.name), Some(value));
         }
     }
+}
+
+/// One number: the budget of all connections, of which one may have half.
+#[test]
+fn memory_sets_all_that_depends_on_it() {
+    let s = with("finack.memory", "4194304").unwrap();
+    assert_eq!((s.tcp_mem, s.tcp_rmem_max, s.tcp_wmem_max), (4 << 20, 2 << 20, 2 << 20));
+    assert_eq!((s.tcp_rmem_default, s.tcp_wmem_default), (131_072, 16_384));
+    let s = with("memory", "65536").unwrap();
+    assert_eq!((s.tcp_rmem_max, s.tcp_rmem_default), (32_768, 32_768));
+    assert_eq!(with("memory", "0"), Ok(Settings::default()));
+    assert_eq!(Settings::default().with_memory(1 << 40).unwrap().tcp_rmem_max, 1 << 30);
+    assert!(with("memory", "1000").is_err());
 }

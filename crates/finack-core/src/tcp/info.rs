@@ -50,8 +50,8 @@ impl Connection {
             segs_out: self.stats.segs_out,
             segs_in: self.stats.segs_in,
             retrans_segs: u64::from(self.stats.retrans_segs),
-            delivery_rate: self.rate.map_or(0, |r| r.bytes_per_second),
-            delivery_rate_app_limited: self.rate.is_some_and(|r| r.app_limited),
+            delivery_rate: self.rate.bytes_per_second(),
+            delivery_rate_app_limited: self.rate.is_app_limited(),
             reordering: (cx.settings.tcp_reordering as u32).max(self.recovery.rack.distance()),
             reordered: self.recovery.rack.reordered(),
             reported_duplicates: self.recovery.rack.duplicates(),
@@ -96,18 +96,18 @@ impl Connection {
 
     /// A passive connection begins where its embryo's SYN,ACK left off.
     pub(crate) fn begin_passive(&mut self, syn_ack_at: Instant, resent: bool, created_at: Instant) {
-        use super::send::{Marks, Sent};
+        use super::send::{Marks, Sent, SentState};
         let marks = if resent { Marks::SYN.with(Marks::RETRANSMITTED) } else { Marks::SYN };
-        self.rtx.push(Sent {
-            start: 0,
-            end: 1,
-            marks,
+        let state = SentState {
             sent_at: syn_ack_at,
             delivered: 0,
             delivered_at: syn_ack_at,
             first_sent_at: syn_ack_at,
+            in_flight: 1,
+            lost: 0,
             app_limited: true,
-        });
+        };
+        self.rtx.push(Sent::new(0, 1, marks, &state));
         self.snd_nxt = 1;
         // The SYN's window says little; what comes next tells how large it gets.
         self.snd_max_wnd = 0;

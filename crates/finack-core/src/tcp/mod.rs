@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod mss;
 mod mtu_search;
 pub(crate) mod output;
+mod rate;
 mod recovery;
 mod recv;
 mod repair;

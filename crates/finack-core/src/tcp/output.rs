@@ -6,7 +6,7 @@ use finack_wire::tcp_options::TcpOptions;
 use super::State;
 use super::congestion::Control;
 use super::recovery::Phase;
-use super::send::{Marks, Sent};
+use super::send::{Marks, Sent, SentState};
 use super::seq::Pos;
 use super::tcb::{Connection, Peak};
 use super::timers::Timer;
@@ -198,7 +198,8 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
             c.stats.bytes_sent += data as u64;
         }
     } else {
-        c.rtx.resent(0, 1, now);
+        let state = sent_state(c, now, 0);
+        c.rtx.resent(0, 1, &state);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
         if c.state == State::SynSent || c.retries > 0 {
             c.facts.syn_resent = true;
@@ -211,15 +212,20 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
 }
 
 fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sent {
-    Sent {
-        start,
-        end,
-        marks,
+    let state = sent_state(c, now, (end - start) as u64);
+    Sent::new(start, end, marks, &state)
+}
+
+/// What a unit of `bytes` that is sent now remembers (draft-ietf-ccwg-bbr 4.1.2.2).
+fn sent_state(c: &Connection, now: Instant, bytes: u64) -> SentState {
+    SentState {
         sent_at: now,
         delivered: c.delivered,
         delivered_at: c.delivered_at,
         first_sent_at: c.first_sent_at,
-        app_limited: end == c.snd_end(),
+        in_flight: u32::try_from(c.in_flight() + bytes).unwrap_or(u32::MAX),
+        lost: c.rtx.lost_ever(),
+        app_limited: c.app_limited_until != 0,
     }
 }
 
@@ -227,6 +233,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let mss = Pos::from(c.mss);
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
+    let in_flight = c.in_flight();
     if c.rtx.is_empty() {
         if c.recovery.phase == Phase::Open {
             c.episode = None;
@@ -254,7 +261,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     c.facts.push_small = false;
     c.facts.probe_due = false;
-    c.facts.cwnd_limited |= c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    let cwnd_limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    c.facts.cwnd_limited |= cwnd_limited;
+    c.tell_sending(now, (end - start) as u64, in_flight, cwnd_limited);
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
     if now.since(c.ack.data_at) < c.ack.ato {
@@ -302,7 +311,10 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
         c.recovery.reason = RetransmitReason::LossProbe;
     }
     let (reason, fast) = (c.recovery.reason, c.recovery.phase == Phase::Recovery);
-    c.rtx.resent(start, end, now);
+    let in_flight = c.in_flight();
+    let state = sent_state(c, now, (end - start) as u64);
+    c.rtx.resent(start, end, &state);
+    c.tell_sending(now, (end - start) as u64, in_flight, false);
     c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
     if c.facts.loss_probe_due {

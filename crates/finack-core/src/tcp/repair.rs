@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::congestion::{Control, Controller, Prr, PrrAck};
+use super::congestion::{Control, Controller, Losses, Prr, PrrAck, Sending};
 use super::recovery::{Phase, Progress, Situation, Undo, Verdict, probe_wait};
+use super::send::SentState;
 use super::seq::Pos;
 use super::tcb::Connection;
 use super::timers::Timer;
@@ -18,8 +19,8 @@ const REORDER_SLACK: Duration = Duration::from_millis(11);
 /// What is kept of the repair under way, and until new data begins another flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Episode {
-    /// Congestion control as it was before.
-    prior: Controller,
+    /// Congestion control as it was before, unless it remembers that itself.
+    prior: Option<Controller>,
     pub(super) undo: Undo,
     prr: Prr,
     /// The window was reduced a second time, because something that was sent again was lost.
@@ -62,25 +63,32 @@ impl Connection {
         delivered: &Delivered,
     ) {
         let mss = u64::from(self.mss.max(1));
+        let entered = progress.verdict == Verdict::Entered;
+        if entered && self.search.is_some() && self.only_mtu_probe_lost(cx, now) {
+            return;
+        }
+        if let Some(sent) = progress.last_lost {
+            self.tell_losses(now, progress.lost, &sent);
+        }
         match progress.verdict {
-            Verdict::Entered if self.search.is_some() && self.only_mtu_probe_lost(cx, now) => {}
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
                 let base = self.reduction_base(cx, delivered.out);
                 self.congestion.on_loss(base, mss);
                 self.timers.stop(Timer::Loss);
+                self.facts.loss_probe_due = false;
             }
             Verdict::Left => self.congestion.on_recovered(),
-            Verdict::Undone => self.undo(cx),
+            Verdict::Undone => self.undo(cx, now),
             Verdict::Nothing if progress.lost_again => self.reduce_again(cx, delivered),
             Verdict::Nothing => {}
         }
-        if self.recovery.phase == Phase::Recovery {
+        if self.recovery.phase == Phase::Recovery && !self.congestion.rules_recovery() {
             let ack = PrrAck {
                 delivered: delivered.bytes,
                 in_flight: self.in_flight(),
-                safe: delivered.advanced && !progress.newly_lost,
+                safe: delivered.advanced && progress.lost == 0,
                 ssthresh: self.congestion.ssthresh(),
                 mss,
             };
@@ -88,6 +96,18 @@ impl Connection {
                 self.congestion.set_cwnd(window);
             }
         }
+    }
+
+    /// Congestion control hears that `bytes` were taken for lost; the last of them had been `sent` like this.
+    fn tell_losses(&mut self, now: Instant, bytes: u64, sent: &SentState) {
+        self.congestion.on_lost(&Losses {
+            now,
+            bytes,
+            since_sent: u64::from(self.rtx.lost_ever().wrapping_sub(sent.lost)),
+            sent_in_flight: u64::from(sent.in_flight),
+            app_limited: sent.app_limited,
+            mss: u64::from(self.mss.max(1)),
+        });
     }
 
     /// What ssthresh is a share of: FlightSize, `out` bytes. With CUBIC, as on Linux, the window, which does not grow while it
@@ -99,7 +119,7 @@ impl Connection {
 
     fn begin_episode(&self, flight: u64) -> Episode {
         Episode {
-            prior: self.congestion.clone(),
+            prior: self.congestion.to_undo(),
             undo: Undo::new(self.snd_una),
             prr: Prr::new(flight),
             twice: false,
@@ -119,12 +139,17 @@ impl Connection {
     }
 
     /// RFC 4015 3.2: nothing was lost; the window is as before.
-    fn undo(&mut self, cx: &mut Cx) {
+    fn undo(&mut self, cx: &mut Cx, now: Instant) {
         let Some(episode) = self.episode.take() else { return };
         cx.counters.tcp_undone += 1;
-        let cwnd = self.congestion.cwnd().max(episode.prior.cwnd());
-        self.congestion = episode.prior;
-        self.congestion.set_cwnd(cwnd);
+        match episode.prior {
+            Some(prior) => {
+                let cwnd = self.congestion.cwnd().max(prior.cwnd());
+                self.congestion = prior;
+                self.congestion.set_cwnd(cwnd);
+            }
+            None => self.congestion.on_undone(now),
+        }
         self.retries = 0;
     }
 
@@ -142,13 +167,30 @@ impl Connection {
         }
         // As Linux: not for a time-out in the middle of fast recovery.
         let watch = cx.settings.tcp_frto != 0 && (phase != Phase::Recovery || !first);
+        let (oldest, lost_before) = (self.rtx.front().map(|unit| unit.state()), self.rtx.lost_ever());
         if self.recovery.on_timeout(&mut self.rtx, self.snd_nxt, watch, now) {
             cx.counters.tcp_sack_reneging += 1;
+        }
+        let lost = self.rtx.lost_ever().wrapping_sub(lost_before);
+        if let Some(sent) = oldest.filter(|_| lost > 0) {
+            self.tell_losses(now, u64::from(lost), &sent);
         }
         // One segment more than what was sent a moment ago and may well arrive.
         self.congestion.set_cwnd(self.in_flight() + u64::from(self.mss));
         self.timers.stop(Timer::Loss);
         self.facts.loss_probe_due = false;
+    }
+
+    /// `bytes` were sent, again or for the first time, while `in_flight` were out.
+    pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
+        self.congestion.on_sent(&Sending {
+            now,
+            bytes,
+            in_flight,
+            delivered: self.delivered,
+            app_limited: self.app_limited_until != 0,
+            cwnd_limited,
+        });
     }
 
     /// `bytes` were sent, again or for the first time.
@@ -207,7 +249,7 @@ impl Connection {
         let situation = Situation { now, rtt: &self.rtt, settings: &cx.settings, mss };
         let progress = self.recovery.on_reorder_timer(&mut self.rtx, self.snd_nxt, &situation);
         // As Linux: the timer counts as an ACK of one byte, so that one segment goes.
-        let delivered = Delivered { bytes: u64::from(progress.newly_lost), advanced: false, flight, out };
+        let delivered = Delivered { bytes: u64::from(progress.lost > 0), advanced: false, flight, out };
         self.on_progress(cx, now, &progress, &delivered);
         self.arm_reorder_timer(now, &progress);
     }

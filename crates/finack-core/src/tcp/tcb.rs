@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
-use super::recovery::{RateSample, Recovery, Rtt};
+use super::rate::RateSeen;
+use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
 use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
@@ -242,7 +243,10 @@ pub(crate) struct Connection {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
-    pub(crate) rate: Option<RateSample>,
+    pub(crate) rate: RateSeen,
+    /// Once so much was delivered (of which 32 bits count), what is out was not limited by the application any more;
+    /// 0 while the application does not limit.
+    pub(crate) app_limited_until: u32,
 
     // Timers.
     pub(crate) timers: Timers,
@@ -346,7 +350,8 @@ impl Connection {
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
-            rate: None,
+            rate: RateSeen::default(),
+            app_limited_until: 0,
             timers: Timers::OFF,
             wheel: None,
             wheel_at: Instant::FAR_FUTURE,
@@ -480,15 +485,15 @@ impl Connection {
         }
     }
 
-    /// Tells who waits for room in the send buffer that there is some.
+    /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
-        if !self.facts.wants_room {
-            return;
-        }
-        if self.in_flight() < self.congestion.cwnd() {
+        // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
+        let short = self.facts.wants_room
+            || (self.send.len() >= self.units.buffer as usize / 4 && !self.is_writable(cx));
+        if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }
-        if self.is_writable(cx) {
+        if self.facts.wants_room && self.is_writable(cx) {
             self.facts.wants_room = false;
             self.announce(Ready::WRITABLE);
         }

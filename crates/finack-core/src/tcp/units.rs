@@ -32,7 +32,7 @@ pub(crate) struct Units {
     /// Behind the last byte that is sent with PSH in any case.
     pushed: Pos,
     /// Bytes that may be queued, overhead included, where the application set no size; grows with the window.
-    buffer: u32,
+    pub(super) buffer: u32,
     /// What keeps the sender from sending.
     pub(crate) chrono: Chrono,
 }
@@ -133,14 +133,16 @@ impl Connection {
         }
         match self.options.send_buffer {
             Some(bytes) => bytes.saturating_mul(2).max(MIN_SEND_BUFFER),
-            None if cx.budget.is_tight() => cx.settings.tcp_wmem_default as usize,
-            None => self.units.buffer as usize,
+            None => {
+                let share = cx.budget.share().max(cx.settings.tcp_wmem_default);
+                u64::from(self.units.buffer).min(share) as usize
+            }
         }
     }
 
     /// A send buffer that the application did not fix grows with the congestion window (`tcp_sndbuf_expand`).
     pub(crate) fn grow_send_buffer(&mut self, cx: &Cx) {
-        if self.options.send_buffer.is_some() || cx.budget.is_tight() {
+        if self.options.send_buffer.is_some() {
             return;
         }
         let mss = u64::from(self.mss.max(1));
@@ -148,7 +150,7 @@ impl Connection {
         let segments = (self.congestion.cwnd() / mss).max(LEAST_SEGMENTS).max(cx.settings.tcp_reordering + 1);
         let wanted = 2 * segments * (segment.next_power_of_two() + 256);
         if u64::from(self.units.buffer) < wanted {
-            let most = cx.settings.tcp_wmem_max.max(u64::from(self.units.buffer));
+            let most = cx.settings.tcp_wmem_max.min(cx.budget.share()).max(u64::from(self.units.buffer));
             self.units.buffer = u32::try_from(wanted.min(most)).unwrap_or(u32::MAX);
         }
     }
@@ -215,6 +217,7 @@ impl Connection {
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         self.facts.written = true;
+        self.note_application_limit(room.from);
         let (end, goal) = (self.send.end(), self.unit_goal());
         if goal < 2 * Pos::from(self.mss) {
             self.note_pushes_between(room.from, end, goal);
@@ -227,6 +230,16 @@ impl Connection {
         self.facts.unpushed = more && !forced;
         if !self.facts.unpushed {
             self.units.pushed = end;
+        }
+    }
+
+    /// Up to `end` something was written before. If all of that but part of a segment was sent, and more might have been,
+    /// the application limits the rate until what is out now is acknowledged (draft-ietf-ccwg-bbr 4.1.2.4).
+    fn note_application_limit(&mut self, end: Pos) {
+        let in_flight = self.in_flight();
+        let ran_dry = end - self.snd_nxt < Pos::from(self.mss) && self.rtx.lost() == 0;
+        if ran_dry && in_flight < self.congestion.cwnd() {
+            self.app_limited_until = ((self.delivered + in_flight) as u32).max(1);
         }
     }
 

@@ -38,15 +38,23 @@ const MIN_BUFFER: u64 = 2304;
 /// The window that a SYN or SYN,ACK offers for a buffer of `rcv_buf` bytes: whole segments, at most what fits without
 /// scaling.
 pub(crate) fn initial(rcv_buf: u32, mss: u16, options: &SocketOptions, cx: &Cx) -> u32 {
-    let window = clamped(within_budget(rcv_buf / 2, cx), options);
+    let window = clamped(within_budget(rcv_buf / 2, options, cx), options);
     let mss = u32::from(mss).max(1);
     let window = if window > mss { window / mss * mss } else { window };
     window.min(MAX_UNSCALED)
 }
 
-/// When memory is short everybody gets a little, so that nobody starves.
-fn within_budget(space: u32, cx: &Cx) -> u32 {
-    if cx.budget.is_spent() { space.min(SCARCE) } else { space }
+/// When memory is short everybody gets a little, so that nobody starves. Before that a window whose size the application
+/// did not fix keeps to its share of what is left.
+fn within_budget(space: u32, options: &SocketOptions, cx: &Cx) -> u32 {
+    if cx.budget.is_spent() {
+        return space.min(SCARCE);
+    }
+    if options.recv_buffer.is_some() {
+        return space;
+    }
+    let share = cx.budget.share().max(cx.settings.tcp_rmem_default / 2);
+    space.min(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
 /// SO_RCVBUF is doubled, for overhead, as on Linux.
@@ -124,7 +132,7 @@ impl Connection {
     /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
     /// whole segments where it is not scaled.
     pub(crate) fn select_window(&self, cx: &Cx) -> u32 {
-        let full = within_budget(self.full_space(), cx);
+        let full = within_budget(self.full_space(), &self.options, cx);
         let mss = u32::from(self.rcv_mss.max(1)).min(full);
         let unit = 1u32 << self.agreed.rcv_wscale;
         let mut free = full.saturating_sub(self.recv.held() as u32);
@@ -175,7 +183,7 @@ impl Connection {
     pub(crate) fn grow_window(&mut self, cx: &Cx, len: u32) {
         let free = self.full_space().saturating_sub(self.recv.held() as u32);
         let room = free.saturating_sub(self.rcv_learned.ssthresh);
-        if room == 0 || cx.budget.is_tight() {
+        if room == 0 || u64::from(self.rcv_learned.ssthresh) >= cx.budget.share() {
             return;
         }
         let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
@@ -220,7 +228,7 @@ impl Connection {
                 self.tuning = None;
                 self.rcv_tuned = read;
             }
-            Measured::Wants(window) if !cx.budget.is_tight() => self.make_buffer_for(window, cx),
+            Measured::Wants(window) => self.make_buffer_for(window, cx),
             _ => {}
         }
     }
@@ -228,7 +236,7 @@ impl Connection {
     /// A buffer in which a window of `window` bytes fits, as far as tcp_rmem lets it grow.
     fn make_buffer_for(&mut self, window: u64, cx: &Cx) {
         let bytes = (window.min(1 << 40) << 16) / u64::from(self.rcv_learned.ratio.max(1));
-        let bytes = bytes.min(cx.settings.tcp_rmem_max);
+        let bytes = bytes.min(cx.settings.tcp_rmem_max).min(2 * cx.budget.share());
         self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
@@ -244,13 +252,12 @@ impl Connection {
     /// (`tcp_rcvbuf_grow`).
     pub(crate) fn make_room_behind_gap(&mut self, cx: &Cx, end: Pos) {
         let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
-        if fixed || self.facts.unaccepted || self.facts.orphan || cx.budget.is_tight() {
+        if fixed || self.facts.unaccepted || self.facts.orphan {
             return;
         }
         let mss = u64::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
         let window = 2 * LEAST_SEGMENTS * mss + (end - self.recv.next()).max(0) as u64;
-        let bytes = ((window << 16) / u64::from(self.rcv_learned.ratio)).min(cx.settings.tcp_rmem_max);
-        self.rcv_buf = self.rcv_buf.max(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.make_buffer_for(window, cx);
     }
 
     /// Bytes that may wait out of order, overhead included.

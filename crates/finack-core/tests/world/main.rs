@@ -3,6 +3,7 @@
 
 mod explored;
 mod life;
+mod memory;
 mod swarm;
 mod transfer;
 mod wrap;

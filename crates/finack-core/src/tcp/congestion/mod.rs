@@ -11,6 +11,7 @@ pub(crate) use cubic::Cubic;
 pub(crate) use newreno::NewReno;
 pub(crate) use prr::{Progress as PrrAck, Prr};
 
+use super::rate::RateSample;
 use crate::settings::Congestion;
 use crate::time::Instant;
 
@@ -23,39 +24,93 @@ mod testing {
         Delivery {
             now: Instant::from_secs(1),
             srtt: Duration::from_millis(100),
+            min_rtt: Duration::from_millis(100),
             rtt: None,
             delivered: 0,
+            newly_delivered: acked,
             acked,
             in_flight,
+            still_in_flight: in_flight.saturating_sub(acked),
+            lost: 0,
+            ce: 0,
+            sample: None,
             used: in_flight,
             cwnd_limited: true,
+            repairing: false,
             mss,
         }
     }
 }
 
-/// What an ACK delivered.
+/// What an ACK brought. Bytes, where nothing else is said.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every controller there is reads all of it")]
 pub(crate) struct Delivery {
     pub(crate) now: Instant,
     /// The smoothed round trip; zero before the first sample.
     pub(crate) srtt: Duration,
+    /// The least round trip of the last minutes; zero before the first sample.
+    pub(crate) min_rtt: Duration,
     /// The round trip of what the ACK acknowledged, where that tells.
     pub(crate) rtt: Option<Duration>,
-    /// Bytes that reached the peer since the connection began.
+    /// What reached the peer since the connection began.
     pub(crate) delivered: u64,
-    /// Bytes acknowledged cumulatively.
+    /// What this ACK reported for the first time, cumulatively or by SACK.
+    pub(crate) newly_delivered: u64,
+    /// What of it counts for the growth of a window.
     pub(crate) acked: u64,
-    /// Bytes that were in flight before the ACK.
+    /// What was in flight before the ACK.
     pub(crate) in_flight: u64,
-    /// The most that was out in the flight that is being acknowledged, in bytes.
+    /// What is in flight after it.
+    pub(crate) still_in_flight: u64,
+    /// What recovery took for lost at this ACK.
+    pub(crate) lost: u64,
+    /// What the peer newly reports to have received with CE.
+    pub(crate) ce: u64,
+    /// How fast things arrive, where the ACK tells.
+    pub(crate) sample: Option<RateSample>,
+    /// The most that was out in the flight that is being acknowledged.
     pub(crate) used: u64,
     /// The window kept the sender from sending more.
     pub(crate) cwnd_limited: bool,
+    /// Losses are being repaired.
+    pub(crate) repairing: bool,
     pub(crate) mss: u64,
 }
 
-/// What a controller must do.
+/// What recovery took for lost at once. Bytes.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every controller there is reads all of it")]
+pub(crate) struct Losses {
+    pub(crate) now: Instant,
+    pub(crate) bytes: u64,
+    /// What was lost since the last of them was sent, all of them included.
+    pub(crate) since_sent: u64,
+    /// What was in flight when the last of them was sent, itself included.
+    pub(crate) sent_in_flight: u64,
+    /// The application limited the rate at that time.
+    pub(crate) app_limited: bool,
+    pub(crate) mss: u64,
+}
+
+/// What is sent, again or for the first time. Bytes.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every controller there is reads all of it")]
+pub(crate) struct Sending {
+    pub(crate) now: Instant,
+    pub(crate) bytes: u64,
+    /// What was in flight before.
+    pub(crate) in_flight: u64,
+    /// What reached the peer since the connection began.
+    pub(crate) delivered: u64,
+    /// The application limits the rate.
+    pub(crate) app_limited: bool,
+    /// The window does not let more go, although there is more.
+    pub(crate) cwnd_limited: bool,
+}
+
+/// What a controller must do, and what it may.
+#[allow(dead_code, reason = "pacing and ECN ask")]
 pub(crate) trait Control {
     /// The window in bytes.
     fn cwnd(&self) -> u64;
@@ -63,12 +118,33 @@ pub(crate) trait Control {
     fn ssthresh(&self) -> u64;
     /// Data was acknowledged, and recovery is not under way.
     fn on_ack(&mut self, delivery: &Delivery);
+    /// An ACK came, whatever recovery is about, and after it made what it can of it. Before `on_ack`.
+    fn on_delivery(&mut self, _delivery: &Delivery) {}
+    /// Recovery takes something for lost. Before `on_loss`, where that begins a recovery.
+    fn on_lost(&mut self, _losses: &Losses) {}
     /// Recovery began with `in_flight` bytes out.
     fn on_loss(&mut self, in_flight: u64, mss: u64);
     /// Recovery ended (RFC 9937 6.4).
     fn on_recovered(&mut self);
-    /// Recovery says how much may be out while it lasts (RFC 9937 6.2).
+    /// The peer reports congestion by ECE (RFC 3168 6.1.2), for the first time in this flight of `in_flight` bytes.
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        self.on_loss(in_flight, mss);
+    }
+    /// Data goes out.
+    fn on_sent(&mut self, _sending: &Sending) {}
+    /// Nothing had been lost. Who remembers the time before the loss itself comes back to it; of the others recovery
+    /// keeps a copy (see [`Controller::to_undo`]).
+    fn on_undone(&mut self, _now: Instant) {}
+    /// Recovery says how much may be out while it lasts (RFC 9937 6.2), or after a time-out.
     fn set_cwnd(&mut self, cwnd: u64);
+    /// Its window holds while losses are repaired, too: proportional rate reduction has no say.
+    fn rules_recovery(&self) -> bool {
+        false
+    }
+    /// How fast data is to leave, in bytes a second; `None` as fast as the window lets it.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
     /// The retransmission timer ran out for the first time for this flight.
     fn on_timeout(&mut self, in_flight: u64, mss: u64);
     /// Nothing was sent for `rtos` retransmission time-outs (RFC 5681 4.1).
@@ -99,6 +175,13 @@ impl Controller {
             Self::Cubic(_) => Congestion::Cubic,
         }
     }
+
+    /// A copy to come back to, of those that do not remember what was before a loss.
+    pub(crate) fn to_undo(&self) -> Option<Self> {
+        match self {
+            Self::NewReno(_) | Self::Cubic(_) => Some(self.clone()),
+        }
+    }
 }
 
 macro_rules! each {
@@ -119,6 +202,27 @@ impl Control for Controller {
     }
     fn on_ack(&mut self, delivery: &Delivery) {
         each!(self, c => c.on_ack(delivery));
+    }
+    fn on_delivery(&mut self, delivery: &Delivery) {
+        each!(self, c => c.on_delivery(delivery));
+    }
+    fn on_lost(&mut self, losses: &Losses) {
+        each!(self, c => c.on_lost(losses));
+    }
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        each!(self, c => c.on_ecn(in_flight, mss));
+    }
+    fn on_sent(&mut self, sending: &Sending) {
+        each!(self, c => c.on_sent(sending));
+    }
+    fn on_undone(&mut self, now: Instant) {
+        each!(self, c => c.on_undone(now));
+    }
+    fn rules_recovery(&self) -> bool {
+        each!(self, c => c.rules_recovery())
+    }
+    fn pacing_rate(&self) -> Option<u64> {
+        each!(self, c => c.pacing_rate())
     }
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_loss(in_flight, mss));

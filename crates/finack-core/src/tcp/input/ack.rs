@@ -8,7 +8,8 @@ use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
-use crate::tcp::recovery::{AckEvent, Phase, RateSample, Situation, Verdict};
+use crate::tcp::rate::RateSample;
+use crate::tcp::recovery::{AckEvent, Phase, Progress, Situation, Verdict};
 use crate::tcp::repair::Delivered;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
@@ -146,15 +147,8 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
     let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
-    let verdict = recover(c, cx, now, placed, &summary, &before, duplicate);
-    deliver(c, now, &summary, &before);
-    // As Linux: where things arrive out of order, what is SACKed counts when it is.
-    let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
-    let delivered = before.delivered(c, summary.acked);
-    let grows = (summary.acked > 0 || shuffled) && delivered > 0;
-    if c.recovery.phase != Phase::Recovery && verdict == Verdict::Nothing && grows {
-        tell_congestion(c, cx, now, delivered, before.in_flight, rtt);
-    }
+    let progress = recover(c, cx, now, placed, &summary, &before, duplicate);
+    tell_congestion(c, cx, now, &summary, &before, &progress, rtt);
     if advanced {
         c.retries = 0;
         if rtt.is_none() {
@@ -181,7 +175,7 @@ fn recover(
     summary: &AckSummary,
     before: &Before,
     duplicate: bool,
-) -> Verdict {
+) -> Progress {
     let mss = u64::from(c.mss.max(1));
     let rack_advanced = c.recovery.rack.on_delivered(summary, c.snd_una, now, mss);
     let reported = summary.duplicate.map(|(_, end)| end);
@@ -220,7 +214,7 @@ fn recover(
         c.timers.stop(Timer::Loss);
     }
     c.arm_reorder_timer(now, &progress);
-    progress.verdict
+    progress
 }
 
 /// RFC 8985 6.2 step 2: what was sent again later than this is not what the ACK answers.
@@ -237,44 +231,66 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
     by_rtt.min(Instant::from_nanos(Instant::from_millis(behind_ms).as_nanos() - 1))
 }
 
-fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, before: &Before) {
-    let Some(latest) = summary.latest else { return };
-    c.delivered += before.delivered(c, summary.acked);
+/// What reached the peer, and how fast (draft-ietf-ccwg-bbr 4.1.2.3).
+fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, bytes: u64) -> Option<RateSample> {
+    let latest = summary.latest?;
+    c.delivered += bytes;
     c.delivered_at = now;
     c.first_sent_at = latest.sent_at;
-    if let Some(rate) = RateSample::take(c.delivered, now, &latest) {
-        c.rate = Some(rate);
+    let until = c.app_limited_until;
+    if until != 0 && (c.delivered as u32).wrapping_sub(until) as i32 > 0 {
+        c.app_limited_until = 0;
     }
+    let sample = RateSample::take(c.delivered, c.rtx.lost_ever(), now, &latest, c.rtt.min())?;
+    c.rate.note(&sample);
+    Some(sample)
 }
 
+/// Congestion control hears of the ACK, after what recovery made of it.
 fn tell_congestion(
     c: &mut Connection,
     cx: &Cx,
     now: Instant,
-    acked: u64,
-    in_flight: u64,
+    summary: &AckSummary,
+    before: &Before,
+    progress: &Progress,
     rtt: Option<Duration>,
 ) {
+    let newly_delivered = before.delivered(c, summary.acked);
+    let sample = deliver(c, now, summary, newly_delivered);
     let mss = u64::from(c.mss);
     let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
     let acked = match cx.settings.profile {
         // RFC 5681 3.1: a segment for each ACK at most, in slow start. Linux counts all that it acknowledges (RFC 3465).
-        Profile::Rfc if slow_start => acked.min(mss),
-        _ => acked,
+        Profile::Rfc if slow_start => newly_delivered.min(mss),
+        _ => newly_delivered,
     };
     let delivery = Delivery {
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
+        min_rtt: c.rtt.min(),
         rtt,
         delivered: c.delivered,
+        newly_delivered,
         acked,
-        in_flight,
+        in_flight: before.in_flight,
+        still_in_flight: c.in_flight(),
+        lost: progress.lost,
+        ce: 0,
+        sample,
         used: u64::from(c.peak.bytes),
         cwnd_limited: c.facts.cwnd_limited,
+        repairing: c.recovery.phase != Phase::Open,
         mss,
     };
-    c.congestion.on_ack(&delivery);
-    c.facts.cwnd_limited = false;
+    c.congestion.on_delivery(&delivery);
+    // As Linux: where things arrive out of order, what is SACKed counts when it is.
+    let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
+    let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
+    if c.recovery.phase != Phase::Recovery && progress.verdict == Verdict::Nothing && grows {
+        c.congestion.on_ack(&delivery);
+        c.facts.cwnd_limited = false;
+    }
 }
 
 /// SACK blocks that make sense: within what is out, not inverted, above SND.UNA (RFC 2018 5, RFC 2883).

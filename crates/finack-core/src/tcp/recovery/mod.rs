@@ -2,19 +2,17 @@
 
 mod probe;
 mod rack;
-mod rate;
 mod rtt;
 mod undo;
 
 pub(crate) use probe::{Probe, wait as probe_wait};
 pub(crate) use rack::{Rack, Situation};
-pub(crate) use rate::RateSample;
 pub(crate) use rtt::Rtt;
 pub(crate) use undo::Undo;
 
 use core::time::Duration;
 
-use super::send::{Found, RetransmitQueue};
+use super::send::{Found, RetransmitQueue, SentState};
 use super::seq::Pos;
 use crate::time::Instant;
 use crate::trace::RetransmitReason;
@@ -47,8 +45,10 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) verdict: Verdict,
-    /// More is lost than was known.
-    pub(crate) newly_lost: bool,
+    /// Positions newly taken for lost.
+    pub(crate) lost: u64,
+    /// What the last of them remembers of when it was sent.
+    pub(crate) last_lost: Option<SentState>,
     /// In fast recovery something that had been sent again is lost.
     pub(crate) lost_again: bool,
     /// After this time, what now seems late will count as lost (RFC 8985 6.2 step 5).
@@ -57,7 +57,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     const fn only(verdict: Verdict) -> Self {
-        Self { verdict, newly_lost: false, lost_again: false, wait: None }
+        Self { verdict, lost: 0, last_lost: None, lost_again: false, wait: None }
     }
 }
 
@@ -225,7 +225,8 @@ impl Recovery {
         let verdict = if entered { Verdict::Entered } else { Verdict::Nothing };
         Progress {
             verdict,
-            newly_lost: found.lost > 0,
+            lost: found.lost,
+            last_lost: found.last,
             lost_again: found.again && !entered,
             wait: found.wait,
         }
@@ -278,7 +279,9 @@ impl Recovery {
 
     fn detect(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Found {
         if !ack.sack {
-            return Found { lost: self.detect_by_duplicates(queue, ack), ..Found::default() };
+            let lost = self.detect_by_duplicates(queue, ack);
+            let last = queue.front().filter(|_| lost > 0).map(|front| front.state());
+            return Found { lost, last, ..Found::default() };
         }
         self.duplicates = if ack.acked > 0 { 0 } else { self.duplicates + u32::from(ack.newly_sacked > 0) };
         if !ack.rack_advanced {

@@ -15,6 +15,8 @@ fn flight(segments: i64) -> RetransmitQueue {
         delivered: 0,
         delivered_at: Instant::ZERO,
         first_sent_at: Instant::ZERO,
+        in_flight: 0,
+        lost: 0,
         app_limited: false,
     });
     queue
@@ -107,7 +109,7 @@ fn a_partial_ack_loses_the_next_segment() {
     for _ in 0..3 {
         w.duplicate();
     }
-    w.queue.resent(1, 1001, Instant::ZERO);
+    w.queue.resent(1, 1001, &sent_at(Instant::ZERO));
     assert_eq!(w.plain(4001), Verdict::Nothing);
     assert_eq!(w.first_lost(), Some((4001, 5001)));
     assert_eq!(w.plain(10_001), Verdict::Left);
@@ -160,13 +162,13 @@ fn a_lost_retransmission_is_seen() {
     let mut w = World::new(spaced());
     w.sack(109, 2001, 10_001);
     assert_eq!(w.queue.lost(), 2000);
-    w.queue.resent(1, 1001, Instant::from_millis(110));
-    w.queue.resent(1001, 2001, Instant::from_millis(111));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(110)));
+    w.queue.resent(1001, 2001, &sent_at(Instant::from_millis(111)));
     assert_eq!(w.queue.lost(), 0);
     let mut summary = AckSummary { answers_until: Instant::FAR_FUTURE, ..AckSummary::default() };
     w.queue.sack(1001, 2001, MSS, &mut summary);
     let progress = w.on_ack(211, &summary, |_| {});
-    assert!(progress.newly_lost && progress.verdict == Verdict::Nothing);
+    assert!(progress.lost > 0 && progress.verdict == Verdict::Nothing);
     assert_eq!((w.first_lost(), w.recovery.reason), (Some((1, 1001)), RetransmitReason::LostAgain));
 }
 
@@ -176,7 +178,7 @@ fn a_needless_time_out_is_undone() {
     let mut w = World::new(spaced());
     w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
     assert_eq!(w.queue.lost(), 10_000);
-    w.queue.resent(1, 1001, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
     let mut summary = AckSummary::default();
     w.queue.acknowledge(2001, &mut summary);
     assert_eq!(w.on_ack(410, &summary, |_| {}).verdict, Verdict::Undone);
@@ -188,7 +190,7 @@ fn a_needless_time_out_is_undone() {
 fn a_time_out_that_was_needed_goes_on() {
     let mut w = World::new(spaced());
     w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
-    w.queue.resent(1, 1001, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
     let mut summary = AckSummary::default();
     w.queue.acknowledge(1001, &mut summary);
     assert_eq!(w.on_ack(500, &summary, |e| e.has_new_data = true).verdict, Verdict::Nothing);
@@ -205,4 +207,17 @@ fn a_time_out_with_a_sacked_front_is_reneging() {
     w.queue.sack(1, 2001, MSS, &mut AckSummary::default());
     assert!(w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400)));
     assert_eq!((w.queue.lost(), w.queue.sacked()), (10_000, 0));
+}
+
+/// What a unit remembers that is sent at `at`, as far as matters here.
+fn sent_at(at: Instant) -> SentState {
+    SentState {
+        sent_at: at,
+        delivered: 0,
+        delivered_at: Instant::ZERO,
+        first_sent_at: Instant::ZERO,
+        in_flight: 0,
+        lost: 0,
+        app_limited: false,
+    }
 }

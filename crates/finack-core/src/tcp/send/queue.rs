@@ -53,11 +53,53 @@ pub(crate) struct Sent {
     pub(crate) delivered_at: Instant,
     /// When the flight that it belongs to began.
     pub(crate) first_sent_at: Instant,
+    /// Bytes in flight then, itself included.
+    pub(crate) in_flight: u32,
+    /// Bytes that had been taken for lost by then, of which 32 bits count.
+    pub(crate) lost: u32,
     /// Nothing more was there to send then.
     pub(crate) app_limited: bool,
 }
 
 impl Sent {
+    pub(crate) const fn new(start: Pos, end: Pos, marks: Marks, state: &SentState) -> Self {
+        Self {
+            start,
+            end,
+            marks,
+            sent_at: state.sent_at,
+            delivered: state.delivered,
+            delivered_at: state.delivered_at,
+            first_sent_at: state.first_sent_at,
+            in_flight: state.in_flight,
+            lost: state.lost,
+            app_limited: state.app_limited,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> SentState {
+        SentState {
+            sent_at: self.sent_at,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            first_sent_at: self.first_sent_at,
+            in_flight: self.in_flight,
+            lost: self.lost,
+            app_limited: self.app_limited,
+        }
+    }
+
+    /// It was sent, for the first time or again.
+    const fn stamp(&mut self, state: &SentState) {
+        self.sent_at = state.sent_at;
+        self.delivered = state.delivered;
+        self.delivered_at = state.delivered_at;
+        self.first_sent_at = state.first_sent_at;
+        self.in_flight = state.in_flight;
+        self.lost = state.lost;
+        self.app_limited = state.app_limited;
+    }
+
     const fn len(&self) -> u64 {
         (self.end - self.start) as u64
     }
@@ -109,6 +151,8 @@ pub(crate) struct SentState {
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
+    pub(crate) in_flight: u32,
+    pub(crate) lost: u32,
     pub(crate) app_limited: bool,
 }
 
@@ -129,13 +173,7 @@ impl AckSummary {
             self.newest = Some(order);
         }
         if self.latest.is_none_or(|l| (l.delivered, l.sent_at) <= (unit.delivered, unit.sent_at)) {
-            self.latest = Some(SentState {
-                sent_at: unit.sent_at,
-                delivered: unit.delivered,
-                delivered_at: unit.delivered_at,
-                first_sent_at: unit.first_sent_at,
-                app_limited: unit.app_limited,
-            });
+            self.latest = Some(unit.state());
         }
     }
 }
@@ -146,6 +184,8 @@ pub(crate) struct RetransmitQueue {
     units: VecDeque<Sent>,
     sacked: u64,
     lost: u64,
+    /// Positions ever taken for lost, modulo 2^32.
+    lost_ever: u32,
     /// Where to look first; none while nothing was lost.
     repair: Option<Box<Repair>>,
 }
@@ -205,6 +245,8 @@ pub(crate) struct Found {
     pub(crate) again: bool,
     /// The time after which all that now seems late will be lost.
     pub(crate) wait: Option<Duration>,
+    /// What the last of them remembers of when it was sent.
+    pub(crate) last: Option<SentState>,
 }
 
 impl RetransmitQueue {
@@ -229,6 +271,17 @@ impl RetransmitQueue {
     /// Positions taken for lost and not sent again.
     pub(crate) const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Positions ever taken for lost, modulo 2^32.
+    pub(crate) const fn lost_ever(&self) -> u32 {
+        self.lost_ever
+    }
+
+    /// Counts what was just marked as lost.
+    const fn count_lost(&mut self, bytes: u64) {
+        self.lost += bytes;
+        self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
     pub(crate) fn push(&mut self, unit: Sent) {
@@ -387,7 +440,7 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = Pos::MIN;
         }
-        self.lost += bytes;
+        self.count_lost(bytes);
         bytes
     }
 
@@ -398,18 +451,20 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = repair.lost_from.min(start);
         }
+        let mut found = 0;
         for unit in self.units.range_mut(first..).take_while(|u| u.end <= end) {
             if !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += unit.len();
+                found += unit.len();
             }
         }
+        self.count_lost(found);
     }
 
     /// After a time-out all that is not SACKed counts as lost (RFC 6675 5.1); with `renege` the SACK marks go
     /// too, because the peer threw away what it had reported (RFC 2018 8).
     pub(crate) fn mark_all_lost(&mut self, renege: bool) {
-        self.lost = 0;
+        let before = core::mem::take(&mut self.lost);
         self.repair = None;
         for unit in &mut self.units {
             if renege && unit.marks.has(Marks::SACKED) {
@@ -421,6 +476,7 @@ impl RetransmitQueue {
                 self.lost += (unit.end - unit.start) as u64;
             }
         }
+        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before) as u32);
     }
 
     /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
@@ -428,14 +484,15 @@ impl RetransmitQueue {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = Pos::MIN;
         }
-        let mut is_first = true;
+        let (mut is_first, mut found) = (true, 0);
         for unit in self.units.iter_mut().filter(|u| !u.marks.has(Marks::SACKED)) {
             let late = core::mem::take(&mut is_first) || now.since(unit.sent_at) >= patience;
             if late && !unit.marks.has(Marks::LOST) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += (unit.end - unit.start) as u64;
+                found += (unit.end - unit.start) as u64;
             }
         }
+        self.count_lost(found);
     }
 
     /// RFC 8985 6.2 step 5: what was sent before something that was delivered, and longer ago than it should take, is
@@ -444,6 +501,7 @@ impl RetransmitQueue {
         let mut found = Found::default();
         self.mark_overtaken_originals(by, &mut found);
         self.mark_overtaken_repeats(by, &mut found);
+        self.count_lost(found.lost);
         found
     }
 
@@ -471,8 +529,8 @@ impl RetransmitQueue {
                 }
                 unit.marks = unit.marks.with(Marks::LOST);
                 repair.lost_from = repair.lost_from.min(unit.start);
-                self.lost += unit.len();
                 found.lost += unit.len();
+                found.last = Some(unit.state());
             }
             if settled {
                 repair.settled = unit.end;
@@ -503,8 +561,8 @@ impl RetransmitQueue {
                 if late && overtaken {
                     unit.marks = unit.marks.with(Marks::LOST);
                     repair.lost_from = repair.lost_from.min(unit.start);
-                    self.lost += unit.len();
                     found.lost += unit.len();
+                    found.last = Some(unit.state());
                     found.again = true;
                 }
             }
@@ -559,7 +617,7 @@ impl RetransmitQueue {
     }
 
     /// `start..end` was sent again.
-    pub(crate) fn resent(&mut self, start: Pos, end: Pos, now: Instant) {
+    pub(crate) fn resent(&mut self, start: Pos, end: Pos, state: &SentState) {
         let first = self.split(start);
         self.split(end);
         let lost_before = self.lost;
@@ -571,14 +629,14 @@ impl RetransmitQueue {
                 self.lost -= (unit.end - unit.start) as u64;
             }
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
-            unit.sent_at = now;
+            unit.stamp(state);
         }
         let repair = self.repair.get_or_insert_default();
         if self.lost < lost_before {
             // What is lost goes out in order: this was the first of it.
             repair.lost_from = end;
         }
-        repair.resent.push_back(Again { sent_at: now, start, end });
+        repair.resent.push_back(Again { sent_at: state.sent_at, start, end });
     }
 
     /// Whether the last of the positions before `end` was sent with PSH.

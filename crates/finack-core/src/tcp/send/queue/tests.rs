@@ -11,6 +11,8 @@ fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
             delivered: 0,
             delivered_at: Instant::ZERO,
             first_sent_at: Instant::ZERO,
+            in_flight: 0,
+            lost: 0,
             app_limited: false,
         });
     }
@@ -58,7 +60,7 @@ fn adjacent_sacks_do_not_let_the_queue_grow() {
 fn an_ack_of_something_resent_gives_no_sample() {
     let mut q = queue(&[(1, 101), (101, 201)]);
     q.mark_front_lost(100);
-    q.resent(1, 101, Instant::from_millis(50));
+    q.resent(1, 101, &sent_at(Instant::from_millis(50)));
     let mut summary = AckSummary::default();
     q.acknowledge(101, &mut summary);
     assert_eq!((summary.acked, summary.rtt_sent_at, summary.retransmitted_acked), (100, None, true));
@@ -88,4 +90,17 @@ fn a_partial_ack_trims_a_unit() {
     q.acknowledge(301, &mut summary);
     assert_eq!((summary.acked, q.lost(), q.front().map(|u| u.start)), (300, 200, Some(301)));
     assert!(q.is_consistent());
+}
+
+/// What a unit remembers that is sent at `at`, as far as matters here.
+fn sent_at(at: Instant) -> SentState {
+    SentState {
+        sent_at: at,
+        delivered: 0,
+        delivered_at: Instant::ZERO,
+        first_sent_at: Instant::ZERO,
+        in_flight: 0,
+        lost: 0,
+        app_limited: false,
+    }
 }
