@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
+use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
@@ -239,6 +240,8 @@ pub(crate) struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
+    /// Present where explicit congestion notification was asked for or agreed on.
+    pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
@@ -346,6 +349,7 @@ impl Connection {
             recovery: Recovery::new(),
             congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
             episode: None,
+            ecn: None,
             peak: Peak::default(),
             delivered: 0,
             delivered_at: now,
@@ -476,6 +480,13 @@ impl Connection {
         self.ack.quick = self.ack.quick.max(wanted);
     }
 
+    /// The same for at most so many ACKs (`tcp_enter_quickack_mode`).
+    pub(crate) fn quick_acks_up_to(&mut self, most: u8) {
+        let before = self.ack.quick;
+        self.quick_acks();
+        self.ack.quick = before.max(self.ack.quick.min(most));
+    }
+
     /// An ACK goes out at once.
     pub(crate) fn ack_now(&mut self, reason: SendReason) {
         self.ack.pending = true;
@@ -528,7 +539,8 @@ impl Connection {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
+        let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning + ecn
     }
 }
 

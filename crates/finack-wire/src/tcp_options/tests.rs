@@ -323,7 +323,8 @@ fn acc_ecn_in_both_orders_and_all_lengths() {
             let options = with(ect1_first, len);
             assert_eq!(TcpOptions::parse(&emitted(&options)), options);
             let read = options.acc_ecn.unwrap();
-            let (first, last) = if ect1_first { (read.ect1(), read.ect0()) } else { (read.ect0(), read.ect1()) };
+            let (first, last) =
+                if ect1_first { (read.ect1(), read.ect0()) } else { (read.ect0(), read.ect1()) };
             assert_eq!((first.is_some(), read.ce().is_some(), last.is_some()), (len > 0, len > 1, len > 2));
         }
     }
