@@ -157,10 +157,10 @@ pub(crate) struct Facts {
     pub(crate) more: bool,
     /// The last write had more to come: its end gets no PSH of its own.
     pub(crate) unpushed: bool,
-    /// The window kept us from sending since the last ACK.
-    pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
+    /// More than once.
+    pub(crate) syn_resent_again: bool,
     /// Our SYN tries a fast open, or the peer's SYN opened the connection by one (RFC 7413).
     pub(crate) fast_open: bool,
     /// Data of our SYN was acknowledged by the SYN,ACK, or the peer's SYN brought some that was taken.
@@ -282,6 +282,8 @@ pub(crate) struct Connection {
 pub(crate) struct Peak {
     /// The most that was out, in bytes.
     pub(crate) bytes: u32,
+    /// The window kept the sender from sending more.
+    pub(crate) limited: bool,
     /// Where the flight ends.
     pub(crate) until: Pos,
 }

@@ -103,7 +103,7 @@ impl TcpOptions {
     /// Writes the options to the start of `out` and returns their length: a multiple of 4, at most 40.
     ///
     /// The order is that of Linux: MD5 or authentication option, MSS, SACK permitted and timestamps in
-    /// one, AccECN, window scale, user timeout, fast open, SACK; each padded to a multiple of 4 with NOPs, in
+    /// one, AccECN, SACK permitted alone, window scale, user timeout, fast open, SACK; each padded to a multiple of 4 with NOPs, in
     /// front but for the authentication, AccECN and fast open options. One or two bytes of a short AccECN option
     /// stand in the place of the padding of SACK. The place of an authentication option's MAC is filled with
     /// zeros, to be written when it is known.
@@ -145,13 +145,14 @@ impl TcpOptions {
         }
         if let (true, Some(timestamps)) = (plan.timestamps, self.timestamps) {
             writer.timestamps(timestamps, plan.sack_permitted);
-        } else if plan.sack_permitted {
-            writer.put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]);
         }
         let short = self.acc_ecn.filter(|option| plan.acc_ecn && plan.sack_blocks > 0 && option.len() < 2);
         if let (true, Some(option), None) = (plan.acc_ecn, &self.acc_ecn, short) {
             writer.acc_ecn(option);
             writer.align();
+        }
+        if plan.sack_permitted && !plan.timestamps {
+            writer.put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]);
         }
         if let (true, Some(shift)) = (plan.window_scale, self.window_scale) {
             writer.put(&[KIND_NOP, KIND_WINDOW_SCALE, 3, shift]);

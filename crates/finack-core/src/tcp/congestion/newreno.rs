@@ -57,6 +57,13 @@ impl Control for NewReno {
         self.credit = 0;
     }
 
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        let half = in_flight.min(self.cwnd) / 2;
+        self.on_loss(in_flight, mss);
+        // RFC 3168 6.1.2: down to one segment, where a loss leaves two.
+        self.cwnd = half.max(mss);
+    }
+
     fn on_recovered(&mut self) {
         if self.ssthresh != u64::MAX {
             self.cwnd = self.ssthresh;
@@ -123,6 +130,16 @@ mod tests {
         let mut c = NewReno::new(10 * MSS);
         c.on_ack(&delivery(2 * MSS, 2 * MSS));
         assert_eq!(c.cwnd(), 10 * MSS);
+    }
+
+    /// RFC 3168 6.1.2: a mark halves the window, as a loss does, but down to one segment.
+    #[test]
+    fn marks_take_the_window_down_to_one_segment() {
+        let mut c = NewReno::new(8 * MSS);
+        for expected in [4, 2, 1, 1] {
+            c.on_ecn(c.cwnd(), MSS);
+            assert_eq!((c.cwnd(), c.ssthresh()), (expected * MSS, expected.max(2) * MSS));
+        }
     }
 
     /// RFC 5681 4.1: idleness shrinks the window, not below the initial one.

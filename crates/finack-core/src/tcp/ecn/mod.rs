@@ -67,8 +67,8 @@ pub(crate) struct EcnState {
     pub(crate) fail: u8,
     /// Marks up to here were answered already, by whatever reduced the window.
     reduced_until: Pos,
-    /// The window goes down to ssthresh while that much is acknowledged.
-    prr: Option<Prr>,
+    /// The window goes down to so many bytes while what is out is acknowledged.
+    prr: Option<(Prr, u64)>,
     /// Classic: CWR is due on the next new data.
     cwr_due: bool,
     /// Classic: ECE goes out until CWR comes.
@@ -435,15 +435,14 @@ impl Connection {
         cx.counters.tcp_ecn_reductions += 1;
         let (base, before) = (self.reduction_base(cx, out), self.congestion.cwnd());
         self.congestion.on_ecn(base, u64::from(self.mss.max(1)));
-        let smooth = self.congestion.cwnd() < before
-            && !self.congestion.rules_recovery()
-            && self.snd_nxt > self.snd_una;
+        let (goal, flight) = (self.congestion.cwnd(), self.snd_nxt > self.snd_una);
+        let smooth = goal < before && !self.congestion.rules_recovery() && flight;
         if smooth {
             self.congestion.set_cwnd(before);
         }
         self.note_reduction();
         if let Some(ecn) = &mut self.ecn {
-            ecn.prr = smooth.then(|| Prr::new(out));
+            ecn.prr = smooth.then(|| (Prr::new(out), goal));
         }
     }
 
@@ -472,19 +471,21 @@ impl Connection {
 
     /// An ACK came while the window goes down (RFC 9937, which serves ECN too).
     pub(crate) fn reduce_smoothly(&mut self, delivered: u64, advanced: bool) {
-        let (in_flight, ssthresh) = (self.in_flight(), self.congestion.ssthresh());
+        let in_flight = self.in_flight();
         let (una, mss) = (self.snd_una, u64::from(self.mss.max(1)));
         let open = self.recovery.phase == Phase::Open;
         let Some(ecn) = self.ecn.as_mut().filter(|ecn| ecn.prr.is_some()) else { return };
+        let Some((prr, goal)) = &mut ecn.prr else { return };
+        let goal = *goal;
         if !open {
             // Recovery has its own.
             ecn.prr = None;
-        } else if una >= ecn.reduced_until {
+        } else if una > ecn.reduced_until {
             ecn.prr = None;
-            self.congestion.on_recovered();
+            self.congestion.set_cwnd(goal);
         } else {
-            let ack = PrrAck { delivered, in_flight, safe: advanced, ssthresh, mss };
-            if let Some(window) = ecn.prr.as_mut().and_then(|prr| prr.on_ack(&ack)) {
+            let ack = PrrAck { delivered, in_flight, safe: advanced, ssthresh: goal, mss };
+            if let Some(window) = prr.on_ack(&ack) {
                 self.congestion.set_cwnd(window);
             }
         }
@@ -492,7 +493,7 @@ impl Connection {
 
     /// `bytes` went out while the window goes down.
     pub(crate) fn note_sent_reducing(&mut self, bytes: u64) {
-        if let Some(prr) = self.ecn.as_mut().and_then(|ecn| ecn.prr.as_mut()) {
+        if let Some((prr, _)) = self.ecn.as_mut().and_then(|ecn| ecn.prr.as_mut()) {
             prr.on_sent(bytes);
         }
     }

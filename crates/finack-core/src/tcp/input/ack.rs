@@ -43,7 +43,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         if c.reserve_for_counters(&cx.settings) {
             c.resize_segments(cx);
         }
-        syn_sent::after_lost_syn(c);
+        syn_sent::after_lost_syn(c, cx);
         return disposition;
     }
     take(c, cx, now, placed, ack)
@@ -330,7 +330,7 @@ fn tell_congestion(
         ce,
         sample,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.facts.cwnd_limited,
+        cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         mss,
     };
@@ -338,10 +338,9 @@ fn tell_congestion(
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    let steady = c.recovery.phase != Phase::Recovery && !c.is_reducing();
-    if steady && progress.verdict == Verdict::Nothing && grows {
+    let quiet = progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
+    if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
-        c.facts.cwnd_limited = false;
     }
 }
 
