@@ -289,9 +289,10 @@ impl Stack {
                 let Some(e) = self.embryos.get_mut(index) else { return };
                 e.resent = true;
                 if !e.ecn.take_repeated_syn(&self.cx.settings, segment.flags, segment.ecn) {
-                    self.refuse(now, Some(id), &tuple, segment, ResetReason::TwoKindsOfEcn);
-                    self.drop_embryo(now, index, EndCause::ResetByUs(ResetReason::TwoKindsOfEcn));
-                    return;
+                    let (seq, ack) = (e.iss.wrapping_add(1), e.irs.wrapping_add(1));
+                    let reason = ResetReason::TwoKindsOfEcn;
+                    self.send_reset(now, Some(id), &tuple, seq, Some(ack), None, reason);
+                    return self.drop_embryo(now, index, EndCause::ResetByUs(reason));
                 }
                 self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
                 let again = SendReason::Retransmission(RetransmitReason::RepeatedSyn);

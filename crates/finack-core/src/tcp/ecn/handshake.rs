@@ -180,6 +180,7 @@ impl Grant {
             _ => return None,
         };
         let mut state = EcnState::new(mode);
+        state.in_handshake = mode == Mode::Accurate;
         state.capable = self.0 & Self::QUIET == 0;
         state.handshake_sent = if self.0 & Self::CAPABLE != 0 { Ecn::Ect0 } else { Ecn::NotEct };
         state.accurate.last = Ecn::from_bits(self.0 >> Self::ARRIVED);

@@ -61,6 +61,8 @@ pub(crate) struct EcnState {
     heeds: bool,
     /// Our SYN went out without flags at last, or was refused with them.
     pub(crate) gave_up: bool,
+    /// A server that waits for the last ACK, whose field is no counter if it is a pure one.
+    pub(crate) in_handshake: bool,
     /// The codepoint of our SYN or SYN,ACK.
     pub(crate) handshake_sent: Ecn,
     /// Why feedback is not, or not wholly, believed: Linux's bits.
@@ -94,6 +96,11 @@ pub(crate) enum Kind {
     Ack,
 }
 
+/// An ACK with neither data nor SACK blocks.
+fn is_pure(segment: &Segment<'_>) -> bool {
+    segment.payload.bytes.is_empty() && segment.options.sack.is_empty()
+}
+
 impl EcnState {
     pub(crate) const fn new(mode: Mode) -> Self {
         Self {
@@ -101,6 +108,7 @@ impl EcnState {
             capable: true,
             heeds: true,
             gave_up: false,
+            in_handshake: false,
             handshake_sent: Ecn::NotEct,
             fail: 0,
             reduced_until: 0,
@@ -345,8 +353,8 @@ impl Connection {
     pub(crate) fn take_third_ack(&mut self, cx: &mut Cx, segment: &Segment<'_>) {
         let Some(ecn) = self.ecn.as_mut().filter(|ecn| ecn.mode == Mode::Accurate) else { return };
         ecn.accurate.learn_option(segment.options.acc_ecn.as_ref());
-        let pure = segment.payload.bytes.is_empty() && segment.options.sack.is_empty();
-        if !pure {
+        ecn.in_handshake = false;
+        if !is_pure(segment) {
             return;
         }
         let ace = handshake::ace(segment.flags);
@@ -396,6 +404,8 @@ impl Connection {
                 ecn.accurate.delivered_ce = ecn.accurate.delivered_ce.wrapping_add(packets);
                 Marked { packets: packets.max(1), bytes }
             }
+            // It is read when it has ended the handshake.
+            Mode::Accurate if ecn.in_handshake && is_pure(segment) => Marked::default(),
             Mode::Accurate if news => {
                 let report = Report {
                     ace: handshake::ace(segment.flags),
