@@ -41,11 +41,13 @@ impl Control for NewReno {
         if acked == 0 || !d.cwnd_limited {
             return;
         }
-        // RFC 5681 3.1 (3), RFC 3465 2.1: one segment for each window acknowledged.
+        // RFC 5681 3.1 (3), RFC 3465 2.1: one segment for each window acknowledged. The part of a segment that a halved
+        // window may end with carries nothing: it must not make a round trip of two.
+        let whole = (self.cwnd / d.mss * d.mss).max(d.mss);
         self.credit += acked;
-        if self.credit >= self.cwnd {
-            let segments = self.credit / self.cwnd;
-            self.credit %= self.cwnd;
+        if self.credit >= whole {
+            let segments = self.credit / whole;
+            self.credit %= whole;
             self.cwnd += segments * d.mss;
         }
     }
@@ -122,6 +124,19 @@ mod tests {
         let mut c = NewReno::new(10 * MSS);
         c.on_timeout(3 * MSS, MSS);
         assert_eq!((c.cwnd(), c.ssthresh()), (MSS, 2 * MSS));
+    }
+
+    /// RFC 5681 3.1: a segment each round trip, also where half a window was no whole number of segments.
+    #[test]
+    fn a_window_with_a_part_of_a_segment_grows_as_fast() {
+        let mut c = NewReno::new(5 * MSS);
+        c.on_loss(5 * MSS, MSS);
+        assert_eq!(c.cwnd(), 2 * MSS + MSS / 2);
+        for expected in [3, 4, 5] {
+            let whole = c.cwnd() / MSS * MSS;
+            c.on_ack(&delivery(whole, whole));
+            assert_eq!(c.cwnd() / MSS, expected);
+        }
     }
 
     /// A sender that does not use its window does not earn a larger one.
