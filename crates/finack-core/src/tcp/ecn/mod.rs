@@ -333,8 +333,8 @@ impl Connection {
             // Both opened: as if only the peer had (RFC 9768 3.1.2).
             let sent = ecn.handshake_sent;
             let granted = Grant::of(settings, kind, segment.flags, segment.ecn).state();
-            **ecn = granted
-                .map_or(EcnState::new(Mode::None), |state| EcnState { handshake_sent: sent, ..*state });
+            **ecn = granted.map_or(EcnState::new(Mode::None), |state| *state);
+            (ecn.handshake_sent, ecn.in_handshake) = (sent, false);
         }
         if ecn.mode == Mode::None {
             self.ecn = None;
