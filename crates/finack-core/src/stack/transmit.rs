@@ -11,7 +11,7 @@ use crate::ip::Ident;
 use crate::tcp::State;
 use crate::tcp::ecn::Kind;
 use crate::tcp::emit::{self, Head};
-use crate::tcp::output::{self, Plan};
+use crate::tcp::output::{self, Next, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
 use crate::time::Instant;
@@ -118,7 +118,7 @@ impl Stack {
         if c.search.is_some() {
             c.refresh_search(&self.cx, now);
         }
-        let Some(plan) = output::next_segment(c, &self.cx) else {
+        let Next::Send(plan) = output::next_segment(c, &self.cx, now) else {
             self.refresh(now, index);
             return None;
         };

@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::congestion::{Control, Controller};
 use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
+use super::pacer::Pacer;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
@@ -243,6 +244,8 @@ pub(crate) struct Connection {
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
+    /// Only of those that are paced.
+    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -304,10 +307,16 @@ pub(crate) struct Birth {
     pub(crate) now: Instant,
 }
 
+/// What a controller that leaves something to chance draws from.
+pub(crate) fn chance(cx: &Cx, trace_id: u64) -> u64 {
+    cx.secrets.chance.table().u64(trace_id).finish()
+}
+
 impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let kind = options.congestion.unwrap_or(cx.settings.congestion);
+        let seed = chance(cx, birth.trace_id);
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
@@ -349,10 +358,11 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
+            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
             ecn: None,
             peak: Peak::default(),
+            pacer: None,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -541,8 +551,10 @@ impl Connection {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
+        let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning + ecn
+        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory();
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
 
