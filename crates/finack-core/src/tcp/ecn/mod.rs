@@ -23,7 +23,7 @@ use super::seq::Pos;
 use super::tcb::Connection;
 use super::{EcnBytes, EcnInfo, EcnMode};
 use crate::cx::Cx;
-use crate::settings::{Profile, Settings};
+use crate::settings::{Congestion, Profile, Settings};
 use crate::time::Instant;
 use crate::trace::SendReason;
 
@@ -169,8 +169,8 @@ impl EcnState {
     }
 
     /// Whether classic feedback follows each mark.
-    fn follows_marks(kind: crate::settings::Congestion) -> bool {
-        kind.name() == "dctcp"
+    fn follows_marks(kind: Congestion) -> bool {
+        kind == Congestion::Dctcp
     }
 }
 
@@ -446,7 +446,8 @@ impl Connection {
         let (base, before) = (self.reduction_base(cx, out), self.congestion.cwnd());
         self.congestion.on_ecn(base, u64::from(self.mss.max(1)));
         let (goal, flight) = (self.congestion.cwnd(), self.snd_nxt > self.snd_una);
-        let smooth = goal < before && !self.congestion.rules_recovery() && flight;
+        let at_once = self.congestion.rules_recovery() || self.congestion.reduces_at_once();
+        let smooth = goal < before && !at_once && flight;
         if smooth {
             self.congestion.set_cwnd(before);
         }
