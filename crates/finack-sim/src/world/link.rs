@@ -5,7 +5,7 @@ use core::time::Duration;
 use finack_core::Instant;
 
 use super::HostId;
-use crate::packet::{Icmp, Pkt, build, v4, v6};
+use crate::packet::{Body, Icmp, Pkt, build, v4, v6};
 use crate::rng::Rng;
 
 /// One direction between two hosts. Chances are in parts per million and exclude each other.
@@ -112,4 +112,20 @@ pub enum Verdict {
     Delay(Duration),
     /// It arrives with one bit flipped.
     Corrupt,
+    /// It arrives with its last byte of data changed and a checksum that fits: no stack can see that.
+    Forge,
+}
+
+/// Changes a TCP segment's last byte; other packets stay as they are.
+pub(super) fn forge(packet: &Pkt, bytes: Vec<u8>) -> Vec<u8> {
+    let mut forged = packet.clone();
+    match &mut forged.body {
+        Body::Tcp(tcp) if !tcp.payload.is_empty() => {
+            if let Some(last) = tcp.payload.last_mut() {
+                *last ^= 0x55;
+            }
+            build(&forged)
+        }
+        _ => bytes,
+    }
 }

@@ -494,6 +494,10 @@ impl World {
                 self.schedule(&link, from, to, bytes.clone(), Duration::ZERO);
                 self.schedule(&link, from, to, bytes, Duration::ZERO);
             }
+            Verdict::Forge => {
+                let forged = link::forge(&packet, bytes);
+                self.schedule(&link, from, to, forged, Duration::ZERO);
+            }
             Verdict::Corrupt => {
                 let mut bytes = bytes;
                 let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
