@@ -297,7 +297,9 @@ const COLUMNS: [&str; 8] = [
 fn table(total: &Total) -> String {
     let mut out = String::new();
     let _ = write!(out, "{:<18}", "worlds with");
-    COLUMNS.iter().for_each(|c| drop(write!(out, "{c:>16}")));
+    for column in COLUMNS {
+        let _ = write!(out, "{column:>16}");
+    }
     out.push('\n');
     let mut row = |name: &str, stats: &Stats| {
         let _ = write!(out, "{name:<18}");

@@ -51,7 +51,8 @@ fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
     c.state.hash(hasher);
     let f = &c.facts;
     (f.orphan, f.indexed, f.unaccepted, f.fin_queued, f.read_shut, f.fin_received).hash(hasher);
-    (f.syn_due, f.probe_due, f.keepalive_due, f.push_small, f.more, f.syn_resent).hash(hasher);
+    (f.syn_due, f.probe_due, f.keepalive_due, f.push_small, f.more, f.syn_resent, f.syn_resent_again)
+        .hash(hasher);
     (c.snd_una, c.snd_nxt, c.snd_end(), c.snd_wnd, c.snd_up, c.mss).hash(hasher);
     (c.recv.next(), c.recv.read_pos(), c.recv.sack_blocks(), c.rcv_edge, c.rcv_fin, c.rcv_acked).hash(hasher);
     (c.rtx.sacked(), c.rtx.lost(), c.in_flight(), c.retries, c.backoff, c.probes).hash(hasher);

@@ -202,6 +202,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.resent(0, 1, &state);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
         if c.state == State::SynSent || c.retries > 0 {
+            c.facts.syn_resent_again = c.facts.syn_resent;
             c.facts.syn_resent = true;
             note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
         }

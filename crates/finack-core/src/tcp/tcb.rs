@@ -160,6 +160,8 @@ pub(crate) struct Facts {
     pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
+    /// More than once.
+    pub(crate) syn_resent_again: bool,
     /// Our SYN tries a fast open, or the peer's SYN opened the connection by one (RFC 7413).
     pub(crate) fast_open: bool,
     /// Data of our SYN was acknowledged by the SYN,ACK, or the peer's SYN brought some that was taken.

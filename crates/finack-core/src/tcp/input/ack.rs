@@ -36,7 +36,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
         let disposition = take(c, cx, now, placed, ack);
-        syn_sent::after_lost_syn(c);
+        syn_sent::after_lost_syn(c, cx);
         return disposition;
     }
     take(c, cx, now, placed, ack)
@@ -287,7 +287,8 @@ fn tell_congestion(
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    if c.recovery.phase != Phase::Recovery && progress.verdict == Verdict::Nothing && grows {
+    let quiet = progress.verdict == Verdict::Nothing && !progress.undone;
+    if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
         c.facts.cwnd_limited = false;
     }

@@ -87,10 +87,12 @@ impl Rack {
         true
     }
 
-    /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why.
-    pub(crate) fn on_duplicate(&mut self, segments: u32, una: Pos, nxt: Pos) {
+    /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why; then SND.UNA and
+    /// SND.NXT are given.
+    pub(crate) fn on_duplicate(&mut self, segments: u32, widens: Option<(Pos, Pos)>) {
         let learned = self.learned.get_or_insert_default();
         learned.duplicates = learned.duplicates.saturating_add(segments);
+        let Some((una, nxt)) = widens else { return };
         learned.round = learned.round.filter(|&round| una < round);
         if learned.round.is_none() {
             learned.round = Some(nxt);
@@ -188,14 +190,18 @@ mod tests {
     #[test]
     fn it_grows_with_duplicates() {
         let mut rack = Rack::new();
-        rack.on_duplicate(1, 1, 5001);
+        rack.on_duplicate(1, Some((1, 5001)));
         assert_eq!(window(&rack, false, 1), 50);
-        rack.on_duplicate(1, 4001, 6001);
+        rack.on_duplicate(1, Some((4001, 6001)));
         assert_eq!(window(&rack, false, 1), 50, "the same round trip");
         for una in [5001, 10_001, 20_001] {
-            rack.on_duplicate(1, una, una + 5000);
+            rack.on_duplicate(1, Some((una, una + 5000)));
         }
         assert_eq!((window(&rack, false, 1), rack.duplicates()), (100, 5));
+        // What says nothing of the window counts, no more.
+        let mut probed = Rack::new();
+        probed.on_duplicate(1, None);
+        assert_eq!((window(&probed, false, 1), probed.duplicates()), (25, 1));
         // tcp_recovery = 1 + 2.
         assert_eq!(window(&rack, false, 3), 25);
     }
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn it_shrinks_after_sixteen_recoveries() {
         let mut rack = Rack::new();
-        rack.on_duplicate(1, 1, 5001);
+        rack.on_duplicate(1, Some((1, 5001)));
         for _ in 0..15 {
             rack.on_recovered();
         }

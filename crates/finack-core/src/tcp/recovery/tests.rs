@@ -181,8 +181,24 @@ fn a_needless_time_out_is_undone() {
     w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
     let mut summary = AckSummary::default();
     w.queue.acknowledge(2001, &mut summary);
-    assert_eq!(w.on_ack(410, &summary, |_| {}).verdict, Verdict::Undone);
+    assert!(w.on_ack(410, &summary, |_| {}).undone);
     assert_eq!((w.queue.lost(), w.recovery.phase), (0, Phase::Open));
+}
+
+/// The ACK that shows that a time-out was needless may show a loss as well: it is repaired at once, from the window as it was
+/// (RFC 4015 3.2, RFC 8985 6.2 step 5).
+#[test]
+fn a_loss_behind_a_needless_time_out_is_seen_at_once() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
+    let mut summary = AckSummary::default();
+    // 1001:4001 is missing, what was sent after it has arrived.
+    w.queue.sack(4001, 9001, MSS, &mut summary);
+    let progress = w.on_ack(410, &summary, |_| {});
+    assert!(progress.undone && progress.verdict == Verdict::Entered);
+    assert_eq!((w.queue.lost(), w.recovery.phase), (3000, Phase::Recovery));
+    assert_eq!(w.first_lost(), Some((1001, 2001)));
 }
 
 /// RFC 5682 3.1 steps 2b and 3a: new data instead of repetitions; a duplicate then shows that the loss was real.

@@ -178,6 +178,10 @@ impl AckSummary {
     }
 }
 
+/// So many units are not cut any finer by SACK blocks: with segments of a few bytes a peer could make the queue long and each
+/// look at it slow (CVE-2019-11478).
+const MOST_UNITS: usize = 16_384;
+
 /// Units in order; the first begins at SND.UNA.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RetransmitQueue {
@@ -363,9 +367,11 @@ impl RetransmitQueue {
     /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
     ///
     /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
-    /// queue grow with every byte.
+    /// queue grow with every byte. Where the queue is long already only whole units count: what is not believed is sent
+    /// again at worst.
     pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
-        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
+        let whole = if self.units.len() < MOST_UNITS { mss as Pos } else { Pos::MAX };
+        let Some((start, end)) = self.whole_segments(start, end, whole) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
         if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
             return;
@@ -392,36 +398,41 @@ impl RetransmitQueue {
             }
             index += 1;
         }
-        self.join_sacked(start);
+        self.join_sacked(start, end);
     }
 
     /// The segments of which `start..end` holds all.
     fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
         let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
         let first = unit_at(start)?;
-        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
-        let start = (first.start + up).min(first.end);
+        let into = (start - first.start).max(0);
+        let up = if into == 0 { 0 } else { ((into - 1) / mss + 1).saturating_mul(mss) };
+        let start = first.start.saturating_add(up).min(first.end);
         let last = unit_at(end - 1)?;
         let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
         (start < down).then_some((start, down))
     }
 
-    /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
-    fn join_sacked(&mut self, near: Pos) {
-        let found = self.units.partition_point(|u| u.end <= near);
-        let mut index = found.saturating_sub(1);
-        while index + 1 < self.units.len() && index <= found + 1 {
-            let (unit, next) = (self.units[index].marks, self.units[index + 1].marks);
-            let joins = unit.has(Marks::SACKED) && next.has(Marks::SACKED) && !unit.has(Marks::RECORD_END);
-            if !joins {
-                index += 1;
-                continue;
+    /// SACKed neighbours from `start` to `end` become one, so that the queue does not grow with a peer's invention, and is not
+    /// searched for long.
+    fn join_sacked(&mut self, start: Pos, end: Pos) {
+        let mut kept = self.units.partition_point(|u| u.end < start);
+        let mut next = kept + 1;
+        while self.units.get(next).is_some_and(|u| u.start <= end) {
+            let (unit, other) = (&self.units[kept], &self.units[next]);
+            let sacked = unit.marks.has(Marks::SACKED) && other.marks.has(Marks::SACKED);
+            if sacked && !unit.marks.has(Marks::RECORD_END) {
+                let (until, marks) = (other.end, unit.marks.with(other.marks));
+                let unit = &mut self.units[kept];
+                (unit.end, unit.marks) = (until, marks);
+            } else {
+                kept += 1;
+                self.units.swap(kept, next);
             }
-            if let Some(next) = self.units.remove(index + 1) {
-                let unit = &mut self.units[index];
-                unit.end = next.end;
-                unit.marks = unit.marks.with(next.marks);
-            }
+            next += 1;
+        }
+        if kept + 1 < next {
+            self.units.drain(kept + 1..next);
         }
     }
 
