@@ -84,15 +84,14 @@ fn a_clamp_holds_for_every_window() {
 /// shut, whatever the peer asked).
 #[test]
 fn a_clamp_below_a_segment_opens_again() {
-    let mut t = Setup::new()
-        .options(|o| (o.window_clamp, o.recv_buffer) = (Some(516), Some(1027)))
-        .server();
+    let mut t = Setup::new().options(|o| (o.window_clamp, o.recv_buffer) = (Some(516), Some(1027))).server();
     t.inject("S 0:0(0) win 65535 <mss 1460,sackOK,nop,wscale 7>");
     t.expect("S. 0:0(0) ack 1 win 516");
     t.inject(". 1:1(0) ack 1");
     let c = t.accept();
     for at in [1, 517] {
         t.inject(&format!("P. {at}:{}(516) ack 1", at + 516));
+        t.take_sent();
     }
     t.read(c, 1032);
     t.take_sent();

@@ -33,13 +33,7 @@ struct Offer {
 
 impl Offer {
     fn of(seg: &Seg<'_>) -> Self {
-        Self {
-            seq: seg.seq,
-            scale: seg.wscale,
-            sack: seg.sack_ok,
-            ts: seg.ts.is_some(),
-            mss: seg.mss,
-        }
+        Self { seq: seg.seq, scale: seg.wscale, sack: seg.sack_ok, ts: seg.ts.is_some(), mss: seg.mss }
     }
 }
 
@@ -69,10 +63,12 @@ pub(super) struct Flow {
     ts_high: Option<u32>,
     /// The host sent a RST.
     aborted: bool,
-    /// RSTs that arrived.
+    /// RSTs that arrived for this four-tuple.
     pub(super) resets: u32,
-    /// New data went out since the last look at the connection.
-    pub(super) fresh: bool,
+    /// Bytes of new data that went out since the last look at the connection.
+    pub(super) fresh: u64,
+    /// Something arrived since then.
+    pub(super) heard: bool,
     /// Largest segment in bytes of payload that went out.
     pub(super) largest: usize,
 }
@@ -108,8 +104,9 @@ impl Flow {
             offered_edge: None,
             ts_high: arrived.and_then(|f| f.ts_high),
             aborted: false,
-            resets: 0,
-            fresh: false,
+            resets: arrived.map_or(0, |f| f.resets),
+            fresh: 0,
+            heard: false,
             largest: 0,
         }
     }
@@ -291,7 +288,7 @@ impl Flow {
             {
                 return broken(Rule::SendWindow, format!("data up to {end}, the window ends at {edge}"));
             }
-            self.fresh |= !seg.payload.is_empty();
+            self.fresh += seg.payload.len() as u64;
             self.nxt = end;
         }
         Ok(())
@@ -397,6 +394,7 @@ impl Flow {
 
     /// A segment arrives at the host.
     pub(super) fn arrived(&mut self, seg: &Seg<'_>) {
+        self.heard = true;
         if seg.has(flag::RST) {
             self.resets += 1;
         }

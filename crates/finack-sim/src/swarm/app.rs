@@ -42,6 +42,8 @@ pub(super) struct App {
     pub(super) writes_from: Option<Instant>,
     pub(super) reads_from: Instant,
     rest_at: u64,
+    /// RSTs that had come for its four-tuple before it.
+    pub(super) resets_before: u32,
 }
 
 /// What an application is made from.
@@ -53,11 +55,12 @@ pub(super) struct Birth {
     pub(super) conn: ConnId,
     pub(super) ends: (SocketAddr, SocketAddr),
     pub(super) keys: (Key, Key),
+    pub(super) resets_before: u32,
 }
 
 impl App {
     pub(super) fn new(birth: Birth) -> Self {
-        let Birth { incarnation, talk, side, host, conn, ends, keys } = birth;
+        let Birth { incarnation, talk, side, host, conn, ends, keys, .. } = birth;
         Self {
             incarnation,
             talk,
@@ -81,6 +84,7 @@ impl App {
             writes_from: None,
             reads_from: Instant::ZERO,
             rest_at: 0,
+            resets_before: birth.resets_before,
         }
     }
 }

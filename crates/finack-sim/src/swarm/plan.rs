@@ -54,6 +54,12 @@ impl HostPlan {
         Ok(all)
     }
 
+    /// It looks for the path MTU by itself: only such a host gets along with a path that says nothing (RFC 4821).
+    #[must_use]
+    pub fn probes(&self) -> bool {
+        self.settings.iter().any(|(name, value)| *name == "tcp_mtu_probing" && value != "0")
+    }
+
     pub(super) const fn device(&self) -> Capabilities {
         let plain = Capabilities::plain(self.mtu);
         if self.units {
@@ -75,7 +81,7 @@ pub struct Way {
     pub queue: Duration,
     /// Largest packet in bytes.
     pub mtu: usize,
-    /// What is too large is dropped without a word.
+    /// What is too large is dropped without a word, where the sender [probes](HostPlan::probes).
     pub black_hole: bool,
     /// From then on `mtu` is this one.
     pub mtu_change: Option<(Duration, usize)>,

@@ -143,8 +143,8 @@ impl<'p> Runner<'p> {
         for (i, way) in plan.ways.iter().enumerate().filter(|(i, _)| i / n != i % n) {
             let (from, to) = (HostId(i / n), HostId(i % n));
             let mut link = Link::new(way.delay);
-            (link.rate, link.queue, link.mtu, link.black_hole) =
-                (way.rate, way.queue, way.mtu, way.black_hole);
+            (link.rate, link.queue, link.mtu) = (way.rate, way.queue, way.mtu);
+            link.black_hole = way.black_hole && plan.hosts[from.0].probes();
             self.world.set_link(from, to, link);
             if let Some((at, _)) = way.mtu_change {
                 self.at(self.begin + at, Todo::Mtu(from.0, to.0));
@@ -169,7 +169,7 @@ impl<'p> Runner<'p> {
         let coming = |t: &super::plan::Talk| !t.gone && t.to == host.0 && t.crossed.is_none();
         for (i, talk) in plan.talks.iter().enumerate().filter(|(_, t)| coming(t)) {
             let local = SocketAddr::new(self.address(host, talk.v6), LISTEN + i as u16);
-            let options = socket_options(&talk.sides[1].options, talk.sides[1].steps.contains(&Step::Urgent));
+            let options = socket_options(&talk.sides[1].options);
             let listener = self.world.listen(host, local, options);
             self.listeners.insert((host, listener), i);
             self.ports.insert((host, local));
@@ -292,7 +292,7 @@ impl<'p> Runner<'p> {
         let to = SocketAddr::new(self.address(peer, t.v6), to);
         let local = port.map(|p| SocketAddr::new(self.address(host, t.v6), p));
         let plan = &t.sides[side];
-        let options = socket_options(&plan.options, plan.steps.contains(&Step::Urgent));
+        let options = socket_options(&plan.options);
         let number = if t.crossed.is_some() { 0 } else { self.counts[talk] };
         let keys = self.keys(talk, number, side);
         let early = match plan.steps.first() {
@@ -360,7 +360,9 @@ impl<'p> Runner<'p> {
             self.counts[talk] += 1;
             self.incarnations.len() - 1
         });
-        let app = self.add(Birth { incarnation, talk, side, host, conn, ends: (local, remote), keys });
+        let resets_before = self.resets(host, local, remote);
+        let ends = (local, remote);
+        let app = self.add(Birth { incarnation, talk, side, host, conn, ends, keys, resets_before });
         let a = &mut self.apps[app];
         (a.written, a.step_done) = (taken, taken);
         self.stats.connections += 1;
@@ -387,15 +389,10 @@ impl<'p> Runner<'p> {
                 Some(incarnation) => {
                     let number = self.number(incarnation);
                     let keys = self.keys(talk, number, 1);
-                    let app = self.add(Birth {
-                        incarnation,
-                        talk,
-                        side: 1,
-                        host,
-                        conn,
-                        ends: (local, remote),
-                        keys,
-                    });
+                    let resets_before = self.resets(host, local, remote);
+                    let ends = (local, remote);
+                    let app =
+                        self.add(Birth { incarnation, talk, side: 1, host, conn, ends, keys, resets_before });
                     self.opened(app);
                     self.poll(app);
                 }
@@ -470,7 +467,8 @@ impl<'p> Runner<'p> {
         let Some(way) = self.plan.way(from, to) else { return };
         let Some((_, mtu)) = way.mtu_change else { return };
         let mut link = Link::new(way.delay);
-        (link.rate, link.queue, link.mtu, link.black_hole) = (way.rate, way.queue, mtu, way.black_hole);
+        (link.rate, link.queue, link.mtu) = (way.rate, way.queue, mtu);
+        link.black_hole = way.black_hole && self.plan.hosts[from].probes();
         self.world.set_link(HostId(from), HostId(to), link);
     }
 
@@ -483,7 +481,7 @@ impl<'p> Runner<'p> {
             let a = &self.apps[app];
             let waits = self.world.stack(a.host).tcp_unacknowledged(a.conn) == Ok(false);
             let peer = self.peer(app).map(|p| &self.apps[p]);
-            let alone = peer.is_none_or(|p| p.abandoned || p.error.is_some());
+            let alone = peer.is_none_or(|p| self.is_gone(p));
             if !(waits && alone && a.opened) {
                 let what = self.why_stuck(app);
                 self.violate(app, Rule::Unending, what);
@@ -493,6 +491,23 @@ impl<'p> Runner<'p> {
             self.abort(app);
         }
         self.progress();
+    }
+
+    /// It left without a word, or its host forgot it, or its host gave up what it had closed.
+    fn is_gone(&self, app: &App) -> bool {
+        let may_give_up = self.gives_up(&self.plan.talks[app.talk].sides[app.side]);
+        let forgotten =
+            || self.world.stack(app.host).tcp_socket(self.world.now(), app.local, app.remote).is_none();
+        app.abandoned
+            || app.error.is_some()
+            || self.is_crashed(app.host.0)
+            || app.closed && may_give_up && forgotten()
+    }
+
+    /// Its connection may end before its time.
+    fn gives_up(&self, side: &super::plan::Side) -> bool {
+        let limits = |o: &Opt| matches!(o, Opt::KeepAlive(..) | Opt::UserTimeout(_));
+        side.options.iter().any(limits) || self.plan.features.has(Feature::Pressure)
     }
 
     fn why_stuck(&self, app: usize) -> String {
@@ -510,12 +525,16 @@ impl<'p> Runner<'p> {
         )
     }
 
+    fn resets(&mut self, host: HostId, local: SocketAddr, remote: SocketAddr) -> u32 {
+        self.world.checker().map_or(0, |c| c.resets_arrived(host, local, remote))
+    }
+
     /// Whether an application was told what truly happened.
     pub(super) fn judge_error(&mut self, app: usize, error: Error) {
         self.progress();
         let a = &self.apps[app];
         let (host, local, remote, opened) = (a.host, a.local, a.remote, a.opened);
-        let resets = self.world.checker().map_or(0, |c| c.resets_arrived(host, local, remote));
+        let resets = self.resets(host, local, remote);
         let a = &self.apps[app];
         let t = &self.plan.talks[a.talk];
         let peer = self.peer(app).map(|p| &self.apps[p]);
@@ -523,16 +542,14 @@ impl<'p> Runner<'p> {
         let muddled = self.incarnations[a.incarnation].muddled;
         let peer_gone =
             crashed || muddled || peer.is_none_or(|p| p.abandoned || p.error.is_some() || p.closed);
-        let (on, own) = (self.plan.features, self.side(app));
-        let gives_up = own.options.iter().any(|o| matches!(o, Opt::KeepAlive(..) | Opt::UserTimeout(_)))
-            || on.has(Feature::Pressure);
+        let (on, gives_up) = (self.plan.features, self.gives_up(self.side(app)));
         let wrong = match error {
             Error::ConnectionReset
             | Error::BrokenPipe
             | Error::ConnectionRefused
             | Error::ConnectionAborted => {
                 self.stats.resets += 1;
-                if resets == 0 && !on.has(Feature::Pressure) {
+                if resets == a.resets_before && !on.has(Feature::Pressure) {
                     Some("no RST came")
                 } else if !peer_gone && !(t.crossed.is_some() && !opened) {
                     Some("the peer is there and did nothing")
@@ -604,9 +621,9 @@ impl<'p> Runner<'p> {
     }
 }
 
-fn socket_options(options: &[Opt], urgent: bool) -> SocketOptions {
+/// Urgent bytes stay in the stream, so that each of its bytes is seen in order.
+fn socket_options(options: &[Opt]) -> SocketOptions {
     let mut all = SocketOptions { oob_inline: true, ..SocketOptions::default() };
-    let _ = urgent;
     options.iter().for_each(|o| o.apply(&mut all));
     all
 }
