@@ -65,6 +65,8 @@ pub(super) struct Flow {
     aborted: bool,
     /// RSTs that arrived for this four-tuple.
     pub(super) resets: u32,
+    /// Those of them that came before this incarnation.
+    pub(super) resets_before: u32,
     /// Bytes of new data that went out since the last look at the connection.
     pub(super) fresh: u64,
     /// Something arrived since then.
@@ -105,6 +107,7 @@ impl Flow {
             ts_high: arrived.and_then(|f| f.ts_high),
             aborted: false,
             resets: arrived.map_or(0, |f| f.resets),
+            resets_before: arrived.map_or(0, |f| f.resets),
             fresh: 0,
             heard: false,
             largest: 0,

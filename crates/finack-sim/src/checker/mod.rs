@@ -299,6 +299,12 @@ impl Checker {
         self.flow(host, local, remote).map_or(0, |f| f.resets)
     }
 
+    /// RSTs that had come in for this four-tuple when its present incarnation began.
+    #[must_use]
+    pub fn resets_before(&self, host: HostId, local: SocketAddr, remote: SocketAddr) -> u32 {
+        self.flow(host, local, remote).map_or(0, |f| f.resets_before)
+    }
+
     /// The initial sequence numbers of the connection, the host's own and the peer's, once both are known.
     #[must_use]
     pub fn isns(&self, host: HostId, local: SocketAddr, remote: SocketAddr) -> Option<(u32, Option<u32>)> {
@@ -312,3 +318,6 @@ impl Checker {
 
 /// How long after the last close a host may take to forget everything: TIME-WAIT, FIN-WAIT-2 and the retries of orphans.
 pub const AFTERMATH: Duration = Duration::from_secs(1000);
+
+#[cfg(test)]
+mod tests;

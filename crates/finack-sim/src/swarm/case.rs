@@ -9,7 +9,8 @@
 //!   the SYN; at once; one opens; nobody waits for the other's bytes.
 //! - `talk2a.opt0`, `.step3`, `.step3=100`, `.reads`, `.chunk`, `.end` (`a` opens, `b` is the other): without that option
 //!   or step; so many bytes; reads at once; writes at once; closes in order.
-//! - `way0-1.rate`, `.mtu`, `.delay`, `.change`: unlimited; any size; 10 ms; no change of MTU.
+//! - `way0-1.rate`, `.queue`, `.mtu`, `.delay`, `.change`: unlimited; a plain queue of 200 ms; any size; 10 ms; no change
+//!   of MTU.
 //! - `faults=0-1:17x+1-0:4l2500`: these faults and no others: packet 17 from host 0 to host 1 is lost (`x`; `d` doubled, `c`
 //!   one bit flipped, `f` forged), packet 4 back is late by 2500 microseconds.
 
@@ -18,7 +19,7 @@ use core::str::FromStr;
 use core::time::Duration;
 
 use super::draw::draw;
-use super::plan::{End, Fault, Faults, Opt, Plan, Reads, Side, Step};
+use super::plan::{End, Fault, Faults, Manager, Opt, Plan, Reads, Side, Step};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +141,8 @@ fn apply_way(plan: &mut Plan, from: usize, to: usize, what: &str) -> Option<()> 
     let hosts = plan.hosts.len();
     let way = plan.ways.get_mut(from * hosts + to).filter(|_| from < hosts && to < hosts)?;
     match what {
-        "rate" => way.rate = None,
+        "rate" => (way.rate, way.trace) = (None, Vec::new()),
+        "queue" => (way.queue, way.manager) = (Duration::from_millis(200), Manager::Tail),
         "mtu" => (way.mtu, way.black_hole) = (9500, false),
         "delay" => way.delay = Duration::from_millis(10),
         "change" => way.mtu_change = None,

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write as _};
 use core::time::Duration;
 
-use super::plan::{Effect, End, Faults, HostPlan, Mix, Opt, Plan, Reads, Side, Step, Talk, Way};
+use super::plan::{Effect, End, Faults, HostPlan, Manager, Mix, Opt, Plan, Reads, Side, Step, Talk, Way};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,8 +76,16 @@ impl fmt::Display for HostPlan {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.delay)?;
-        if let Some(rate) = self.rate {
-            write!(f, ", {} kb/s behind a queue of {:?}", rate / 1000, self.queue)?;
+        let queue = match self.manager {
+            Manager::Tail => "a plain queue",
+            Manager::CoDel(false) => "a CoDel queue",
+            Manager::CoDel(true) => "a CoDel queue that marks",
+            Manager::DualPi2 => "a DualPI2 queue",
+        };
+        if !self.trace.is_empty() {
+            write!(f, ", sends at {:?} ms and so on, behind {queue} of {:?}", self.trace, self.queue)?;
+        } else if let Some(rate) = self.rate {
+            write!(f, ", {} kb/s behind {queue} of {:?}", rate / 1000, self.queue)?;
         }
         write!(f, ", MTU {}", self.mtu)?;
         if let Some((at, mtu)) = self.mtu_change {

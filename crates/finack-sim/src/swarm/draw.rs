@@ -6,7 +6,9 @@ use finack_core::settings::Congestion;
 
 use super::Feature as F;
 use super::Features;
-use super::plan::{Crash, Datagrams, End, Faults, HostPlan, Mix, Opt, Plan, Reads, Side, Step, Talk, Way};
+use super::plan::{
+    Crash, Datagrams, End, Faults, HostPlan, Manager, Mix, Opt, Plan, Reads, Side, Step, Talk, Way,
+};
 use crate::rng::Rng;
 
 /// Most hosts of a world.
@@ -161,16 +163,35 @@ impl Draw {
         } else {
             Vec::new()
         };
+        let manager = if self.half(F::Managed) {
+            *self.rng.pick(&[Manager::CoDel(false), Manager::CoDel(true), Manager::DualPi2])
+        } else {
+            Manager::Tail
+        };
+        let trace = if self.half(F::Trace) { self.trace() } else { Vec::new() };
         Way {
             delay,
             rate,
+            trace,
             queue: millis(5 + self.rng.size(9)),
+            manager,
             mtu,
             black_hole: self.half(F::BlackHole),
             mtu_change,
             mix: self.mix(),
             black_outs,
         }
+    }
+
+    /// Up to a second of a link that is fast, slow and silent by turns.
+    fn trace(&mut self) -> Vec<u32> {
+        let mut at = 0;
+        (0..2 + self.rng.below(60))
+            .map(|_| {
+                at += self.rng.size(6) as u32;
+                at.max(1)
+            })
+            .collect()
     }
 
     fn mix(&mut self) -> Mix {

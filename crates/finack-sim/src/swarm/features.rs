@@ -58,6 +58,10 @@ features! {
     Asymmetry = "asymmetry", 40;
     /// A rate and a queue.
     Bottleneck = "bottleneck", 40;
+    /// Queues that manage themselves: CoDel, DualPI2.
+    Managed = "managed-queue", 30;
+    /// A rate that changes as a recorded one did.
+    Trace = "trace", 20;
     /// IPv6.
     Ipv6 = "ipv6", 40;
     /// Hosts without SACK.

@@ -8,6 +8,8 @@ use finack_core::options::SocketOptions;
 use finack_core::settings::{Congestion, Settings};
 
 use super::Features;
+use crate::link::{Hop, Rate, Trace};
+use crate::queue::Queue;
 
 /// What is to happen in a world. Equal plans run alike.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,8 +79,12 @@ pub struct Way {
     pub delay: Duration,
     /// Bits a second.
     pub rate: Option<u64>,
-    /// Longest wait in front of `rate`.
+    /// Instead of a steady rate the link sends when a recorded one would: milliseconds, again and again.
+    pub trace: Vec<u32>,
+    /// Longest wait in front of it.
     pub queue: Duration,
+    /// How the queue decides.
+    pub manager: Manager,
     /// Largest packet in bytes.
     pub mtu: usize,
     /// What is too large is dropped without a word, where the sender [probes](HostPlan::probes).
@@ -89,6 +95,37 @@ pub struct Way {
     pub mix: Mix,
     /// Nothing passes from then on, for so long.
     pub black_outs: Vec<(Duration, Duration)>,
+}
+
+/// How a queue decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    /// What does not fit is dropped.
+    Tail,
+    /// CoDel (RFC 8289), which marks or drops.
+    CoDel(bool),
+    /// The dual queue of L4S (RFC 9332).
+    DualPi2,
+}
+
+impl Way {
+    /// The link, with the faults that are not decided packet by packet; `mtu` may be another by now.
+    pub(super) fn hop(&self, mtu: usize, black_hole: bool) -> Hop {
+        let queue = Queue::time(self.queue);
+        let queue = match self.manager {
+            Manager::Tail => queue,
+            Manager::CoDel(true) => queue.codel().ecn(),
+            Manager::CoDel(false) => queue.codel(),
+            Manager::DualPi2 => queue.dualpi2(),
+        };
+        let lines: Vec<String> = self.trace.iter().map(ToString::to_string).collect();
+        let rate = match (Trace::parse(&lines.join("\n")), self.rate) {
+            (Ok(trace), _) if !self.trace.is_empty() => Rate::Trace(trace.into()),
+            (_, Some(bits)) => Rate::Fixed(bits),
+            _ => Rate::Unlimited,
+        };
+        Hop { rate, queue, mtu, black_hole, ..Hop::new(self.delay) }
+    }
 }
 
 /// Chances of a packet in parts per million, and what comes of them.

@@ -142,10 +142,8 @@ impl<'p> Runner<'p> {
         let (plan, n) = (self.plan, self.plan.hosts.len());
         for (i, way) in plan.ways.iter().enumerate().filter(|(i, _)| i / n != i % n) {
             let (from, to) = (HostId(i / n), HostId(i % n));
-            let mut link = Link::new(way.delay);
-            (link.rate, link.queue, link.mtu) = (way.rate, way.queue, way.mtu);
-            link.black_hole = way.black_hole && plan.hosts[from.0].probes();
-            self.world.set_link(from, to, link);
+            let black_hole = way.black_hole && plan.hosts[from.0].probes();
+            self.world.set_link(from, to, way.hop(way.mtu, black_hole));
             if let Some((at, _)) = way.mtu_change {
                 self.at(self.begin + at, Todo::Mtu(from.0, to.0));
             }
@@ -360,7 +358,7 @@ impl<'p> Runner<'p> {
             self.counts[talk] += 1;
             self.incarnations.len() - 1
         });
-        let resets_before = self.resets(host, local, remote);
+        let resets_before = self.world.checker().map_or(0, |c| c.resets_before(host, local, remote));
         let ends = (local, remote);
         let app = self.add(Birth { incarnation, talk, side, host, conn, ends, keys, resets_before });
         let a = &mut self.apps[app];
@@ -389,7 +387,8 @@ impl<'p> Runner<'p> {
                 Some(incarnation) => {
                     let number = self.number(incarnation);
                     let keys = self.keys(talk, number, 1);
-                    let resets_before = self.resets(host, local, remote);
+                    let resets_before =
+                        self.world.checker().map_or(0, |c| c.resets_before(host, local, remote));
                     let ends = (local, remote);
                     let app =
                         self.add(Birth { incarnation, talk, side: 1, host, conn, ends, keys, resets_before });
@@ -466,10 +465,8 @@ impl<'p> Runner<'p> {
     fn change_mtu(&mut self, from: usize, to: usize) {
         let Some(way) = self.plan.way(from, to) else { return };
         let Some((_, mtu)) = way.mtu_change else { return };
-        let mut link = Link::new(way.delay);
-        (link.rate, link.queue, link.mtu) = (way.rate, way.queue, mtu);
-        link.black_hole = way.black_hole && self.plan.hosts[from].probes();
-        self.world.set_link(HostId(from), HostId(to), link);
+        let black_hole = way.black_hole && self.plan.hosts[from].probes();
+        self.world.set_link(HostId(from), HostId(to), way.hop(mtu, black_hole));
     }
 
     /// Nothing has moved for long. That is right only for who waits for a peer that is gone without a word.

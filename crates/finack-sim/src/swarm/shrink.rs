@@ -1,7 +1,7 @@
 //! Takes a failing world apart while the same rule stays broken.
 
 use super::case::{Case, FAULTS, faults_edit};
-use super::plan::{End, Faults, Opt, Plan, Reads, Step};
+use super::plan::{End, Faults, Manager, Opt, Plan, Reads, Step};
 use super::run::{Outcome, run};
 use crate::checker::Rule;
 
@@ -195,7 +195,8 @@ fn simpler(plan: &Plan) -> Vec<String> {
         |i: usize| i / hosts != i % hosts && busy.contains(&(i / hosts)) && busy.contains(&(i % hosts));
     for (i, way) in plan.ways.iter().enumerate().filter(|(i, _)| used(*i)) {
         for (name, changes) in [
-            ("rate", way.rate.is_some()),
+            ("rate", way.rate.is_some() || !way.trace.is_empty()),
+            ("queue", way.manager != Manager::Tail),
             ("change", way.mtu_change.is_some()),
             ("mtu", way.mtu != 9500),
             ("delay", way.delay.as_millis() != 10),
