@@ -52,9 +52,9 @@ impl Draw {
         self.on.has(feature) && self.rng.one_in(2)
     }
 
-    /// A chance of any order of magnitude up to `most`.
+    /// A chance of a thousandth or more, of any order of magnitude up to `most`.
     fn ppm(&mut self, feature: F, most: u64) -> u32 {
-        if self.half(feature) { 1 + self.rng.size(most.ilog2()) as u32 } else { 0 }
+        if self.half(feature) { 1000 + self.rng.size(most.ilog2()) as u32 } else { 0 }
     }
 
     fn host(&mut self) -> HostPlan {
