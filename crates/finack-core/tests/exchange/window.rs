@@ -549,5 +549,5 @@ fn what_a_challenge_offered_is_not_taken_back() {
     t.expect(". 1:1(0) ack 1 win 502");
     t.inject("P. 1:60(59) ack 1");
     // 502 * 128 + 1 = 64257 may not become 60 + 501 * 128 = 64188.
-    t.await_packet(0..=100, ". 1:1(0) ack 60 win >=502");
+    t.expect(". 1:1(0) ack 60 win 502");
 }

@@ -3,7 +3,7 @@
 //! Edits name things by their place in the world that the seed draws, so that each means the same whatever else is taken
 //! out. [`shrink`](super::shrink) finds them; people may write them too:
 //!
-//! - `-talk2`, `-udp0`, `-crash1`: without it.
+//! - `-talk2`, `-udp0`, `-crash1`, `-box0`: without it.
 //! - `host1.plain`: a device that does nothing; `host1.NAME`: that setting at its default.
 //! - `talk2.once`, `.port`, `.v4`, `.early`, `.start`, `.crossed`, `.awaits`: once; from any port; over IPv4; no data with
 //!   the SYN; at once; one opens; nobody waits for the other's bytes.
@@ -105,6 +105,7 @@ fn apply(plan: &mut Plan, edit: &str) -> Option<()> {
         match kind {
             "talk" => plan.talks.get_mut(index)?.gone = true,
             "udp" => plan.datagrams.get_mut(index)?.gone = true,
+            "box" => plan.boxes.get_mut(index)?.gone = true,
             "crash" => plan.crashes.get_mut(index)?.gone = true,
             _ => return None,
         }

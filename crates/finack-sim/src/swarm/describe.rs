@@ -21,6 +21,9 @@ impl fmt::Display for Plan {
                 }
             }
         }
+        for x in self.boxes.iter().filter(|x| !x.gone && busy.contains(&x.near) && busy.contains(&x.far)) {
+            writeln!(f, "between {} and {}: {}", x.near, x.far, x.what)?;
+        }
         for (i, talk) in self.talks.iter().enumerate().filter(|(_, t)| !t.gone) {
             write!(f, "talk {i}: {talk}")?;
         }

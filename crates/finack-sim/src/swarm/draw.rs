@@ -7,8 +7,10 @@ use finack_core::settings::Congestion;
 use super::Feature as F;
 use super::Features;
 use super::plan::{
-    Crash, Datagrams, End, Faults, HostPlan, Manager, Mix, Opt, Plan, Reads, Side, Step, Talk, Way,
+    BoxPlan, Crash, Datagrams, End, Faults, HostPlan, Manager, Mix, Opt, Plan, Reads, Side, Step, Talk, Way,
 };
+use crate::boxes::{Answer, EcnRule, Mangle, Middlebox, SynRule};
+use crate::link::Chance;
 use crate::rng::Rng;
 
 /// Most hosts of a world.
@@ -31,10 +33,19 @@ pub fn draw(seed: u64) -> Plan {
     let ways = d.ways(count, quiet);
     let roomy = hosts.iter().map(|h| h.mtu).chain(ways.iter().map(Way::least_mtu)).all(|m| m >= 1280);
     let v6 = on.has(F::Ipv6) && roomy;
-    let talks = d.talks(count, v6);
+    let boxes = d.boxes(count);
+    let mut talks = d.talks(count, v6);
+    for talk in &mut talks {
+        if let Some(x) = boxes.iter().find(|x| {
+            x.rewrites() && [talk.from, talk.to].contains(&x.near) && [talk.from, talk.to].contains(&x.far)
+        }) {
+            // Nobody is reached from outside, and who is who is told by there being one only.
+            (talk.from, talk.to, talk.crossed, talk.times) = (x.near, x.far, None, 1);
+        }
+    }
     let datagrams = d.datagrams(count, v6);
     let crashes = d.crashes(count, quiet);
-    Plan { seed, features: on, hosts, ways, talks, datagrams, crashes, faults: Faults::Drawn, quiet }
+    Plan { seed, features: on, hosts, ways, boxes, talks, datagrams, crashes, faults: Faults::Drawn, quiet }
 }
 
 impl Way {
@@ -124,7 +135,8 @@ impl Draw {
             set("tcp_initial_cwnd", 1 + self.rng.size(6));
         }
         if self.rng.one_in(4) {
-            set("tcp_rto_min_us", 1000 + self.rng.below(400_000));
+            // Who is left alone gives up after 511 times as long, which is to outlast the faults.
+            set("tcp_rto_min_us", 100_000 + self.rng.below(400_000));
         }
         if self.rng.one_in(4) {
             set("tcp_timewait_len", 1 + self.rng.below(60));
@@ -192,6 +204,49 @@ impl Draw {
                 at.max(1)
             })
             .collect()
+    }
+
+    fn boxes(&mut self, hosts: usize) -> Vec<BoxPlan> {
+        let mut all = Vec::new();
+        for (near, far) in (0..hosts).flat_map(|a| (a + 1..hosts).map(move |b| (a, b))) {
+            if self.half(F::Boxes) {
+                all.push(BoxPlan { gone: false, near, far, what: self.middlebox() });
+            }
+        }
+        all
+    }
+
+    fn middlebox(&mut self) -> Middlebox {
+        let idle = Duration::from_secs(7500);
+        let share = Chance::ppm(1000 + self.rng.size(19) as u32);
+        Middlebox::Mangle(match self.rng.below(10) {
+            0 => return Middlebox::Nat { idle, keep_ports: self.rng.one_in(2) },
+            1 => {
+                let syn = if self.rng.one_in(2) { SynRule::LoseFirst } else { SynRule::Pass };
+                return Middlebox::Firewall { idle, answer: Answer::Silence, syn };
+            }
+            2 => {
+                let most = 600 + self.rng.size(15) as usize;
+                return Middlebox::Merge { most, hold: Duration::from_micros(self.rng.size(12)) };
+            }
+            3 | 4 => {
+                let kinds = [&[3][..], &[4], &[5], &[8], &[4, 5], &[3, 4, 5, 8], &[34, 172, 174, 254]];
+                Mangle::Strip(self.rng.pick(&kinds).to_vec())
+            }
+            5 => Mangle::ClampMss(200 + self.rng.below(1300) as u16),
+            6 => Mangle::ClampWindow(600 + self.rng.size(15) as u16),
+            7 => Mangle::Sequence { sack: self.rng.one_in(2) },
+            8 => Mangle::Split(100 + self.rng.size(10) as usize),
+            _ => Mangle::Ecn(*self.rng.pick(&[
+                EcnRule::Bleach,
+                EcnRule::Unmark,
+                EcnRule::ToEct1,
+                EcnRule::Mark(share),
+                EcnRule::Force(share),
+                EcnRule::ClearFlags,
+                EcnRule::ClearSynFlags,
+            ])),
+        })
     }
 
     fn mix(&mut self) -> Mix {

@@ -62,6 +62,8 @@ features! {
     Managed = "managed-queue", 30;
     /// A rate that changes as a recorded one did.
     Trace = "trace", 20;
+    /// Boxes on the way that change, strip, join, cut, translate or guard.
+    Boxes = "boxes", 35;
     /// IPv6.
     Ipv6 = "ipv6", 40;
     /// Hosts without SACK.

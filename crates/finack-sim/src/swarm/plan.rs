@@ -8,6 +8,7 @@ use finack_core::options::SocketOptions;
 use finack_core::settings::{Congestion, Settings};
 
 use super::Features;
+use crate::boxes::{Mangle, Middlebox};
 use crate::link::{Hop, Rate, Trace};
 use crate::queue::Queue;
 
@@ -22,6 +23,8 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// The way from each host to each other: `from * hosts + to`.
     pub ways: Vec<Way>,
+    /// Boxes between hosts, one between two at most.
+    pub boxes: Vec<BoxPlan>,
     /// Connections.
     pub talks: Vec<Talk>,
     /// Exchanges of datagrams.
@@ -95,6 +98,27 @@ pub struct Way {
     pub mix: Mix,
     /// Nothing passes from then on, for so long.
     pub black_outs: Vec<(Duration, Duration)>,
+}
+
+/// A box between two hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoxPlan {
+    /// It was taken out.
+    pub gone: bool,
+    /// Host on its inner side.
+    pub near: usize,
+    /// Host on its outer side.
+    pub far: usize,
+    /// What it is.
+    pub what: Middlebox,
+}
+
+impl BoxPlan {
+    /// The far host sees other addresses or sequence numbers than the near one.
+    #[must_use]
+    pub const fn rewrites(&self) -> bool {
+        matches!(self.what, Middlebox::Nat { .. } | Middlebox::Mangle(Mangle::Sequence { .. }))
+    }
 }
 
 /// How a queue decides.
@@ -388,6 +412,13 @@ impl Plan {
     #[must_use]
     pub fn way(&self, from: usize, to: usize) -> Option<&Way> {
         self.ways.get(from * self.hosts.len() + to)
+    }
+
+    /// The box between two hosts.
+    #[must_use]
+    pub fn box_between(&self, a: usize, b: usize) -> Option<&BoxPlan> {
+        let between = |x: &&BoxPlan| (x.near, x.far) == (a, b) || (x.near, x.far) == (b, a);
+        self.boxes.iter().filter(|x| !x.gone).find(between)
     }
 
     /// Hosts that have something to do.

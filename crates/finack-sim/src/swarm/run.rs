@@ -18,7 +18,8 @@ use super::stream::{Key, bytes, key};
 use super::udp::Echo;
 use super::{Feature, MOST_PACKETS, MOST_STEPS};
 use crate::checker::{AFTERMATH, Rule, Violation};
-use crate::world::{HostId, Link, World};
+use crate::link::{Element, Path};
+use crate::world::{HostId, Link, PipeId, World};
 
 /// Nobody gets anything done for so long: longer than the longest retransmission time-out (120 s) takes to pass twice.
 const STALL: Duration = Duration::from_secs(400);
@@ -86,6 +87,7 @@ pub(super) struct Runner<'p> {
     ports: BTreeSet<(HostId, SocketAddr)>,
     pub(super) echoes: Vec<Echo>,
     crashed: BTreeSet<usize>,
+    pipes: BTreeMap<(usize, usize), PipeId>,
     progress: Instant,
     pub(super) stats: Stats,
     steps: u64,
@@ -129,6 +131,7 @@ impl<'p> Runner<'p> {
             ports: BTreeSet::new(),
             echoes: Vec::new(),
             crashed: BTreeSet::new(),
+            pipes: BTreeMap::new(),
             progress: begin,
             stats: Stats::default(),
             steps: 0,
@@ -140,12 +143,12 @@ impl<'p> Runner<'p> {
 
     fn set_up(&mut self) {
         let (plan, n) = (self.plan, self.plan.hosts.len());
+        for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
+            self.lay(a, b);
+        }
         for (i, way) in plan.ways.iter().enumerate().filter(|(i, _)| i / n != i % n) {
-            let (from, to) = (HostId(i / n), HostId(i % n));
-            let black_hole = way.black_hole && plan.hosts[from.0].probes();
-            self.world.set_link(from, to, way.hop(way.mtu, black_hole));
             if let Some((at, _)) = way.mtu_change {
-                self.at(self.begin + at, Todo::Mtu(from.0, to.0));
+                self.at(self.begin + at, Todo::Mtu(i / n, i % n));
             }
         }
         for (i, talk) in plan.talks.iter().enumerate().filter(|(_, t)| !t.gone) {
@@ -159,6 +162,28 @@ impl<'p> Runner<'p> {
         }
         (0..n).for_each(|host| self.listen(HostId(host)));
         self.open_echoes();
+    }
+
+    /// Lays the ways between two hosts.
+    fn lay(&mut self, a: usize, b: usize) {
+        let plan = self.plan;
+        let hop = |from: usize, to: usize| {
+            let way = plan.way(from, to).expect("there is a way from each host to each other");
+            way.hop(way.mtu, way.black_hole && plan.hosts[from].probes())
+        };
+        let (there, back) = (hop(a, b), hop(b, a));
+        let pipes = if let Some(x) = plan.box_between(a, b) {
+            let link = Path::asymmetric(there, back);
+            let path = Path { elements: [link.elements, vec![Element::Box(x.what.clone())]].concat() };
+            let links = self.world.join(HostId(a), HostId(b), &path);
+            [links[0].there, links[0].back]
+        } else {
+            [
+                self.world.set_link(HostId(a), HostId(b), there),
+                self.world.set_link(HostId(b), HostId(a), back),
+            ]
+        };
+        self.pipes.extend([((a, b), pipes[0]), ((b, a), pipes[1])]);
     }
 
     /// Listens for every talk that comes to this host.
@@ -380,9 +405,11 @@ impl<'p> Runner<'p> {
         while let Ok((conn, remote)) = self.world.with(host, |s, now| s.tcp_accept(now, listener)) {
             let local = self.world.stack(host).tcp_local_addr(conn).unwrap_or(remote);
             let irs = self.world.checker().and_then(|c| c.isns(host, local, remote)).and_then(|(_, irs)| irs);
-            let same = |i: &&Incarnation| i.talk == talk && i.opener == remote;
+            let t = &self.plan.talks[talk];
+            let rewritten = self.plan.box_between(t.from, t.to).is_some_and(super::plan::BoxPlan::rewrites);
+            let same = |i: &&Incarnation| i.talk == talk && (i.opener == remote || rewritten);
             let openers = self.incarnations.iter().filter(same).count();
-            let meant = self.incarnations.iter().position(|i| same(&i) && i.iss == irs);
+            let meant = self.incarnations.iter().position(|i| same(&i) && (i.iss == irs || rewritten));
             match meant.filter(|&i| self.incarnations[i].ends[1].is_none()) {
                 Some(incarnation) => {
                     let number = self.number(incarnation);
@@ -466,7 +493,9 @@ impl<'p> Runner<'p> {
         let Some(way) = self.plan.way(from, to) else { return };
         let Some((_, mtu)) = way.mtu_change else { return };
         let black_hole = way.black_hole && self.plan.hosts[from].probes();
-        self.world.set_link(HostId(from), HostId(to), way.hop(mtu, black_hole));
+        if let Some(&pipe) = self.pipes.get(&(from, to)) {
+            self.world.set_hop(pipe, way.hop(mtu, black_hole));
+        }
     }
 
     /// Nothing has moved for long. That is right only for who waits for a peer that is gone without a word.

@@ -79,7 +79,8 @@ impl<A: Fn(&Plan) -> Option<Outcome>> Work<A> {
         let talks = plan.talks.iter().map(|t| t.gone).enumerate().map(|(i, gone)| ("talk", i, gone));
         let datagrams = plan.datagrams.iter().map(|d| d.gone).enumerate().map(|(i, gone)| ("udp", i, gone));
         let crashes = plan.crashes.iter().map(|c| c.gone).enumerate().map(|(i, gone)| ("crash", i, gone));
-        for (kind, index, gone) in talks.chain(datagrams).chain(crashes) {
+        let boxes = plan.boxes.iter().map(|x| x.gone).enumerate().map(|(i, gone)| ("box", i, gone));
+        for (kind, index, gone) in talks.chain(datagrams).chain(crashes).chain(boxes) {
             if !gone {
                 self.with(&format!("-{kind}{index}"));
             }
