@@ -10,8 +10,10 @@
 pub mod checker;
 pub mod explore;
 pub mod hostile;
+pub mod link;
 pub mod packet;
 pub mod pattern;
+pub mod queue;
 pub mod rng;
 pub mod script;
 pub mod seeds;
