@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     let mut program = program;
     if program == "finack-bench" && rest.first().is_some_and(|a| a == "goodput") {
         rest.remove(0);
-        program = if rest.iter().any(|a| a == "--kernel") { "finack-goodput-kernel" } else { "finack-goodput" };
+        program =
+            if rest.iter().any(|a| a == "--kernel") { "finack-goodput-kernel" } else { "finack-goodput" };
     }
     if program == "finack-bench" && rest.iter().any(|a| a == "run") && !build_finack() {
         return ExitCode::FAILURE;

@@ -14,6 +14,7 @@ pub mod link;
 pub mod packet;
 pub mod pattern;
 pub mod queue;
+pub mod response;
 pub mod rng;
 pub mod script;
 pub mod seeds;

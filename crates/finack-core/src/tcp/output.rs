@@ -256,15 +256,10 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
-    let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    if out > c.peak.bytes || c.snd_una >= c.peak.until {
-        c.peak = Peak { bytes: out, until: end };
-    }
+    let limited = note_use(c, end);
     c.facts.push_small = false;
     c.facts.probe_due = false;
-    let cwnd_limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
-    c.facts.cwnd_limited |= cwnd_limited;
-    c.tell_sending(now, (end - start) as u64, in_flight, cwnd_limited);
+    c.tell_sending(now, (end - start) as u64, in_flight, limited);
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
     if now.since(c.ack.data_at) < c.ack.ato {
@@ -286,6 +281,17 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
     c.announce_room(cx);
+}
+
+/// How much of the window is made use of, now that everything up to `end` is out; answers whether the window keeps the
+/// sender from sending more. As on Linux that holds for a whole flight, for ACKs may come in batches.
+fn note_use(c: &mut Connection, end: Pos) -> bool {
+    let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
+    let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end, limited };
+    }
+    limited
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause

@@ -156,8 +156,6 @@ pub(crate) struct Facts {
     pub(crate) more: bool,
     /// The last write had more to come: its end gets no PSH of its own.
     pub(crate) unpushed: bool,
-    /// The window kept us from sending since the last ACK.
-    pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
     /// More than once.
@@ -281,6 +279,8 @@ pub(crate) struct Connection {
 pub(crate) struct Peak {
     /// The most that was out, in bytes.
     pub(crate) bytes: u32,
+    /// The window kept the sender from sending more.
+    pub(crate) limited: bool,
     /// Where the flight ends.
     pub(crate) until: Pos,
 }

@@ -279,7 +279,7 @@ fn tell_congestion(
         ce: 0,
         sample,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.facts.cwnd_limited,
+        cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         mss,
     };
@@ -290,7 +290,6 @@ fn tell_congestion(
     let quiet = progress.verdict == Verdict::Nothing && !progress.undone;
     if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
-        c.facts.cwnd_limited = false;
     }
 }
 

@@ -71,20 +71,27 @@ impl Rack {
 
     /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
     pub(crate) fn on_delivered(&mut self, summary: &AckSummary, una: Pos, now: Instant, mss: u64) -> bool {
-        let fack = self.fack;
-        if let Some(start) = summary.original_start.filter(|&start| start < fack) {
-            let learned = self.learned.get_or_insert_default();
-            learned.reordered = learned.reordered.saturating_add(1);
-            let segments = ((fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
-            learned.distance = learned.distance.max(segments as u32);
+        if let Some(start) = summary.original_start {
+            self.on_late(start, mss);
         }
-        self.fack = fack.max(una).max(summary.highest);
+        self.fack = self.fack.max(una).max(summary.highest);
         let Some(newest) = summary.newest else { return false };
         // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
         let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
         self.rtt = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
         self.newest = self.newest.max(newest);
         true
+    }
+
+    /// Step 3: what was sent first at `start` arrived only now, after something sent later.
+    pub(crate) fn on_late(&mut self, start: Pos, mss: u64) {
+        if start >= self.fack {
+            return;
+        }
+        let learned = self.learned.get_or_insert_default();
+        learned.reordered = learned.reordered.saturating_add(1);
+        let segments = ((self.fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
+        learned.distance = learned.distance.max(segments as u32);
     }
 
     /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why; then SND.UNA and

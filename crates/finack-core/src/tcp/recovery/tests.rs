@@ -40,13 +40,14 @@ struct World {
     settings: Settings,
     recovery: Recovery,
     queue: RetransmitQueue,
+    undo: Option<Undo>,
 }
 
 impl World {
     fn new(queue: RetransmitQueue) -> Self {
         let (mut rtt, settings) = (Rtt::new(), Settings::default());
         rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
-        Self { rtt, settings, recovery: Recovery::new(), queue }
+        Self { rtt, settings, recovery: Recovery::new(), queue, undo: None }
     }
 
     fn on_ack(&mut self, ms: u64, summary: &AckSummary, edit: impl FnOnce(&mut AckEvent<'_>)) -> Progress {
@@ -67,7 +68,7 @@ impl World {
             at: Situation { now, rtt: &self.rtt, settings: &self.settings, mss: MSS },
         };
         edit(&mut event);
-        self.recovery.on_ack(&mut self.queue, None, &event)
+        self.recovery.on_ack(&mut self.queue, self.undo.as_ref(), &event)
     }
 
     /// A duplicate ACK of a peer without SACK.
@@ -142,6 +143,27 @@ fn one_sacked_segment_loses_the_hole_after_the_reordering_window() {
     assert_eq!(timer(124), Verdict::Nothing);
     assert_eq!(timer(126), Verdict::Entered);
     assert_eq!((w.queue.lost(), w.recovery.reason), (2000, RetransmitReason::Overtaken));
+}
+
+/// RFC 8985 6.2 step 3 learns from what was never sent again. As on Linux it learns the same where an echo shows that a gap was
+/// filled by what was late, and not by its repetition (RFC 3522 3.2).
+#[test]
+fn a_gap_that_the_original_filled_was_reordering() {
+    for (echo, reordered) in [(Some(1), 1), (Some(105), 0)] {
+        let mut w = World::new(spaced());
+        for (ms, start) in [(102, 1001), (103, 2001), (104, 3001)] {
+            w.sack(ms, start, start + 1000);
+        }
+        assert_eq!(w.first_lost(), Some((1, 1001)));
+        w.queue.resent(1, 1001, &sent_at(Instant::from_millis(105)));
+        let mut undo = Undo::new(1);
+        undo.on_repeat(1, 105);
+        w.undo = Some(undo);
+        let mut summary = AckSummary::default();
+        w.queue.acknowledge(4001, &mut summary);
+        w.on_ack(110, &summary, |ack| ack.echo = echo);
+        assert_eq!(w.recovery.rack.reordered(), reordered, "{echo:?}");
+    }
 }
 
 /// RFC 8985 6.2 step 4: once something arrived late without having been sent again, three SACKed segments do not tell.
