@@ -389,6 +389,7 @@ impl<'a> Run<'a> {
         let now = self.world.now();
         for flow in &mut self.flows {
             let stack = self.world.stack(flow.from);
+            if std::env::var_os("DEBUG").is_some() { if let Some(info) = flow.sender.and_then(|c| stack.tcp_info(now, c).ok()) { let c = stack.counters(); eprintln!("I {:.4} {:?} cwnd {:.1} ssthresh {:.1} inflight {:.1} sacked {:.1} lost {:.1} rec {} und {} dsack {} retr {} wlost {} reord {} dist {} rtt {:?}", now.since(BEGIN).as_secs_f64(), info.loss_state, info.cwnd as f64/1448., info.ssthresh as f64/1448., info.in_flight as f64/1448., info.sacked as f64/1448., info.lost as f64/1448., c.tcp_fast_recoveries, c.tcp_undone, c.tcp_dsack_received, info.retrans_segs, self.world.packets_lost(), info.reordered, info.reordering, info.srtt); } }
             let mut sample =
                 Sample { at: now.since(BEGIN).as_secs_f64(), read: flow.result.read, ..Sample::default() };
             if let Some(info) = flow.sender.and_then(|conn| stack.tcp_info(now, conn).ok()) {
