@@ -57,8 +57,8 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(path: Path, flows: Vec<FlowSpec>, time: Duration, seed: u64) -> Self {
-        let sample = std::env::var("SAMPLE").ok().and_then(|s| s.parse().ok()).map_or(Duration::from_millis(100), Duration::from_micros);
-        Self { path, flows, time, seed, sample, traced: None, checked: std::env::var_os("CHECKED").is_some(), both_ways: false }
+        let sample = Duration::from_millis(100);
+        Self { path, flows, time, seed, sample, traced: None, checked: true, both_ways: false }
     }
 }
 
@@ -389,13 +389,13 @@ impl<'a> Run<'a> {
         let now = self.world.now();
         for flow in &mut self.flows {
             let stack = self.world.stack(flow.from);
-            if std::env::var_os("DEBUG").is_some() { if let Some(info) = flow.sender.and_then(|c| stack.tcp_info(now, c).ok()) { let c = stack.counters(); eprintln!("I {:.4} {:?} cwnd {:.1} ssthresh {:.1} inflight {:.1} sacked {:.1} lost {:.1} rec {} und {} dsack {} retr {} wlost {} reord {} dist {} rtt {:?}", now.since(BEGIN).as_secs_f64(), info.loss_state, info.cwnd as f64/1448., info.ssthresh as f64/1448., info.in_flight as f64/1448., info.sacked as f64/1448., info.lost as f64/1448., c.tcp_fast_recoveries, c.tcp_undone, c.tcp_dsack_received, info.retrans_segs, self.world.packets_lost(), info.reordered, info.reordering, info.srtt); } }
             let mut sample =
                 Sample { at: now.since(BEGIN).as_secs_f64(), read: flow.result.read, ..Sample::default() };
             if let Some(info) = flow.sender.and_then(|conn| stack.tcp_info(now, conn).ok()) {
                 sample.cwnd = info.cwnd;
-                sample.in_flight = info.in_flight; sample.pacing = info.retrans_segs as f64;
+                sample.in_flight = info.in_flight;
                 sample.srtt = info.srtt.as_secs_f64();
+                sample.pacing = info.pacing_rate.map_or(0.0, |bytes| bytes as f64 * 8.0);
                 (flow.result.resent, flow.result.sent) = (info.retrans_segs, u64::from(info.data_segs_out));
             }
             flow.result.samples.push(sample);
@@ -404,13 +404,6 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Outcome {
         self.sample();
-        if std::env::var_os("DEBUG").is_some() {
-            let c = self.world.stack(self.flows[0].from).counters();
-            for s in &self.flows[0].result.samples { eprintln!("S {:.4} cwnd {:.1} inflight {:.1} srtt {:.4} ssthresh {:.1} resent {} lost {} mbit {}", s.at, s.cwnd as f64/1448., s.in_flight as f64/1448., s.srtt, 0.0, s.pacing, self.world.packets_lost(), s.read*8/1000000); }
-            eprintln!("{:#?}", c);
-            let now = self.world.now();
-            eprintln!("{:#?}", self.world.stack(self.flows[0].from).tcp_info(now, self.flows[0].sender.unwrap()));
-        }
         let flows = self.flows.into_iter().map(|f| f.result).collect();
         Outcome {
             flows,
