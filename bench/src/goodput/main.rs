@@ -6,15 +6,20 @@
 mod fairness;
 mod formula;
 mod matrix;
+mod own;
 mod path;
+mod pictures;
 mod pool;
+mod queues;
 mod report;
 mod response;
 mod short;
 mod sim;
 mod stats;
+mod svg;
 mod table;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -37,12 +42,24 @@ struct Arguments {
     /// Only simulations whose name holds this text.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// One flow of each controller over this path instead, as in docs/simulator.md: 'rate=10mbit delay=20ms loss=1%'.
+    #[arg(long, value_name = "PATH", value_parser = own::path, conflicts_with_all = ["only", "write", "pictures"])]
+    link: Option<finack_sim::link::Path>,
+    /// How long a flow over that path takes, in seconds of virtual time.
+    #[arg(long, default_value_t = 60, requires = "link", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    seconds: u64,
     /// Decides everything that is left to chance.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which congestion controllers, separated by commas; all of them if left out.
+    /// Which congestion controllers, separated by commas; reno,cubic,bbr if left out.
     #[arg(long, value_delimiter = ',', value_parser = controller)]
     controllers: Vec<Congestion>,
+    /// Draws pictures too, and puts them into this directory.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Puts the tables into docs/performance.md and pictures into docs/pictures.
+    #[arg(long, conflicts_with = "pictures")]
+    write: bool,
     /// How many simulations run at once; as many as there are cores if left out.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -65,15 +82,19 @@ fn controller(name: &str) -> Result<Congestion, String> {
     Congestion::named(name).ok_or_else(|| format!("there are {}", Congestion::NAMES.join(", ")))
 }
 
+/// Controllers for paths that lose packets and mark none.
+const USUAL: [&str; 3] = ["reno", "cubic", "bbr"];
+
 type Jobs = fn(&Scope) -> Vec<Job>;
 type Reporter = fn(&Scope, &Results<'_>) -> Report;
 
 /// Everything that can be run.
-const GROUPS: [(Jobs, Reporter); 4] = [
+const GROUPS: [(Jobs, Reporter); 5] = [
     (matrix::jobs, matrix::report),
     (response::jobs, response::report),
     (fairness::jobs, fairness::report),
     (short::jobs, short::report),
+    (queues::jobs, queues::report),
 ];
 
 fn main() -> ExitCode {
@@ -91,11 +112,18 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<bool, String> {
     let mut controllers = arguments.controllers.clone();
     if controllers.is_empty() {
-        controllers = Congestion::NAMES.iter().filter_map(|n| Congestion::named(n)).collect();
+        controllers = USUAL.iter().filter_map(|n| Congestion::named(n)).collect();
     }
     let scope = Scope { quick: arguments.quick, seed: arguments.seed, controllers };
     let wanted = |job: &Job| arguments.only.as_ref().is_none_or(|text| job.name.contains(text));
-    let jobs: Vec<Job> = GROUPS.iter().flat_map(|(jobs, _)| jobs(&scope)).filter(wanted).collect();
+    let mut jobs: Vec<Job> = GROUPS.iter().flat_map(|(jobs, _)| jobs(&scope)).filter(wanted).collect();
+    if let Some(link) = &arguments.link {
+        jobs = own::jobs(&scope, link, arguments.seconds);
+    }
+    let place = arguments.pictures.clone().or_else(|| arguments.write.then(|| docs().join("pictures")));
+    if place.is_some() {
+        jobs.extend(pictures::jobs(&scope).into_iter().filter(wanted));
+    }
     if jobs.is_empty() {
         return Err("no simulation has that text in its name".into());
     }
@@ -109,13 +137,19 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
     eprintln!("done in {:.1} s", begun.elapsed().as_secs_f64());
     let results = Results::new(&jobs, &outcomes);
     let mut all = Report::default();
-    for (_, report) in &GROUPS {
+    for report in GROUPS.iter().map(|(_, report)| *report).chain([own::report as Reporter]) {
         let report = report(&scope, &results);
         all.tables.extend(report.tables);
         all.figures.extend(report.figures);
     }
     for table in &all.tables {
         println!("{}", table.text());
+    }
+    if let Some(place) = place {
+        put_pictures(&place, &pictures::draw(&scope, &results))?;
+    }
+    if arguments.write {
+        put_tables(&docs().join("performance.md"), &all)?;
     }
     let mut wrong = all.violations();
     for (job, outcome) in jobs.iter().zip(&outcomes) {
@@ -128,6 +162,39 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
         println!("{}", serde_json::to_string(&all.figures).map_err(|e| format!("no JSON: {e}"))?);
     }
     Ok(wrong.is_empty())
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn put_pictures(place: &Path, pictures: &[pictures::Picture]) -> Result<(), String> {
+    let failed = |path: &Path, e| format!("cannot write {}: {e}", path.display());
+    std::fs::create_dir_all(place).map_err(|e| failed(place, e))?;
+    for (file, svg) in pictures {
+        let path = place.join(file);
+        std::fs::write(&path, svg).map_err(|e| failed(&path, e))?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Where the tables stand in the page.
+const MARKS: [&str; 2] = ["<!-- made by `cargo xtask bench goodput --write` -->\n", "<!-- so far -->\n"];
+
+/// Puts the tables between the marks.
+fn put_tables(path: &Path, report: &Report) -> Result<(), String> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let page = std::fs::read_to_string(path).map_err(|e| told(&e))?;
+    let tables: Vec<String> = report.tables.iter().map(table::Table::markdown).collect();
+    let begin = page.find(MARKS[0]).map(|at| at + MARKS[0].len());
+    let (Some(begin), Some(end)) = (begin, page.find(MARKS[1])) else {
+        return Err(told(&"the marks between which the tables belong are not there"));
+    };
+    let new = format!("{}\n{}\n{}", &page[..begin], tables.join("\n"), &page[end..]);
+    std::fs::write(path, new).map_err(|e| told(&e))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
 }
 
 /// Says what is ahead, and refuses what is more than allowed.

@@ -10,6 +10,7 @@ use super::path::{BURST, Loss, Path, percent, rate, time};
 use super::pool::Job;
 use super::report::{Figure, Report, Results};
 use super::sim::{FlowSpec, Setup};
+use super::svg::{Chart, Mark, Panel, Series};
 use super::table::Table;
 
 const GROUP: &str = "goodput";
@@ -138,4 +139,46 @@ fn cell(controller: Congestion, path: &Path, results: &Results<'_>, report: &mut
 fn digits(share: f64) -> String {
     let percent = share * 100.0;
     if percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
+}
+
+/// What is carried by loss, a panel for each round trip.
+pub(crate) fn picture(scope: &Scope, results: &Results<'_>) -> Option<(String, String)> {
+    if scope.quick {
+        return None;
+    }
+    let shares = &LOSSES[1..];
+    let panel = |rtt: u64| {
+        let path = |p: f64| path(Kind::Random, RATES[1], rtt, p);
+        let mut series = Vec::new();
+        for (colour, &controller) in scope.controllers.iter().enumerate() {
+            let share = |&p: &f64| {
+                let (job, outcome) = results.one(&name(controller, &path(p)))?;
+                let seconds = job.setups[0].time.as_secs_f64();
+                Some((p * 100.0, outcome.flows[0].read as f64 * 8.0 / seconds / path(p).capacity() * 100.0))
+            };
+            let points: Vec<(f64, f64)> = shares.iter().filter_map(share).collect();
+            series.push(Series { colour, points, mark: Mark::Dots });
+            let points = (0..=100).map(|i| 1e-4 * (3e-2 / 1e-4_f64).powf(f64::from(i) / 100.0));
+            let curve = points
+                .filter_map(|p| Some((p * 100.0, formula::share(controller.name(), &path(p))? * 100.0)));
+            series.push(Series { colour, points: curve.collect(), mark: Mark::Dashes });
+        }
+        let label = format!("RTT {}, %", time(Duration::from_millis(rtt)));
+        Panel { label, height: 120.0, series, range: Some((0.0, 100.0)) }
+    };
+    let mut legend: Vec<(usize, Mark, String)> =
+        scope.controllers.iter().enumerate().map(|(i, c)| (i, Mark::Dots, c.name().into())).collect();
+    legend.push((5, Mark::Dashes, "response function of the same colour".into()));
+    let chart = Chart {
+        title: format!("What one flow carries of {}, by loss", rate(RATES[1])),
+        subtitle: "Per cent of what the link can carry in 60 s; packets are lost at random.".into(),
+        label: "per cent of packets lost".into(),
+        range: (0.01, 3.0),
+        logarithmic: true,
+        legend,
+        panels: RTTS.iter().map(|&rtt| panel(rtt)).collect(),
+    };
+    let drawn =
+        chart.panels.iter().any(|p| p.series.iter().any(|s| s.mark == Mark::Dots && !s.points.is_empty()));
+    drawn.then(|| ("goodput-by-loss.svg".into(), chart.render()))
 }

@@ -10,10 +10,10 @@ use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::settings::{Congestion, Settings};
 use finack_core::stack::{ConnId, ListenerId, Ready};
 use finack_core::{Error, Event, Instant};
-use finack_sim::packet::Body;
-use finack_sim::rng::Rng;
 use finack_sim::link::{self, Hop};
+use finack_sim::packet::Body;
 use finack_sim::packet::parse;
+use finack_sim::rng::Rng;
 use finack_sim::world::{Node, Sight};
 use finack_sim::{HostId, World};
 
@@ -51,6 +51,10 @@ pub(crate) struct Setup {
     pub(crate) traced: Option<(Duration, Duration)>,
     /// Every packet is checked on its way, which takes as long again; what is read always is.
     pub(crate) checked: bool,
+    /// Both ends ask for accurate ECN (RFC 9768).
+    pub(crate) ecn: bool,
+    /// What lies between instead of `path`, which then says its rate and round trip.
+    pub(crate) own: Option<link::Path>,
     /// ACKs and handshakes are lost as data is.
     pub(crate) both_ways: bool,
 }
@@ -58,7 +62,18 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new(path: Path, flows: Vec<FlowSpec>, time: Duration, seed: u64) -> Self {
         let sample = Duration::from_millis(100);
-        Self { path, flows, time, seed, sample, traced: None, checked: true, both_ways: false }
+        Self {
+            path,
+            flows,
+            time,
+            seed,
+            sample,
+            traced: None,
+            checked: true,
+            ecn: false,
+            own: None,
+            both_ways: false,
+        }
     }
 }
 
@@ -171,8 +186,6 @@ struct Flow {
 struct Run<'a> {
     setup: &'a Setup,
     world: World,
-    /// Senders that are alike near are one host.
-    from: Vec<HostId>,
     to: HostId,
     flows: Vec<Flow>,
     touched: Vec<HostId>,
@@ -207,7 +220,6 @@ impl<'a> Run<'a> {
         let mut run = Self {
             setup,
             world,
-            from: from.values().copied().collect(),
             to,
             flows: Vec::new(),
             touched: Vec::new(),
@@ -419,13 +431,16 @@ fn settings(setup: &Setup) -> Settings {
     let longest = setup.flows.iter().map(|f| f.farther).max().unwrap_or_default();
     let far = Path { rtt: setup.path.rtt + longest, ..setup.path };
     let bytes = (8 * (far.bdp() + far.buffer)).clamp(6 << 20, 1 << 30);
-    Settings { tcp_rmem_max: bytes, tcp_wmem_max: bytes, ..Settings::default() }
+    let mut settings = Settings { tcp_rmem_max: bytes, tcp_wmem_max: bytes, ..Settings::default() };
+    // An engine that does not know the setting speaks none.
+    let _ = setup.ecn.then(|| settings.set("net.ipv4.tcp_ecn", "3"));
+    settings
 }
 
 /// The network: senders at their distances behind a router in front of the bottleneck, or the bottleneck alone.
 fn build(world: &mut World, from: &BTreeMap<Duration, HostId>, to: HostId, setup: &Setup) {
     let (there, back) = setup.path.hops(setup.both_ways);
-    let bottleneck = link::Path::asymmetric(there, back);
+    let bottleneck = setup.own.clone().unwrap_or_else(|| link::Path::asymmetric(there, back));
     if let (1, Some((&Duration::ZERO, &host))) = (from.len(), from.first_key_value()) {
         world.join(host, to, &bottleneck);
         return;
@@ -447,7 +462,9 @@ fn watch(world: &mut World, to: HostId, window: (Duration, Duration), kept: Rc<R
             Sight::Sent | Sight::Lost(_) => there,
             Sight::Arrived | Sight::Marked => !there && matches!(seen.to, Node::Host(_)),
         };
-        let Some(Body::Tcp(tcp)) = wanted.then(|| parse(seen.bytes).ok()).flatten().map(|p| p.body) else { return };
+        let Some(Body::Tcp(tcp)) = wanted.then(|| parse(seen.bytes).ok()).flatten().map(|p| p.body) else {
+            return;
+        };
         let first = iss.get_or_insert(tcp.seq).wrapping_add(1);
         if at < window.0 || at > window.1 {
             return;

@@ -40,6 +40,10 @@ pub(crate) enum Mark {
     Steps,
     /// Two points each are the ends of a bar.
     Bars,
+    /// The same, wide and at least so long that it can be seen.
+    BoldBars,
+    /// The same, faint.
+    FaintBars,
     /// A cross on each.
     Crosses,
     /// Joined by a line, and a dot on each.
@@ -86,7 +90,12 @@ impl Chart {
             self.draw(&mut out, panel, y, i + 1 == self.panels.len());
             y += panel.height + GAP;
         }
-        let _ = write!(out, "<text class=\"axis\" text-anchor=\"middle\" x=\"{:.0}\" y=\"{:.0}\">", LEFT / 2.0 + WIDTH / 2.0, height - 12.0);
+        let _ = write!(
+            out,
+            "<text class=\"axis\" text-anchor=\"middle\" x=\"{:.0}\" y=\"{:.0}\">",
+            LEFT / 2.0 + WIDTH / 2.0,
+            height - 12.0
+        );
         let _ = writeln!(out, "{}</text>\n</svg>", escape(&self.label));
         out
     }
@@ -96,15 +105,24 @@ impl Chart {
         for (colour, mark, meaning) in &self.legend {
             let y = 66.0;
             let shape = match mark {
-                Mark::Bars => format!("M{x:.0} {:.0}v10", y - 9.0),
+                Mark::Bars | Mark::BoldBars | Mark::FaintBars => format!("M{x:.0} {:.0}v10", y - 9.0),
                 Mark::Crosses => cross(x, y - 4.0),
                 _ => format!("M{x:.0} {:.0}h18", y - 4.0),
             };
             let _ = writeln!(out, "<path class=\"{} c{colour}\" d=\"{shape}\"/>", class(*mark));
             if *mark == Mark::Dots {
-                let _ = writeln!(out, "<circle class=\"f{colour}\" cx=\"{:.0}\" cy=\"{:.0}\" r=\"3\"/>", x + 9.0, y - 4.0);
+                let _ = writeln!(
+                    out,
+                    "<circle class=\"f{colour}\" cx=\"{:.0}\" cy=\"{:.0}\" r=\"3\"/>",
+                    x + 9.0,
+                    y - 4.0
+                );
             }
-            let wide = if matches!(mark, Mark::Bars | Mark::Crosses) { 8.0 } else { 24.0 };
+            let wide = if matches!(mark, Mark::Bars | Mark::BoldBars | Mark::FaintBars | Mark::Crosses) {
+                8.0
+            } else {
+                24.0
+            };
             text(out, x + wide, y, "axis", meaning);
             x += wide + 16.0 + 6.6 * meaning.chars().count() as f64;
         }
@@ -125,19 +143,27 @@ impl Chart {
             let x = self.across(tick);
             let _ = writeln!(out, "<path class=\"grid\" d=\"M{x:.1} {top:.1}V{bottom:.1}\"/>");
             if last {
-                let _ = write!(out, "<text class=\"axis\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{:.1}\">", bottom + 16.0);
+                let _ = write!(
+                    out,
+                    "<text class=\"axis\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{:.1}\">",
+                    bottom + 16.0
+                );
                 let _ = writeln!(out, "{}</text>", number(tick));
             }
         }
         let middle = top + panel.height / 2.0;
-        let _ = write!(out, "<text class=\"axis\" text-anchor=\"middle\" transform=\"translate(16 {middle:.0}) rotate(-90)\">");
+        let _ = write!(
+            out,
+            "<text class=\"axis\" text-anchor=\"middle\" transform=\"translate(16 {middle:.0}) rotate(-90)\">"
+        );
         let _ = writeln!(out, "{}</text>", escape(&panel.label));
         for series in &panel.series {
             let points: Vec<(f64, f64)> =
                 series.points.iter().map(|&(x, y)| (self.across(x), up(y.clamp(low, high)))).collect();
             draw_series(out, series, &points);
         }
-        let _ = writeln!(out, "<path class=\"frame\" d=\"M{LEFT} {top:.1}V{bottom:.1}H{:.0}\"/>", WIDTH - RIGHT);
+        let _ =
+            writeln!(out, "<path class=\"frame\" d=\"M{LEFT} {top:.1}V{bottom:.1}H{:.0}\"/>", WIDTH - RIGHT);
     }
 
     fn across(&self, x: f64) -> f64 {
@@ -150,8 +176,9 @@ impl Chart {
 fn draw_series(out: &mut String, series: &Series, points: &[(f64, f64)]) {
     let mut d = String::new();
     match series.mark {
-        Mark::Bars => points.chunks_exact(2).for_each(|bar| {
-            let _ = write!(d, "M{:.1} {:.1}V{:.1}", bar[0].0, bar[0].1, bar[1].1);
+        Mark::Bars | Mark::BoldBars | Mark::FaintBars => points.chunks_exact(2).for_each(|bar| {
+            let spare = if series.mark == Mark::BoldBars { 2.5 } else { 0.0 };
+            let _ = write!(d, "M{:.1} {:.1}V{:.1}", bar[0].0, bar[0].1 + spare, bar[1].1 - spare);
         }),
         Mark::Crosses => points.iter().for_each(|&(x, y)| d += &cross(x, y)),
         mark => {
@@ -171,7 +198,8 @@ fn draw_series(out: &mut String, series: &Series, points: &[(f64, f64)]) {
     let _ = writeln!(out, "<path class=\"{} c{}\" d=\"{d}\"/>", class(series.mark), series.colour);
     if series.mark == Mark::Dots {
         for (x, y) in points {
-            let _ = writeln!(out, "<circle class=\"f{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", series.colour);
+            let _ =
+                writeln!(out, "<circle class=\"f{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", series.colour);
         }
     }
 }
@@ -184,6 +212,8 @@ const fn class(mark: Mark) -> &'static str {
     match mark {
         Mark::Dashes => "line dashes",
         Mark::Bars => "line bars",
+        Mark::BoldBars => "line bold",
+        Mark::FaintBars => "line bars faint",
         _ => "line",
     }
 }
@@ -193,7 +223,8 @@ fn head(height: f64, description: &str) -> String {
         "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#333}\
          .title{font-size:17px;font-weight:600;fill:#111}.note,.axis{fill:#555}\
          .page{fill:#fff}.grid{stroke:#e4e4e4;fill:none}.frame{stroke:#999;fill:none}\
-         .line{fill:none;stroke-width:1.6;stroke-linejoin:round}.dashes{stroke-dasharray:6 4}.bars{stroke-width:2}",
+         .line{fill:none;stroke-width:1.6;stroke-linejoin:round}.dashes{stroke-dasharray:6 4}.bars{stroke-width:2}\
+         .bold{stroke-width:3.5}.faint{opacity:.3}",
     );
     let mut dark = String::from(
         "text{fill:#ccc}.title{fill:#f0f0f0}.note,.axis{fill:#aaa}.page{fill:#11151a}.grid{stroke:#2a3038}.frame{stroke:#666}",
@@ -272,7 +303,8 @@ mod tests {
     fn a_drawing_is_well_formed_whatever_its_words() {
         let series = Series { colour: 0, points: vec![(0.0, 1.0), (1.0, 2.0)], mark: Mark::Line };
         let panel = Panel { label: "a < b".into(), height: 100.0, series: vec![series], range: None };
-        let chart = Chart { title: "A & B".into(), range: (0.0, 1.0), panels: vec![panel], ..Chart::default() };
+        let chart =
+            Chart { title: "A & B".into(), range: (0.0, 1.0), panels: vec![panel], ..Chart::default() };
         let svg = chart.render();
         assert!(svg.contains("A &amp; B") && svg.contains("a &lt; b"), "{svg}");
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
