@@ -107,7 +107,7 @@ impl Path {
         }
         there.queue = match self.queue {
             Queue::DropTail => there.queue,
-            Queue::Codel => there.queue.codel(),
+            Queue::Codel => there.queue.codel().ecn(),
             Queue::DualPi2 => there.queue.dualpi2(),
         };
         let lossy = if loses_both_ways { self.loss } else { Loss::Random(0.0) };
