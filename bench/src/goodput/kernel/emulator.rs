@@ -118,8 +118,8 @@ pub struct Report {
     /// The data's direction, and the other.
     pub carried: [Carried; 2],
     late: Box<[u32; BINS]>,
-    /// The latest of all, in nanoseconds.
-    pub latest: u64,
+    /// The longest time by which the thread woke later than it had asked for, in nanoseconds.
+    pub stood_still: u64,
 }
 
 impl Report {
@@ -161,7 +161,7 @@ impl Running {
             free: Vec::with_capacity(1 << 14),
             spare: Vec::with_capacity(1),
             serial: 0,
-            report: Report { carried: [Carried::default(); 2], late: Box::new([0; BINS]), latest: 0 },
+            report: Report { carried: [Carried::default(); 2], late: Box::new([0; BINS]), stood_still: 0 },
             captures: capture.then(|| [Capture::new(), Capture::new()]),
             begun: Instant::now(),
         };
@@ -273,7 +273,6 @@ impl Emulator {
             self.due.pop();
             let late = now - at;
             self.report.late[(late / BIN).min(BINS as u64 - 1) as usize] += 1;
-            self.report.latest = self.report.latest.max(late);
             if let Some(captures) = &mut self.captures {
                 captures[to].note(now, &self.buffers[slot]);
             }
@@ -283,14 +282,15 @@ impl Emulator {
     }
 
     /// Sleeps until a host has sent something or `next`.
-    fn wait(&self, next: Option<u64>) {
-        let most = LOOK_AROUND.as_nanos() as u64;
-        let wait = next.map_or(most, |next| next.saturating_sub(self.now()).min(most));
+    fn wait(&mut self, next: Option<u64>) {
+        let (most, now) = (LOOK_AROUND.as_nanos() as u64, self.now());
+        let wait = next.map_or(most, |next| next.saturating_sub(now).min(most));
         let timeout = libc::timespec { tv_sec: 0, tv_nsec: wait as libc::c_long };
         let watch = |port: &Port| libc::pollfd { fd: port.fd(), events: libc::POLLIN, revents: 0 };
         let mut fds = [watch(&self.ports[0]), watch(&self.ports[1])];
         // SAFETY: the array is as long as is said, the time lives as long as the call, and no mask is given.
         let _ = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+        self.report.stood_still = self.report.stood_still.max(self.now().saturating_sub(now + wait));
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
         let mut late = Box::new([0; BINS]);
         late[0] = 98;
         late[10] = 2;
-        let report = Report { carried: [Carried::default(); 2], late, latest: 0 };
+        let report = Report { carried: [Carried::default(); 2], late, stood_still: 0 };
         assert_eq!(report.lateness(0.5), Duration::from_micros(20));
         assert_eq!(report.lateness(0.99), Duration::from_micros(220));
     }

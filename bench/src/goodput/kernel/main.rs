@@ -101,7 +101,7 @@ fn main() -> ExitCode {
         full.failed = done.iter().filter_map(|(plan, result)| report::failure(plan, result)).collect();
     }
     if arguments.only.as_deref() != Some("long") {
-        let jobs = short::jobs(&asked.pairings, arguments.seed, arguments.quick);
+        let jobs = short::jobs(&asked.pairings, arguments.seed, arguments.quick, arguments.keep.as_ref());
         let done = schedule::all(jobs, arguments.budget, "short flows");
         full.short = short::gather(&done);
         full.failed.extend(done.iter().filter_map(|(plan, result)| report::failure(plan, result)));

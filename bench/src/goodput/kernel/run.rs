@@ -115,6 +115,9 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
     sender.go.send(()).map_err(gone)?;
     let told = [sender.thread.join(), receiver.thread.join()];
     let file = plan.file();
+    if let Some(directory) = &plan.keep {
+        std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    }
     let link = link.finish(file.as_deref())?;
     let [sender, receiver] = told.map(|t| t.unwrap_or_else(|_| Err("a host panicked".into())));
     let (sender, receiver) =

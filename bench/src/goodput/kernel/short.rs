@@ -1,6 +1,7 @@
 //! Short flows: how long 10 KB, 100 KB and 1 MB take, from the call that opens the connection until the receiver has
 //! read its end.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cells;
@@ -36,7 +37,7 @@ pub struct Short {
 }
 
 /// All kinds.
-pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool) -> Vec<Job> {
+pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool, keep: Option<&PathBuf>) -> Vec<Job> {
     let mut jobs = Vec::new();
     let (sizes, losses, flows) =
         if quick { (&SIZES[..2], &[0.0, 0.01][..], 40) } else { (&SIZES[..], &LOSSES[..], FLOWS) };
@@ -52,7 +53,7 @@ pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool) -> Vec<Job> {
                     flows,
                     bytes,
                     at_once: AT_ONCE,
-                    keep: None,
+                    keep: keep.map(|directory| directory.join(format!("{bytes}-{}", loss * 100.0))),
                 };
                 let load = if bytes > 500_000 { 100 } else { 40 };
                 jobs.push(Job { plan, load });
