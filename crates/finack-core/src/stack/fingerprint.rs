@@ -59,6 +59,7 @@ fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
     (c.ack_hold, c.ack_pos()).hash(hasher);
     (c.ack.pending, c.ack.now, c.ack.quick, c.ack.interactive).hash(hasher);
     (c.error, c.urgent.mark, c.urgent.byte).hash(hasher);
+    c.held_until(now).map(|at| at.since(now)).hash(hasher);
     for timer in Timer::ALL {
         c.timers.remaining(timer, now).hash(hasher);
     }

@@ -110,6 +110,7 @@ impl Connection {
             since_sent: u64::from(self.rtx.lost_ever().wrapping_sub(sent.lost)),
             sent_in_flight: u64::from(sent.in_flight),
             app_limited: sent.app_limited,
+            sack: self.agreed.sack,
             mss: u64::from(self.mss.max(1)),
         });
     }
@@ -189,6 +190,7 @@ impl Connection {
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
         self.congestion.on_sent(&Sending {
             now,
+            srtt: self.rtt.srtt().unwrap_or_default(),
             bytes,
             in_flight,
             delivered: self.delivered,

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
+use super::pacer::Pacer;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
@@ -240,6 +241,8 @@ pub(crate) struct Connection {
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
     pub(crate) peak: Peak,
+    /// Only of those that are paced.
+    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -305,6 +308,7 @@ impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let kind = options.congestion.unwrap_or(cx.settings.congestion);
+        let seed = cx.secrets.chance.table().u64(birth.trace_id).finish();
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
@@ -346,9 +350,10 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
+            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
             peak: Peak::default(),
+            pacer: None,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -530,7 +535,9 @@ impl Connection {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
+        let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
+        let boxes = episode + search + tuning + pacer + self.congestion.heap_memory();
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
 

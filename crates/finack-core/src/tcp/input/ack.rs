@@ -269,7 +269,8 @@ fn tell_congestion(
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
         min_rtt: c.rtt.min(),
-        rtt,
+        // As on Linux: a timestamp's milliseconds are too coarse for this.
+        rtt: rtt.filter(|_| !summary.retransmitted_acked),
         delivered: c.delivered,
         newly_delivered,
         acked,
@@ -281,9 +282,13 @@ fn tell_congestion(
         used: u64::from(c.peak.bytes),
         cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
+        sack: c.agreed.sack,
         mss,
     };
     c.congestion.on_delivery(&delivery);
+    if c.congestion.holds_back() {
+        c.mark_app_limited();
+    }
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;

@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
-use crate::tcp::congestion::Controller;
 use crate::tcp::fast_open;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
@@ -163,7 +162,7 @@ pub(super) fn after_lost_syn(c: &mut Connection, cx: &Cx) {
         c.rtt.after_lost_syn();
         // A lost SYN or SYN,ACK is a sign of congestion. Linux lets one pass, which may only have been late.
         if c.facts.syn_resent_again || cx.settings.profile == Profile::Rfc {
-            c.congestion = Controller::new(c.congestion.kind(), u64::from(c.mss));
+            c.congestion = c.congestion.anew(u64::from(c.mss));
         }
     }
 }

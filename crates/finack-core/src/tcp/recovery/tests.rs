@@ -7,18 +7,7 @@ const MSS: u64 = 1000;
 
 fn flight(segments: i64) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
-    queue.push(Sent {
-        start: 1,
-        end: 1 + segments * MSS as i64,
-        marks: Marks::default(),
-        sent_at: Instant::ZERO,
-        delivered: 0,
-        delivered_at: Instant::ZERO,
-        first_sent_at: Instant::ZERO,
-        in_flight: 0,
-        lost: 0,
-        app_limited: false,
-    });
+    queue.push(Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)));
     queue
 }
 

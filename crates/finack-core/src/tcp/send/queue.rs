@@ -38,6 +38,9 @@ impl Marks {
     }
 }
 
+/// Times within a flight are kept to this many nanoseconds, which 32 bits count up to 274 s of.
+const TICK: u64 = 64;
+
 /// A unit of one or more segments that was sent together.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -51,8 +54,8 @@ pub(crate) struct Sent {
     /// Bytes delivered to the peer by then, and when that was (rate samples).
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
-    /// When the flight that it belongs to began.
-    pub(crate) first_sent_at: Instant,
+    /// How long before that the flight began that it belongs to, in [`TICK`]s.
+    sending: u32,
     /// Bytes in flight then, itself included.
     pub(crate) in_flight: u32,
     /// Bytes that had been taken for lost by then, of which 32 bits count.
@@ -70,7 +73,7 @@ impl Sent {
             sent_at: state.sent_at,
             delivered: state.delivered,
             delivered_at: state.delivered_at,
-            first_sent_at: state.first_sent_at,
+            sending: state.sending(),
             in_flight: state.in_flight,
             lost: state.lost,
             app_limited: state.app_limited,
@@ -78,11 +81,12 @@ impl Sent {
     }
 
     pub(crate) const fn state(&self) -> SentState {
+        let began = self.sent_at.as_nanos().saturating_sub(self.sending as u64 * TICK);
         SentState {
             sent_at: self.sent_at,
             delivered: self.delivered,
             delivered_at: self.delivered_at,
-            first_sent_at: self.first_sent_at,
+            first_sent_at: Instant::from_nanos(began),
             in_flight: self.in_flight,
             lost: self.lost,
             app_limited: self.app_limited,
@@ -94,7 +98,7 @@ impl Sent {
         self.sent_at = state.sent_at;
         self.delivered = state.delivered;
         self.delivered_at = state.delivered_at;
-        self.first_sent_at = state.first_sent_at;
+        self.sending = state.sending();
         self.in_flight = state.in_flight;
         self.lost = state.lost;
         self.app_limited = state.app_limited;
@@ -156,6 +160,13 @@ pub(crate) struct SentState {
     pub(crate) app_limited: bool,
 }
 
+impl SentState {
+    const fn sending(&self) -> u32 {
+        let ticks = self.sent_at.since(self.first_sent_at).as_nanos() / TICK as u128;
+        if ticks > u32::MAX as u128 { u32::MAX } else { ticks as u32 }
+    }
+}
+
 impl AckSummary {
     /// `unit` up to `end` was delivered.
     fn note_delivered(&mut self, unit: &Sent, end: Pos, cumulatively: bool) {
@@ -182,12 +193,12 @@ impl AckSummary {
 /// look at it slow (CVE-2019-11478).
 const MOST_UNITS: usize = 16_384;
 
-/// Units in order; the first begins at SND.UNA.
+/// Units in order; the first begins at SND.UNA. No window is larger than a gigabyte, so that 32 bits count its bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RetransmitQueue {
     units: VecDeque<Sent>,
-    sacked: u64,
-    lost: u64,
+    sacked: u32,
+    lost: u32,
     /// Positions ever taken for lost, modulo 2^32.
     lost_ever: u32,
     /// Where to look first; none while nothing was lost.
@@ -269,12 +280,12 @@ impl RetransmitQueue {
 
     /// Positions that are SACKed.
     pub(crate) const fn sacked(&self) -> u64 {
-        self.sacked
+        self.sacked as u64
     }
 
     /// Positions taken for lost and not sent again.
     pub(crate) const fn lost(&self) -> u64 {
-        self.lost
+        self.lost as u64
     }
 
     /// Positions ever taken for lost, modulo 2^32.
@@ -284,7 +295,7 @@ impl RetransmitQueue {
 
     /// Counts what was just marked as lost.
     const fn count_lost(&mut self, bytes: u64) {
-        self.lost += bytes;
+        self.lost += bytes as u32;
         self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
@@ -327,12 +338,12 @@ impl RetransmitQueue {
                 summary.rtt_sent_at = Some(unit.sent_at);
             }
             if unit.marks.has(Marks::SACKED) {
-                self.sacked -= bytes;
+                self.sacked -= bytes as u32;
             } else {
                 summary.note_delivered(unit, upto, true);
             }
             if unit.marks.has(Marks::LOST) {
-                self.lost -= bytes;
+                self.lost -= bytes as u32;
             }
             if upto < unit.end {
                 unit.start = upto;
@@ -385,13 +396,13 @@ impl RetransmitQueue {
             if !unit.marks.has(Marks::SACKED) {
                 let bytes = unit.len();
                 if unit.marks.has(Marks::LOST) {
-                    self.lost -= bytes;
+                    self.lost -= bytes as u32;
                 }
                 if !unit.marks.has(Marks::RETRANSMITTED) {
                     summary.rtt_sent_at = Some(unit.sent_at);
                 }
                 unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
-                self.sacked += bytes;
+                self.sacked += bytes as u32;
                 summary.newly_sacked += bytes;
                 summary.highest = summary.highest.max(unit.end);
                 summary.note_delivered(unit, unit.end, false);
@@ -480,14 +491,14 @@ impl RetransmitQueue {
         for unit in &mut self.units {
             if renege && unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.without(Marks::SACKED);
-                self.sacked -= (unit.end - unit.start) as u64;
+                self.sacked -= (unit.end - unit.start) as u32;
             }
             if !unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += (unit.end - unit.start) as u64;
+                self.lost += (unit.end - unit.start) as u32;
             }
         }
-        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before) as u32);
+        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before));
     }
 
     /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
@@ -607,6 +618,12 @@ impl RetransmitQueue {
         self.repair.is_some() || self.units.front().is_some_and(|u| u.marks.has(Marks::RETRANSMITTED))
     }
 
+    /// Positions that were sent again and are neither SACKed nor lost since.
+    pub(crate) fn repeats_out(&self) -> u64 {
+        let holds = self.may_hold_repeats();
+        self.units.iter().filter(|unit| holds && unit.is_repeat_out()).map(Sent::len).sum()
+    }
+
     /// Whether a retransmission is out.
     pub(crate) fn has_repeats_out(&self) -> bool {
         self.repair.is_some() && self.units.iter().any(Sent::is_repeat_out)
@@ -637,7 +654,7 @@ impl RetransmitQueue {
                 break;
             }
             if unit.marks.has(Marks::LOST) {
-                self.lost -= (unit.end - unit.start) as u64;
+                self.lost -= (unit.end - unit.start) as u32;
             }
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.stamp(state);
@@ -678,7 +695,7 @@ impl RetransmitQueue {
             self.units.iter().filter(|u| u.marks.has(mark)).map(|u| (u.end - u.start) as u64).sum::<u64>()
         };
         let ordered = self.units.iter().zip(self.units.iter().skip(1)).all(|(a, b)| a.end == b.start);
-        ordered && sum(Marks::SACKED) == self.sacked && sum(Marks::LOST) == self.lost
+        ordered && sum(Marks::SACKED) == self.sacked() && sum(Marks::LOST) == self.lost()
     }
 }
 

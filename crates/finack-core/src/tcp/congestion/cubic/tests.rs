@@ -133,6 +133,7 @@ fn a_pause_does_not_count() {
     let before = c.cwnd();
     let now = Instant::from_millis(61_900);
     c.on_sent(&Sending {
+        srtt: Duration::ZERO,
         now,
         bytes: MSS,
         in_flight: 0,

@@ -3,18 +3,7 @@ use super::*;
 fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
     for (i, &(start, end)) in units.iter().enumerate() {
-        queue.push(Sent {
-            start,
-            end,
-            marks: Marks::default(),
-            sent_at: Instant::from_millis(i as u64),
-            delivered: 0,
-            delivered_at: Instant::ZERO,
-            first_sent_at: Instant::ZERO,
-            in_flight: 0,
-            lost: 0,
-            app_limited: false,
-        });
+        queue.push(Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))));
     }
     queue
 }
