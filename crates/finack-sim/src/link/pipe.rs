@@ -325,11 +325,11 @@ impl<T: Clone> Pipe<T> {
                     Some(item)
                 } else {
                     let marks = match self.hop.queue.discipline {
-                        Discipline::Step(at) => offer.ecn.is_capable() && !plain.has_room(at, wait, 0),
+                        Discipline::Step(at) => offer.ecn.is_capable() && plain.exceeds(at, wait),
                         _ => false,
                     };
                     let ecn = if marks { Ecn::Ce } else { offer.ecn };
-                    let sent = self.server.send(&self.hop.rate, now, offer.size);
+                    let sent = self.server.send(&self.hop.rate, now, offer.size + self.hop.overhead);
                     if sent > now {
                         plain.leaving.push_back((sent, offer.size));
                         plain.bytes += u64::from(offer.size);
@@ -348,7 +348,8 @@ impl<T: Clone> Pipe<T> {
                     since: now,
                     flow: offer.flow,
                 };
-                let refused = managed.push(packet).err();
+                let (dropped, stats) = (&mut self.dropped, &mut self.stats);
+                let refused = managed.push(packet, &mut |p| drop_one(dropped, stats, p, now)).err();
                 self.stats.most_bytes = self.stats.most_bytes.max(managed.bytes());
                 self.serve(now, now);
                 refused.map(|packet| packet.item.0)
@@ -381,7 +382,7 @@ impl<T: Clone> Pipe<T> {
             }
             let (dropped, stats) = (&mut self.dropped, &mut self.stats);
             let Some(packet) = managed.pop(at, &mut |p| drop_one(dropped, stats, p, at)) else { return };
-            let sent = self.server.send(&self.hop.rate, at, packet.size);
+            let sent = self.server.send(&self.hop.rate, at, packet.size + self.hop.overhead);
             let wait = at.since(packet.since);
             let marked = packet.ecn == Ecn::Ce;
             self.launch(packet, wait, sent, marked);
@@ -467,6 +468,13 @@ impl Plain {
             self.bytes -= u64::from(size);
             self.leaving.pop_front();
         }
+    }
+
+    /// Whether more than this is waiting.
+    fn exceeds(&self, limit: Limit, wait: Duration) -> bool {
+        limit.packets.is_some_and(|most| self.leaving.len() > most)
+            || limit.bytes.is_some_and(|most| self.bytes > most)
+            || limit.time.is_some_and(|most| wait > most)
     }
 
     fn has_room(&self, limit: Limit, wait: Duration, size: u32) -> bool {
