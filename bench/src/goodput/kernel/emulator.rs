@@ -166,7 +166,7 @@ impl Running {
         };
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            run_first();
+            run_first(2);
             emulator.run(&told);
             emulator.count();
             (emulator.report, emulator.captures)
@@ -351,18 +351,17 @@ fn mark(packet: &mut [u8], ecn: Ecn) {
     header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
 }
 
-/// Asks that the calling thread runs before ordinary ones, and is woken without slack; without the privilege only the
-/// latter.
-fn run_first() {
+/// Asks that the calling thread, and those that it starts, run before ordinary ones and before those of a lower priority
+/// (1 to 99), and are woken without slack; without the privilege only the latter. So whatever else the machine does takes
+/// no part in a run: the kernel's own stacks go before ordinary threads too.
+pub fn run_first(priority: libc::c_int) {
     // SAFETY: two numbers.
     let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     // SAFETY: a sched_param is plain numbers, for which zero is a value.
     let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    parameters.sched_priority = 1;
+    parameters.sched_priority = priority;
     // SAFETY: the kernel reads the parameters, of the calling thread alone (0).
-    let _ = unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
-    };
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) };
 }
 
 #[cfg(test)]

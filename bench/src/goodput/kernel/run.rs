@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::cells::Cell;
-use super::emulator::{Port, Report, Running};
+use super::emulator::{Port, Report, Running, run_first};
 use super::flow::{Flows, Samples};
 use super::{linux, namespace, user};
 
@@ -149,6 +149,7 @@ fn host(stack: Stack, place: u8, flows: &Arc<Flows>, keep: bool) -> Result<Host,
     let (go, wait) = channel();
     let flows = Arc::clone(flows);
     let thread = std::thread::spawn(move || {
+        run_first(1);
         let samples = Samples::new(keep);
         let told = match stack {
             Stack::Linux => linux_host(place, &flows, samples, &ready, &wait),
