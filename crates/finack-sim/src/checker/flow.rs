@@ -14,6 +14,8 @@ use crate::packet::flag;
 /// What a check says: which rule, and how it was broken.
 pub(super) type Verdict = Result<(), (Rule, String)>;
 
+/// ECE, CWR and AE.
+const ECN_FLAGS: u16 = flag::ECE | flag::CWR | flag::AE;
 /// SYNs and early segments that are remembered until it is clear which of them counts.
 const EARLY: usize = 32;
 /// An ACK this far from a SYN does not mean it.
@@ -29,11 +31,20 @@ struct Offer {
     sack: bool,
     ts: bool,
     mss: Option<u16>,
+    /// One of ECE, CWR and AE.
+    ecn: bool,
 }
 
 impl Offer {
     fn of(seg: &Seg<'_>) -> Self {
-        Self { seq: seg.seq, scale: seg.wscale, sack: seg.sack_ok, ts: seg.ts.is_some(), mss: seg.mss }
+        Self {
+            seq: seg.seq,
+            scale: seg.wscale,
+            sack: seg.sack_ok,
+            ts: seg.ts.is_some(),
+            mss: seg.mss,
+            ecn: seg.flags & ECN_FLAGS != 0,
+        }
     }
 }
 
@@ -131,6 +142,7 @@ impl Flow {
             sack_count: 0,
             options_len: 0,
             payload: &[],
+            ecn: 0,
             ip_len: 0,
         };
         Self { nxt: -1, ..Self::new(&nothing, None) }
@@ -175,6 +187,7 @@ impl Flow {
         if seg.has(flag::ACK) {
             self.choose_peer(seg)?;
         }
+        self.sent_ecn(seg)?;
         self.sent_options(seg)?;
         self.sent_sequence(seg)?;
         self.sent_size(seg, least_mss)?;
@@ -201,6 +214,7 @@ impl Flow {
         self.own.scale = self.own.scale.or(again.scale);
         self.own.ts |= again.ts;
         self.own.sack |= again.sack;
+        self.own.ecn |= again.ecn;
     }
 
     /// Which of the SYNs that came the host means.
@@ -218,6 +232,24 @@ impl Flow {
         for (seq, len) in core::mem::take(&mut self.early) {
             let at = position(seq, offer.seq, 0);
             self.have.add(at, at + i64::from(len));
+        }
+        Ok(())
+    }
+
+    fn sent_ecn(&self, seg: &Seg<'_>) -> Verdict {
+        if seg.ecn == 3 {
+            return broken(Rule::Ecn, "a packet that is marked CE by its sender".into());
+        }
+        let agreed = self.own.ecn && self.peer.is_none_or(|p| p.ecn);
+        if seg.has(flag::SYN) || agreed {
+            return Ok(());
+        }
+        if seg.flags & ECN_FLAGS != 0 || seg.ecn != 0 {
+            let (flags, field) = (seg.flags & ECN_FLAGS, seg.ecn);
+            return broken(
+                Rule::Ecn,
+                format!("flags {flags:#x} and field {field} where ECN was not agreed on"),
+            );
         }
         Ok(())
     }

@@ -87,6 +87,15 @@ impl Draw {
             // Client and server; every listener; with a cookie or without one (RFC 7413 5, 6).
             set("tcp_fastopen", *self.rng.pick(&[0x403, 0x403, 0x607]));
         }
+        if self.on.has(F::Ecn) {
+            set("tcp_ecn", *self.rng.pick(&[0, 1, 1, 2, 3, 3, 4, 5]));
+            if self.rng.one_in(3) {
+                set("tcp_ecn_option", self.rng.below(3));
+                set("tcp_ecn_option_beacon", self.rng.below(5));
+                set("tcp_ecn_fallback", self.rng.below(2));
+                set("finack.tcp_ecn_control", self.rng.below(3));
+            }
+        }
         if self.half(F::Probing) {
             set("tcp_mtu_probing", 1 + self.rng.below(2));
         }
@@ -100,7 +109,6 @@ impl Draw {
             set("tcp_tw_reuse", self.rng.below(3));
             set("tcp_rfc1337", self.rng.below(2));
         }
-        let mut settings = settings;
         if self.half(F::Rfc) {
             settings.push(("finack.profile", "rfc".into()));
         }

@@ -577,7 +577,7 @@ impl<'p> Runner<'p> {
                 self.stats.resets += 1;
                 if resets == a.resets_before && !on.has(Feature::Pressure) {
                     Some("no RST came")
-                } else if !peer_gone && !(t.crossed.is_some() && !opened) {
+                } else if !peer_gone && (t.crossed.is_none() || opened) {
                     Some("the peer is there and did nothing")
                 } else {
                     None
