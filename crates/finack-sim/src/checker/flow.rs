@@ -16,8 +16,10 @@ pub(super) type Verdict = Result<(), (Rule, String)>;
 
 /// ECE, CWR and AE.
 const ECN_FLAGS: u16 = flag::ECE | flag::CWR | flag::AE;
-/// SYNs and early segments that are remembered until it is clear which of them counts.
-const EARLY: usize = 32;
+/// SYNs that are remembered until it is clear which of them counts.
+const OFFERS: usize = 32;
+/// Segments that came before that.
+const EARLY: usize = 2048;
 /// An ACK this far from a SYN does not mean it.
 const NEAR: u32 = 1 << 24;
 /// Sent bytes that are kept to compare what is sent again with.
@@ -441,7 +443,7 @@ impl Flow {
         let syn = u32::from(seg.has(flag::SYN));
         if syn == 1 {
             self.offers.retain(|o| o.seq != seg.seq);
-            if self.offers.len() == EARLY {
+            if self.offers.len() == OFFERS {
                 self.offers.remove(0);
             }
             self.offers.push(Offer::of(seg));

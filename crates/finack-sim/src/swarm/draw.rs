@@ -30,10 +30,16 @@ pub fn draw(seed: u64) -> Plan {
     let count = if on.has(F::Crowd) { 3 + d.rng.below(MOST_HOSTS as u64 - 2) as usize } else { 2 };
     let hosts: Vec<HostPlan> = (0..count).map(|_| d.host()).collect();
     let quiet = Duration::from_millis(2000 + d.rng.below(38_000));
-    let ways = d.ways(count, quiet);
+    let mut ways = d.ways(count, quiet);
     let roomy = hosts.iter().map(|h| h.mtu).chain(ways.iter().map(Way::least_mtu)).all(|m| m >= 1280);
     let v6 = on.has(F::Ipv6) && roomy;
     let boxes = d.boxes(count);
+    // Who is told in other numbers that a packet was too large cannot know that it was his.
+    for x in boxes.iter().filter(|x| x.rewrites()) {
+        for at in [x.near * count + x.far, x.far * count + x.near] {
+            (ways[at].mtu, ways[at].mtu_change) = (9500, None);
+        }
+    }
     let mut talks = d.talks(count, v6);
     for talk in &mut talks {
         if let Some(x) = boxes.iter().find(|x| {
@@ -188,12 +194,14 @@ impl Draw {
         } else {
             Manager::Tail
         };
+        // A queue that holds no burst at all carries next to nothing.
+        let a_few_packets = Duration::from_micros(48_000_000_000 / rate.unwrap_or(u64::MAX).max(1));
         let trace = if self.half(F::Trace) { self.trace() } else { Vec::new() };
         Way {
             delay,
             rate,
             trace,
-            queue: millis(5 + self.rng.size(9)),
+            queue: millis(5 + self.rng.size(9)).max(a_few_packets),
             manager,
             mtu,
             black_hole: self.half(F::BlackHole),
