@@ -38,6 +38,18 @@ struct Offer {
 }
 
 impl Offer {
+    /// What either of two SYNs with the same number offered: a fall-back leaves things out when it repeats them.
+    fn or(self, other: Self) -> Self {
+        Self {
+            seq: self.seq,
+            scale: self.scale.or(other.scale),
+            sack: self.sack || other.sack,
+            ts: self.ts || other.ts,
+            mss: self.mss.max(other.mss),
+            ecn: self.ecn || other.ecn,
+        }
+    }
+
     fn of(seg: &Seg<'_>) -> Self {
         Self {
             seq: seg.seq,
@@ -442,11 +454,12 @@ impl Flow {
         }
         let syn = u32::from(seg.has(flag::SYN));
         if syn == 1 {
-            self.offers.retain(|o| o.seq != seg.seq);
+            let before = self.offers.iter().position(|o| o.seq == seg.seq).map(|at| self.offers.remove(at));
             if self.offers.len() == OFFERS {
                 self.offers.remove(0);
             }
-            self.offers.push(Offer::of(seg));
+            let offer = Offer::of(seg);
+            self.offers.push(before.map_or(offer, |b| offer.or(b)));
         }
         self.arrived_text(seg, syn);
         if seg.has(flag::ACK) && !self.is_unborn() {

@@ -195,8 +195,12 @@ impl Draw {
             Manager::Tail
         };
         // A queue that holds no burst at all carries next to nothing.
-        let a_few_packets = Duration::from_micros(48_000_000_000 / rate.unwrap_or(u64::MAX).max(1));
         let trace = if self.half(F::Trace) { self.trace() } else { Vec::new() };
+        let a_few_packets = match rate {
+            _ if !trace.is_empty() => millis(300),
+            Some(bits) => Duration::from_micros(48_000_000_000 / bits.max(1)),
+            None => Duration::ZERO,
+        };
         Way {
             delay,
             rate,
