@@ -1,5 +1,5 @@
-//! smoltcp as a foreign peer: what another stack sends, over a link that loses, doubles and reorders, is carried whole both
-//! ways, and finack breaks no rule towards it.
+//! smoltcp as a foreign peer: what another stack sends, over a link that loses, doubles and reorders, is carried
+//! whole both ways, and finack breaks no rule towards it.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
 use std::collections::{BTreeMap, VecDeque};

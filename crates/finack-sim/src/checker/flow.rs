@@ -1,8 +1,8 @@
 //! One end of one incarnation of a connection, as its packets show it.
 //!
-//! All positions count from the initial sequence number of the side whose stream they are in: the SYN has position 0, the
-//! first byte 1. What arrives is believed generously (whatever has a right checksum counts, though the host may have
-//! refused it), so that nothing is called wrong that the host could have done rightly.
+//! All positions count from the initial sequence number of the side whose stream they are in: the SYN has position
+//! 0, the first byte 1. What arrives is believed generously (whatever has a right checksum counts, though the host
+//! may have refused it), so that nothing is called wrong that the host could have done rightly.
 
 use std::collections::VecDeque;
 
