@@ -5,6 +5,7 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod audit;
 mod fast_open;
 mod fingerprint;
 mod gate;
@@ -25,6 +26,7 @@ mod transmit;
 mod udp;
 
 pub use crate::udp::{Gate, UdpReport};
+pub use fingerprint::Origin;
 pub use hold::{Incoming, IncomingId, Refusal};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
