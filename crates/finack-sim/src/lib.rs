@@ -7,6 +7,7 @@
 //! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
 
 pub mod explore;
+pub mod explorer;
 pub mod hostile;
 pub mod packet;
 pub mod pattern;

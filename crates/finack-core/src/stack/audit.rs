@@ -8,6 +8,7 @@ use crate::demux::{Kind, Slot};
 use crate::tcp::State;
 use crate::tcp::time_wait::TwFlags;
 use crate::tcp::timers::Timer;
+use crate::time::Instant;
 
 impl Stack {
     /// Looks at everything that is kept twice: who stands in the index of four-tuples, whose timer is in the wheel in time,
@@ -58,6 +59,15 @@ impl Stack {
             return Err(alloc::format!("the budget counts {} bytes of {charged}", self.cx.budget.used));
         }
         Ok(())
+    }
+
+    /// When the next timer of TCP is really due: [`poll_timeout`](Self::poll_timeout) may be earlier, because timers are moved
+    /// lazily. O(everything).
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let connections = self.connections.iter().filter(|(_, c)| c.facts.indexed).map(|(_, c)| c.timers.earliest());
+        let embryos = self.embryos.iter().map(|(_, e)| e.sent_at + e.timeout(&self.cx));
+        let waits = self.waits4.iter().chain(self.waits6.iter()).map(|(tw, _)| tw.expires);
+        connections.chain(embryos).chain(waits).filter(|&at| at != Instant::FAR_FUTURE).min()
     }
 
     /// What a host without sockets should not keep: connections, half-open records, TIME-WAITs, listeners, ports, timers,
