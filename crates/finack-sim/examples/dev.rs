@@ -4,6 +4,7 @@ fn main() {
     for w in worlds() {
         if !names.is_empty() && !names.iter().any(|n| n == w.name) { continue; }
         let mut w = w; if let Ok(f) = std::env::var("F") { let b: Vec<u8> = f.bytes().map(|b| b - 48).collect(); w.faults = Faults { losses: b[0], duplicates: b[1], reorders: b[2] }; if b.len() > 3 { w.msl = b[3]; } }
+        let mut w = w; if let Ok(f) = std::env::var("F") { let b: Vec<u8> = f.bytes().map(|b| b - 48).collect(); w.faults = Faults { losses: b[0], duplicates: b[1], reorders: b[2] }; if b.len() > 3 { w.msl = b[3]; } }
         let t = std::time::Instant::now();
         let limits = Limits { recheck: std::env::var("RECHECK").is_ok(), situations: std::env::var("MAX").ok().and_then(|m| m.parse().ok()).unwrap_or(5_000_000), ..Limits::default() };
         let o = explore(&w, limits, |_| true);

@@ -15,7 +15,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use super::Stack;
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
-use crate::tcp::tcb::{Connection, Stats, ts_clock};
+use crate::settings::Settings;
+use crate::tcp::tcb::{ATO_MAX, Connection, Stats, ts_clock};
 use crate::tcp::time_wait::TimeWait;
 use crate::tcp::{State, Tuple};
 use crate::time::{Instant, MARK_CLOSE, MARK_OPEN};
@@ -37,6 +38,7 @@ impl Stack {
     /// Left out are counters, traces, handles, how lazily timers are kept, memory that waits to be used again, and what
     /// follows from the rest (the indexes by four-tuple and port, which [`check_tables`](Self::check_tables) looks at).
     /// UDP, fragments, ICMP limits and learned path MTUs are not in it, nor settings: a search changes none of them.
+    /// Nor is it foreseen that keep-alive is switched on later, on a connection that has it off.
     /// What is queued for the device or for the application must have been taken before.
     pub fn fingerprint(&self, now: Instant, origin: Origin) -> u128 {
         let mut text = Relative { out: String::with_capacity(8 << 10), now, mark: None };
@@ -54,7 +56,7 @@ impl Stack {
         connections.sort_by_key(|c| c.generation);
         for c in &connections {
             if c.facts.indexed {
-                write!(out, "{:+?}", bare(c, now, origin, limit))?;
+                write!(out, "{:+?}", bare(c, now, origin, &self.cx.settings))?;
             } else {
                 describe_ended(c, out)?;
             }
@@ -84,7 +86,9 @@ fn key(tuple: &Tuple) -> (core::net::SocketAddr, core::net::SocketAddr) {
 }
 
 /// A connection without what cannot show in what it does.
-fn bare(c: &Connection, now: Instant, origin: Origin, limit: Duration) -> Connection {
+fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Connection {
+    let limit = Duration::from_millis(settings.tcp_invalid_ratelimit);
+    let longest_rto = Duration::from_millis(settings.tcp_rto_max_ms);
     let mut c = c.clone();
     // Handles and traces.
     (c.generation, c.trace_id) = (0, 0);
@@ -100,6 +104,15 @@ fn bare(c: &Connection, now: Instant, origin: Origin, limit: Duration) -> Connec
     // Looked at after 24 days (PAWS), and after 5 minutes (the least round trip).
     c.ts_recent_at = Instant::ZERO;
     c.rtt.forget_age();
+    // Looked at by keep-alive, and while the peer's window is closed: it closes by a segment that is received then.
+    if !c.options.keepalive && c.snd_wnd > 0 {
+        c.last_recv_at = Instant::ZERO;
+    }
+    // Longer than any time-out is as good as for ever; once the peer has closed, longer than any delay of an ACK.
+    let longest = if c.facts.fin_received { ATO_MAX } else { longest_rto.max(ATO_MAX) };
+    if now.since(c.ack.data_at) > longest {
+        c.ack.data_at = Instant::ZERO;
+    }
     // As good as never, once it limits nothing any more.
     c.ack.challenge_at = c.ack.challenge_at.filter(|&at| now.since(at) < limit);
     c.iss = c.iss.wrapping_sub(origin.sent);
@@ -184,7 +197,6 @@ mod tests {
     use super::*;
     use crate::device::Capabilities;
     use crate::options::SocketOptions;
-    use crate::settings::Settings;
     use crate::stack::{Config, InterfaceAddress};
 
     /// A host that has just sent its SYN, its initial sequence number and timestamp offset by `seed`.
@@ -239,7 +251,7 @@ mod tests {
         assert_ne!(changed(|c| c.retries += 1), name);
         assert_ne!(changed(|c| c.snd_wl1 += 1), name);
         assert_ne!(changed(|c| c.peak.until += 1), name);
-        assert_ne!(changed(|c| c.last_recv_at = Instant::from_millis(999)), name);
+        assert_ne!(changed(|c| c.last_send_at = Instant::from_millis(999)), name);
         assert_eq!(changed(|c| c.trace_id += 1), name);
     }
 }

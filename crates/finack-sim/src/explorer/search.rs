@@ -69,12 +69,7 @@ struct Search {
 pub fn explore(world: &World, limits: Limits, mut progress: impl FnMut(usize) -> bool) -> Outcome {
     let mut hosts = Hosts::new(world.clone());
     hosts.recheck = limits.recheck;
-    let start = Situation {
-        hosts: [hosts.begin(0), hosts.begin(1)],
-        faults: world.faults,
-        wires: Default::default(),
-        strays: Default::default(),
-    };
+    let start = Situation::first(&mut hosts);
     let mut search = Search { hosts, space: Space::default(), judged: Map::default() };
     let mut bytes = Vec::new();
     start.encode(&mut bytes);

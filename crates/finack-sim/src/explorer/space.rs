@@ -82,6 +82,33 @@ impl Action {
 }
 
 impl Situation {
+    /// How the world begins.
+    pub(crate) fn first(hosts: &mut Hosts) -> Self {
+        let prelude = hosts.world.prelude;
+        let none = Default::default;
+        let mut at = Self {
+            hosts: [hosts.begin(0), hosts.begin(1)],
+            faults: hosts.world.faults,
+            wires: none(),
+            strays: none(),
+        };
+        for &end in prelude {
+            at = at.plainly(hosts, end, Event::Call(0));
+            while let Some(from) = at.wires.iter().position(|w| !w.is_empty()) {
+                let (segment, age) = at.wires[from][0];
+                at = at.plainly(hosts, 1 - from, Event::Deliver(segment, age));
+            }
+        }
+        at
+    }
+
+    /// An event without faults.
+    fn plainly(&self, hosts: &mut Hosts, end: End, event: Event) -> Self {
+        let mut out = Vec::new();
+        self.follow(hosts, end, event, &mut out);
+        out.into_iter().next().map_or_else(|| self.clone(), |(_, next, _)| next)
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();
         for host in self.hosts {

@@ -60,6 +60,8 @@ pub struct World {
     pub about: &'static str,
     /// The two hosts.
     pub hosts: [HostSpec; 2],
+    /// How it begins: whose next call is made, one after the other, all that is sent arriving at once.
+    pub prelude: &'static [End],
     /// Bounds of the network.
     pub faults: Faults,
     /// How long a segment lives, in ticks.

@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::app::Op::{
     Abort, Accept, Close, Connect, Linger, Listen, Recv, RecvEof, Send, ShutWrite, Unlisten,
 };
-use super::world::{Faults, Program, World, hosts};
+use super::world::{End, Faults, Program, World, hosts};
 
 /// Settings that all worlds share: times of a tick, and nothing that follows the clock.
 const COMMON: &[(&str, &str)] = &[
@@ -30,10 +30,12 @@ const fn faults(losses: u8, duplicates: u8, reorders: u8) -> Faults {
     Faults { losses, duplicates, reorders }
 }
 
+#[derive(Clone, Copy)]
 struct Sketch {
     name: &'static str,
     about: &'static str,
     lives: [&'static [Program]; 2],
+    prelude: &'static [End],
     faults: Faults,
     msl: u8,
     settings: &'static [(&'static str, &'static str)],
@@ -54,6 +56,7 @@ impl Sketch {
             name: self.name,
             about: self.about,
             hosts: hosts(self.lives[0], self.lives[1]),
+            prelude: self.prelude,
             faults: self.faults,
             msl: self.msl,
             tick: Duration::from_secs(1),
@@ -64,39 +67,164 @@ impl Sketch {
     }
 }
 
-const SERVER: Program = &[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]];
+/// Ends of the worlds.
+const ALICE: End = 0;
+const BOB: End = 1;
+
+/// Bob listens.
+const LISTENING: &[End] = &[BOB];
+/// Alice has connected, bob has accepted and listens no longer.
+const OPEN: &[End] = &[BOB, ALICE, ALICE, BOB, BOB];
+/// Alice has connected, bob has accepted and goes on to listen.
+const OPEN_AND_LISTENING: &[End] = &[BOB, ALICE, ALICE, BOB];
 
 /// All of them.
 #[must_use]
 pub fn worlds() -> Vec<World> {
+    sketches().iter().map(Sketch::world).collect()
+}
+
+fn sketches() -> Vec<Sketch> {
     let plain = Sketch {
         name: "",
         about: "",
         lives: [&[], &[]],
+        prelude: LISTENING,
         faults: faults(2, 1, 1),
         msl: 1,
         settings: &[],
         must_find: None,
         quick: true,
     };
-    let sketches = [
+    let mut all = opening(&plain);
+    all.extend(closing(&plain));
+    all.extend(reusing(&plain));
+    all
+}
+
+fn opening(plain: &Sketch) -> Vec<Sketch> {
+    vec![
         Sketch {
             name: "open",
-            about: "active and passive open, at once closed by the opener",
-            lives: [&[&[&[Connect(1), Close(1)]]], &[SERVER]],
-            ..plain
+            about: "a passive and an active open; the opener closes at once",
+            lives: [
+                &[&[&[Connect(1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
+            ],
+            ..*plain
+        },
+        Sketch {
+            name: "open-refused",
+            about: "as 'open', and the listener may come late",
+            prelude: &[],
+            lives: [
+                &[&[&[Connect(1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
+            ],
+            faults: faults(1, 0, 0),
+            ..*plain
+        },
+        Sketch {
+            name: "open-simultaneously",
+            about: "both open at once, and close",
+            prelude: &[],
+            lives: [&[&[&[Connect(1), Close(1)]]], &[&[&[Connect(1), Close(1)]]]],
+            faults: faults(1, 0, 0),
+            ..*plain
+        },
+    ]
+}
+
+fn closing(plain: &Sketch) -> Vec<Sketch> {
+    let open = Sketch { prelude: OPEN, ..*plain };
+    vec![
+        Sketch {
+            name: "close",
+            about: "one closes, the other reads to the end and closes",
+            lives: [
+                &[&[&[Connect(1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
+            ],
+            ..open
+        },
+        Sketch {
+            name: "close-simultaneously",
+            about: "both close when they like",
+            lives: [&[&[&[Connect(1), Close(1)]]], &[&[&[Listen, Accept(1), Unlisten, Close(1)]]]],
+            ..open
         },
         Sketch {
             name: "talk",
-            about: "two bytes each way, closed by the opener",
+            about: "a byte there, a byte back, an end",
             lives: [
-                &[&[&[Connect(1), Send(1, 2), Recv(1, 2), Close(1)]]],
-                &[&[&[Listen, Accept(1), Unlisten, Recv(1, 2), Send(1, 2), RecvEof(1), Close(1)]]],
+                &[&[&[Connect(1), Send(1, 1), Recv(1, 1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, Recv(1, 1), Send(1, 1), RecvEof(1), Close(1)]]],
             ],
-            ..plain
+            ..open
         },
-    ];
-    sketches.iter().map(Sketch::world).collect()
+        Sketch {
+            name: "half-close",
+            about: "one shuts down writing, and reads what the other still has to say",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), ShutWrite(1), RecvEof(1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Send(1, 1), Close(1)]]],
+            ],
+            ..open
+        },
+        Sketch {
+            name: "close-unread",
+            about: "one closes while something is unread, or comes later",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), RecvEof(1), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, Close(1)]]],
+            ],
+            ..open
+        },
+        Sketch {
+            name: "abort",
+            about: "one aborts while data is under way",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), Abort(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, Send(1, 1), RecvEof(1), Close(1)]]],
+            ],
+            ..open
+        },
+        Sketch {
+            name: "linger",
+            about: "both close with SO_LINGER: success says that all arrived",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), Linger(1, 3)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Linger(1, 3)]]],
+            ],
+            ..open
+        },
+    ]
+}
+
+fn reusing(plain: &Sketch) -> Vec<Sketch> {
+    let again = Sketch { prelude: OPEN_AND_LISTENING, ..*plain };
+    vec![
+        Sketch {
+            name: "reuse",
+            about: "the opener closes first, and opens the same four-tuple anew",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2, 1), Close(2)]]],
+                &[&[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]]],
+            ],
+            ..again
+        },
+        Sketch {
+            name: "reuse-without-time-wait",
+            about: "as 'reuse' without TIME-WAIT: must be found at fault",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2, 1), Close(2)]]],
+                &[&[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]]],
+            ],
+            settings: &[("tcp_max_tw_buckets", "0")],
+            must_find: Some("connection reset"),
+            ..again
+        },
+    ]
 }
 
 /// The world with this name.
