@@ -15,6 +15,9 @@ usage: cargo xtask COMMAND
         Measures finack beside its peers in alternating runs; the engines where nothing is named.
         --quick takes under a minute (run: eight), --only leaves out cases without TEXT in their name,
         --alone leaves out the peers, --core -1 does not stay on one core.
+  bench goodput [--quick] [--json] [--only TEXT] [--controllers A,B] [--seed S] [--kernel] ...
+        What finack carries over simulated paths that lose, delay and reorder: one flow, many, short ones, beside what the
+        RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
   conformance [--check]
@@ -35,7 +38,13 @@ fn main() -> ExitCode {
         Some(other) => return misuse(&format!("unknown command '{other}'")),
         None => return misuse("no command"),
     };
-    let rest: Vec<String> = arguments.collect();
+    let mut rest: Vec<String> = arguments.collect();
+    let mut program = program;
+    if program == "finack-bench" && rest.first().is_some_and(|a| a == "goodput") {
+        rest.remove(0);
+        program =
+            if rest.iter().any(|a| a == "--kernel") { "finack-goodput-kernel" } else { "finack-goodput" };
+    }
     if program == "finack-bench" && rest.iter().any(|a| a == "run") && !build_finack() {
         return ExitCode::FAILURE;
     }

@@ -129,6 +129,8 @@ secrets! {
     udp,
     /// Ports of UDP sockets.
     udp_ports,
+    /// What a connection leaves to chance: when BBR probes.
+    chance,
     /// The generator for everything else.
     random,
 }

@@ -78,6 +78,8 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// IPV6_V6ONLY of a listener on `::`.
     pub v6_only: bool,
+    /// SO_MAX_PACING_RATE: data leaves at this many bytes a second at most. Setting it has the connection paced.
+    pub max_pacing_rate: Option<u64>,
     /// TCP_CONGESTION; `None` takes `tcp_congestion_control`.
     pub congestion: Option<crate::settings::Congestion>,
     /// TCP_FASTOPEN of a listener: connections that a SYN with data may open before their handshake is over
@@ -126,6 +128,7 @@ impl Default for SocketOptions {
             reuse_addr: false,
             reuse_port: false,
             v6_only: false,
+            max_pacing_rate: None,
             congestion: None,
             fast_open: 0,
             fast_open_no_cookie: false,

@@ -24,17 +24,20 @@ pub enum Congestion {
     /// CUBIC (RFC 9438) with HyStart++ (RFC 9406), Linux's default.
     #[default]
     Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr).
+    Bbr,
 }
 
 impl Congestion {
     /// Every one of them, by Linux's name.
-    pub const NAMES: &'static [&'static str] = &["cubic", "reno"];
+    pub const NAMES: &'static [&'static str] = &["cubic", "reno", "bbr"];
 
     /// By Linux's name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "reno" => Some(Self::Reno),
             "cubic" => Some(Self::Cubic),
+            "bbr" => Some(Self::Bbr),
             _ => None,
         }
     }
@@ -44,6 +47,7 @@ impl Congestion {
         match self {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 }
@@ -293,6 +297,9 @@ settings! {
     tcp_pacing_ss_ratio, "net.ipv4.tcp_pacing_ss_ratio", 200, 0, 1000, "%";
     /// The same for congestion avoidance.
     tcp_pacing_ca_ratio, "net.ipv4.tcp_pacing_ca_ratio", 120, 0, 1000, "%";
+    /// 1: CUBIC and NewReno are paced, too, at the rate for which bursts are sized, as behind Linux's fq; 0: only what
+    /// asks for it is, which BBR and SO_MAX_PACING_RATE do.
+    tcp_pacing, "finack.tcp_pacing", 0, 0, 1, "";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.
@@ -410,7 +417,7 @@ impl Settings {
             name: CONGESTION,
             default: "cubic",
             choices: Congestion::NAMES,
-            meaning: "What decides how much may be out: CUBIC (RFC 9438) or NewReno (RFC 5681).",
+            meaning: "What decides how much may be out: CUBIC (RFC 9438), NewReno (RFC 5681) or BBR version 3.",
         },
         WordSetting {
             name: FAST_OPEN_KEY,

@@ -2,15 +2,20 @@
 //!
 //! - [`Setup`] and [`Script`]: one stack against a scripted peer; a test reads as an exchange of packets.
 //! - [`World`]: hosts and links with delay, rate, MTU and faults; one seed reproduces a run.
+//! - [`checker`]: what must hold in every world, checked at every step.
 //! - [`explore`]: every order of delivery and every single loss of a small exchange.
 //! - [`hostile`]: mutated and structured random packets, with the memory watched.
 //! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
 
+pub mod checker;
 pub mod explore;
 pub mod explorer;
 pub mod hostile;
+pub mod link;
 pub mod packet;
 pub mod pattern;
+pub mod queue;
+pub mod response;
 pub mod rng;
 pub mod script;
 pub mod seeds;

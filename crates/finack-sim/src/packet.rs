@@ -9,7 +9,7 @@ mod build;
 mod parse;
 
 pub use build::{build, finish_checksum};
-pub use parse::parse;
+pub use parse::{glance, parse};
 
 /// Protocol numbers (RFC 791, RFC 8200).
 pub mod proto {

@@ -38,7 +38,7 @@ impl Stack {
     /// Left out are counters, traces, handles, how lazily timers are kept, memory that waits to be used again, and what
     /// follows from the rest (the indexes by four-tuple and port, which [`check_tables`](Self::check_tables) looks at).
     /// UDP, fragments, ICMP limits and learned path MTUs are not in it, nor settings: a search changes none of them.
-    /// Nor is it foreseen that keep-alive is switched on later, on a connection that has it off.
+    /// Nor is it foreseen that a connection's options change later.
     /// What is queued for the device or for the application must have been taken before.
     pub fn fingerprint(&self, now: Instant, origin: Origin) -> u128 {
         let mut text = Relative { out: String::with_capacity(8 << 10), now, mark: None };
@@ -107,6 +107,10 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     // Looked at by keep-alive, and while the peer's window is closed: it closes by a segment that is received then.
     if !c.options.keepalive && c.snd_wnd > 0 {
         c.last_recv_at = Instant::ZERO;
+    }
+    // With TCP_QUICKACK no ACK is delayed, however many are left that are not.
+    if c.options.quickack {
+        c.ack.quick = 0;
     }
     // Longer than any time-out is as good as for ever; once the peer has closed, longer than any delay of an ACK.
     let longest = if c.facts.fin_received { ATO_MAX } else { longest_rto.max(ATO_MAX) };

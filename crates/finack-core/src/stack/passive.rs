@@ -355,6 +355,7 @@ impl Stack {
         let Some((mut c, signed)) = self.connection_of(now, e) else { return };
         c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
         c.facts.syn_resent = e.retries > 0;
+        c.facts.syn_resent_again = e.retries > 1;
         let generation = c.generation;
         let index = self.add_connection(c);
         self.keep_signed(index, signed);

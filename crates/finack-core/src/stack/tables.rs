@@ -10,7 +10,7 @@ use crate::ports::Owner;
 use crate::slab::Slab;
 use crate::tcp::embryo::Embryo;
 use crate::tcp::input::Outcome;
-use crate::tcp::output;
+use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{self, Key4, Key6, TimeWait, TimeWaits, TwFlags};
 use crate::tcp::timers::Timer;
@@ -144,11 +144,16 @@ impl Stack {
         let promised = c.memory_promised();
         self.cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
         if c.facts.indexed && !c.facts.tx_queued {
-            if output::next_segment(c, &self.cx).is_some() {
-                c.facts.tx_queued = true;
-                self.ready_to_send.push_back((index, c.generation));
-            } else {
-                output::after_output(c, &self.cx, now);
+            match output::next_segment(c, &self.cx, now) {
+                Next::Send(_) => {
+                    c.facts.tx_queued = true;
+                    self.ready_to_send.push_back((index, c.generation));
+                }
+                Next::NotBefore(_) => c.note_held(true),
+                Next::Idle => {
+                    c.note_held(false);
+                    output::after_output(c, &self.cx, now);
+                }
             }
         }
         let awaited = !c.facts.orphan && !c.facts.unaccepted;
@@ -157,7 +162,7 @@ impl Stack {
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
         // One entry in the wheel for all of its timers, moved only when it would fire too late.
-        let earliest = c.timers.earliest();
+        let earliest = c.timers.earliest().min(c.pacing_deadline());
         if earliest >= c.wheel_at {
             return;
         }

@@ -10,7 +10,7 @@ use crate::device::{MAX_SLICES, Transmit, TxChecksum};
 use crate::ip::Ident;
 use crate::tcp::State;
 use crate::tcp::emit::{self, Head};
-use crate::tcp::output::{self, Plan};
+use crate::tcp::output::{self, Next, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
 use crate::time::Instant;
@@ -117,7 +117,7 @@ impl Stack {
         if c.search.is_some() {
             c.refresh_search(&self.cx, now);
         }
-        let Some(plan) = output::next_segment(c, &self.cx) else {
+        let Next::Send(plan) = output::next_segment(c, &self.cx, now) else {
             self.refresh(now, index);
             return None;
         };

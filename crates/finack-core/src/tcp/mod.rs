@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod mss;
 mod mtu_search;
 pub(crate) mod output;
+mod pacer;
 mod rate;
 mod recovery;
 mod recv;
@@ -117,6 +118,15 @@ pub struct TcpInfo {
     pub segs_in: u64,
     /// Segments sent again.
     pub retrans_segs: u64,
+    /// Bytes a second at which data leaves where it is paced, and for which bursts are sized where it is not; `None` while
+    /// nothing is known of the path.
+    pub pacing_rate: Option<u64>,
+    /// SO_MAX_PACING_RATE in bytes a second, where set.
+    pub max_pacing_rate: Option<u64>,
+    /// Segments that reached the peer, as far as bytes tell.
+    pub delivered: u64,
+    /// Segments that were sent again and are still out.
+    pub retrans_out: u64,
     /// Bytes a second that reached the peer, by the latest sample; 0 before the first.
     pub delivery_rate: u64,
     /// That sample was taken while the application left nothing to send.

@@ -71,7 +71,7 @@ impl Connection {
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
         self.mss = self.effective_mss(cx, mtu);
         let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, self.mss);
-        self.congestion = super::congestion::Controller::new(self.congestion.kind(), initial);
+        self.congestion = self.congestion.anew(initial);
         self.rcv_mss = self.mss.min(536);
     }
 
@@ -95,10 +95,12 @@ impl Connection {
             self.effective_mss(cx, mtu)
         };
         let old = core::mem::replace(&mut self.mss, fits);
-        if self.mss != old && self.congestion.ssthresh() == u64::MAX {
+        // A model of the path stays, whatever the segments.
+        let fresh = self.congestion.ssthresh() == u64::MAX && !self.congestion.rules_recovery();
+        if self.mss != old && fresh {
             // The window is so many segments, of whatever size.
             let cwnd = self.congestion.cwnd() / u64::from(old.max(1)) * u64::from(self.mss);
-            self.congestion = super::congestion::Controller::new(self.congestion.kind(), cwnd);
+            self.congestion = self.congestion.anew(cwnd);
         } else if self.mss != old {
             self.congestion.on_mss_change(u64::from(self.mss));
         }

@@ -35,8 +35,42 @@ pub(crate) enum Plan {
     Ack(SendReason),
 }
 
+/// What is to be done about sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This goes out.
+    Send(Plan),
+    /// There is something, but its time has not come (see [`super::pacer`]).
+    NotBefore(Instant),
+    /// Nothing goes until something happens.
+    Idle,
+}
+
 /// Decides. Nothing is changed.
-pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
+pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
+    let held = c.held_until(now).filter(|_| c.state.is_synchronized());
+    match (data_segment(c, cx), held) {
+        (Some(plan), Some(at)) if !goes_at_any_time(c, &plan) => {
+            control_segment(c).map_or(Next::NotBefore(at), Next::Send)
+        }
+        (Some(plan), _) => Next::Send(plan),
+        (None, _) => control_segment(c).map_or(Next::Idle, Next::Send),
+    }
+}
+
+/// Pacing is about data that the window lets go: not about what is sent for want of an answer.
+fn goes_at_any_time(c: &Connection, plan: &Plan) -> bool {
+    let after_timeout = c.recovery.phase == Phase::Loss && c.backoff > 0;
+    match plan {
+        Plan::Resend { start, .. } => c.facts.loss_probe_due || (after_timeout && *start == c.snd_una),
+        Plan::Data { .. } => c.facts.loss_probe_due,
+        Plan::MtuProbe { .. } => false,
+        _ => true,
+    }
+}
+
+/// What has data, or a SYN or FIN.
+fn data_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
     if c.facts.syn_due {
         return Some(Plan::Syn);
     }
@@ -49,8 +83,7 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         {
             return Some(Plan::Data { start, end: end.min(c.send.end()) }).filter(|_| start < c.send.end());
         }
-        // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
-        return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
+        return None;
     }
     if c.facts.loss_probe_due
         && let Some(probe) = c.loss_probe()
@@ -66,10 +99,14 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
     if !holds && let Some(plan) = resend(c, cx) {
         return Some(plan);
     }
-    if (holds || c.rtx.lost() == 0)
-        && let Some(plan) = c.mtu_probe(cx).or_else(|| new_data(c, cx))
-    {
-        return Some(plan);
+    if holds || c.rtx.lost() == 0 { c.mtu_probe(cx).or_else(|| new_data(c, cx)) } else { None }
+}
+
+/// What has none.
+fn control_segment(c: &Connection) -> Option<Plan> {
+    if !c.state.is_synchronized() {
+        // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
+        return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
     if c.facts.probe_due {
         return Some(Plan::Probe(SendReason::WindowProbe));
@@ -202,6 +239,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.resent(0, 1, &state);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
         if c.state == State::SynSent || c.retries > 0 {
+            c.facts.syn_resent_again = c.facts.syn_resent;
             c.facts.syn_resent = true;
             note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
         }
@@ -255,15 +293,11 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.rtx.push(unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
-    let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    if out > c.peak.bytes || c.snd_una >= c.peak.until {
-        c.peak = Peak { bytes: out, until: end };
-    }
+    let limited = note_use(c, end);
     c.facts.push_small = false;
     c.facts.probe_due = false;
-    let cwnd_limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
-    c.facts.cwnd_limited |= cwnd_limited;
-    c.tell_sending(now, (end - start) as u64, in_flight, cwnd_limited);
+    c.tell_sending(now, (end - start) as u64, in_flight, limited);
+    c.pace(cx, now, start, end);
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
     if now.since(c.ack.data_at) < c.ack.ato {
@@ -285,6 +319,17 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
     c.announce_room(cx);
+}
+
+/// How much of the window is made use of, now that everything up to `end` is out; answers whether the window keeps the
+/// sender from sending more. As on Linux that holds for a whole flight, for ACKs may come in batches.
+fn note_use(c: &mut Connection, end: Pos) -> bool {
+    let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
+    let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end, limited };
+    }
+    limited
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause
@@ -315,6 +360,7 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
     let state = sent_state(c, now, (end - start) as u64);
     c.rtx.resent(start, end, &state);
     c.tell_sending(now, (end - start) as u64, in_flight, false);
+    c.pace(cx, now, start, end);
     c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
     if c.facts.loss_probe_due {

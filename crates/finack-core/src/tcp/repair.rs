@@ -48,7 +48,9 @@ impl Connection {
         if self.recovery.rack.duplicates().saturating_add(segments) > self.stats.retrans_segs {
             return;
         }
-        self.recovery.rack.on_duplicate(segments, self.snd_una, self.snd_nxt);
+        // As Linux: what a loss probe sent again was sent because of a timer, not because RACK took it for lost.
+        let widens = cx.settings.profile == Profile::Rfc || !self.recovery.probe.is_repeat_of(end);
+        self.recovery.rack.on_duplicate(segments, widens.then_some((self.snd_una, self.snd_nxt)));
         if let Some(episode) = &mut self.episode {
             episode.undo.on_duplicate(segments, end);
         }
@@ -63,6 +65,9 @@ impl Connection {
         delivered: &Delivered,
     ) {
         let mss = u64::from(self.mss.max(1));
+        if progress.undone {
+            self.undo(cx, now);
+        }
         let entered = progress.verdict == Verdict::Entered;
         if entered && self.search.is_some() && self.only_mtu_probe_lost(cx, now) {
             return;
@@ -80,7 +85,6 @@ impl Connection {
                 self.facts.loss_probe_due = false;
             }
             Verdict::Left => self.congestion.on_recovered(),
-            Verdict::Undone => self.undo(cx, now),
             Verdict::Nothing if progress.lost_again => self.reduce_again(cx, delivered),
             Verdict::Nothing => {}
         }
@@ -106,6 +110,7 @@ impl Connection {
             since_sent: u64::from(self.rtx.lost_ever().wrapping_sub(sent.lost)),
             sent_in_flight: u64::from(sent.in_flight),
             app_limited: sent.app_limited,
+            sack: self.agreed.sack,
             mss: u64::from(self.mss.max(1)),
         });
     }
@@ -185,6 +190,7 @@ impl Connection {
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
         self.congestion.on_sent(&Sending {
             now,
+            srtt: self.rtt.srtt().unwrap_or_default(),
             bytes,
             in_flight,
             delivered: self.delivered,

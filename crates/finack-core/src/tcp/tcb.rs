@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller};
 use super::mtu_search::MtuSearch;
+use super::pacer::Pacer;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::{RecvQueue, Tuning};
@@ -156,10 +157,10 @@ pub(crate) struct Facts {
     pub(crate) more: bool,
     /// The last write had more to come: its end gets no PSH of its own.
     pub(crate) unpushed: bool,
-    /// The window kept us from sending since the last ACK.
-    pub(crate) cwnd_limited: bool,
     /// Our SYN had to be sent again.
     pub(crate) syn_resent: bool,
+    /// More than once.
+    pub(crate) syn_resent_again: bool,
     /// Our SYN tries a fast open, or the peer's SYN opened the connection by one (RFC 7413).
     pub(crate) fast_open: bool,
     /// Data of our SYN was acknowledged by the SYN,ACK, or the peer's SYN brought some that was taken.
@@ -240,6 +241,8 @@ pub(crate) struct Connection {
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
     pub(crate) peak: Peak,
+    /// Only of those that are paced.
+    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -279,6 +282,8 @@ pub(crate) struct Connection {
 pub(crate) struct Peak {
     /// The most that was out, in bytes.
     pub(crate) bytes: u32,
+    /// The window kept the sender from sending more.
+    pub(crate) limited: bool,
     /// Where the flight ends.
     pub(crate) until: Pos,
 }
@@ -303,6 +308,7 @@ impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let kind = options.congestion.unwrap_or(cx.settings.congestion);
+        let seed = cx.secrets.chance.table().u64(birth.trace_id).finish();
         Self {
             tuple: birth.tuple,
             generation: birth.generation,
@@ -344,9 +350,10 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss)),
+            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
             peak: Peak::default(),
+            pacer: None,
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -528,7 +535,9 @@ impl Connection {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
-        self.send.memory() + self.rtx.memory() + self.recv.memory() + episode + search + tuning
+        let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
+        let boxes = episode + search + tuning + pacer + self.congestion.heap_memory();
+        self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
 

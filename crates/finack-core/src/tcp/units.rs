@@ -93,19 +93,28 @@ impl Connection {
         let cwnd = self.congestion.cwnd();
         let half = (cwnd / mss / 2).max(1);
         let most = self.unit_goal() as u64 / mss;
-        if settings.profile == Profile::Rfc {
-            return (most.max(1) * mss) as Pos;
-        }
-        let Some(srtt) = self.rtt.srtt() else { return (half.min(most).max(1) * mss) as Pos };
-        let slow_start = cwnd < self.congestion.ssthresh() / 2;
-        let percent = if slow_start { settings.tcp_pacing_ss_ratio } else { settings.tcp_pacing_ca_ratio };
-        let srtt_us = micros(srtt).max(1);
-        let rate = cwnd.saturating_mul(10_000 * percent) / srtt_us;
+        let rate = match self.paced_rate(cx) {
+            None if settings.profile == Profile::Rfc => return (most.max(1) * mss) as Pos,
+            None => self.nominal_rate(cx),
+            paced => paced,
+        };
+        let Some(rate) = rate else { return (half.min(most).max(1) * mss) as Pos };
         let shift = micros(self.rtt.min()) >> settings.tcp_tso_rtt_log;
         let near = if shift < 32 { MAX_UNIT >> shift } else { 0 };
         let bytes = (rate >> BURST_SHIFT).saturating_add(u64::from(near)).min(u64::from(MAX_UNIT));
         let segments = (bytes / mss).max(settings.tcp_min_tso_segs).min(half).min(most).max(1);
         (segments * mss) as Pos
+    }
+
+    /// Bytes a second that bursts are sized for where the controller names no rate (`tcp_update_pacing_rate`); `None`
+    /// before the round trip is known.
+    pub(crate) fn nominal_rate(&self, cx: &Cx) -> Option<u64> {
+        let srtt_us = micros(self.rtt.srtt()?).max(1);
+        let cwnd = self.congestion.cwnd();
+        let slow_start = cwnd < self.congestion.ssthresh() / 2;
+        let ratio =
+            if slow_start { cx.settings.tcp_pacing_ss_ratio } else { cx.settings.tcp_pacing_ca_ratio };
+        Some(cwnd.saturating_mul(10_000 * ratio) / srtt_us)
     }
 
     /// Bytes from `start`, which was not sent so far, to the end of the unit that it stands in.
@@ -244,8 +253,13 @@ impl Connection {
         let in_flight = self.in_flight();
         let ran_dry = end - self.snd_nxt < Pos::from(self.mss) && self.rtx.lost() == 0;
         if ran_dry && in_flight < self.congestion.cwnd() {
-            self.app_limited_until = ((self.delivered + in_flight) as u32).max(1);
+            self.mark_app_limited();
         }
+    }
+
+    /// The rate of what is sent from now on says nothing of the path (draft-ietf-ccwg-bbr 4.1.2.4).
+    pub(crate) fn mark_app_limited(&mut self) {
+        self.app_limited_until = ((self.delivered + self.in_flight()) as u32).max(1);
     }
 
     /// Where the peer's window is small, units are single segments, and it shows which of them are pushed: one for each

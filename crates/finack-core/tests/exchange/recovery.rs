@@ -1,7 +1,9 @@
 //! Fast retransmit and NewReno (RFC 5681, RFC 6582, RFC 3042) without SACK.
 
+use finack_core::device::Packet;
 use finack_core::stack::ConnId;
 use finack_core::trace::RetransmitReason;
+use finack_sim::packet::build;
 use finack_sim::{Script, Setup};
 
 use crate::support::{drain, place};
@@ -56,6 +58,26 @@ fn fast_retransmit_with_reno() {
     let info = t.info(c);
     assert_eq!((info.congestion, info.ssthresh), ("reno", 5 * 1460));
     assert!(info.cwnd <= 6 * 1460, "cwnd {}", info.cwnd);
+}
+
+/// RFC 5681 3.1 (3): one segment for each window acknowledged, also where its ACKs arrive together.
+#[test]
+fn acks_of_one_batch_all_count() {
+    let (mut t, c) = sending_with(Setup::new().set("tcp_congestion_control", "reno"), 14_600);
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 1");
+    }
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.inject(". 1:1(0) ack 14601");
+    t.write(c, 100_000);
+    t.take_sent();
+    let before = t.info(c).cwnd / 1460;
+    let acks: Vec<Vec<u8>> =
+        (1..=before).map(|i| build(&t.segment(&format!(". 1:1(0) ack {}", 14_601 + i * 1460)))).collect();
+    let batch: Vec<Packet<'_>> = acks.iter().map(|b| Packet::borrowed(b)).collect();
+    t.inject_batch(&batch);
+    t.take_sent();
+    assert_eq!(t.info(c).cwnd / 1460, before + 1);
 }
 
 /// RFC 3042: the first two duplicate ACKs let one new segment out each.

@@ -390,7 +390,7 @@ fn the_doubled_rto_stays_until_a_sample() {
 /// RFC 5681 3.1, RFC 6298 5.7: a SYN,ACK that was lost is a loss too: one segment at first, and 3 s of RTO.
 #[test]
 fn after_a_lost_syn_ack() {
-    let mut t = Setup::new().server();
+    let mut t = Setup::new().rfc().server();
     t.inject("S 0:0(0) win 65535 <mss 1460>");
     t.expect("S. 0:0(0) ack 1");
     t.expect_after(1000, "S. 0:0(0) ack 1");

@@ -4,6 +4,7 @@
 mod explored;
 mod life;
 mod memory;
+mod response;
 mod swarm;
 mod transfer;
 mod wrap;

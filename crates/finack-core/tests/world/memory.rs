@@ -53,7 +53,7 @@ impl Race {
     fn windows(&self) -> Vec<u64> {
         let now = self.world.now();
         let stack = self.world.stack(self.hosts[1]);
-        self.receivers.iter().map(|&s| u64::from(stack.tcp_info(now, s).unwrap().rcv_wnd)).collect()
+        self.receivers.iter().map(|&s| stack.tcp_info(now, s).unwrap().rcv_wnd).collect()
     }
 }
 

@@ -151,6 +151,8 @@ pub struct App {
     pub at: [u8; TASKS],
     /// RSTs that the host sent, by the place of their reason.
     pub resets: u32,
+    /// It gave a connection up because nothing came: the peer's FIN (RFC 9293 has no such end, Linux has), or any answer.
+    pub gave_up: bool,
     /// `accept` would block, and nothing was announced since.
     deaf: bool,
     /// Whose SYN made the half-open record, and who completed the openings that wait to be accepted (bits).

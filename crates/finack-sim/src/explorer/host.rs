@@ -3,7 +3,7 @@
 use finack_core::device::Packet;
 use finack_core::stack::Origin;
 use finack_core::tcp::State;
-use finack_core::trace::TraceKind;
+use finack_core::trace::{EndCause, TraceKind};
 use finack_core::{Instant, Stack};
 
 use super::app::{App, Handles, Machine, TASKS};
@@ -202,6 +202,7 @@ impl Host {
                     }
                 }
                 TraceKind::ResetSent(reason) => self.app.on_reset(reason),
+                TraceKind::Ended(EndCause::TimedOut | EndCause::FinWait2TimedOut) => self.app.gave_up = true,
                 TraceKind::Dropped { reason, .. } => effects.note = reason.to_string(),
                 _ => {}
             }
@@ -230,9 +231,4 @@ impl Host {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
         self.stack.as_ref().is_some_and(|s| due(s.poll_timeout()) && !due(s.next_deadline()))
     }
-}
-
-/// Whether a segment opens something: for the ladder.
-pub(crate) fn is_syn(segment: &Segment) -> bool {
-    segment.packet.as_tcp().is_some_and(|tcp| tcp.has(flag::SYN))
 }

@@ -11,7 +11,7 @@ use super::rules;
 use super::segment::Segment;
 use super::table::{Arena, Map};
 use super::world::{End, World};
-use crate::packet::build;
+use crate::packet::{build, flag};
 
 /// Hosts of which all is kept; of the others it is kept how they came to be.
 const KEPT: usize = 30_000;
@@ -100,6 +100,12 @@ impl Hosts {
 
     pub(crate) fn segment(&self, number: u32) -> &Segment {
         &self.segments[number as usize]
+    }
+
+    /// A RST is never sent again: where nobody asks (keep-alive) its loss leaves the other end open for ever, as it must.
+    pub(crate) fn may_be_lost(&self, segment: u32) -> bool {
+        let keepalive = self.world.hosts.iter().all(|h| h.options.keepalive);
+        keepalive || !self.segment(segment).packet.as_tcp().is_some_and(|tcp| tcp.has(flag::RST))
     }
 
     /// What `event` does to a host.

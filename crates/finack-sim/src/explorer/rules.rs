@@ -160,15 +160,15 @@ fn error(number: u8, mine: &Record, me: &App, peer: &App) -> Option<String> {
     let sent = |reason: &ResetReason| {
         ResetReason::ALL.iter().position(|r| r == reason).is_some_and(|at| peer.resets >> at & 1 == 1)
     };
-    let crashed = peer.boots > 0 || peer.records.iter().any(|r| r.farewell == Farewell::Crash) || me.boots > 0;
-    let failed = |a: &App| a.records.iter().any(|r| matches!(r.error, Some(Error::TimedOut)));
-    let caused = crashed || TRUTHFUL.iter().any(sent) || failed(peer);
+    let crashed = |a: &App| a.boots > 0 || a.records.iter().any(|r| r.farewell == Farewell::Crash);
+    let caused = crashed(peer) || crashed(me) || peer.gave_up || TRUTHFUL.iter().any(sent);
     let true_enough = match error {
         Error::ConnectionReset => caused,
         // After an error of its own, or where the application has closed its end itself.
         Error::BrokenPipe => caused || mine.fin,
-        Error::ConnectionRefused => caused || sent(&ResetReason::NoListener),
-        Error::TimedOut => crashed || failed(me) && caused,
+        // Nobody was there to listen.
+        Error::ConnectionRefused => caused || peer.resets != 0,
+        Error::TimedOut => crashed(peer) || peer.gave_up,
         _ => false,
     };
     (!true_enough).then(|| format!("connection #{number} was told '{error}', for which there is no cause"))

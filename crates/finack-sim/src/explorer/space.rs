@@ -150,7 +150,7 @@ impl Situation {
     /// What may happen, the fates of what it makes a host send left open.
     pub(crate) fn events(&self, hosts: &Hosts, out: &mut Vec<(End, Event)>) {
         out.clear();
-        let msl = hosts.world.msl;
+        let life = hosts.world.life;
         let faces = self.hosts.map(|h| *hosts.face(h));
         for end in 0..2 {
             let from = 1 - end;
@@ -183,7 +183,7 @@ impl Situation {
                 out.push((end, Event::Reboot));
             }
         }
-        let dated = self.flying().any(|&(_, age)| age >= msl) || faces.iter().any(|f| f.due);
+        let dated = self.flying().any(|&(_, age)| age >= life) || faces.iter().any(|f| f.due);
         let moves = self.flying().next().is_some() || faces.iter().any(|f| f.timed);
         if moves && !dated {
             out.push((0, Event::Tick));
@@ -238,9 +238,13 @@ impl Situation {
         base.hosts[end] = made.to;
         let mut open = vec![(0_u16, base)];
         for (index, &segment) in made.sent.iter().enumerate() {
+            let may_be_lost = hosts.may_be_lost(segment);
             let mut grown = Vec::with_capacity(open.len() * 2);
             for (fates, situation) in open {
                 for fate in Fate::ALL {
+                    if fate == Fate::Lost && !may_be_lost {
+                        continue;
+                    }
                     if let Some(next) = situation.with(end, segment, fate, index) {
                         grown.push((fates | (fate as u16) << (2 * index.min(7)), next));
                     }

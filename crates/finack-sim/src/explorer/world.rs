@@ -64,8 +64,10 @@ pub struct World {
     pub prelude: &'static [End],
     /// Bounds of the network.
     pub faults: Faults,
-    /// How long a segment lives, in ticks.
-    pub msl: u8,
+    /// How long a segment lives at most, in ticks.
+    pub life: u8,
+    /// How long TIME-WAIT lasts, in ticks.
+    pub time_wait: u8,
     /// A tick.
     pub tick: Duration,
     /// Settings of both stacks, by their names.
@@ -87,6 +89,7 @@ impl World {
     #[must_use]
     pub fn stack(&self, end: End, boots: u8, now: Instant) -> Stack {
         let mut settings = Settings::default();
+        settings.tcp_timewait_len = u64::from(self.time_wait) * self.tick.as_secs();
         for (name, value) in &self.settings {
             settings.set(name, value).unwrap_or_else(|e| panic!("world '{}': {e}", self.name));
         }
@@ -131,7 +134,7 @@ impl World {
         if crashes > 0 {
             out += &format!(", crash {crashes}");
         }
-        out + &format!(", MSL {}", self.msl)
+        out + &format!(", life {}, 2MSL {}", self.life, self.time_wait)
     }
 
     /// What its numbers on the wire are counted from at `now`: where the clock of initial sequence numbers stands, or 0

@@ -37,7 +37,10 @@ struct Sketch {
     lives: [&'static [Program]; 2],
     prelude: &'static [End],
     faults: Faults,
-    msl: u8,
+    life: u8,
+    time_wait: u8,
+    keepalive: bool,
+    quickack: bool,
     settings: &'static [(&'static str, &'static str)],
     must_find: Option<&'static str>,
     quick: bool,
@@ -45,20 +48,23 @@ struct Sketch {
 
 impl Sketch {
     fn world(&self) -> World {
-        let wait = match 2 * self.msl {
-            2 => "2",
-            4 => "4",
-            _ => "6",
-        };
-        let own = [("finack.tcp_timewait_len", wait)];
-        let settings = COMMON.iter().chain(&own).chain(self.settings).copied().collect();
+        let settings = COMMON.iter().chain(self.settings).copied().collect();
+        let mut hosts = hosts(self.lives[0], self.lives[1]);
+        for host in &mut hosts {
+            host.options.quickack = self.quickack;
+            host.options.keepalive = self.keepalive;
+            host.options.keepalive_idle = Some(Duration::from_secs(2));
+            host.options.keepalive_interval = Some(Duration::from_secs(1));
+            host.options.keepalive_count = Some(5);
+        }
         World {
             name: self.name,
             about: self.about,
-            hosts: hosts(self.lives[0], self.lives[1]),
+            hosts,
             prelude: self.prelude,
             faults: self.faults,
-            msl: self.msl,
+            life: self.life,
+            time_wait: self.time_wait,
             tick: Duration::from_secs(1),
             settings,
             must_find: self.must_find,
@@ -91,7 +97,10 @@ fn sketches() -> Vec<Sketch> {
         lives: [&[], &[]],
         prelude: LISTENING,
         faults: faults(2, 1, 1),
-        msl: 1,
+        life: 1,
+        time_wait: 4,
+        keepalive: false,
+        quickack: true,
         settings: &[],
         must_find: None,
         quick: true,
@@ -174,6 +183,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         Sketch {
             name: "close-unread",
             about: "one closes while something is unread, or comes later",
+            keepalive: true,
             lives: [
                 &[&[&[Connect(1), Send(1, 1), RecvEof(1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Close(1)]]],
@@ -183,6 +193,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         Sketch {
             name: "abort",
             about: "one aborts while data is under way",
+            keepalive: true,
             lives: [
                 &[&[&[Connect(1), Send(1, 1), Abort(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Send(1, 1), RecvEof(1), Close(1)]]],

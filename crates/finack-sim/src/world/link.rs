@@ -5,10 +5,12 @@ use core::time::Duration;
 use finack_core::Instant;
 
 use super::HostId;
-use crate::packet::{Icmp, Pkt, build, v4, v6};
-use crate::rng::Rng;
+use crate::link::{Chance, Held, Hop, Jitter, Loss, Path, Rate};
+use crate::packet::{Icmp, Pkt, build, glance, v4, v6};
+use crate::queue::Queue;
 
-/// One direction between two hosts. Chances are in parts per million and exclude each other.
+/// A link in few words: both directions alike, a plain queue, chances in parts per million. All that a link can be is a
+/// [`Hop`] or a [`Path`], and each of these becomes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     /// Propagation.
@@ -50,36 +52,43 @@ impl Link {
             black_hole: false,
         }
     }
+}
 
-    pub(super) fn chances(&self, rng: &mut Rng) -> Verdict {
-        if rng.chance(self.loss) {
-            Verdict::Drop
-        } else if rng.chance(self.duplicate) {
-            Verdict::Duplicate
-        } else if rng.chance(self.reorder) {
-            Verdict::Delay(Duration::from_nanos(rng.below(self.hold.as_nanos() as u64)))
-        } else if rng.chance(self.corrupt) {
-            Verdict::Corrupt
-        } else {
-            Verdict::Pass
+impl From<Link> for Hop {
+    fn from(link: Link) -> Self {
+        let random = |ppm| if ppm == 0 { Loss::None } else { Loss::Random(Chance::ppm(ppm)) };
+        Self {
+            rate: link.rate.map_or(Rate::Unlimited, Rate::Fixed),
+            delay: link.delay,
+            jitter: Jitter::default(),
+            loss: random(link.loss),
+            reorder: Held { share: Chance::ppm(link.reorder), by: link.hold, at_most: true },
+            duplicate: Chance::ppm(link.duplicate),
+            corrupt: Chance::ppm(link.corrupt),
+            mtu: link.mtu,
+            black_hole: link.black_hole,
+            queue: Queue::time(link.queue),
         }
     }
+}
 
-    /// What the router in front of this link answers to a packet that does not fit.
-    pub(super) fn too_big(&self, packet: &Pkt, bytes: &[u8]) -> Option<Vec<u8>> {
-        if self.black_hole || !packet.ip.df {
-            return None;
-        }
-        let [hi, lo] = (self.mtu as u16).to_be_bytes();
-        let is_v4 = packet.ip.src.is_ipv4();
-        let quoted = bytes[..bytes.len().min(if is_v4 { 28 } else { 1200 })].to_vec();
-        let (router, kind, code) = if is_v4 { (v4(254), 3, 4) } else { (v6(254), 2, 0) };
-        Some(build(&Pkt::icmp(
-            router,
-            packet.ip.src,
-            Icmp { kind, code, rest: [0, 0, hi, lo], payload: quoted },
-        )))
+impl From<Link> for Path {
+    fn from(link: Link) -> Self {
+        Self::new(link.into())
     }
+}
+
+/// What the router in front of a link answers to a packet that does not fit.
+pub(super) fn too_big(hop: &Hop, bytes: &[u8]) -> Option<Vec<u8>> {
+    let packet = glance(bytes).ok()?;
+    if hop.black_hole || !packet.ip.df {
+        return None;
+    }
+    let [hi, lo] = (hop.mtu as u16).to_be_bytes();
+    let is_v4 = packet.ip.src.is_ipv4();
+    let quoted = bytes[..bytes.len().min(if is_v4 { 28 } else { 1200 })].to_vec();
+    let (router, kind, code) = if is_v4 { (v4(254), 3, 4) } else { (v6(254), 2, 0) };
+    Some(build(&Pkt::icmp(router, packet.ip.src, Icmp { kind, code, rest: [0, 0, hi, lo], payload: quoted })))
 }
 
 /// A packet about to enter a link.

@@ -1,27 +1,39 @@
 //! Hosts on a network whose clock, losses and delays one seed decides.
 
+mod carry;
+mod cut;
+mod graph;
 mod gro;
 mod link;
+mod record;
+mod tap;
 mod transfer;
 
+pub use graph::{LinkId, Node, PipeId};
 pub use link::{Link, Passing, Verdict};
+pub use tap::{Seen, Series, SeriesId, Sight};
 pub use transfer::{Direction, Transfer};
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
-use finack_core::device::{Capabilities, Packet};
+use finack_core::device::{Capabilities, PacketMeta};
 use finack_core::options::{BindOptions, SocketOptions};
 use finack_core::settings::Settings;
 use finack_core::stack::{ConnId, InterfaceAddress, ListenerId, Route};
 use finack_core::tcp::State;
 use finack_core::{Config, Event, Instant, Stack};
 
-use crate::packet::{Body, parse, v4, v6};
+use carry::Frame;
+use graph::Graph;
+use record::Record;
+
+use crate::checker::{Checker, Violation};
+use crate::link::{Hop, Pipe};
+use crate::packet::{v4, v6};
 use crate::rng::Rng;
-use crate::split::wire_packets;
-use crate::text::{Bases, render};
 
 /// Names a host of a [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,45 +41,98 @@ pub struct HostId(pub usize);
 
 struct Host {
     stack: Stack,
-    events: Vec<Event>,
+    events: VecDeque<Event>,
     sent: u64,
-    joins: bool,
+    /// For how long the device waits for packets to join; `None` where it hands over each at once.
+    gro: Option<Duration>,
+    waiting: Vec<Frame>,
+    flush_at: Option<Instant>,
+    /// When this host is to be looked at, by the heap.
+    at: Instant,
 }
 
-struct Delivery {
-    to: HostId,
-    bytes: Vec<u8>,
+/// Events of a host that are kept until somebody takes them; older ones are forgotten.
+const EVENTS: usize = 1 << 16;
+
+impl Host {
+    fn note_event(&mut self, event: Event) {
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        match (self.stack.poll_timeout(), self.flush_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
 }
 
 type Fault = Box<dyn FnMut(&Passing<'_>) -> Verdict>;
 
-/// Packets that the record keeps for a ladder print.
+/// Trace events that a stack keeps until the checker has read them.
+const TRACED: usize = 4096;
+
+/// Who has something to do; of those at the same time first what arrives, then timers, then observers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Pipe(usize),
+    Host(usize),
+    Task(usize),
+}
+
+/// Packets that the record keeps for a ladder print, where nothing else was asked for.
 const RECORDED: usize = 400;
+
+/// Most hosts of a world.
+const MOST_HOSTS: usize = 250;
 
 /// A network.
 pub struct World {
     now: Instant,
+    seed: u64,
     rng: Rng,
     hosts: Vec<Host>,
-    default_link: Link,
-    links: BTreeMap<(usize, usize), Link>,
-    busy_until: BTreeMap<(usize, usize), Instant>,
-    in_flight: BTreeMap<(Instant, u64), Delivery>,
-    sequence: u64,
+    routers: usize,
+    /// Links made by [`join`](Self::join) so far.
+    joined: u64,
+    default_link: Hop,
+    graph: Graph,
+    pipes: Vec<Pipe<Frame>>,
+    /// When each pipe is to be looked at, by the heap.
+    pipe_at: Vec<Instant>,
+    /// What comes next. An entry that says another time than its source does is void.
+    heap: BinaryHeap<Reverse<(Instant, Source)>>,
     faults: Vec<Fault>,
-    record: VecDeque<String>,
+    taps: Vec<tap::Tap>,
+    tasks: Vec<tap::Task>,
+    series: Vec<Series>,
+    record: Record,
+    /// Every packet is parsed as it is sent, and carries checksums.
+    checks: bool,
     sent: u64,
     lost: u64,
+    checker: Option<Checker>,
+    /// A violation is kept for who asks instead of failing the test.
+    lenient: bool,
+    /// Hosts that were handed something since somebody asked.
+    touched: Vec<HostId>,
+    // For use again.
+    outgoing: Vec<Vec<u8>>,
+    joining: Vec<(Frame, PacketMeta)>,
+    spare: Vec<Vec<u8>>,
 }
 
 impl core::fmt::Debug for World {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "World at {:?}, {} hosts, {} packets in flight",
+            "World at {:?}, {} hosts, {} links busy",
             self.now,
             self.hosts.len(),
-            self.in_flight.len()
+            self.pipes.iter().filter(|p| !p.is_empty()).count()
         )
     }
 }
@@ -75,46 +140,132 @@ impl core::fmt::Debug for World {
 impl World {
     /// An empty network at time 1 s.
     #[must_use]
-    pub fn new(seed: u64, link: Link) -> Self {
+    pub fn new(seed: u64, link: impl Into<Hop>) -> Self {
         Self::starting_at(Instant::from_secs(1), seed, link)
     }
 
     /// An empty network whose clock begins at `start`.
     #[must_use]
-    pub fn starting_at(start: Instant, seed: u64, link: Link) -> Self {
+    pub fn starting_at(start: Instant, seed: u64, link: impl Into<Hop>) -> Self {
         Self {
             now: start,
+            seed,
             rng: Rng::new(seed),
             hosts: Vec::new(),
-            default_link: link,
-            links: BTreeMap::new(),
-            busy_until: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-            sequence: 0,
+            routers: 0,
+            joined: 0,
+            default_link: link.into(),
+            graph: Graph::default(),
+            pipes: Vec::new(),
+            pipe_at: Vec::new(),
+            heap: BinaryHeap::new(),
             faults: Vec::new(),
-            record: VecDeque::new(),
+            taps: Vec::new(),
+            tasks: Vec::new(),
+            series: Vec::new(),
+            record: Record::new(RECORDED),
+            checks: true,
             sent: 0,
             lost: 0,
+            checker: Some(Checker::new()),
+            lenient: false,
+            touched: Vec::new(),
+            outgoing: Vec::new(),
+            joining: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
+    /// Nothing is checked from now on, for measurements of speed: hosts are not watched, and packets are neither parsed as
+    /// they are sent nor carry checksums (devices vouch for what nobody computed; of a packet that a link damages it is
+    /// computed first).
+    pub fn unchecked(&mut self) {
+        self.checker = None;
+        self.checks = false;
+        for host in &mut self.hosts {
+            host.stack.set_tracing(0);
+        }
+    }
+
+    /// What breaks a rule no longer fails the test: [`violation`](Self::violation) tells.
+    pub fn keep_violations(&mut self) {
+        self.lenient = true;
+    }
+
+    /// The first violation, where [`keep_violations`](Self::keep_violations) was called.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.checker.as_ref().and_then(Checker::violation)
+    }
+
+    /// What watches the hosts, unless nothing is checked.
+    pub fn checker(&mut self) -> Option<&mut Checker> {
+        self.checker.as_mut()
+    }
+
+    /// Nothing may be left on this host: see [`Checker::ended`].
+    pub fn check_ended(&mut self, host: HostId, most_memory: usize) {
+        if let Some(checker) = &mut self.checker {
+            checker.ended(host, self.now, &self.hosts[host.0].stack, most_memory);
+        }
+        self.judge();
+    }
+
+    #[track_caller]
+    fn judge(&self) {
+        if let Some(violation) = self.violation().filter(|_| !self.lenient) {
+            self.fail(&violation.to_string());
+        }
+    }
+
+    /// How many packets the record keeps for [`ladder`](Self::ladder): 400 at first; 0 keeps none.
+    pub fn set_recorded(&mut self, packets: usize) {
+        self.record.resize(packets);
+    }
+
     /// Adds a host: the n-th gets the addresses 10.0.0.n and fd00::n, counted from 1.
+    ///
+    /// # Panics
+    /// Where there are 250 already.
     pub fn host(&mut self, settings: Settings, device: Capabilities) -> HostId {
         let id = HostId(self.hosts.len());
+        assert!(id.0 < MOST_HOSTS, "a world has at most {MOST_HOSTS} hosts");
+        if let Some(checker) = &mut self.checker {
+            checker.add_host(device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         let stack = self.boot(id, settings, device);
-        self.hosts.push(Host { stack, events: Vec::new(), sent: 0, joins: false });
+        self.hosts.push(Host {
+            stack,
+            events: VecDeque::new(),
+            sent: 0,
+            gro: None,
+            waiting: Vec::new(),
+            flush_at: None,
+            at: Instant::FAR_FUTURE,
+        });
+        self.schedule_host(id);
         id
     }
 
     /// From now on the host's device hands over at once what arrives at once, and joins neighbouring segments (GRO).
     pub fn join_received(&mut self, host: HostId) {
-        self.hosts[host.0].joins = true;
+        self.join_received_for(host, Duration::ZERO);
+    }
+
+    /// As [`join_received`](Self::join_received), for what arrives within `wait` of the first: what an interrupt that is
+    /// put off does.
+    pub fn join_received_for(&mut self, host: HostId, wait: Duration) {
+        self.hosts[host.0].gro = Some(wait);
     }
 
     /// The host crashes and comes back: its connections are forgotten, its secret is another.
     pub fn reboot(&mut self, host: HostId, settings: Settings, device: Capabilities) {
+        if let Some(checker) = &mut self.checker {
+            checker.reboot(host, device.mtu, settings.tcp_min_snd_mss as u16);
+        }
         self.hosts[host.0].stack = self.boot(host, settings, device);
         self.hosts[host.0].events.clear();
+        self.schedule_host(host);
     }
 
     fn boot(&mut self, id: HostId, settings: Settings, device: Capabilities) -> Stack {
@@ -130,7 +281,11 @@ impl World {
             any_address: false,
             seed: self.rng.secret(),
         };
-        Stack::new(self.now, config)
+        let mut stack = Stack::new(self.now, config);
+        if self.checker.is_some() {
+            stack.set_tracing(TRACED);
+        }
+        stack
     }
 
     /// Adds a host with usual settings and an MTU of 1500.
@@ -148,11 +303,6 @@ impl World {
     #[must_use]
     pub fn v6(&self, host: HostId) -> IpAddr {
         v6(host.0 as u8 + 1)
-    }
-
-    /// The way from `from` to `to` is this one from now on.
-    pub fn set_link(&mut self, from: HostId, to: HostId, link: Link) {
-        self.links.insert((from.0, to.0), link);
     }
 
     /// Adds a fault, asked about every packet after the link's own chances let it pass.
@@ -191,9 +341,9 @@ impl World {
         self.stack(host).count_by_state().iter().filter(|(s, _)| !closed(*s)).map(|(_, n)| n).sum()
     }
 
-    /// The events of a host since the last call.
+    /// The events of a host since the last call, the latest 65536.
     pub fn take_events(&mut self, host: HostId) -> Vec<Event> {
-        core::mem::take(&mut self.hosts[host.0].events)
+        core::mem::take(&mut self.hosts[host.0].events).into()
     }
 
     /// How many packets were sent by all hosts.
@@ -211,7 +361,7 @@ impl World {
     /// Whether packets are on their way.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
-        !self.in_flight.is_empty()
+        !self.pipes.iter().all(Pipe::is_empty)
     }
 
     /// Listens.
@@ -262,48 +412,86 @@ impl World {
 
     /// On to the next event, if there is one not after `end`; else to `end` and false.
     pub fn step(&mut self, end: Instant) -> bool {
-        let delivery = self.in_flight.first_key_value().map(|((at, _), _)| *at);
-        let timer = self
-            .hosts
-            .iter()
-            .enumerate()
-            .filter_map(|(i, h)| h.stack.poll_timeout().map(|at| (at, i)))
-            .min_by_key(|&(at, i)| (at, i));
-        match (delivery, timer) {
-            (Some(at), timer) if at <= end && timer.is_none_or(|(t, _)| at <= t) => self.deliver(at),
-            (_, Some((at, i))) if at <= end => {
+        while let Some(&Reverse((at, source))) = self.heap.peek() {
+            if at > end {
+                break;
+            }
+            self.heap.pop();
+            if self.begins(at, source) {
+                return true;
+            }
+        }
+        self.now = self.now.max(end);
+        false
+    }
+
+    /// Does what an entry of the heap stands for; false where it is void.
+    fn begins(&mut self, at: Instant, source: Source) -> bool {
+        match source {
+            Source::Pipe(index) if self.pipe_at[index] == at => {
                 self.now = self.now.max(at);
-                let now = self.now;
-                self.hosts[i].stack.handle_timeout(now);
-                self.pump(HostId(i));
+                self.pipe_at[index] = Instant::FAR_FUTURE;
+                self.run_pipe(PipeId(index), at);
             }
-            _ => {
-                self.now = self.now.max(end);
-                return false;
+            Source::Host(index) if self.hosts[index].at == at => {
+                self.hosts[index].at = Instant::FAR_FUTURE;
+                return self.run_host(HostId(index), at);
             }
+            Source::Task(index) if self.tasks[index].next == at => {
+                self.now = self.now.max(at);
+                self.run_task(index);
+            }
+            _ => return false,
         }
         true
     }
 
-    fn deliver(&mut self, at: Instant) {
-        self.now = self.now.max(at);
-        let Some((_, Delivery { to, bytes })) = self.in_flight.pop_first() else { return };
-        let now = self.now;
-        if self.hosts[to.0].joins {
-            let mut together = vec![bytes];
-            while let Some(next) =
-                self.in_flight.first_entry().filter(|e| e.key().0 == at && e.get().to == to)
-            {
-                together.push(next.remove().bytes);
-            }
-            let joined = gro::join(together);
-            let batch: Vec<Packet<'_>> =
-                joined.iter().map(|(b, meta)| Packet { meta: *meta, ..Packet::borrowed(b) }).collect();
-            self.hosts[to.0].stack.handle_packets(now, &batch);
-        } else {
-            self.hosts[to.0].stack.handle_packets(now, &[Packet::borrowed(&bytes)]);
+    /// A host's timer; false where nothing was due, since it was moved.
+    fn run_host(&mut self, id: HostId, at: Instant) -> bool {
+        let host = &self.hosts[id.0];
+        let flushes = host.flush_at.is_some_and(|due| due <= at);
+        let fires = host.stack.poll_timeout().is_some_and(|due| due <= at);
+        if !flushes && !fires {
+            self.schedule_host(id);
+            return false;
         }
-        self.pump(to);
+        self.now = self.now.max(at);
+        if flushes {
+            self.flush(id);
+        } else {
+            let now = self.now;
+            self.hosts[id.0].stack.handle_timeout(now);
+            self.touch(id);
+            self.pump(id);
+        }
+        true
+    }
+
+    fn schedule(&mut self, at: Instant, source: Source) {
+        self.heap.push(Reverse((at, source)));
+    }
+
+    fn schedule_host(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        if let Some(at) = host.next()
+            && at < host.at
+        {
+            host.at = at;
+            self.schedule(at, Source::Host(id.0));
+        }
+    }
+
+    /// The host was handed something: its applications may have something to do.
+    fn touch(&mut self, host: HostId) {
+        if self.touched.last() != Some(&host) && !self.touched.contains(&host) {
+            self.touched.push(host);
+        }
+    }
+
+    /// The hosts whose stacks were handed something since the last call.
+    pub fn take_touched(&mut self, into: &mut Vec<HostId>) {
+        into.clear();
+        core::mem::swap(&mut self.touched, into);
     }
 
     /// Runs for so long.
@@ -355,107 +543,15 @@ impl World {
     /// The last packets, one a line.
     #[must_use]
     pub fn ladder(&self) -> String {
-        let skip = self.record.len().saturating_sub(80);
-        self.record.iter().skip(skip).fold(String::new(), |s, line| s + "    " + line + "\n")
+        self.record.render(80)
     }
 
-    fn pump(&mut self, from: HostId) {
-        let now = self.now;
-        loop {
-            let wire = match self.hosts[from.0].stack.poll_transmit(now) {
-                None => break,
-                Some(transmit) => wire_packets(&transmit),
-            };
-            match wire {
-                Ok(wire) => wire.into_iter().for_each(|bytes| self.send(from, bytes)),
-                Err(e) => self.fail(&format!("host {} sent a bad unit: {e}", from.0)),
-            }
-        }
-        let host = &mut self.hosts[from.0];
-        while let Some(event) = host.stack.poll_event() {
-            host.events.push(event);
-        }
-    }
-
-    fn route(&self, to: IpAddr) -> Option<HostId> {
-        (0..self.hosts.len()).map(HostId).find(|&h| self.v4(h) == to || self.v6(h) == to)
-    }
-
-    fn send(&mut self, from: HostId, bytes: Vec<u8>) {
-        let packet = match parse(&bytes) {
-            Ok(packet) => packet,
-            Err(e) => self.fail(&format!("host {} sent a malformed packet: {e}", from.0)),
+    fn host_of(&self, address: IpAddr) -> Option<HostId> {
+        let number = match address {
+            IpAddr::V4(a) => usize::from(a.octets()[3]),
+            IpAddr::V6(a) => usize::from(a.octets()[15]),
         };
-        self.sent += 1;
-        self.hosts[from.0].sent += 1;
-        let Some(to) = self.route(packet.ip.dst) else { return };
-        let link = *self.links.get(&(from.0, to.0)).unwrap_or(&self.default_link);
-        let passing = Passing {
-            now: self.now,
-            from,
-            to,
-            packet: &packet,
-            index: self.hosts[from.0].sent,
-            total: self.sent,
-        };
-        let mut verdict = link.chances(&mut self.rng);
-        for fault in &mut self.faults {
-            if verdict == Verdict::Pass {
-                verdict = fault(&passing);
-            }
-        }
-        self.note(&passing, verdict);
-        if bytes.len() > link.mtu {
-            self.lost += 1;
-            if let Some(error) = link.too_big(&packet, &bytes) {
-                self.schedule(&link, to, from, error, Duration::ZERO);
-            }
-            return;
-        }
-        match verdict {
-            Verdict::Drop => self.lost += 1,
-            Verdict::Pass => self.schedule(&link, from, to, bytes, Duration::ZERO),
-            Verdict::Delay(extra) => self.schedule(&link, from, to, bytes, extra),
-            Verdict::Duplicate => {
-                self.schedule(&link, from, to, bytes.clone(), Duration::ZERO);
-                self.schedule(&link, from, to, bytes, Duration::ZERO);
-            }
-            Verdict::Corrupt => {
-                let mut bytes = bytes;
-                let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                self.schedule(&link, from, to, bytes, Duration::ZERO);
-            }
-        }
-    }
-
-    fn schedule(&mut self, link: &Link, from: HostId, to: HostId, bytes: Vec<u8>, extra: Duration) {
-        let mut at = self.now;
-        if let Some(rate) = link.rate {
-            let busy = self.busy_until.entry((from.0, to.0)).or_insert(self.now);
-            let start = (*busy).max(self.now);
-            if start.since(self.now) > link.queue {
-                self.lost += 1;
-                return;
-            }
-            let wire_time = Duration::from_nanos(bytes.len() as u64 * 8 * 1_000_000_000 / rate.max(1));
-            *busy = start + wire_time;
-            at = *busy;
-        }
-        self.sequence += 1;
-        self.in_flight.insert((at + link.delay + extra, self.sequence), Delivery { to, bytes });
-    }
-
-    fn note(&mut self, passing: &Passing<'_>, verdict: Verdict) {
-        let what = match &passing.packet.body {
-            Body::Tcp(tcp) => render(tcp, &Bases::default()),
-            body => format!("{body:.60?}"),
-        };
-        let mark = if verdict == Verdict::Pass { String::new() } else { format!("   [{verdict:?}]") };
-        if self.record.len() == RECORDED {
-            self.record.pop_front();
-        }
-        let (from, to) = (passing.packet.from(), passing.packet.to());
-        self.record.push_back(format!("{:?} #{} {from} > {to}  {what}{mark}", passing.now, passing.total));
+        let host = HostId(number.checked_sub(1)?);
+        (host.0 < self.hosts.len() && (self.v4(host) == address || self.v6(host) == address)).then_some(host)
     }
 }

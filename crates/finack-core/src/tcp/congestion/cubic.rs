@@ -4,7 +4,7 @@
 //! All of it in whole numbers: bytes, milliseconds, and fractions of a thousand.
 
 use super::hystart::HyStart;
-use super::{Control, Delivery};
+use super::{Control, Delivery, Sending};
 
 /// RFC 9438 4.6: what is left of the window after a loss, in thousandths.
 const BETA: u64 = 700;
@@ -27,14 +27,16 @@ pub(crate) struct Cubic {
     w_est: u32,
     /// K, in milliseconds: when the curve reaches W_max.
     k: u32,
-    /// When this stage of congestion avoidance began, in milliseconds; `None` until its first ACK.
-    epoch: Option<u64>,
+    /// When this stage of congestion avoidance began, in milliseconds; 0 until its first ACK.
+    epoch: u64,
     /// When the last ACK came, in milliseconds.
     last_ack: u64,
     /// Growth that did not make a byte yet, in bytes times the window.
     credit: u64,
     /// The same of W_est.
     est_credit: u64,
+    /// A recovery has ended, and its stage has not begun.
+    recovered: bool,
     hystart: HyStart,
 }
 
@@ -63,17 +65,21 @@ impl Cubic {
             prior: 0,
             w_est: 0,
             k: 0,
-            epoch: None,
+            epoch: 0,
             last_ack: 0,
             credit: 0,
             est_credit: 0,
+            recovered: false,
             hystart: HyStart::new(),
         }
     }
 
-    /// RFC 9438 4.2: congestion avoidance begins (again).
-    fn begin(&mut self, now: u64, mss: u64) {
-        self.epoch = Some(now);
+    /// RFC 9438 4.2: congestion avoidance begins (again). After a recovery it began when the window was reduced, but no
+    /// longer ago than a round trip: the curve does not wait for the repair, which the response function of RFC 9438 5
+    /// does not know either, and after a long one it does not jump.
+    fn begin(&mut self, now: u64, srtt: u64, mss: u64) {
+        let lead = if core::mem::take(&mut self.recovered) { srtt } else { 0 };
+        self.epoch = now.saturating_sub(lead).max(1);
         self.w_est = self.cwnd;
         self.est_credit = 0;
         self.credit = 0;
@@ -95,19 +101,25 @@ impl Cubic {
         u64::try_from(window.max(0)).unwrap_or(MOST).min(MOST)
     }
 
-    fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
-        let now = d.now.as_millis();
-        let away = now.saturating_sub(self.last_ack);
+    /// RFC 9438 4.2, 5.8: the time since the last ACK, in which the application did not use the window, does not count.
+    fn skip_to(&mut self, now: u64) {
+        if self.epoch != 0 {
+            self.epoch += now.saturating_sub(self.last_ack);
+        }
         self.last_ack = now;
+    }
+
+    fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
+        let (now, srtt) = (d.now.as_millis(), d.srtt.as_millis() as u64);
         if !d.cwnd_limited {
-            // RFC 9438 4.2: time in which the application did not use the window does not count.
-            self.epoch = self.epoch.map(|at| at + away);
+            self.skip_to(now);
             return;
         }
-        if self.epoch.is_none() {
-            self.begin(now, d.mss);
+        self.last_ack = now;
+        if self.epoch == 0 {
+            self.begin(now, srtt, d.mss);
         }
-        let t = now - self.epoch.unwrap_or(now).min(now);
+        let t = now.saturating_sub(self.epoch);
         let cwnd = u64::from(self.cwnd).max(1);
         self.estimate_reno(d.mss, acked);
         if self.curve(t, d.mss) < u64::from(self.w_est) {
@@ -116,7 +128,7 @@ impl Cubic {
             return;
         }
         // RFC 9438 4.4, 4.5: a round trip later the window is to be where the curve then is.
-        let target = self.curve(t + d.srtt.as_millis() as u64, d.mss).clamp(cwnd, cwnd + cwnd / 2);
+        let target = self.curve(t + srtt, d.mss).clamp(cwnd, cwnd + cwnd / 2);
         self.credit += (target - cwnd) * acked;
         let grown = self.credit / cwnd;
         self.credit %= cwnd;
@@ -136,14 +148,17 @@ impl Cubic {
     /// RFC 9438 4.6, 4.7.
     fn reduce(&mut self, in_flight: u64, mss: u64) {
         self.prior = self.cwnd;
-        // Fast convergence: who loses below the last maximum makes room for others.
-        self.w_max = if self.cwnd < self.w_max {
+        // Fast convergence: who loses below the last maximum makes room for others. Windows are compared in segments, as
+        // the RFC has them: where the path is the same, losses at the same place differ by bytes.
+        let segments = |bytes: u32| u64::from(bytes) / mss.max(1);
+        self.w_max = if segments(self.cwnd) < segments(self.w_max) {
             window(u64::from(self.cwnd) * (1000 + BETA) / 2000)
         } else {
             self.cwnd
         };
         self.ssthresh = window((in_flight.min(u64::from(self.cwnd)) * BETA / 1000).max(2 * mss));
-        self.epoch = None;
+        self.epoch = 0;
+        self.recovered = false;
     }
 }
 
@@ -166,6 +181,7 @@ impl Control for Cubic {
             if self.ssthresh == u32::MAX && self.hystart.on_ack(d) {
                 // RFC 9406 4.2: the queue grows; congestion avoidance before it overflows.
                 self.ssthresh = self.cwnd;
+                self.prior = self.cwnd;
             }
             let room = u64::from(self.ssthresh.saturating_sub(self.cwnd));
             let grown = acked.min(room);
@@ -183,10 +199,24 @@ impl Control for Cubic {
         self.cwnd = self.ssthresh;
     }
 
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        self.reduce(in_flight, mss);
+        // RFC 9438 4.6: down to one segment, where a loss leaves two.
+        let left = in_flight.min(u64::from(self.cwnd)) * BETA / 1000;
+        self.cwnd = window(left.max(mss));
+    }
+
+    fn on_sent(&mut self, sending: &Sending) {
+        if sending.in_flight == 0 {
+            self.skip_to(sending.now.as_millis());
+        }
+    }
+
     fn on_recovered(&mut self) {
         if self.ssthresh != u32::MAX {
             self.cwnd = self.ssthresh;
         }
+        self.recovered = true;
     }
 
     fn set_cwnd(&mut self, cwnd: u64) {
@@ -207,11 +237,13 @@ impl Control for Cubic {
             self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
         }
         self.cwnd = (self.cwnd >> rtos.min(31)).max(restart);
-        self.epoch = None;
+        self.epoch = 0;
     }
 
     fn on_mss_change(&mut self, mss: u64) {
         self.cwnd = self.cwnd.max(window(mss));
+        // K counts segments.
+        self.epoch = 0;
     }
 }
 

@@ -54,10 +54,13 @@ impl HyStart {
         let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 1);
         self.this_min = self.this_min.min(rtt);
         self.samples = self.samples.saturating_add(1);
-        if self.samples < SAMPLES || self.last_min == u32::MAX {
+        if self.samples < SAMPLES {
             return over;
         }
         if self.conservative.is_none() {
+            if self.last_min == u32::MAX {
+                return over;
+            }
             let rise = (self.last_min / 8).clamp(LEAST_RISE, MOST_RISE);
             if self.this_min >= self.last_min.saturating_add(rise) {
                 self.baseline = self.this_min;

@@ -1,12 +1,15 @@
 //! Congestion control: how much may be out. It never sees a sequence number.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
 mod prr;
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
+pub(crate) use bbr::Bbr;
 pub(crate) use cubic::Cubic;
 pub(crate) use newreno::NewReno;
 pub(crate) use prr::{Progress as PrrAck, Prr};
@@ -37,6 +40,7 @@ mod testing {
             used: in_flight,
             cwnd_limited: true,
             repairing: false,
+            sack: true,
             mss,
         }
     }
@@ -44,12 +48,12 @@ mod testing {
 
 /// What an ACK brought. Bytes, where nothing else is said.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "not every controller there is reads all of it")]
 pub(crate) struct Delivery {
     pub(crate) now: Instant,
     /// The smoothed round trip; zero before the first sample.
     pub(crate) srtt: Duration,
     /// The least round trip of the last minutes; zero before the first sample.
+    #[allow(dead_code, reason = "for controllers that scale with the round trip")]
     pub(crate) min_rtt: Duration,
     /// The round trip of what the ACK acknowledged, where that tells.
     pub(crate) rtt: Option<Duration>,
@@ -75,12 +79,13 @@ pub(crate) struct Delivery {
     pub(crate) cwnd_limited: bool,
     /// Losses are being repaired.
     pub(crate) repairing: bool,
+    /// The connection uses SACK: recovery sees more than one loss in a round trip.
+    pub(crate) sack: bool,
     pub(crate) mss: u64,
 }
 
 /// What recovery took for lost at once. Bytes.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "not every controller there is reads all of it")]
 pub(crate) struct Losses {
     pub(crate) now: Instant,
     pub(crate) bytes: u64,
@@ -90,14 +95,17 @@ pub(crate) struct Losses {
     pub(crate) sent_in_flight: u64,
     /// The application limited the rate at that time.
     pub(crate) app_limited: bool,
+    /// The connection uses SACK: recovery sees more than one loss in a round trip.
+    pub(crate) sack: bool,
     pub(crate) mss: u64,
 }
 
 /// What is sent, again or for the first time. Bytes.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "not every controller there is reads all of it")]
 pub(crate) struct Sending {
     pub(crate) now: Instant,
+    /// The smoothed round trip; zero before the first sample.
+    pub(crate) srtt: Duration,
     pub(crate) bytes: u64,
     /// What was in flight before.
     pub(crate) in_flight: u64,
@@ -110,7 +118,7 @@ pub(crate) struct Sending {
 }
 
 /// What a controller must do, and what it may.
-#[allow(dead_code, reason = "pacing and ECN ask")]
+#[allow(dead_code, reason = "ECN asks")]
 pub(crate) trait Control {
     /// The window in bytes.
     fn cwnd(&self) -> u64;
@@ -145,6 +153,10 @@ pub(crate) trait Control {
     fn pacing_rate(&self) -> Option<u64> {
         None
     }
+    /// It sends less than the path takes, on purpose: what is measured meanwhile says nothing of the path.
+    fn holds_back(&self) -> bool {
+        false
+    }
     /// The retransmission timer ran out for the first time for this flight.
     fn on_timeout(&mut self, in_flight: u64, mss: u64);
     /// Nothing was sent for `rtos` retransmission time-outs (RFC 5681 4.1).
@@ -158,21 +170,41 @@ pub(crate) trait Control {
 pub(crate) enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 impl Controller {
-    /// A controller with `initial` bytes of window.
-    pub(crate) fn new(kind: Congestion, initial: u64) -> Self {
+    /// A controller with `initial` bytes of window; `seed` is for those that leave something to chance.
+    pub(crate) fn new(kind: Congestion, initial: u64, seed: u64) -> Self {
         match kind {
+            Congestion::Bbr => Self::Bbr(Bbr::new(initial, seed)),
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
         }
+    }
+
+    /// One of the same kind that knows nothing yet, with `initial` bytes of window.
+    pub(crate) fn anew(&self, initial: u64) -> Self {
+        let seed = match self {
+            Self::Bbr(bbr) => bbr.seed(),
+            _ => 0,
+        };
+        Self::new(self.kind(), initial, seed)
     }
 
     pub(crate) const fn kind(&self) -> Congestion {
         match self {
             Self::NewReno(_) => Congestion::Reno,
             Self::Cubic(_) => Congestion::Cubic,
+            Self::Bbr(_) => Congestion::Bbr,
+        }
+    }
+
+    /// Bytes that it has elsewhere.
+    pub(crate) const fn heap_memory(&self) -> usize {
+        match self {
+            Self::NewReno(_) | Self::Cubic(_) => 0,
+            Self::Bbr(_) => size_of::<Bbr>(),
         }
     }
 
@@ -180,6 +212,7 @@ impl Controller {
     pub(crate) fn to_undo(&self) -> Option<Self> {
         match self {
             Self::NewReno(_) | Self::Cubic(_) => Some(self.clone()),
+            Self::Bbr(_) => None,
         }
     }
 }
@@ -189,6 +222,7 @@ macro_rules! each {
         match $self {
             Controller::NewReno($c) => $call,
             Controller::Cubic($c) => $call,
+            Controller::Bbr($c) => $call,
         }
     };
 }
@@ -223,6 +257,9 @@ impl Control for Controller {
     }
     fn pacing_rate(&self) -> Option<u64> {
         each!(self, c => c.pacing_rate())
+    }
+    fn holds_back(&self) -> bool {
+        each!(self, c => c.holds_back())
     }
     fn on_loss(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_loss(in_flight, mss));

@@ -41,11 +41,13 @@ impl Control for NewReno {
         if acked == 0 || !d.cwnd_limited {
             return;
         }
-        // RFC 5681 3.1 (3), RFC 3465 2.1: one segment for each window acknowledged.
+        // RFC 5681 3.1 (3), RFC 3465 2.1: one segment for each window acknowledged. The part of a segment that a halved
+        // window may end with carries nothing: it must not make a round trip of two.
+        let whole = (self.cwnd / d.mss * d.mss).max(d.mss);
         self.credit += acked;
-        if self.credit >= self.cwnd {
-            let segments = self.credit / self.cwnd;
-            self.credit %= self.cwnd;
+        if self.credit >= whole {
+            let segments = self.credit / whole;
+            self.credit %= whole;
             self.cwnd += segments * d.mss;
         }
     }
@@ -55,6 +57,13 @@ impl Control for NewReno {
         self.ssthresh = (in_flight.min(self.cwnd) / 2).max(2 * mss);
         self.cwnd = self.ssthresh;
         self.credit = 0;
+    }
+
+    fn on_ecn(&mut self, in_flight: u64, mss: u64) {
+        let half = in_flight.min(self.cwnd) / 2;
+        self.on_loss(in_flight, mss);
+        // RFC 3168 6.1.2: down to one segment, where a loss leaves two.
+        self.cwnd = half.max(mss);
     }
 
     fn on_recovered(&mut self) {
@@ -117,12 +126,35 @@ mod tests {
         assert_eq!((c.cwnd(), c.ssthresh()), (MSS, 2 * MSS));
     }
 
+    /// RFC 5681 3.1: a segment each round trip, also where half a window was no whole number of segments.
+    #[test]
+    fn a_window_with_a_part_of_a_segment_grows_as_fast() {
+        let mut c = NewReno::new(5 * MSS);
+        c.on_loss(5 * MSS, MSS);
+        assert_eq!(c.cwnd(), 2 * MSS + MSS / 2);
+        for expected in [3, 4, 5] {
+            let whole = c.cwnd() / MSS * MSS;
+            c.on_ack(&delivery(whole, whole));
+            assert_eq!(c.cwnd() / MSS, expected);
+        }
+    }
+
     /// A sender that does not use its window does not earn a larger one.
     #[test]
     fn an_unused_window_does_not_grow() {
         let mut c = NewReno::new(10 * MSS);
         c.on_ack(&delivery(2 * MSS, 2 * MSS));
         assert_eq!(c.cwnd(), 10 * MSS);
+    }
+
+    /// RFC 3168 6.1.2: a mark halves the window, as a loss does, but down to one segment.
+    #[test]
+    fn marks_take_the_window_down_to_one_segment() {
+        let mut c = NewReno::new(8 * MSS);
+        for expected in [4, 2, 1, 1] {
+            c.on_ecn(c.cwnd(), MSS);
+            assert_eq!((c.cwnd(), c.ssthresh()), (expected * MSS, expected.max(2) * MSS));
+        }
     }
 
     /// RFC 5681 4.1: idleness shrinks the window, not below the initial one.

@@ -36,7 +36,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
         let disposition = take(c, cx, now, placed, ack);
-        syn_sent::after_lost_syn(c);
+        syn_sent::after_lost_syn(c, cx);
         return disposition;
     }
     take(c, cx, now, placed, ack)
@@ -269,7 +269,8 @@ fn tell_congestion(
         now,
         srtt: c.rtt.srtt().unwrap_or_default(),
         min_rtt: c.rtt.min(),
-        rtt,
+        // As on Linux: a timestamp's milliseconds are too coarse for this.
+        rtt: rtt.filter(|_| !summary.retransmitted_acked),
         delivered: c.delivered,
         newly_delivered,
         acked,
@@ -279,17 +280,21 @@ fn tell_congestion(
         ce: 0,
         sample,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.facts.cwnd_limited,
+        cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
+        sack: c.agreed.sack,
         mss,
     };
     c.congestion.on_delivery(&delivery);
+    if c.congestion.holds_back() {
+        c.mark_app_limited();
+    }
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    if c.recovery.phase != Phase::Recovery && progress.verdict == Verdict::Nothing && grows {
+    let quiet = progress.verdict == Verdict::Nothing && !progress.undone;
+    if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
-        c.facts.cwnd_limited = false;
     }
 }
 

@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
-use crate::tcp::congestion::Controller;
 use crate::tcp::fast_open;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
@@ -100,7 +99,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     if let Some(at) = summary.rtt_sent_at {
         c.rtt.sample(now.since(at), now, &cx.settings);
     }
-    after_lost_syn(c);
+    after_lost_syn(c, cx);
     c.retries = 0;
     c.backoff = 0;
     c.trouble_since = None;
@@ -158,11 +157,13 @@ fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
 }
 
 /// What the handshake's loss, if any, leaves behind (RFC 6298 5.7, RFC 5681 3.1).
-pub(super) fn after_lost_syn(c: &mut Connection) {
+pub(super) fn after_lost_syn(c: &mut Connection, cx: &Cx) {
     if c.facts.syn_resent {
         c.rtt.after_lost_syn();
-        // A lost SYN or SYN,ACK is a sign of congestion.
-        c.congestion = Controller::new(c.congestion.kind(), u64::from(c.mss));
+        // A lost SYN or SYN,ACK is a sign of congestion. Linux lets one pass, which may only have been late.
+        if c.facts.syn_resent_again || cx.settings.profile == Profile::Rfc {
+            c.congestion = c.congestion.anew(u64::from(c.mss));
+        }
     }
 }
 

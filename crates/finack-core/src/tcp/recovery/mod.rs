@@ -37,14 +37,14 @@ pub(crate) enum Verdict {
     Entered,
     /// All that was out when the loss was seen is acknowledged.
     Left,
-    /// Nothing had been lost: the window is to be as before.
-    Undone,
 }
 
 /// What recovery makes of an ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) verdict: Verdict,
+    /// Nothing had been lost: the window is to be as before. What the verdict says came to light after that.
+    pub(crate) undone: bool,
     /// Positions newly taken for lost.
     pub(crate) lost: u64,
     /// What the last of them remembers of when it was sent.
@@ -57,7 +57,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     const fn only(verdict: Verdict) -> Self {
-        Self { verdict, lost: 0, last_lost: None, lost_again: false, wait: None }
+        Self { verdict, undone: false, lost: 0, last_lost: None, lost_again: false, wait: None }
     }
 }
 
@@ -69,6 +69,16 @@ enum Frto {
     Watching,
     /// New data goes instead of what is taken for lost, until the next ACK (step 2b).
     NewData,
+}
+
+/// What F-RTO makes of an ACK.
+enum Frtoed {
+    /// It came too early.
+    Undone,
+    /// New data is to show that.
+    Waits,
+    /// What is taken for lost is sent again.
+    GoesOn,
 }
 
 /// Recovery's own state.
@@ -151,31 +161,32 @@ impl Recovery {
     ) -> Progress {
         let answers_original = ack.acked > 0 && undo.is_some_and(|u| u.answers_original(ack.echo));
         let explained = undo.is_some_and(Undo::all_explained);
-        if self.phase != Phase::Open && ack.acked > 0 && ack.una >= self.point {
-            return Progress::only(self.leave(explained || answers_original));
+        if self.phase == Phase::Recovery && answers_original && ack.sack {
+            // As Linux: what filled the gap was only late, though it had been sent again.
+            self.rack.on_late(ack.una - ack.acked as Pos, ack.at.mss);
         }
+        if self.phase != Phase::Open && ack.acked > 0 && ack.una >= self.point {
+            return self.leave(explained || answers_original);
+        }
+        let mut undone = true;
         match self.phase {
             Phase::Recovery if answers_original && queue.has_repeats_out() => {
                 // What was sent again is still out: wait for what becomes of it, and send no more of it.
                 return Progress::only(Verdict::Nothing);
             }
-            Phase::Recovery if answers_original => return self.undo_losses(queue),
-            Phase::Recovery | Phase::Open if explained && ack.reported => {
-                self.phase = Phase::Open;
-                return Progress::only(Verdict::Undone);
-            }
-            Phase::Loss => {
-                if ack.acked > 0 && (explained || answers_original) {
-                    return self.undo_losses(queue);
-                }
-                if let Some(progress) = self.watch_time_out(queue, ack) {
-                    return progress;
-                }
-            }
-            _ => {}
+            Phase::Recovery if answers_original => self.undo_losses(queue),
+            Phase::Recovery | Phase::Open if explained && ack.reported => self.phase = Phase::Open,
+            Phase::Loss if ack.acked > 0 && (explained || answers_original) => self.undo_losses(queue),
+            Phase::Loss => match self.watch_time_out(ack) {
+                Frtoed::Undone => self.undo_losses(queue),
+                Frtoed::Waits => return Progress::only(Verdict::Nothing),
+                Frtoed::GoesOn => undone = false,
+            },
+            _ => undone = false,
         }
+        // Also after an undo: some of it may be lost all the same.
         let found = self.detect(queue, ack);
-        self.conclude(ack.sack, ack.nxt, ack.at.mss, queue, found)
+        Progress { undone, ..self.conclude(ack.sack, ack.nxt, ack.at.mss, queue, found) }
     }
 
     /// The reordering timer ran out (RFC 8985 6.2 step 5).
@@ -225,6 +236,7 @@ impl Recovery {
         let verdict = if entered { Verdict::Entered } else { Verdict::Nothing };
         Progress {
             verdict,
+            undone: false,
             lost: found.lost,
             last_lost: found.last,
             lost_again: found.again && !entered,
@@ -233,34 +245,33 @@ impl Recovery {
     }
 
     /// All that was out when the phase began is acknowledged.
-    fn leave(&mut self, needless: bool) -> Verdict {
+    fn leave(&mut self, needless: bool) -> Progress {
         let phase = core::mem::replace(&mut self.phase, Phase::Open);
         self.duplicates = 0;
         self.frto = Frto::Off;
         if needless {
-            return Verdict::Undone;
+            return Progress { undone: true, ..Progress::only(Verdict::Nothing) };
         }
         self.rack.on_recovered();
         // After a time-out the window starts anew; there is nothing to come back to.
-        if phase == Phase::Recovery { Verdict::Left } else { Verdict::Nothing }
+        Progress::only(if phase == Phase::Recovery { Verdict::Left } else { Verdict::Nothing })
     }
 
-    fn undo_losses(&mut self, queue: &mut RetransmitQueue) -> Progress {
+    fn undo_losses(&mut self, queue: &mut RetransmitQueue) {
         queue.forget_losses();
         self.phase = Phase::Open;
         self.frto = Frto::Off;
         self.duplicates = 0;
-        Progress::only(Verdict::Undone)
     }
 
     /// F-RTO, with SACK or without (RFC 5682 2.1, 3.1).
-    fn watch_time_out(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Option<Progress> {
+    fn watch_time_out(&mut self, ack: &AckEvent<'_>) -> Frtoed {
         if self.frto == Frto::Off {
-            return None;
+            return Frtoed::GoesOn;
         }
         // Step 3b: something arrived that was not sent again. The time-out came too early.
         if ack.original_end.is_some_and(|end| end <= self.point) {
-            return Some(self.undo_losses(queue));
+            return Frtoed::Undone;
         }
         self.frto = Frto::Watching;
         if ack.nxt > self.point {
@@ -271,10 +282,13 @@ impl Recovery {
         } else if ack.acked > 0 {
             // Step 2b.
             self.point = ack.nxt;
-            self.frto = if ack.has_new_data { Frto::NewData } else { Frto::Off };
-            return ack.has_new_data.then_some(Progress::only(Verdict::Nothing));
+            if ack.has_new_data {
+                self.frto = Frto::NewData;
+                return Frtoed::Waits;
+            }
+            self.frto = Frto::Off;
         }
-        None
+        Frtoed::GoesOn
     }
 
     fn detect(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Found {

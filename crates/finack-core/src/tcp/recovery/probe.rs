@@ -38,6 +38,11 @@ impl Probe {
         *self = Self { end: nxt, is_repeat, unmeasured: true };
     }
 
+    /// Whether one is out that sent again what ends at `end`.
+    pub(crate) fn is_repeat_of(&self, end: Pos) -> bool {
+        self.is_repeat && self.end == end
+    }
+
     /// A round trip was measured.
     pub(crate) fn on_sample(&mut self) {
         self.unmeasured = false;

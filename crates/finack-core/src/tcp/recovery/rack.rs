@@ -71,14 +71,10 @@ impl Rack {
 
     /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
     pub(crate) fn on_delivered(&mut self, summary: &AckSummary, una: Pos, now: Instant, mss: u64) -> bool {
-        let fack = self.fack;
-        if let Some(start) = summary.original_start.filter(|&start| start < fack) {
-            let learned = self.learned.get_or_insert_default();
-            learned.reordered = learned.reordered.saturating_add(1);
-            let segments = ((fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
-            learned.distance = learned.distance.max(segments as u32);
+        if let Some(start) = summary.original_start {
+            self.on_late(start, mss);
         }
-        self.fack = fack.max(una).max(summary.highest);
+        self.fack = self.fack.max(una).max(summary.highest);
         let Some(newest) = summary.newest else { return false };
         // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
         let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
@@ -87,10 +83,23 @@ impl Rack {
         true
     }
 
-    /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why.
-    pub(crate) fn on_duplicate(&mut self, segments: u32, una: Pos, nxt: Pos) {
+    /// Step 3: what was sent first at `start` arrived only now, after something sent later.
+    pub(crate) fn on_late(&mut self, start: Pos, mss: u64) {
+        if start >= self.fack {
+            return;
+        }
+        let learned = self.learned.get_or_insert_default();
+        learned.reordered = learned.reordered.saturating_add(1);
+        let segments = ((self.fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
+        learned.distance = learned.distance.max(segments as u32);
+    }
+
+    /// Step 4: `segments` of ours arrived twice. A window for reordering that was too small may have been why; then SND.UNA and
+    /// SND.NXT are given.
+    pub(crate) fn on_duplicate(&mut self, segments: u32, widens: Option<(Pos, Pos)>) {
         let learned = self.learned.get_or_insert_default();
         learned.duplicates = learned.duplicates.saturating_add(segments);
+        let Some((una, nxt)) = widens else { return };
         learned.round = learned.round.filter(|&round| una < round);
         if learned.round.is_none() {
             learned.round = Some(nxt);
@@ -188,14 +197,18 @@ mod tests {
     #[test]
     fn it_grows_with_duplicates() {
         let mut rack = Rack::new();
-        rack.on_duplicate(1, 1, 5001);
+        rack.on_duplicate(1, Some((1, 5001)));
         assert_eq!(window(&rack, false, 1), 50);
-        rack.on_duplicate(1, 4001, 6001);
+        rack.on_duplicate(1, Some((4001, 6001)));
         assert_eq!(window(&rack, false, 1), 50, "the same round trip");
         for una in [5001, 10_001, 20_001] {
-            rack.on_duplicate(1, una, una + 5000);
+            rack.on_duplicate(1, Some((una, una + 5000)));
         }
         assert_eq!((window(&rack, false, 1), rack.duplicates()), (100, 5));
+        // What says nothing of the window counts, no more.
+        let mut probed = Rack::new();
+        probed.on_duplicate(1, None);
+        assert_eq!((window(&probed, false, 1), probed.duplicates()), (25, 1));
         // tcp_recovery = 1 + 2.
         assert_eq!(window(&rack, false, 3), 25);
     }
@@ -204,7 +217,7 @@ mod tests {
     #[test]
     fn it_shrinks_after_sixteen_recoveries() {
         let mut rack = Rack::new();
-        rack.on_duplicate(1, 1, 5001);
+        rack.on_duplicate(1, Some((1, 5001)));
         for _ in 0..15 {
             rack.on_recovered();
         }

@@ -7,18 +7,7 @@ const MSS: u64 = 1000;
 
 fn flight(segments: i64) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
-    queue.push(Sent {
-        start: 1,
-        end: 1 + segments * MSS as i64,
-        marks: Marks::default(),
-        sent_at: Instant::ZERO,
-        delivered: 0,
-        delivered_at: Instant::ZERO,
-        first_sent_at: Instant::ZERO,
-        in_flight: 0,
-        lost: 0,
-        app_limited: false,
-    });
+    queue.push(Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)));
     queue
 }
 
@@ -40,13 +29,14 @@ struct World {
     settings: Settings,
     recovery: Recovery,
     queue: RetransmitQueue,
+    undo: Option<Undo>,
 }
 
 impl World {
     fn new(queue: RetransmitQueue) -> Self {
         let (mut rtt, settings) = (Rtt::new(), Settings::default());
         rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
-        Self { rtt, settings, recovery: Recovery::new(), queue }
+        Self { rtt, settings, recovery: Recovery::new(), queue, undo: None }
     }
 
     fn on_ack(&mut self, ms: u64, summary: &AckSummary, edit: impl FnOnce(&mut AckEvent<'_>)) -> Progress {
@@ -67,7 +57,7 @@ impl World {
             at: Situation { now, rtt: &self.rtt, settings: &self.settings, mss: MSS },
         };
         edit(&mut event);
-        self.recovery.on_ack(&mut self.queue, None, &event)
+        self.recovery.on_ack(&mut self.queue, self.undo.as_ref(), &event)
     }
 
     /// A duplicate ACK of a peer without SACK.
@@ -144,6 +134,27 @@ fn one_sacked_segment_loses_the_hole_after_the_reordering_window() {
     assert_eq!((w.queue.lost(), w.recovery.reason), (2000, RetransmitReason::Overtaken));
 }
 
+/// RFC 8985 6.2 step 3 learns from what was never sent again. As on Linux it learns the same where an echo shows that a gap was
+/// filled by what was late, and not by its repetition (RFC 3522 3.2).
+#[test]
+fn a_gap_that_the_original_filled_was_reordering() {
+    for (echo, reordered) in [(Some(1), 1), (Some(105), 0)] {
+        let mut w = World::new(spaced());
+        for (ms, start) in [(102, 1001), (103, 2001), (104, 3001)] {
+            w.sack(ms, start, start + 1000);
+        }
+        assert_eq!(w.first_lost(), Some((1, 1001)));
+        w.queue.resent(1, 1001, &sent_at(Instant::from_millis(105)));
+        let mut undo = Undo::new(1);
+        undo.on_repeat(1, 105);
+        w.undo = Some(undo);
+        let mut summary = AckSummary::default();
+        w.queue.acknowledge(4001, &mut summary);
+        w.on_ack(110, &summary, |ack| ack.echo = echo);
+        assert_eq!(w.recovery.rack.reordered(), reordered, "{echo:?}");
+    }
+}
+
 /// RFC 8985 6.2 step 4: once something arrived late without having been sent again, three SACKed segments do not tell.
 #[test]
 fn reordering_makes_it_wait() {
@@ -181,8 +192,24 @@ fn a_needless_time_out_is_undone() {
     w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
     let mut summary = AckSummary::default();
     w.queue.acknowledge(2001, &mut summary);
-    assert_eq!(w.on_ack(410, &summary, |_| {}).verdict, Verdict::Undone);
+    assert!(w.on_ack(410, &summary, |_| {}).undone);
     assert_eq!((w.queue.lost(), w.recovery.phase), (0, Phase::Open));
+}
+
+/// The ACK that shows that a time-out was needless may show a loss as well: it is repaired at once, from the window as it was
+/// (RFC 4015 3.2, RFC 8985 6.2 step 5).
+#[test]
+fn a_loss_behind_a_needless_time_out_is_seen_at_once() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
+    let mut summary = AckSummary::default();
+    // 1001:4001 is missing, what was sent after it has arrived.
+    w.queue.sack(4001, 9001, MSS, &mut summary);
+    let progress = w.on_ack(410, &summary, |_| {});
+    assert!(progress.undone && progress.verdict == Verdict::Entered);
+    assert_eq!((w.queue.lost(), w.recovery.phase), (3000, Phase::Recovery));
+    assert_eq!(w.first_lost(), Some((1001, 2001)));
 }
 
 /// RFC 5682 3.1 steps 2b and 3a: new data instead of repetitions; a duplicate then shows that the loss was real.

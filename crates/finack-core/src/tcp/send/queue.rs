@@ -38,6 +38,9 @@ impl Marks {
     }
 }
 
+/// Times within a flight are kept to this many nanoseconds, which 32 bits count up to 274 s of.
+const TICK: u64 = 64;
+
 /// A unit of one or more segments that was sent together.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -51,8 +54,8 @@ pub(crate) struct Sent {
     /// Bytes delivered to the peer by then, and when that was (rate samples).
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
-    /// When the flight that it belongs to began.
-    pub(crate) first_sent_at: Instant,
+    /// How long before that the flight began that it belongs to, in [`TICK`]s.
+    sending: u32,
     /// Bytes in flight then, itself included.
     pub(crate) in_flight: u32,
     /// Bytes that had been taken for lost by then, of which 32 bits count.
@@ -70,7 +73,7 @@ impl Sent {
             sent_at: state.sent_at,
             delivered: state.delivered,
             delivered_at: state.delivered_at,
-            first_sent_at: state.first_sent_at,
+            sending: state.sending(),
             in_flight: state.in_flight,
             lost: state.lost,
             app_limited: state.app_limited,
@@ -78,11 +81,12 @@ impl Sent {
     }
 
     pub(crate) const fn state(&self) -> SentState {
+        let began = self.sent_at.as_nanos().saturating_sub(self.sending as u64 * TICK);
         SentState {
             sent_at: self.sent_at,
             delivered: self.delivered,
             delivered_at: self.delivered_at,
-            first_sent_at: self.first_sent_at,
+            first_sent_at: Instant::from_nanos(began),
             in_flight: self.in_flight,
             lost: self.lost,
             app_limited: self.app_limited,
@@ -94,7 +98,7 @@ impl Sent {
         self.sent_at = state.sent_at;
         self.delivered = state.delivered;
         self.delivered_at = state.delivered_at;
-        self.first_sent_at = state.first_sent_at;
+        self.sending = state.sending();
         self.in_flight = state.in_flight;
         self.lost = state.lost;
         self.app_limited = state.app_limited;
@@ -156,6 +160,13 @@ pub(crate) struct SentState {
     pub(crate) app_limited: bool,
 }
 
+impl SentState {
+    const fn sending(&self) -> u32 {
+        let ticks = self.sent_at.since(self.first_sent_at).as_nanos() / TICK as u128;
+        if ticks > u32::MAX as u128 { u32::MAX } else { ticks as u32 }
+    }
+}
+
 impl AckSummary {
     /// `unit` up to `end` was delivered.
     fn note_delivered(&mut self, unit: &Sent, end: Pos, cumulatively: bool) {
@@ -178,12 +189,16 @@ impl AckSummary {
     }
 }
 
-/// Units in order; the first begins at SND.UNA.
+/// So many units are not cut any finer by SACK blocks: with segments of a few bytes a peer could make the queue long and each
+/// look at it slow (CVE-2019-11478).
+const MOST_UNITS: usize = 16_384;
+
+/// Units in order; the first begins at SND.UNA. No window is larger than a gigabyte, so that 32 bits count its bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RetransmitQueue {
     units: VecDeque<Sent>,
-    sacked: u64,
-    lost: u64,
+    sacked: u32,
+    lost: u32,
     /// Positions ever taken for lost, modulo 2^32.
     lost_ever: u32,
     /// Where to look first; none while nothing was lost.
@@ -265,12 +280,12 @@ impl RetransmitQueue {
 
     /// Positions that are SACKed.
     pub(crate) const fn sacked(&self) -> u64 {
-        self.sacked
+        self.sacked as u64
     }
 
     /// Positions taken for lost and not sent again.
     pub(crate) const fn lost(&self) -> u64 {
-        self.lost
+        self.lost as u64
     }
 
     /// Positions ever taken for lost, modulo 2^32.
@@ -280,7 +295,7 @@ impl RetransmitQueue {
 
     /// Counts what was just marked as lost.
     const fn count_lost(&mut self, bytes: u64) {
-        self.lost += bytes;
+        self.lost += bytes as u32;
         self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
@@ -323,12 +338,12 @@ impl RetransmitQueue {
                 summary.rtt_sent_at = Some(unit.sent_at);
             }
             if unit.marks.has(Marks::SACKED) {
-                self.sacked -= bytes;
+                self.sacked -= bytes as u32;
             } else {
                 summary.note_delivered(unit, upto, true);
             }
             if unit.marks.has(Marks::LOST) {
-                self.lost -= bytes;
+                self.lost -= bytes as u32;
             }
             if upto < unit.end {
                 unit.start = upto;
@@ -363,9 +378,11 @@ impl RetransmitQueue {
     /// Marks `start..end` as SACKed. The caller has checked that it lies within what is out.
     ///
     /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
-    /// queue grow with every byte.
+    /// queue grow with every byte. Where the queue is long already only whole units count: what is not believed is sent
+    /// again at worst.
     pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
-        let Some((start, end)) = self.whole_segments(start, end, mss as Pos) else { return };
+        let whole = if self.units.len() < MOST_UNITS { mss as Pos } else { Pos::MAX };
+        let Some((start, end)) = self.whole_segments(start, end, whole) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
         if self.units.range(first..).take_while(|u| u.start < end).all(|u| u.marks.has(Marks::SACKED)) {
             return;
@@ -379,49 +396,54 @@ impl RetransmitQueue {
             if !unit.marks.has(Marks::SACKED) {
                 let bytes = unit.len();
                 if unit.marks.has(Marks::LOST) {
-                    self.lost -= bytes;
+                    self.lost -= bytes as u32;
                 }
                 if !unit.marks.has(Marks::RETRANSMITTED) {
                     summary.rtt_sent_at = Some(unit.sent_at);
                 }
                 unit.marks = unit.marks.with(Marks::SACKED).without(Marks::LOST);
-                self.sacked += bytes;
+                self.sacked += bytes as u32;
                 summary.newly_sacked += bytes;
                 summary.highest = summary.highest.max(unit.end);
                 summary.note_delivered(unit, unit.end, false);
             }
             index += 1;
         }
-        self.join_sacked(start);
+        self.join_sacked(start, end);
     }
 
     /// The segments of which `start..end` holds all.
     fn whole_segments(&self, start: Pos, end: Pos, mss: Pos) -> Option<(Pos, Pos)> {
         let unit_at = |pos: Pos| self.units.get(self.units.partition_point(|u| u.end <= pos));
         let first = unit_at(start)?;
-        let up = ((start - first.start).max(0) + mss - 1) / mss * mss;
-        let start = (first.start + up).min(first.end);
+        let into = (start - first.start).max(0);
+        let up = if into == 0 { 0 } else { ((into - 1) / mss + 1).saturating_mul(mss) };
+        let start = first.start.saturating_add(up).min(first.end);
         let last = unit_at(end - 1)?;
         let down = if end >= last.end { last.end } else { last.start + (end - last.start) / mss * mss };
         (start < down).then_some((start, down))
     }
 
-    /// Neighbouring SACKed units become one, so that the queue does not grow with a peer's invention.
-    fn join_sacked(&mut self, near: Pos) {
-        let found = self.units.partition_point(|u| u.end <= near);
-        let mut index = found.saturating_sub(1);
-        while index + 1 < self.units.len() && index <= found + 1 {
-            let (unit, next) = (self.units[index].marks, self.units[index + 1].marks);
-            let joins = unit.has(Marks::SACKED) && next.has(Marks::SACKED) && !unit.has(Marks::RECORD_END);
-            if !joins {
-                index += 1;
-                continue;
+    /// SACKed neighbours from `start` to `end` become one, so that the queue does not grow with a peer's invention, and is not
+    /// searched for long.
+    fn join_sacked(&mut self, start: Pos, end: Pos) {
+        let mut kept = self.units.partition_point(|u| u.end < start);
+        let mut next = kept + 1;
+        while self.units.get(next).is_some_and(|u| u.start <= end) {
+            let (unit, other) = (&self.units[kept], &self.units[next]);
+            let sacked = unit.marks.has(Marks::SACKED) && other.marks.has(Marks::SACKED);
+            if sacked && !unit.marks.has(Marks::RECORD_END) {
+                let (until, marks) = (other.end, unit.marks.with(other.marks));
+                let unit = &mut self.units[kept];
+                (unit.end, unit.marks) = (until, marks);
+            } else {
+                kept += 1;
+                self.units.swap(kept, next);
             }
-            if let Some(next) = self.units.remove(index + 1) {
-                let unit = &mut self.units[index];
-                unit.end = next.end;
-                unit.marks = unit.marks.with(next.marks);
-            }
+            next += 1;
+        }
+        if kept + 1 < next {
+            self.units.drain(kept + 1..next);
         }
     }
 
@@ -469,14 +491,14 @@ impl RetransmitQueue {
         for unit in &mut self.units {
             if renege && unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.without(Marks::SACKED);
-                self.sacked -= (unit.end - unit.start) as u64;
+                self.sacked -= (unit.end - unit.start) as u32;
             }
             if !unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.with(Marks::LOST);
-                self.lost += (unit.end - unit.start) as u64;
+                self.lost += (unit.end - unit.start) as u32;
             }
         }
-        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before) as u32);
+        self.lost_ever = self.lost_ever.wrapping_add(self.lost.saturating_sub(before));
     }
 
     /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
@@ -596,6 +618,12 @@ impl RetransmitQueue {
         self.repair.is_some() || self.units.front().is_some_and(|u| u.marks.has(Marks::RETRANSMITTED))
     }
 
+    /// Positions that were sent again and are neither SACKed nor lost since.
+    pub(crate) fn repeats_out(&self) -> u64 {
+        let holds = self.may_hold_repeats();
+        self.units.iter().filter(|unit| holds && unit.is_repeat_out()).map(Sent::len).sum()
+    }
+
     /// Whether a retransmission is out.
     pub(crate) fn has_repeats_out(&self) -> bool {
         self.repair.is_some() && self.units.iter().any(Sent::is_repeat_out)
@@ -626,7 +654,7 @@ impl RetransmitQueue {
                 break;
             }
             if unit.marks.has(Marks::LOST) {
-                self.lost -= (unit.end - unit.start) as u64;
+                self.lost -= (unit.end - unit.start) as u32;
             }
             unit.marks = unit.marks.without(Marks::LOST).with(Marks::RETRANSMITTED);
             unit.stamp(state);
@@ -667,7 +695,7 @@ impl RetransmitQueue {
             self.units.iter().filter(|u| u.marks.has(mark)).map(|u| (u.end - u.start) as u64).sum::<u64>()
         };
         let ordered = self.units.iter().zip(self.units.iter().skip(1)).all(|(a, b)| a.end == b.start);
-        ordered && sum(Marks::SACKED) == self.sacked && sum(Marks::LOST) == self.lost
+        ordered && sum(Marks::SACKED) == self.sacked() && sum(Marks::LOST) == self.lost()
     }
 }
 

@@ -80,6 +80,72 @@ fn fast_convergence() {
     assert_eq!(u64::from(c.w_max), 70 * MSS * 85 / 100);
 }
 
+/// RFC 9438 4.1, 4.7: windows are counted in segments, and what is less by bytes is not less.
+#[test]
+fn losses_at_the_same_place_are_no_convergence() {
+    let mut c = after_loss(100);
+    c.set_cwnd(100 * MSS + 500);
+    c.on_loss(100 * MSS, MSS);
+    assert_eq!(u64::from(c.w_max), 100 * MSS + 500);
+    c.set_cwnd(100 * MSS);
+    c.on_loss(100 * MSS, MSS);
+    assert_eq!(u64::from(c.w_max), 100 * MSS);
+    c.set_cwnd(100 * MSS - 1);
+    c.on_loss(100 * MSS, MSS);
+    assert_eq!(u64::from(c.w_max), (100 * MSS - 1) * 85 / 100);
+}
+
+/// RFC 9438 4.2, 5: the stage begins with the reduction, a round trip before the repair is over.
+#[test]
+fn the_curve_does_not_wait_for_the_repair() {
+    let mut c = after_loss(1000);
+    c.on_recovered();
+    round(&mut c, 5000);
+    assert_eq!(c.epoch, 4900);
+    // Only that of a recovery.
+    c.on_timeout(1000 * MSS, MSS);
+    c.set_cwnd(700 * MSS);
+    round(&mut c, 6000);
+    assert_eq!(c.epoch, 6000);
+}
+
+/// RFC 9438 4.6: ECN-Echo takes the window down to one segment, a loss to two; ssthresh stays at two.
+#[test]
+fn marks_take_the_window_down_to_one_segment() {
+    let mut c = Cubic::new(3 * MSS);
+    for expected in [2100, 1470, 1029, 1000, 1000] {
+        c.on_ecn(c.cwnd(), MSS);
+        assert_eq!(c.cwnd(), expected);
+        assert!(c.ssthresh() >= 2 * MSS);
+    }
+    c.on_loss(MSS, MSS);
+    assert_eq!(c.cwnd(), 2 * MSS);
+}
+
+/// RFC 9438 5.8: a pause does not count, also where the window is full at once after it.
+#[test]
+fn a_pause_does_not_count() {
+    let mut c = after_loss(1000);
+    c.on_recovered();
+    for n in 0..10 {
+        round(&mut c, 1000 + n * 100);
+    }
+    let before = c.cwnd();
+    let now = Instant::from_millis(61_900);
+    c.on_sent(&Sending {
+        srtt: Duration::ZERO,
+        now,
+        bytes: MSS,
+        in_flight: 0,
+        delivered: 0,
+        app_limited: false,
+        cwnd_limited: false,
+    });
+    round(&mut c, 62_000);
+    let grown = (c.cwnd() - before) / MSS;
+    assert!((5..12).contains(&grown), "{grown} segments in the round trip after a minute's pause");
+}
+
 /// RFC 9438 4.8: after a time-out one segment, and slow start up to seven tenths.
 #[test]
 fn a_time_out_starts_again() {
@@ -124,4 +190,7 @@ fn growing_round_trips_end_slow_start() {
     }
     assert!((8..=14).contains(&n), "over after {n} rounds");
     assert!(c.ssthresh() < 1_000 * MSS, "{}", c.ssthresh());
+    // RFC 9438 4.10: cwnd_prior and W_max are the window of that time.
+    assert_eq!((c.prior, c.k), (c.ssthresh, 0));
+    assert!(c.w_max >= c.ssthresh);
 }

@@ -3,18 +3,7 @@ use super::*;
 fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
     for (i, &(start, end)) in units.iter().enumerate() {
-        queue.push(Sent {
-            start,
-            end,
-            marks: Marks::default(),
-            sent_at: Instant::from_millis(i as u64),
-            delivered: 0,
-            delivered_at: Instant::ZERO,
-            first_sent_at: Instant::ZERO,
-            in_flight: 0,
-            lost: 0,
-            app_limited: false,
-        });
+        queue.push(Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))));
     }
     queue
 }
@@ -90,6 +79,46 @@ fn a_partial_ack_trims_a_unit() {
     q.acknowledge(301, &mut summary);
     assert_eq!((summary.acked, q.lost(), q.front().map(|u| u.start)), (300, 200, Some(301)));
     assert!(q.is_consistent());
+}
+
+/// A block over many that were reported one by one leaves one unit: the next ACK does not walk through all of them.
+#[test]
+fn a_wide_sack_joins_what_lies_within() {
+    let mut q = queue(&[(1, 100_001)]);
+    for at in (1..100_000).step_by(200) {
+        q.sack(at, at + 100, 100, &mut AckSummary::default());
+    }
+    assert_eq!(q.units(), 1000);
+    q.sack(10_001, 90_001, 100, &mut AckSummary::default());
+    assert_eq!(q.units(), 200);
+    assert_eq!(marked(&q, Marks::SACKED)[50], (10_001, 90_101));
+    assert!(q.is_consistent());
+}
+
+/// Joining stops at the end of a record, where segments must be cut.
+#[test]
+fn records_stay_apart_when_they_are_reported() {
+    let mut q = queue(&[(1, 101), (101, 201), (201, 301)]);
+    q.units[1].marks = Marks::RECORD_END;
+    q.sack(1, 301, 100, &mut AckSummary::default());
+    assert_eq!(marked(&q, Marks::SACKED), [(1, 201), (201, 301)]);
+}
+
+/// CVE-2019-11478: a peer that reports every other one of very many tiny segments does not make the queue grow without
+/// bound; whole units still count.
+#[test]
+fn a_long_queue_is_not_cut_any_finer() {
+    const END: Pos = 3_000_001;
+    let mut q = queue(&[(1, END), (END, END + 1000)]);
+    for at in (1..END).step_by(96) {
+        q.sack(at, at + 48, 48, &mut AckSummary::default());
+    }
+    assert!(q.units() <= MOST_UNITS + 2, "{}", q.units());
+    q.sack(END, END + 1000, 48, &mut AckSummary::default());
+    assert_eq!(marked(&q, Marks::SACKED).last(), Some(&(END, END + 1000)));
+    assert!(q.is_consistent());
+    q.sack(1, END + 1000, 48, &mut AckSummary::default());
+    assert_eq!(q.units(), 1);
 }
 
 /// What a unit remembers that is sent at `at`, as far as matters here.

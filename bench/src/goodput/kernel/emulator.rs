@@ -1,0 +1,352 @@
+//! The link between two hosts, in real time: a thread that reads what either sends, and hands it to the other when it is
+//! due.
+//!
+//! It takes no memory while it runs but for the first packets, and where it may it runs before all ordinary threads. How
+//! late it was is counted: a link that was late by a good part of a round trip would measure the machine.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use finack::device::{Device, MemoryDevice};
+use finack_core::device::{Packet, Transmit, TxChecksum};
+
+use super::capture::Capture;
+use super::cells::Cell;
+use super::path::{Fate, Path, mix};
+
+/// The server's port of a run's first flow; each flow has one of its own, and thereby a link of its own.
+pub const FIRST_PORT: u16 = 5000;
+
+/// Longest packet that is carried.
+const LONGEST: usize = 2048;
+
+/// Packets that are read before what is due is handed on.
+const BATCH: usize = 32;
+
+/// How often the thread looks whether it is to end, where nothing else happens.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+
+/// When a host that had no room for a packet is tried again.
+const AGAIN: u64 = 50_000;
+
+/// Lateness is counted in bins of so many nanoseconds, of so many; the last holds the rest.
+const BIN: u64 = 20_000;
+const BINS: usize = 251;
+
+/// Where a host is attached.
+pub enum Port {
+    /// The other end of a namespace's TUN device.
+    Tun(OwnedFd),
+    /// The other end of finack's device.
+    Memory(Box<MemoryDevice>),
+}
+
+impl Port {
+    fn fd(&self) -> libc::c_int {
+        match self {
+            Self::Tun(fd) => fd.as_raw_fd(),
+            Self::Memory(device) => device.as_fd().as_raw_fd(),
+        }
+    }
+
+    /// One packet, where one waits.
+    fn read(&mut self, room: &mut Vec<u8>, spare: &mut Vec<Packet<'static>>) -> bool {
+        room.resize(LONGEST, 0);
+        match self {
+            Self::Tun(fd) => {
+                // SAFETY: the buffer is as long as is said.
+                let n = unsafe { libc::read(fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+                room.truncate(usize::try_from(n).unwrap_or(0));
+                n > 0
+            }
+            Self::Memory(device) => {
+                spare.clear();
+                let some = matches!(device.recv_batch(spare, 1), Ok(1));
+                room.clear();
+                if let Some(packet) = spare.first().filter(|_| some) {
+                    room.extend_from_slice(packet.bytes.as_slice());
+                }
+                some
+            }
+        }
+    }
+
+    /// Whether the host had room; one that is gone takes everything.
+    fn write(&mut self, packet: &[u8]) -> bool {
+        match self {
+            Self::Tun(fd) => {
+                // SAFETY: the buffer is as long as is said.
+                let n = unsafe { libc::write(fd.as_raw_fd(), packet.as_ptr().cast(), packet.len()) };
+                n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
+            }
+            Self::Memory(device) => {
+                let transmit = Transmit {
+                    header: packet,
+                    payload: Default::default(),
+                    slices: 0,
+                    segment_size: 0,
+                    checksum: TxChecksum::Complete,
+                    number: 0,
+                };
+                !matches!(device.send(&transmit), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+}
+
+/// What a link carried in one direction.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Carried {
+    /// Packets that entered.
+    pub packets: u64,
+    /// Lost on the way.
+    pub lost: u64,
+    /// Dropped where the queue was full.
+    pub dropped: u64,
+}
+
+/// What a link carried, and how punctually.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The data's direction, and the other.
+    pub carried: [Carried; 2],
+    late: Box<[u32; BINS]>,
+    /// The latest of all, in nanoseconds.
+    pub latest: u64,
+}
+
+impl Report {
+    /// How late at most this share of all packets was.
+    pub fn lateness(&self, share: f64) -> Duration {
+        let all: u64 = self.late.iter().map(|n| u64::from(*n)).sum();
+        let mut left = (all as f64 * share) as u64;
+        for (bin, n) in self.late.iter().enumerate() {
+            let n = u64::from(*n);
+            if n >= left && all > 0 {
+                return Duration::from_nanos(BIN * (bin as u64 + 1));
+            }
+            left -= n.min(left);
+        }
+        Duration::ZERO
+    }
+}
+
+/// A link at work.
+pub struct Running {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(Report, Option<[Capture; 2]>)>,
+}
+
+impl Running {
+    /// Begins to carry: the first port is the data's sender. Flows from [`FIRST_PORT`] on have each a link of `cell`'s kind
+    /// of their own, with losses of its own that follow from `seed`.
+    pub fn start(cell: &Cell, seed: u64, flows: usize, ports: [Port; 2], capture: bool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let lane = |flow: u64| {
+            let seed = mix(mix(seed) ^ flow);
+            [Path::new(cell.there, mix(seed)), Path::new(cell.back, mix(!seed))]
+        };
+        let mut emulator = Emulator {
+            ports,
+            lanes: (0..flows as u64).map(lane).collect(),
+            due: BinaryHeap::with_capacity(1 << 14),
+            buffers: Vec::with_capacity(1 << 14),
+            free: Vec::with_capacity(1 << 14),
+            spare: Vec::with_capacity(1),
+            serial: 0,
+            report: Report { carried: [Carried::default(); 2], late: Box::new([0; BINS]), latest: 0 },
+            captures: capture.then(|| [Capture::new(), Capture::new()]),
+            begun: Instant::now(),
+        };
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            run_first();
+            emulator.run(&told);
+            (emulator.report, emulator.captures)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it; what was captured at the sender and at the receiver goes to files whose names begin with `name`.
+    pub fn finish(self, name: Option<&FilePath>) -> Result<Report, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let (report, captures) = self.thread.join().map_err(|_| "the link's thread panicked".to_owned())?;
+        if let (Some(name), Some(captures)) = (name, captures) {
+            for (capture, end) in captures.iter().zip(["sender", "receiver"]) {
+                let file = name.with_extension(format!("{end}.pcap"));
+                capture.write(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// A packet on its way: when it is due, in which order it entered, to whom, and where it lies.
+type Due = (u64, u64, usize, usize);
+
+struct Emulator {
+    ports: [Port; 2],
+    lanes: Vec<[Path; 2]>,
+    due: BinaryHeap<Reverse<Due>>,
+    buffers: Vec<Vec<u8>>,
+    free: Vec<usize>,
+    spare: Vec<Packet<'static>>,
+    serial: u64,
+    report: Report,
+    captures: Option<[Capture; 2]>,
+    begun: Instant,
+}
+
+impl Emulator {
+    fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let more = self.take(0) | self.take(1);
+            let next = self.hand_on();
+            if !more {
+                self.wait(next);
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes what a host has sent, up to a batch; whether there may be more.
+    fn take(&mut self, from: usize) -> bool {
+        for _ in 0..BATCH {
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.buffers.push(Vec::with_capacity(LONGEST));
+                self.buffers.len() - 1
+            });
+            if !self.ports[from].read(&mut self.buffers[slot], &mut self.spare) {
+                self.free.push(slot);
+                return false;
+            }
+            let now = self.now();
+            match self.admit(from, now, slot) {
+                Some(at) => {
+                    self.due.push(Reverse((at, self.serial, 1 - from, slot)));
+                    self.serial += 1;
+                }
+                None => self.free.push(slot),
+            }
+        }
+        true
+    }
+
+    /// When the packet comes out.
+    fn admit(&mut self, from: usize, now: u64, slot: usize) -> Option<u64> {
+        let packet = &self.buffers[slot];
+        let lane = flow(packet, from)?;
+        if let Some(captures) = &mut self.captures {
+            captures[from].note(now, packet);
+        }
+        let fate = self.lanes.get_mut(lane)?[from].enter(now, packet.len());
+        let carried = &mut self.report.carried[from];
+        carried.packets += 1;
+        match fate {
+            Fate::Arrives(at) => return Some(at),
+            Fate::Dropped => carried.dropped += 1,
+            Fate::Lost => carried.lost += 1,
+        }
+        None
+    }
+
+    /// Hands on what is due; when the next is, or when to try again.
+    fn hand_on(&mut self) -> Option<u64> {
+        while let Some(&Reverse((at, _, to, slot))) = self.due.peek() {
+            let now = self.now();
+            if at > now {
+                return Some(at);
+            }
+            if !self.ports[to].write(&self.buffers[slot]) {
+                return Some(now + AGAIN);
+            }
+            self.due.pop();
+            let late = now - at;
+            self.report.late[(late / BIN).min(BINS as u64 - 1) as usize] += 1;
+            self.report.latest = self.report.latest.max(late);
+            if let Some(captures) = &mut self.captures {
+                captures[to].note(now, &self.buffers[slot]);
+            }
+            self.free.push(slot);
+        }
+        None
+    }
+
+    /// Sleeps until a host has sent something or `next`.
+    fn wait(&self, next: Option<u64>) {
+        let most = LOOK_AROUND.as_nanos() as u64;
+        let wait = next.map_or(most, |next| next.saturating_sub(self.now()).min(most));
+        let timeout = libc::timespec { tv_sec: 0, tv_nsec: wait as libc::c_long };
+        let watch = |port: &Port| libc::pollfd { fd: port.fd(), events: libc::POLLIN, revents: 0 };
+        let mut fds = [watch(&self.ports[0]), watch(&self.ports[1])];
+        // SAFETY: the array is as long as is said, the time lives as long as the call, and no mask is given.
+        let _ = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+    }
+}
+
+/// Which flow a packet of IPv4's TCP belongs to, sent by the client (`from` 0) or the server; anything else is not
+/// carried.
+fn flow(packet: &[u8], from: usize) -> Option<usize> {
+    let first = packet.first()?;
+    let header = usize::from(first & 15) * 4;
+    if first >> 4 != 4 || *packet.get(9)? != 6 {
+        return None;
+    }
+    let at = if from == 0 { header + 2 } else { header };
+    let port = u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]);
+    port.checked_sub(FIRST_PORT).map(usize::from)
+}
+
+/// Asks that the calling thread runs before ordinary ones, and is woken without slack; without the privilege only the
+/// latter.
+fn run_first() {
+    // SAFETY: two numbers.
+    let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+    // SAFETY: a sched_param is plain numbers, for which zero is a value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = 1;
+    // SAFETY: the kernel reads the parameters, of the calling thread alone (0).
+    let _ = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_is_known_by_its_servers_port() {
+        let mut packet = vec![0_u8; 40];
+        packet[0] = 0x45;
+        packet[9] = 6;
+        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
+        packet[22..24].copy_from_slice(&(FIRST_PORT + 3).to_be_bytes());
+        assert_eq!(flow(&packet, 0), Some(3));
+        packet[20..22].copy_from_slice(&(FIRST_PORT + 9).to_be_bytes());
+        assert_eq!(flow(&packet, 1), Some(9));
+        packet[9] = 17;
+        assert_eq!(flow(&packet, 1), None);
+        assert_eq!(flow(&[0x45, 0], 0), None);
+    }
+
+    #[test]
+    fn lateness_is_told_by_share() {
+        let mut late = Box::new([0; BINS]);
+        late[0] = 98;
+        late[10] = 2;
+        let report = Report { carried: [Carried::default(); 2], late, latest: 0 };
+        assert_eq!(report.lateness(0.5), Duration::from_micros(20));
+        assert_eq!(report.lateness(0.99), Duration::from_micros(220));
+    }
+}
