@@ -153,6 +153,8 @@ pub struct App {
     pub resets: u32,
     /// It gave a connection up because nothing came: the peer's FIN (RFC 9293 has no such end, Linux has), or any answer.
     pub gave_up: bool,
+    /// Ticks that passed since it could have made a call, where that is bounded.
+    pub waited: u8,
     /// `accept` would block, and nothing was announced since.
     deaf: bool,
     /// Whose SYN made the half-open record, and who completed the openings that wait to be accepted (bits).

@@ -77,6 +77,8 @@ pub(crate) struct Face {
     pub(crate) finished: bool,
     /// Nothing is kept: no connection, timer, port.
     pub(crate) empty: bool,
+    /// Its application may let time pass.
+    pub(crate) patient: bool,
     /// It is up.
     pub(crate) up: bool,
     /// It may crash.
@@ -103,14 +105,21 @@ impl Host {
         Name { stack, app: self.app.clone() }
     }
 
+    /// Lists of calls that can go on (bits).
+    fn callable(&mut self, world: &World) -> u8 {
+        let Some(stack) = &mut self.stack else { return 0 };
+        let m = Machine { stack, now: self.now, handles: &mut self.handles, spec: &world.hosts[self.end] };
+        (0..TASKS).filter(|&t| self.app.is_callable(t, &m)).map(|t| 1 << t).sum()
+    }
+
     pub(crate) fn face(&mut self, world: &World) -> Face {
         let spec = &world.hosts[self.end];
+        let callable = self.callable(world);
         let Some(stack) = &mut self.stack else {
-            return Face { empty: true, finished: false, ..Face::default() };
+            return Face { empty: true, finished: false, patient: true, ..Face::default() };
         };
         let deadline = stack.next_deadline();
-        let m = Machine { stack, now: self.now, handles: &mut self.handles, spec };
-        let callable = (0..TASKS).filter(|&t| self.app.is_callable(t, &m)).map(|t| 1 << t).sum();
+        let empty = stack.leftovers().is_empty();
         let waits = |t: &usize| matches!(self.app.op(*t, spec), Some(super::app::Op::Accept(_)));
         let lingers = self.app.records.iter().any(|r| matches!(r.phase, super::app::Phase::Lingering(1..)));
         Face {
@@ -119,7 +128,8 @@ impl Host {
             due: deadline.is_some_and(|at| at <= self.now),
             timed: deadline.is_some() || lingers,
             finished: self.app.is_finished(spec),
-            empty: m.stack.leftovers().is_empty(),
+            empty,
+            patient: callable == 0 || world.patience.is_none_or(|most| self.app.waited < most),
             up: true,
             may_crash: usize::from(self.app.boots) + 1 < spec.lives.len(),
         }
@@ -131,6 +141,9 @@ impl Host {
         let spec = &world.hosts[self.end];
         match event {
             Event::Tick => {
+                let most = world.patience.unwrap_or(0);
+                let waits = self.callable(world) != 0;
+                self.app.waited = if waits { (self.app.waited + 1).min(most) } else { 0 };
                 self.now += world.tick;
                 self.app.tick();
             }
@@ -140,6 +153,7 @@ impl Host {
                 }
             }
             Event::Call(task) => {
+                self.app.waited = 0;
                 if let Some(stack) = &mut self.stack {
                     let mut m = Machine { stack, now: self.now, handles: &mut self.handles, spec };
                     let answer = self.app.call(usize::from(task), &mut m);

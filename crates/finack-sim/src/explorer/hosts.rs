@@ -171,6 +171,11 @@ impl Hosts {
         None
     }
 
+    /// The number of a segment that was sent before.
+    pub(crate) fn number_of(&self, segment: &Segment) -> Option<u32> {
+        self.segments.iter().position(|s| s == segment).map(|at| at as u32)
+    }
+
     fn number(&mut self, segment: Segment) -> u32 {
         let mut key = build(&segment.packet);
         key.push(segment.whose);

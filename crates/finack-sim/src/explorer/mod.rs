@@ -6,7 +6,10 @@
 mod app;
 mod host;
 mod hosts;
+mod ladder;
 mod liveness;
+mod packet_script;
+mod replay;
 mod rules;
 mod search;
 mod segment;

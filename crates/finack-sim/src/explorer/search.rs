@@ -56,6 +56,7 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// Bytes of memory for the situations.
     pub memory: usize,
+    pub(crate) prelude: Vec<Action>,
     pub(crate) machinery: Hosts,
 }
 
@@ -69,7 +70,7 @@ struct Search {
 pub fn explore(world: &World, limits: Limits, mut progress: impl FnMut(usize) -> bool) -> Outcome {
     let mut hosts = Hosts::new(world.clone());
     hosts.recheck = limits.recheck;
-    let start = Situation::first(&mut hosts);
+    let (start, prelude) = Situation::first(&mut hosts);
     let mut search = Search { hosts, space: Space::default(), judged: Map::default() };
     let mut bytes = Vec::new();
     start.encode(&mut bytes);
@@ -87,7 +88,7 @@ pub fn explore(world: &World, limits: Limits, mut progress: impl FnMut(usize) ->
             break;
         }
     }
-    search.outcome(world, violation, exhausted)
+    search.outcome(world, prelude, violation, exhausted)
 }
 
 impl Search {
@@ -166,6 +167,7 @@ impl Search {
     fn outcome(
         self,
         world: &World,
+        prelude: Vec<Action>,
         violation: Option<(String, Vec<Action>)>,
         exhausted: bool,
     ) -> Outcome {
@@ -191,19 +193,8 @@ impl Search {
             exhausted: exhausted && violation.is_none(),
             violation,
             memory: space.memory(),
+            prelude,
             machinery: self.hosts,
         }
-    }
-}
-
-impl Outcome {
-    pub fn debug_path(&self, v: &Violation) -> String {
-        v.path.iter().map(|a| {
-            let seg = if let super::host::Event::Deliver(s, _) = a.event {
-                let p = &self.machinery.segment(s).packet; let t = p.as_tcp().unwrap();
-                format!("flags {:x} seq {} ack {} len {}", t.flags, t.seq, t.ack, t.payload.len())
-            } else { String::new() };
-            format!("{a:?} {seg}\n")
-        }).collect()
     }
 }

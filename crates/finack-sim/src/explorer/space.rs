@@ -82,8 +82,8 @@ impl Action {
 }
 
 impl Situation {
-    /// How the world begins.
-    pub(crate) fn first(hosts: &mut Hosts) -> Self {
+    /// How the world begins, and the steps before that.
+    pub(crate) fn first(hosts: &mut Hosts) -> (Self, Vec<Action>) {
         let prelude = hosts.world.prelude;
         let none = Default::default;
         let mut at = Self {
@@ -92,21 +92,24 @@ impl Situation {
             wires: none(),
             strays: none(),
         };
+        let mut steps = Vec::new();
         for &end in prelude {
-            at = at.plainly(hosts, end, Event::Call(0));
+            at = at.plainly(hosts, end, Event::Call(0), &mut steps);
             while let Some(from) = at.wires.iter().position(|w| !w.is_empty()) {
                 let (segment, age) = at.wires[from][0];
-                at = at.plainly(hosts, 1 - from, Event::Deliver(segment, age));
+                at = at.plainly(hosts, 1 - from, Event::Deliver(segment, age), &mut steps);
             }
         }
-        at
+        (at, steps)
     }
 
     /// An event without faults.
-    fn plainly(&self, hosts: &mut Hosts, end: End, event: Event) -> Self {
+    fn plainly(&self, hosts: &mut Hosts, end: End, event: Event, steps: &mut Vec<Action>) -> Self {
         let mut out = Vec::new();
         self.follow(hosts, end, event, &mut out);
-        out.into_iter().next().map_or_else(|| self.clone(), |(_, next, _)| next)
+        let Some((action, next, _)) = out.into_iter().next() else { return self.clone() };
+        steps.push(action);
+        next
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -183,7 +186,7 @@ impl Situation {
                 out.push((end, Event::Reboot));
             }
         }
-        let dated = self.flying().any(|&(_, age)| age >= life) || faces.iter().any(|f| f.due);
+        let dated = self.flying().any(|&(_, age)| age >= life) || faces.iter().any(|f| f.due || !f.patient);
         let moves = self.flying().next().is_some() || faces.iter().any(|f| f.timed);
         if moves && !dated {
             out.push((0, Event::Tick));

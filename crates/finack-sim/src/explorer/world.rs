@@ -70,6 +70,8 @@ pub struct World {
     pub time_wait: u8,
     /// A tick.
     pub tick: Duration,
+    /// How many ticks an application lets pass before a call that it can make; any number where there is no bound.
+    pub patience: Option<u8>,
     /// Settings of both stacks, by their names.
     pub settings: Vec<(&'static str, &'static str)>,
     /// The world must be found at fault, as a proof that the explorer can: with this text in what it finds.
@@ -133,6 +135,9 @@ impl World {
         let mut out = format!("{bytes} B, {calls} calls, loss {losses}, dup {duplicates}, reorder {reorders}");
         if crashes > 0 {
             out += &format!(", crash {crashes}");
+        }
+        if let Some(patience) = self.patience {
+            out += &format!(", wait {patience}");
         }
         out + &format!(", life {}, 2MSL {}", self.life, self.time_wait)
     }
