@@ -1,7 +1,7 @@
 use finack_sim::explorer::*;
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
-    for w in worlds() {
+    for w in worlds(false) {
         if !names.is_empty() && !names.iter().any(|n| w.name.starts_with(n)) { continue; }
         let mut w = w; if let Ok(f) = std::env::var("F") { let b: Vec<u8> = f.bytes().map(|b| b - 48).collect(); w.faults = Faults { losses: b[0], duplicates: b[1], reorders: b[2] }; if b.len() > 3 { w.life = b[3]; } }
         let mut w = w; if let Ok(f) = std::env::var("F") { let b: Vec<u8> = f.bytes().map(|b| b - 48).collect(); w.faults = Faults { losses: b[0], duplicates: b[1], reorders: b[2] }; if b.len() > 3 { w.life = b[3]; } }

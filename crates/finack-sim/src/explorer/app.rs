@@ -136,9 +136,9 @@ const READ: usize = 0;
 const WRITE: usize = 1;
 
 /// Most connections that a host's program may use, its lives together.
-pub const MOST: usize = 4;
+pub(crate) const MOST: usize = 4;
 /// Most lists of calls of one program.
-pub const TASKS: usize = 2;
+pub(crate) const TASKS: usize = 2;
 
 /// The application of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use finack_core::{Instant, Stack};
 use super::app::{App, Handles, Machine, TASKS};
 use super::segment::{Clocks, Segment};
 use super::world::{End, START, World};
-use crate::packet::{flag, parse};
+use crate::packet::parse;
 use crate::split::wire_packets;
 
 /// What happens to a host.

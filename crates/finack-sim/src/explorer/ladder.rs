@@ -7,8 +7,8 @@ use super::search::{Outcome, Violation};
 use super::space::Fate;
 use crate::packet::{Opt, Tcp, flag};
 
-const SIDE: usize = 34;
-const MIDDLE: usize = 46;
+const SIDE: usize = 32;
+const MIDDLE: usize = 40;
 
 /// Initial sequence numbers, as the SYNs show them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -95,8 +95,15 @@ pub(crate) fn judge(me: &App, peer: &App) -> Option<String> {
     None
 }
 
-/// Whose bytes were read.
+/// Whose bytes were read, or wait to be.
 fn stream(number: u8, mine: &Record, me: &App, peer: &App) -> Option<String> {
+    let mut known = candidates(number, mine, peer).peekable();
+    if known.peek().is_some() && known.all(|(_, theirs)| mine.arrived > theirs.sent) {
+        return Some(format!(
+            "connection #{number} was given {} bytes, and its peer wrote fewer: an old segment",
+            mine.arrived
+        ));
+    }
     if mine.from == 0 {
         return None;
     }

@@ -60,6 +60,22 @@ pub struct Outcome {
     pub(crate) machinery: Hosts,
 }
 
+impl Outcome {
+    /// Nothing is wrong with it: all was explored and nothing found, or what had to be found was.
+    ///
+    /// # Errors
+    /// What is wrong, in one line.
+    pub fn verdict(&self) -> Result<(), String> {
+        match (&self.violation, self.world.must_find) {
+            (Some(v), Some(text)) if v.what.contains(text) => Ok(()),
+            (Some(v), _) => Err(v.what.clone()),
+            (None, Some(text)) => Err(format!("'{text}' was to be found, and was not")),
+            (None, None) if !self.exhausted => Err(format!("not exhausted with {} situations", self.situations)),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
 struct Search {
     hosts: Hosts,
     space: Space,

@@ -157,10 +157,10 @@ impl Situation {
         let faces = self.hosts.map(|h| *hosts.face(h));
         for end in 0..2 {
             let from = 1 - end;
-            out.extend(self.wires[from].first().map(|&(s, age)| (end, Event::Deliver(s, age))));
-            let mut last = None;
+            let mut last = self.wires[from].first().copied();
+            out.extend(last.map(|(s, age)| (end, Event::Deliver(s, age))));
             for &(s, age) in &self.strays[from] {
-                if last != Some((s, age)) {
+                if last != Some((s, age)) && self.wires[from].first() != Some(&(s, age)) {
                     out.push((end, Event::Deliver(s, age)));
                 }
                 last = Some((s, age));
@@ -193,12 +193,12 @@ impl Situation {
         }
     }
 
-    /// Takes the segment that arrives off the wire.
+    /// Takes the segment that arrives off the wire. Of two that are alike the one goes that others wait behind.
     fn take_off(&mut self, from: End, flying: Flying) {
-        if let Some(at) = self.strays[from].iter().position(|f| *f == flying) {
-            self.strays[from].remove(at);
-        } else if self.wires[from].first() == Some(&flying) {
+        if self.wires[from].first() == Some(&flying) {
             self.wires[from].remove(0);
+        } else if let Some(at) = self.strays[from].iter().position(|f| *f == flying) {
+            self.strays[from].remove(at);
         }
     }
 

@@ -76,8 +76,6 @@ pub struct World {
     pub settings: Vec<(&'static str, &'static str)>,
     /// The world must be found at fault, as a proof that the explorer can: with this text in what it finds.
     pub must_find: Option<&'static str>,
-    /// It belongs to the quick form.
-    pub quick: bool,
 }
 
 /// When every world begins; later than zero, so that no clock begins there.

@@ -20,8 +20,10 @@ const COMMON: &[(&str, &str)] = &[
     ("tcp_early_retrans", "0"),
     ("tcp_sack", "0"),
     ("tcp_fin_timeout", "6"),
-    ("tcp_retries2", "10"),
-    ("tcp_orphan_retries", "10"),
+    ("tcp_retries2", "15"),
+    ("tcp_syn_retries", "15"),
+    ("tcp_synack_retries", "15"),
+    ("tcp_orphan_retries", "15"),
     ("finack.testing_fixed_isn", "1"),
     ("tcp_rfc1337", "1"),
 ];
@@ -44,11 +46,12 @@ struct Sketch {
     quickack: bool,
     settings: &'static [(&'static str, &'static str)],
     must_find: Option<&'static str>,
-    quick: bool,
+    /// Bounds of the network in the quick form.
+    quick: Faults,
 }
 
 impl Sketch {
-    fn world(&self) -> World {
+    fn world(&self, quick: bool) -> World {
         let settings = COMMON.iter().chain(self.settings).copied().collect();
         let mut hosts = hosts(self.lives[0], self.lives[1]);
         for host in &mut hosts {
@@ -63,14 +66,13 @@ impl Sketch {
             about: self.about,
             hosts,
             prelude: self.prelude,
-            faults: self.faults,
+            faults: if quick { self.quick } else { self.faults },
             life: self.life,
             time_wait: self.time_wait,
             patience: self.patience,
             tick: Duration::from_secs(1),
             settings,
             must_find: self.must_find,
-            quick: self.quick,
         }
     }
 }
@@ -86,10 +88,10 @@ const OPEN: &[End] = &[BOB, ALICE, ALICE, BOB, BOB];
 /// Alice has connected, bob has accepted and goes on to listen.
 const OPEN_AND_LISTENING: &[End] = &[BOB, ALICE, ALICE, BOB];
 
-/// All of them.
+/// All of them; in the quick form the network does less.
 #[must_use]
-pub fn worlds() -> Vec<World> {
-    sketches().iter().map(Sketch::world).collect()
+pub fn worlds(quick: bool) -> Vec<World> {
+    sketches().iter().map(|s| s.world(quick)).collect()
 }
 
 fn sketches() -> Vec<Sketch> {
@@ -106,7 +108,7 @@ fn sketches() -> Vec<Sketch> {
         quickack: true,
         settings: &[],
         must_find: None,
-        quick: true,
+        quick: faults(1, 0, 0),
     };
     let mut all = opening(&plain);
     all.extend(closing(&plain));
@@ -215,34 +217,53 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
     ]
 }
 
+/// Alice opens, writes, closes, and does so again with the same four-tuple; bob waits for his last ACK.
+const TWICE: Program = &[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2, 1), Close(2)]];
+const SERVE_TWICE: Program =
+    &[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]];
+/// Bob does not wait, and closes first.
+const CLOSE_FIRST_TWICE: Program = &[&[Listen, Accept(1), Recv(1, 1), Close(1), Accept(2), Unlisten, RecvEof(2), Close(2)]];
+const FOLLOW_TWICE: Program = &[&[Connect(1), Send(1, 1), RecvEof(1), Close(1), Connect(2), Send(2, 1), Close(2)]];
+
+const NO_TIME_WAIT: &[(&str, &str)] = &[("tcp_max_tw_buckets", "0")];
+
 fn reusing(plain: &Sketch) -> Vec<Sketch> {
-    let again = Sketch { prelude: OPEN_AND_LISTENING, ..*plain };
+    let again = Sketch { prelude: OPEN_AND_LISTENING, faults: faults(1, 1, 0), ..*plain };
+    let late = Sketch { faults: faults(0, 1, 1), quick: faults(0, 1, 0), ..again };
     vec![
         Sketch {
             name: "reuse",
-            about: "the opener closes first, and opens the same four-tuple anew",
-            lives: [
-                &[&[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2, 1), Close(2)]]],
-                &[&[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]]],
-            ],
+            about: "who closed first opens the same four-tuple anew",
+            lives: [&[TWICE], &[SERVE_TWICE]],
             ..again
         },
         Sketch {
-            name: "reuse-without-time-wait",
+            name: "reuse-while-peer-waits",
+            about: "who closed last opens the same four-tuple anew, into the peer's TIME-WAIT",
+            lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
+            ..late
+        },
+        Sketch {
+            name: "lost-last-ack",
             about: "as 'reuse' without TIME-WAIT: must be found at fault",
-            lives: [
-                &[&[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2, 1), Close(2)]]],
-                &[&[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]]],
-            ],
-            settings: &[("tcp_max_tw_buckets", "0")],
-            must_find: Some("connection reset"),
+            lives: [&[TWICE], &[SERVE_TWICE]],
+            settings: NO_TIME_WAIT,
+            must_find: Some("for which there is no cause"),
             ..again
+        },
+        Sketch {
+            name: "old-segment",
+            about: "as 'reuse-while-peer-waits' without TIME-WAIT: must be found at fault",
+            lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
+            settings: NO_TIME_WAIT,
+            must_find: Some("an old segment"),
+            ..late
         },
     ]
 }
 
 /// The world with this name.
 #[must_use]
-pub fn named(name: &str) -> Option<World> {
-    worlds().into_iter().find(|w| w.name == name)
+pub fn named(name: &str, quick: bool) -> Option<World> {
+    worlds(quick).into_iter().find(|w| w.name == name)
 }
