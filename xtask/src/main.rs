@@ -23,6 +23,9 @@ usage: cargo xtask COMMAND
         violation, and where what must be found is not. --quick takes under a minute.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
+  swarm [--seconds N] [--seed S] [--seeds COUNT] [--quick] [--json] [--replay CASE]
+        Plays random worlds in the simulator, one a seed, and checks every step of each; for a minute where nothing is
+        said, 20 seconds with --quick. What breaks a rule is made smaller and printed with the command that replays it.
   conformance [--check]
         Checks docs/conformance/*.toml and writes docs/conformance.md from it; --check writes nothing and fails
         where that is not up to date.
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Some("bench") => "finack-bench",
         Some("explore") => "finack-explore",
         Some("fuzz") => "finack-fuzz",
+        Some("swarm") => "finack-swarm",
         Some("conformance") => return conformance(arguments),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

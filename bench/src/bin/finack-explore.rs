@@ -75,7 +75,8 @@ fn choose(arguments: &Arguments) -> Result<Vec<World>, String> {
         return Ok(worlds(arguments.quick));
     }
     let find = |name: &String| {
-        named(name, arguments.quick).ok_or_else(|| format!("there is no world '{name}': --list tells the names"))
+        named(name, arguments.quick)
+            .ok_or_else(|| format!("there is no world '{name}': --list tells the names"))
     };
     arguments.worlds.iter().map(find).collect()
 }

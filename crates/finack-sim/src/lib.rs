@@ -6,6 +6,7 @@
 //! - [`checker`]: what must hold in every world, checked at every step.
 //! - [`explore`]: every order of delivery and every single loss of a small exchange.
 //! - [`hostile`]: mutated and structured random packets, with the memory watched.
+//! - [`swarm`]: random worlds from seeds, shrunk where a rule is broken.
 //! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
 
 pub mod boxes;
@@ -22,6 +23,7 @@ pub mod rng;
 pub mod script;
 pub mod seeds;
 pub mod split;
+pub mod swarm;
 pub mod text;
 pub mod world;
 

@@ -64,7 +64,13 @@ impl Stack {
         let mut embryos: alloc::vec::Vec<&Embryo> = self.embryos.iter().map(|(_, e)| e).collect();
         embryos.sort_by_key(|e| key(&e.tuple));
         for e in embryos {
+<<<<<<< HEAD
             write!(out, "{:+?}{}", bare_embryo(e, now, origin, limit), e.under.is_some())?;
+=======
+            e.tuple.hash(&mut hasher);
+            (e.retries, e.is_cookie, e.under.is_some(), e.ecn).hash(&mut hasher);
+            now.since(e.sent_at).hash(&mut hasher);
+>>>>>>> main
         }
         // Their order is that of their ends.
         for (tw, tuple) in self.waits4.iter().chain(self.waits6.iter()) {
@@ -85,6 +91,7 @@ fn key(tuple: &Tuple) -> (core::net::SocketAddr, core::net::SocketAddr) {
     (tuple.local_addr(), tuple.remote_addr())
 }
 
+<<<<<<< HEAD
 /// A connection without what cannot show in what it does.
 fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Connection {
     let limit = Duration::from_millis(settings.tcp_invalid_ratelimit);
@@ -190,6 +197,26 @@ impl Write for Relative {
             }
         }
         Ok(())
+=======
+/// Positions are counted from the SYN, so that they do not depend on the initial sequence numbers.
+fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
+    c.tuple.hash(hasher);
+    c.state.hash(hasher);
+    let f = &c.facts;
+    (f.orphan, f.indexed, f.unaccepted, f.fin_queued, f.read_shut, f.fin_received).hash(hasher);
+    (f.syn_due, f.probe_due, f.keepalive_due, f.push_small, f.more, f.syn_resent, f.syn_resent_again)
+        .hash(hasher);
+    (c.snd_una, c.snd_nxt, c.snd_end(), c.snd_wnd, c.snd_up, c.mss).hash(hasher);
+    (c.recv.next(), c.recv.read_pos(), c.recv.sack_blocks(), c.rcv_edge, c.rcv_fin, c.rcv_acked).hash(hasher);
+    (c.rtx.sacked(), c.rtx.lost(), c.in_flight(), c.retries, c.backoff, c.probes).hash(hasher);
+    (c.ack_hold, c.ack_pos()).hash(hasher);
+    c.ecn.as_ref().map(|ecn| ecn.summary()).hash(hasher);
+    (c.ack.pending, c.ack.now, c.ack.quick, c.ack.interactive).hash(hasher);
+    (c.error, c.urgent.mark, c.urgent.byte).hash(hasher);
+    c.held_until(now).map(|at| at.since(now)).hash(hasher);
+    for timer in Timer::ALL {
+        c.timers.remaining(timer, now).hash(hasher);
+>>>>>>> main
     }
 }
 

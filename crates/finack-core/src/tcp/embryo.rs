@@ -6,6 +6,7 @@ use finack_wire::tcp::Flags;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Tuple;
+use super::ecn::Grant;
 use super::fast_open::Form;
 use super::input::Segment;
 use super::seq;
@@ -38,6 +39,8 @@ pub(crate) struct Embryo {
     pub(crate) resent: bool,
     /// The SYN,ACK's sequence number is a cookie: if the record must go, the last ACK still tells everything.
     pub(crate) is_cookie: bool,
+    /// What it was granted of congestion notification.
+    pub(crate) ecn: Grant,
     /// How it is signed.
     pub(crate) tag: Tag,
     /// Not answered until somebody decides.
@@ -50,6 +53,15 @@ pub(crate) struct Embryo {
     pub(crate) wheel: Option<TimerKey>,
     /// A TIME-WAIT that comes back if this leads to nothing (RFC 9293 MAY-2).
     pub(crate) under: Option<Slot>,
+}
+
+impl Embryo {
+    /// Bytes that the peer may send: an answer says them in units of the scale, rounded up, since what the SYN,ACK offered
+    /// may not be taken back (RFC 9293 SHLD-14).
+    pub(crate) fn offered(&self) -> u32 {
+        let unit = if self.answered_at.is_some() { 1 << self.agreed.rcv_wscale } else { 1 };
+        u32::from(self.window).next_multiple_of(unit)
+    }
 }
 
 /// What a segment that meets an embryo leads to.
@@ -127,7 +139,8 @@ impl Embryo {
         let clock = ts_clock(now);
         let clock = if self.is_cookie {
             let scale = self.agreed.scaling.then_some(self.agreed.snd_wscale);
-            super::cookie::stamp(clock, self.agreed.sack, scale)
+            let ecn = self.ecn.is_classic();
+            super::cookie::stamp(clock, &super::cookie::Told { sack: self.agreed.sack, scale, ecn })
         } else {
             clock
         };

@@ -43,7 +43,9 @@ impl Op {
     const fn conn(self) -> Option<u8> {
         match self {
             Self::Listen | Self::Unlisten => None,
-            Self::Accept(n) | Self::Connect(n) | Self::Send(n, _) | Self::Recv(n, _) | Self::RecvEof(n) => Some(n),
+            Self::Accept(n) | Self::Connect(n) | Self::Send(n, _) | Self::Recv(n, _) | Self::RecvEof(n) => {
+                Some(n)
+            }
             Self::ShutWrite(n) | Self::Close(n) | Self::Linger(n, _) | Self::Abort(n) => Some(n),
         }
     }
@@ -389,7 +391,8 @@ impl App {
 
     fn recv(&mut self, n: u8, total: Option<u8>, m: &mut Machine<'_>) -> (bool, Answer) {
         let mut buf = [0; 16];
-        let result = self.handle(n, m).and_then(|h| m.stack.tcp_recv(m.now, h, &mut buf, RecvFlags::default()));
+        let result =
+            self.handle(n, m).and_then(|h| m.stack.tcp_recv(m.now, h, &mut buf, RecvFlags::default()));
         let mut answer = Answer::of(&result);
         let record = self.record(n);
         match result {
@@ -473,7 +476,8 @@ impl App {
                 let Some(record) = known.and_then(|i| self.records.get_mut(i)) else { return };
                 let over = ready.intersects(Ready::ERROR | Ready::READ_CLOSED);
                 record.asleep[READ] &= !(over || ready.contains(Ready::READABLE));
-                record.asleep[WRITE] &= !ready.intersects(Ready::ERROR | Ready::WRITE_CLOSED | Ready::WRITABLE);
+                record.asleep[WRITE] &=
+                    !ready.intersects(Ready::ERROR | Ready::WRITE_CLOSED | Ready::WRITABLE);
             }
             _ => {}
         }

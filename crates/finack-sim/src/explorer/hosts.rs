@@ -111,7 +111,9 @@ impl Hosts {
     /// What `event` does to a host.
     pub(crate) fn step(&mut self, node: u32, event: Event) -> u32 {
         let event = match event {
-            Event::Deliver(s, _) if !self.aged && !self.segments[s as usize].is_stamped() => Event::Deliver(s, 0),
+            Event::Deliver(s, _) if !self.aged && !self.segments[s as usize].is_stamped() => {
+                Event::Deliver(s, 0)
+            }
             event => event,
         };
         let tried = &self.nodes[node as usize].tried;

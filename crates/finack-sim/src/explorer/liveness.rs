@@ -114,8 +114,12 @@ fn ways(space: &Space) -> (f64, bool) {
         |_| true,
         |at| {
             // What is not done yet closes a circle.
-            let behind: f64 =
-                space.followers(at).iter().filter(|to| done[**to as usize]).map(|to| count[*to as usize]).sum();
+            let behind: f64 = space
+                .followers(at)
+                .iter()
+                .filter(|to| done[**to as usize])
+                .map(|to| count[*to as usize])
+                .sum();
             count[at as usize] += behind;
             done[at as usize] = true;
         },

@@ -15,6 +15,8 @@ mod search;
 mod segment;
 mod space;
 mod table;
+#[cfg(test)]
+mod tests;
 mod world;
 mod worlds;
 

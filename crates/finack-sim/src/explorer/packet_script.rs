@@ -51,7 +51,11 @@ struct Writer {
 fn script(outcome: &Outcome, violation: &Violation, end: End) -> String {
     let world = &outcome.world;
     let mut w = Writer { out: String::new(), at: 0, fds: Descriptors::default() };
-    let _ = writeln!(w.out, "// {}, as {} lives through it: {}", world.name, world.hosts[end].name, violation.what);
+    let _ = writeln!(
+        w.out,
+        "// {}, as {} lives through it: {}",
+        world.name, world.hosts[end].name, violation.what
+    );
     let tick = world.tick.as_secs();
     let mut settings = format!("finack.tcp_timewait_len={}", u64::from(world.time_wait) * tick);
     for (name, value) in &world.settings {
@@ -141,7 +145,8 @@ impl Writer {
             Op::Recv(n, _) | Op::RecvEof(n) => {
                 let (old, new) = both(n);
                 let fd = self.fds.get(n);
-                let result = if new.eof { "0".to_owned() } else { outcome(u32::from(new.got - old.got), &new) };
+                let result =
+                    if new.eof { "0".to_owned() } else { outcome(u32::from(new.got - old.got), &new) };
                 self.line(at, &format!("read({fd}, ..., 16) = {result}"));
             }
             Op::ShutWrite(n) => {
@@ -155,7 +160,10 @@ impl Writer {
             Op::Linger(n, _) => self.linger(n, both(n), at),
             Op::Abort(n) => {
                 let fd = self.fds.close(n);
-                self.line(at, &format!("setsockopt({fd}, SOL_SOCKET, SO_LINGER, {{onoff=1, linger=0}}, 8) = 0"));
+                self.line(
+                    at,
+                    &format!("setsockopt({fd}, SOL_SOCKET, SO_LINGER, {{onoff=1, linger=0}}, 8) = 0"),
+                );
                 self.line(at, &format!("close({fd}) = 0"));
             }
         }
@@ -215,4 +223,3 @@ fn outcome(count: u32, record: &Record) -> String {
         (count, _) => count.to_string(),
     }
 }
-

@@ -65,13 +65,21 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
         if let Event::Deliver(number, age) = action.event {
             segment = Some(machinery.segment(number));
             arrival = flying.iter_mut().find(|f| {
-                f.number_of_kind == number && f.sent + u32::from(age) == at && f.arrivals > 0 && f.from != action.end
+                f.number_of_kind == number
+                    && f.sent + u32::from(age) == at
+                    && f.arrivals > 0
+                    && f.from != action.end
             });
         }
         let what = match (action.event, arrival) {
             (Event::Call(task), _) => before.op(usize::from(task), &world.hosts[action.end]).map_or(
                 Happening::Other("nothing"),
-                |op| Happening::Call { op, answer: String::new(), before: Box::new(before), after: Box::default() },
+                |op| Happening::Call {
+                    op,
+                    answer: String::new(),
+                    before: Box::new(before),
+                    after: Box::default(),
+                },
             ),
             (Event::Deliver(_, age), Some(sending)) => {
                 sending.arrivals -= 1;
@@ -84,9 +92,12 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
         };
         let effects = host.take(world, action.event, segment);
         let what = match what {
-            Happening::Call { op, before, .. } => {
-                Happening::Call { op, answer: effects.note.clone(), before, after: Box::new(host.app.clone()) }
-            }
+            Happening::Call { op, before, .. } => Happening::Call {
+                op,
+                answer: effects.note.clone(),
+                before,
+                after: Box::new(host.app.clone()),
+            },
             other => other,
         };
         let mut sent = Vec::new();
@@ -95,7 +106,15 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
             let fate = action.fate(index);
             let arrivals = [1, 0, 2, 1][fate as usize];
             let number_of_kind = machinery.number_of(&segment).unwrap_or(u32::MAX);
-            sent.push(Sending { from: action.end, segment, fate, number: count, number_of_kind, sent: at, arrivals });
+            sent.push(Sending {
+                from: action.end,
+                segment,
+                fate,
+                number: count,
+                number_of_kind,
+                sent: at,
+                arrivals,
+            });
         }
         flying.extend(sent.iter().cloned());
         out.push(Row {

@@ -7,7 +7,8 @@ use finack_core::trace::ResetReason;
 use super::app::{App, Farewell, Phase, Record};
 
 use State::{
-    CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent, TimeWait,
+    CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived, SynSent,
+    TimeWait,
 };
 
 /// Where a transition stands.
@@ -49,14 +50,34 @@ pub const RULES: &[Rule] = &[
     figure(Closing, TimeWait, "figure 5: rcv ACK of FIN"),
     figure(CloseWait, LastAck, "figure 5: CLOSE, snd FIN"),
     figure(LastAck, Closed, "figure 5: rcv ACK of FIN, delete TCB"),
-    figure(TimeWait, Closed, "figure 5: timeout=2MSL, delete TCB; TIME-WAIT gives way: MAY-2; a RST: 3.10.7.4"),
+    figure(
+        TimeWait,
+        Closed,
+        "figure 5: timeout=2MSL, delete TCB; TIME-WAIT gives way: MAY-2; a RST: 3.10.7.4",
+    ),
     text(FinWait1, TimeWait, "RFC 9293 3.10.7.4, eighth: a FIN that comes with the ACK of ours"),
     text(SynReceived, CloseWait, "RFC 9293 3.10.7.4, eighth: a FIN in SYN-RECEIVED"),
-    text(SynReceived, Closed, "RFC 9293 3.10.7.4, second: a RST (figure 5 note 1: back to LISTEN); 3.8.3: R2; ABORT"),
+    text(
+        SynReceived,
+        Closed,
+        "RFC 9293 3.10.7.4, second: a RST (figure 5 note 1: back to LISTEN); 3.8.3: R2; ABORT",
+    ),
     text(Established, Closed, "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; 3.8.3: R2"),
-    text(FinWait1, Closed, "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; 3.8.3: R2; 3.6.1: data after CLOSE"),
-    text(FinWait2, Closed, "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; 3.6.1: data after CLOSE; Linux's fin_timeout"),
-    text(CloseWait, Closed, "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; RFC 1122 4.2.2.13: unread data; 3.8.3: R2"),
+    text(
+        FinWait1,
+        Closed,
+        "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; 3.8.3: R2; 3.6.1: data after CLOSE",
+    ),
+    text(
+        FinWait2,
+        Closed,
+        "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; 3.6.1: data after CLOSE; Linux's fin_timeout",
+    ),
+    text(
+        CloseWait,
+        Closed,
+        "RFC 9293 3.10.7.4, second: a RST; 3.10.5: ABORT; RFC 1122 4.2.2.13: unread data; 3.8.3: R2",
+    ),
     text(Closing, Closed, "RFC 9293 3.10.7.4, second: a RST; 3.8.3: R2"),
 ];
 
@@ -109,7 +130,10 @@ fn stream(number: u8, mine: &Record, me: &App, peer: &App) -> Option<String> {
     }
     let theirs = peer.records.get(usize::from(mine.from) - 1)?;
     if mine.got > theirs.sent {
-        return Some(format!("connection #{number} read {} bytes of {} that were written", mine.got, theirs.sent));
+        return Some(format!(
+            "connection #{number} read {} bytes of {} that were written",
+            mine.got, theirs.sent
+        ));
     }
     if mine.peers != 0 && mine.peers >> mine.from & 1 == 0 {
         return Some(format!(
@@ -147,7 +171,12 @@ fn end(number: u8, mine: &Record, peer: &App) -> Option<String> {
     }
     let mut known = candidates(number, mine, peer).peekable();
     let told = known.peek().is_some() && known.all(|(_, theirs)| !theirs.fin || theirs.sent != mine.got);
-    told.then(|| format!("connection #{number} was told that the stream has ended after {} bytes: it has not", mine.got))
+    told.then(|| {
+        format!(
+            "connection #{number} was told that the stream has ended after {} bytes: it has not",
+            mine.got
+        )
+    })
 }
 
 /// "All arrived": it did.

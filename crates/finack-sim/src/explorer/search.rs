@@ -70,7 +70,9 @@ impl Outcome {
             (Some(v), Some(text)) if v.what.contains(text) => Ok(()),
             (Some(v), _) => Err(v.what.clone()),
             (None, Some(text)) => Err(format!("'{text}' was to be found, and was not")),
-            (None, None) if !self.exhausted => Err(format!("not exhausted with {} situations", self.situations)),
+            (None, None) if !self.exhausted => {
+                Err(format!("not exhausted with {} situations", self.situations))
+            }
             (None, None) => Ok(()),
         }
     }

@@ -130,7 +130,8 @@ impl World {
         let (bytes, calls) = self.size();
         let Faults { losses, duplicates, reorders } = self.faults;
         let crashes = self.crashes();
-        let mut out = format!("{bytes} B, {calls} calls, loss {losses}, dup {duplicates}, reorder {reorders}");
+        let mut out =
+            format!("{bytes} B, {calls} calls, loss {losses}, dup {duplicates}, reorder {reorders}");
         if crashes > 0 {
             out += &format!(", crash {crashes}");
         }
@@ -143,7 +144,8 @@ impl World {
     /// What its numbers on the wire are counted from at `now`: where the clock of initial sequence numbers stands, or 0
     /// where it does not run.
     pub(crate) fn clock(&self, now: Instant) -> u32 {
-        let fixed = self.settings.iter().any(|(name, value)| name.ends_with("testing_fixed_isn") && *value == "1");
+        let fixed =
+            self.settings.iter().any(|(name, value)| name.ends_with("testing_fixed_isn") && *value == "1");
         if fixed { 0 } else { (now.as_micros() / 4) as u32 }
     }
 }

@@ -222,8 +222,10 @@ const TWICE: Program = &[&[Connect(1), Send(1, 1), Close(1), Connect(2), Send(2,
 const SERVE_TWICE: Program =
     &[&[Listen, Accept(1), RecvEof(1), Linger(1, 6), Accept(2), Unlisten, RecvEof(2), Linger(2, 6)]];
 /// Bob does not wait, and closes first.
-const CLOSE_FIRST_TWICE: Program = &[&[Listen, Accept(1), Recv(1, 1), Close(1), Accept(2), Unlisten, RecvEof(2), Close(2)]];
-const FOLLOW_TWICE: Program = &[&[Connect(1), Send(1, 1), RecvEof(1), Close(1), Connect(2), Send(2, 1), Close(2)]];
+const CLOSE_FIRST_TWICE: Program =
+    &[&[Listen, Accept(1), Recv(1, 1), Close(1), Accept(2), Unlisten, RecvEof(2), Close(2)]];
+const FOLLOW_TWICE: Program =
+    &[&[Connect(1), Send(1, 1), RecvEof(1), Close(1), Connect(2), Send(2, 1), Close(2)]];
 
 const NO_TIME_WAIT: &[(&str, &str)] = &[("tcp_max_tw_buckets", "0")];
 

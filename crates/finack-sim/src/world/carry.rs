@@ -7,7 +7,7 @@ use finack_core::Instant;
 use finack_core::device::{Packet, PacketMeta};
 
 use super::cut::{cut, transport};
-use super::link::{Passing, Verdict, too_big};
+use super::link::{Passing, Verdict, forge, too_big};
 use super::tap::Seen;
 use super::{Boxed, HostId, LinkId, Node, PipeId, Sight, Source, World, gro};
 use crate::boxes::{Middlebox, Running};
@@ -139,6 +139,27 @@ impl World {
         }
         out.push(self.link(here, far, open.unwrap_or_default()));
         out
+    }
+
+    /// Two groups of hosts that share one path, a dumbbell: each host of `near` is joined with a router by what `access` says
+    /// of its index, each of `far` with another by a perfect link, and the two routers by `shared`. Says the links of
+    /// `shared`.
+    pub fn dumbbell(
+        &mut self,
+        near: &[HostId],
+        far: &[HostId],
+        access: impl Fn(usize) -> Path,
+        shared: &Path,
+    ) -> Vec<LinkId> {
+        let (left, right) = (self.router(), self.router());
+        let links = self.join(left, right, shared);
+        for (i, host) in near.iter().enumerate() {
+            self.join(*host, left, &access(i));
+        }
+        for host in far {
+            self.join(right, *host, &Path::new(Hop::default()));
+        }
+        links
     }
 
     fn link(&mut self, near: Node, far: Node, (there, back): (Hop, Hop)) -> LinkId {
@@ -281,6 +302,9 @@ impl World {
             verdict = self.ask_faults(&frame);
             self.impose(verdict, &mut fate);
         }
+        if verdict == Verdict::Forge {
+            frame.bytes = forge(frame.bytes);
+        }
         self.record.note(self.now, frame.number, &frame.bytes, verdict);
         self.observe(&frame, pipe, Sight::Sent);
         self.admit(pipe, frame, fate);
@@ -324,7 +348,7 @@ impl World {
 
     fn impose(&mut self, verdict: Verdict, fate: &mut Fate) {
         match verdict {
-            Verdict::Pass => {}
+            Verdict::Pass | Verdict::Forge => {}
             Verdict::Drop => fate.lost = true,
             Verdict::Duplicate => fate.twice = true,
             Verdict::Delay(by) => fate.held = by,
