@@ -53,7 +53,10 @@ impl Stack {
         let waits = self.waits4.iter().chain(self.waits6.iter());
         indexed += waits.filter(|(tw, _)| !tw.flags.has(TwFlags::COVERED)).count();
         if indexed != self.demux.len() {
-            return Err(alloc::format!("{} four-tuples are indexed, {indexed} stand in tables", self.demux.len()));
+            return Err(alloc::format!(
+                "{} four-tuples are indexed, {indexed} stand in tables",
+                self.demux.len()
+            ));
         }
         if charged != self.cx.budget.used {
             return Err(alloc::format!("the budget counts {} bytes of {charged}", self.cx.budget.used));
@@ -64,7 +67,8 @@ impl Stack {
     /// When the next timer of TCP is really due: [`poll_timeout`](Self::poll_timeout) may be earlier, because timers are moved
     /// lazily. O(everything).
     pub fn next_deadline(&self) -> Option<Instant> {
-        let connections = self.connections.iter().filter(|(_, c)| c.facts.indexed).map(|(_, c)| c.timers.earliest());
+        let connections =
+            self.connections.iter().filter(|(_, c)| c.facts.indexed).map(|(_, c)| c.timers.earliest());
         let embryos = self.embryos.iter().map(|(_, e)| e.sent_at + e.timeout(&self.cx));
         let waits = self.waits4.iter().chain(self.waits6.iter()).map(|(tw, _)| tw.expires);
         connections.chain(embryos).chain(waits).filter(|&at| at != Instant::FAR_FUTURE).min()

@@ -13,9 +13,9 @@ use core::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::Stack;
+use crate::settings::Settings;
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
-use crate::settings::Settings;
 use crate::tcp::tcb::{ATO_MAX, Connection, Stats, ts_clock};
 use crate::tcp::time_wait::TimeWait;
 use crate::tcp::{State, Tuple};
@@ -64,13 +64,7 @@ impl Stack {
         let mut embryos: alloc::vec::Vec<&Embryo> = self.embryos.iter().map(|(_, e)| e).collect();
         embryos.sort_by_key(|e| key(&e.tuple));
         for e in embryos {
-<<<<<<< HEAD
             write!(out, "{:+?}{}", bare_embryo(e, now, origin, limit), e.under.is_some())?;
-=======
-            e.tuple.hash(&mut hasher);
-            (e.retries, e.is_cookie, e.under.is_some(), e.ecn).hash(&mut hasher);
-            now.since(e.sent_at).hash(&mut hasher);
->>>>>>> main
         }
         // Their order is that of their ends.
         for (tw, tuple) in self.waits4.iter().chain(self.waits6.iter()) {
@@ -91,7 +85,6 @@ fn key(tuple: &Tuple) -> (core::net::SocketAddr, core::net::SocketAddr) {
     (tuple.local_addr(), tuple.remote_addr())
 }
 
-<<<<<<< HEAD
 /// A connection without what cannot show in what it does.
 fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Connection {
     let limit = Duration::from_millis(settings.tcp_invalid_ratelimit);
@@ -115,9 +108,10 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     if !c.options.keepalive && c.snd_wnd > 0 {
         c.last_recv_at = Instant::ZERO;
     }
-    // With TCP_QUICKACK no ACK is delayed, however many are left that are not.
+    // With TCP_QUICKACK every ACK that is due goes at once: what would decide by how much it is delayed has no say.
     if c.options.quickack {
-        c.ack.quick = 0;
+        (c.ack.quick, c.ack.interactive, c.ack.ato, c.ack.data_at) =
+            (0, false, Duration::ZERO, Instant::ZERO);
     }
     // Longer than any time-out is as good as for ever; once the peer has closed, longer than any delay of an ACK.
     let longest = if c.facts.fin_received { ATO_MAX } else { longest_rto.max(ATO_MAX) };
@@ -148,7 +142,8 @@ fn bare_embryo(e: &Embryo, now: Instant, origin: Origin, limit: Duration) -> Emb
     (e.generation, e.trace_id, e.wheel, e.under) = (0, 0, None, None);
     // Told by `tcp_info` alone, once it is a connection.
     e.created_at = Instant::ZERO;
-    e.answered_at = e.answered_at.filter(|&at| now.since(at) < limit);
+    // That it was answered counts for ever, when does for as long as it limits something.
+    e.answered_at = e.answered_at.map(|at| if now.since(at) < limit { at } else { Instant::ZERO });
     (e.iss, e.irs) = (e.iss.wrapping_sub(origin.sent), e.irs.wrapping_sub(origin.received));
     if e.agreed.timestamps {
         e.ts_recent = e.ts_recent.wrapping_sub(ts_clock(now));
@@ -188,7 +183,9 @@ impl Write for Relative {
                     // Neither is a point in time.
                     Instant::ZERO => self.out.push('-'),
                     Instant::FAR_FUTURE => self.out.push('~'),
-                    at => write!(self.out, "{}", i128::from(at.as_nanos()) - i128::from(self.now.as_nanos()))?,
+                    at => {
+                        write!(self.out, "{}", i128::from(at.as_nanos()) - i128::from(self.now.as_nanos()))?
+                    }
                 }
             }
             (Some(at), digits) => {
@@ -197,26 +194,6 @@ impl Write for Relative {
             }
         }
         Ok(())
-=======
-/// Positions are counted from the SYN, so that they do not depend on the initial sequence numbers.
-fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
-    c.tuple.hash(hasher);
-    c.state.hash(hasher);
-    let f = &c.facts;
-    (f.orphan, f.indexed, f.unaccepted, f.fin_queued, f.read_shut, f.fin_received).hash(hasher);
-    (f.syn_due, f.probe_due, f.keepalive_due, f.push_small, f.more, f.syn_resent, f.syn_resent_again)
-        .hash(hasher);
-    (c.snd_una, c.snd_nxt, c.snd_end(), c.snd_wnd, c.snd_up, c.mss).hash(hasher);
-    (c.recv.next(), c.recv.read_pos(), c.recv.sack_blocks(), c.rcv_edge, c.rcv_fin, c.rcv_acked).hash(hasher);
-    (c.rtx.sacked(), c.rtx.lost(), c.in_flight(), c.retries, c.backoff, c.probes).hash(hasher);
-    (c.ack_hold, c.ack_pos()).hash(hasher);
-    c.ecn.as_ref().map(|ecn| ecn.summary()).hash(hasher);
-    (c.ack.pending, c.ack.now, c.ack.quick, c.ack.interactive).hash(hasher);
-    (c.error, c.urgent.mark, c.urgent.byte).hash(hasher);
-    c.held_until(now).map(|at| at.since(now)).hash(hasher);
-    for timer in Timer::ALL {
-        c.timers.remaining(timer, now).hash(hasher);
->>>>>>> main
     }
 }
 
@@ -266,7 +243,11 @@ mod tests {
         assert_ne!(iss(&a), iss(&b));
         assert_eq!(a.fingerprint(at_a, iss(&a)), b.fingerprint(at_b, iss(&b)));
         assert_ne!(a.fingerprint(at_a, iss(&a)), a.fingerprint(at_a + Duration::from_millis(500), iss(&a)));
-        assert_ne!(a.fingerprint(at_a, iss(&a)), a.fingerprint(at_a, iss(&b)), "where numbers are counted from");
+        assert_ne!(
+            a.fingerprint(at_a, iss(&a)),
+            a.fingerprint(at_a, iss(&b)),
+            "where numbers are counted from"
+        );
     }
 
     /// Any difference in a connection that is not left out by name shows.

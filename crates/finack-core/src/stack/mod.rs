@@ -1,11 +1,11 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
-mod audit;
 mod fast_open;
 mod fingerprint;
 mod gate;

@@ -90,7 +90,9 @@ fn it_is_deterministic() {
 
 #[test]
 fn actions_are_packed_whole() {
-    for event in [Event::Tick, Event::Fire, Event::Call(1), Event::Deliver(70_000, 2), Event::Crash, Event::Reboot] {
+    for event in
+        [Event::Tick, Event::Fire, Event::Call(1), Event::Deliver(70_000, 2), Event::Crash, Event::Reboot]
+    {
         let action = Action { end: 1, event, fates: 0b01_10 };
         assert_eq!(Action::unpack(action.pack()), action);
         assert_eq!((action.fate(0), action.fate(1)), (Fate::Twice, Fate::Lost));
