@@ -221,6 +221,9 @@ fn json(done: &[Done], seconds: f64) -> String {
 fn complain(outcome: &Outcome) {
     let Err(what) = outcome.verdict() else { return };
     eprintln!("\nworld '{}': {what}\n", outcome.world.name);
+    if outcome.violation.is_none() {
+        return;
+    }
     eprint!("{}", outcome.ladder());
     for end in 0..2 {
         eprintln!("\n{}", outcome.packet_script(end));

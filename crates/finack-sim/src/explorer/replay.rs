@@ -6,7 +6,7 @@ use super::app::{App, Op};
 use super::host::{Event, Host};
 use super::search::{Outcome, Violation};
 use super::segment::Segment;
-use super::space::Fate;
+use super::space::{Action, Fate};
 use super::world::End;
 
 /// A segment on its way.
@@ -100,22 +100,13 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
             },
             other => other,
         };
-        let mut sent = Vec::new();
-        for (index, segment) in effects.sent.into_iter().enumerate() {
-            count += 1;
-            let fate = action.fate(index);
-            let arrivals = [1, 0, 2, 1][fate as usize];
-            let number_of_kind = machinery.number_of(&segment).unwrap_or(u32::MAX);
-            sent.push(Sending {
-                from: action.end,
-                segment,
-                fate,
-                number: count,
-                number_of_kind,
-                sent: at,
-                arrivals,
-            });
-        }
+        let sent: Vec<Sending> = effects
+            .sent
+            .into_iter()
+            .enumerate()
+            .map(|(index, segment)| sending(outcome, action, index, segment, at, count + index + 1))
+            .collect();
+        count += sent.len();
         flying.extend(sent.iter().cloned());
         out.push(Row {
             at,
@@ -127,4 +118,19 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
         });
     }
     out
+}
+
+/// A segment goes out.
+fn sending(
+    outcome: &Outcome,
+    action: &Action,
+    index: usize,
+    segment: Segment,
+    sent: u32,
+    number: usize,
+) -> Sending {
+    let fate = action.fate(index);
+    let arrivals = [1, 0, 2, 1][fate as usize];
+    let number_of_kind = outcome.machinery.number_of(&segment).unwrap_or(u32::MAX);
+    Sending { from: action.end, segment, fate, number, number_of_kind, sent, arrivals }
 }

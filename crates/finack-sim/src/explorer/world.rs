@@ -88,8 +88,8 @@ impl World {
     /// Where a setting is refused.
     #[must_use]
     pub fn stack(&self, end: End, boots: u8, now: Instant) -> Stack {
-        let mut settings = Settings::default();
-        settings.tcp_timewait_len = u64::from(self.time_wait) * self.tick.as_secs();
+        let tcp_timewait_len = u64::from(self.time_wait) * self.tick.as_secs();
+        let mut settings = Settings { tcp_timewait_len, ..Settings::default() };
         for (name, value) in &self.settings {
             settings.set(name, value).unwrap_or_else(|e| panic!("world '{}': {e}", self.name));
         }

@@ -100,7 +100,7 @@ fn sketches() -> Vec<Sketch> {
         about: "",
         lives: [&[], &[]],
         prelude: LISTENING,
-        faults: faults(2, 1, 1),
+        faults: faults(2, 0, 0),
         life: 1,
         time_wait: 4,
         patience: Some(0),
@@ -135,7 +135,6 @@ fn opening(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
             ],
-            faults: faults(1, 0, 0),
             ..*plain
         },
         Sketch {
@@ -154,6 +153,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
     vec![
         Sketch {
             name: "close",
+            faults: faults(2, 1, 1),
             about: "one closes, the other reads to the end and closes",
             lives: [
                 &[&[&[Connect(1), Close(1)]]],
@@ -163,6 +163,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "close-simultaneously",
+            faults: faults(2, 1, 1),
             about: "both close when they like",
             lives: [&[&[&[Connect(1), Close(1)]]], &[&[&[Listen, Accept(1), Unlisten, Close(1)]]]],
             ..open
@@ -178,6 +179,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "half-close",
+            faults: faults(2, 1, 0),
             about: "one shuts down writing, and reads what the other still has to say",
             lives: [
                 &[&[&[Connect(1), Send(1, 1), ShutWrite(1), RecvEof(1), Close(1)]]],
@@ -187,6 +189,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "close-unread",
+            faults: faults(2, 1, 0),
             about: "one closes while something is unread, or comes later",
             keepalive: true,
             lives: [
@@ -197,6 +200,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "abort",
+            faults: faults(2, 1, 1),
             about: "one aborts while data is under way",
             keepalive: true,
             lives: [
@@ -207,6 +211,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "linger",
+            faults: faults(2, 1, 0),
             about: "both close with SO_LINGER: success says that all arrived",
             lives: [
                 &[&[&[Connect(1), Send(1, 1), Linger(1, 3)]]],
@@ -230,7 +235,7 @@ const FOLLOW_TWICE: Program =
 const NO_TIME_WAIT: &[(&str, &str)] = &[("tcp_max_tw_buckets", "0")];
 
 fn reusing(plain: &Sketch) -> Vec<Sketch> {
-    let again = Sketch { prelude: OPEN_AND_LISTENING, faults: faults(1, 1, 0), ..*plain };
+    let again = Sketch { prelude: OPEN_AND_LISTENING, faults: faults(2, 0, 0), ..*plain };
     let late = Sketch { faults: faults(0, 1, 1), quick: faults(0, 1, 0), ..again };
     vec![
         Sketch {
@@ -243,6 +248,8 @@ fn reusing(plain: &Sketch) -> Vec<Sketch> {
             name: "reuse-while-peer-waits",
             about: "who closed last opens the same four-tuple anew, into the peer's TIME-WAIT",
             lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
+            faults: faults(0, 1, 0),
+            quick: faults(0, 0, 0),
             ..late
         },
         Sketch {
