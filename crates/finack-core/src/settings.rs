@@ -26,11 +26,42 @@ pub enum Congestion {
     Cubic,
     /// BBR version 3 (draft-ietf-ccwg-bbr).
     Bbr,
+    /// DCTCP (RFC 8257), for networks whose queues mark early and whose hosts all know it.
+    Dctcp,
+    /// TCP Prague (draft-briscoe-iccrg-prague-congestion-control), for the L4S queues of RFC 9331.
+    Prague,
+}
+
+/// Some of the congestion controls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CongestionSet(u8);
+
+impl CongestionSet {
+    /// All that there are.
+    pub const ALL: Self = Self((1 << Congestion::NAMES.len()) - 1);
+
+    /// Whether `kind` is one of them.
+    pub const fn contains(self, kind: Congestion) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+
+    /// By Linux's names, with blanks between; `None` where a name is unknown.
+    pub fn named(names: &str) -> Option<Self> {
+        names
+            .split_ascii_whitespace()
+            .try_fold(Self(0), |set, name| Congestion::named(name).map(|kind| Self(set.0 | 1 << kind as u8)))
+    }
+
+    /// The names of all in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let named = move |name: &&str| Congestion::named(name).is_some_and(|kind| self.contains(kind));
+        Congestion::NAMES.iter().copied().filter(named)
+    }
 }
 
 impl Congestion {
     /// Every one of them, by Linux's name.
-    pub const NAMES: &'static [&'static str] = &["cubic", "reno", "bbr"];
+    pub const NAMES: &'static [&'static str] = &["cubic", "reno", "bbr", "dctcp", "prague"];
 
     /// By Linux's name.
     pub fn named(name: &str) -> Option<Self> {
@@ -38,6 +69,8 @@ impl Congestion {
             "reno" => Some(Self::Reno),
             "cubic" => Some(Self::Cubic),
             "bbr" => Some(Self::Bbr),
+            "dctcp" => Some(Self::Dctcp),
+            "prague" => Some(Self::Prague),
             _ => None,
         }
     }
@@ -48,6 +81,8 @@ impl Congestion {
             Self::Reno => "reno",
             Self::Cubic => "cubic",
             Self::Bbr => "bbr",
+            Self::Dctcp => "dctcp",
+            Self::Prague => "prague",
         }
     }
 }
@@ -83,6 +118,7 @@ pub struct WordSetting {
 const PROFILE: &str = "finack.profile";
 const MEMORY: &str = "finack.memory";
 const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
+const ALLOWED: &str = "net.ipv4.tcp_allowed_congestion_control";
 /// Keys of fast open cookies: the one in use, and one that is still accepted.
 pub type FastOpenKeys = [Option<[u8; 16]>; 2];
 
@@ -163,6 +199,8 @@ macro_rules! settings {
             pub profile: Profile,
             /// Congestion control of connections that name none (`net.ipv4.tcp_congestion_control`).
             pub congestion: Congestion,
+            /// What programs may choose besides (`net.ipv4.tcp_allowed_congestion_control`).
+            pub allowed_congestion: CongestionSet,
             /// Keys of fast open cookies (`net.ipv4.tcp_fastopen_key`): the one in use, and one that is still accepted.
             /// Without one the cookies' key is drawn from the seed.
             pub fast_open_keys: FastOpenKeys,
@@ -171,7 +209,7 @@ macro_rules! settings {
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { profile: Profile::Linux, congestion: Congestion::default(), fast_open_keys: [None; 2], $($field: $default,)+ }
+                Self { profile: Profile::Linux, congestion: Congestion::default(), allowed_congestion: CongestionSet::ALL, fast_open_keys: [None; 2], $($field: $default,)+ }
             }
         }
 
@@ -402,6 +440,11 @@ impl Settings {
         Ok(self)
     }
 
+    /// Whether programs may choose `kind` by TCP_CONGESTION: what is the default they may always.
+    pub fn allows(&self, kind: Congestion) -> bool {
+        kind == self.congestion || self.allowed_congestion.contains(kind)
+    }
+
     /// Every setting whose value is a word.
     pub const WORDS: &'static [WordSetting] = &[
         WordSetting {
@@ -414,7 +457,14 @@ impl Settings {
             name: CONGESTION,
             default: "cubic",
             choices: Congestion::NAMES,
-            meaning: "What decides how much may be out: CUBIC (RFC 9438), NewReno (RFC 5681) or BBR version 3.",
+            meaning: "What decides how much may be out: CUBIC (RFC 9438), NewReno (RFC 5681) or BBR version 3; for \
+                      queues that mark DCTCP (RFC 8257) and Prague (RFC 9331).",
+        },
+        WordSetting {
+            name: ALLOWED,
+            default: "cubic reno bbr dctcp prague",
+            choices: Congestion::NAMES,
+            meaning: "What programs may choose by TCP_CONGESTION besides that: some of the names, with blanks between.",
         },
         WordSetting {
             name: FAST_OPEN_KEY,
@@ -430,6 +480,7 @@ impl Settings {
             || SettingError::NotAChoice { name: word.name, value: value.into(), choices: word.choices };
         match word.name {
             CONGESTION => self.congestion = Congestion::named(value).ok_or_else(not_a_choice)?,
+            ALLOWED => self.allowed_congestion = CongestionSet::named(value).ok_or_else(not_a_choice)?,
             FAST_OPEN_KEY => {
                 let no_key = || SettingError::NotAKey { name: word.name, value: value.into() };
                 self.fast_open_keys = fast_open_keys(value).ok_or_else(no_key)?;

@@ -153,3 +153,22 @@ fn memory_sets_all_that_depends_on_it() {
     assert_eq!(Settings::default().with_memory(1 << 40).unwrap().tcp_rmem_max, 1 << 30);
     assert!(with("memory", "1000").is_err());
 }
+
+/// What is shown as the default of a word is the default.
+#[test]
+fn words_have_their_defaults() {
+    for word in Settings::WORDS.iter().filter(|word| !word.default.is_empty()) {
+        assert_eq!(with(word.name, word.default).unwrap(), Settings::default(), "{}", word.name);
+    }
+}
+
+/// Linux's tcp_allowed_congestion_control: some of the names; the default is allowed in any case.
+#[test]
+fn programs_may_choose_among_some() {
+    let s = with("tcp_allowed_congestion_control", "reno  dctcp").unwrap();
+    assert!(s.allowed_congestion.names().eq(["reno", "dctcp"]));
+    assert!(s.allows(Congestion::Reno) && s.allows(Congestion::Cubic) && !s.allows(Congestion::Prague));
+    assert_eq!(with("tcp_allowed_congestion_control", "").unwrap().allowed_congestion.names().count(), 0);
+    let error = with("tcp_allowed_congestion_control", "reno vegas").unwrap_err().to_string();
+    assert!(error.contains("'reno vegas' is not one of cubic, reno"), "{error}");
+}

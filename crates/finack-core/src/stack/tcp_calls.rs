@@ -179,6 +179,9 @@ impl Stack {
         let (c, cx) = self.conn_mut(id)?;
         let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed);
         let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
+        if options.congestion != old.congestion {
+            c.switch_congestion(cx, options.congestion.unwrap_or(cx.settings.congestion));
+        }
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
             c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);
         }

@@ -7,7 +7,7 @@ use super::congestion::{Control, Controller, Losses, Prr, PrrAck, Sending};
 use super::recovery::{Phase, Progress, Situation, Undo, Verdict, probe_wait};
 use super::send::SentState;
 use super::seq::Pos;
-use super::tcb::Connection;
+use super::tcb::{Connection, chance};
 use super::timers::Timer;
 use crate::cx::Cx;
 use crate::settings::{Congestion, Profile};
@@ -184,6 +184,18 @@ impl Connection {
         self.congestion.set_cwnd(self.in_flight() + u64::from(self.mss));
         self.timers.stop(Timer::Loss);
         self.facts.loss_probe_due = false;
+    }
+
+    /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
+    /// goes on; should it prove needless, the window stays what it is by then, as on Linux.
+    pub(crate) fn switch_congestion(&mut self, cx: &Cx, kind: Congestion) {
+        if kind == self.congestion.kind() {
+            return;
+        }
+        self.congestion = self.congestion.succeeded_by(kind, chance(cx, self.trace_id));
+        if let Some(episode) = &mut self.episode {
+            episode.prior = self.congestion.to_undo();
+        }
     }
 
     /// `bytes` were sent, again or for the first time, while `in_flight` were out.

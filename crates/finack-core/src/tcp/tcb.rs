@@ -304,11 +304,16 @@ pub(crate) struct Birth {
     pub(crate) now: Instant,
 }
 
+/// What a controller that leaves something to chance draws from.
+pub(crate) fn chance(cx: &Cx, trace_id: u64) -> u64 {
+    cx.secrets.chance.table().u64(trace_id).finish()
+}
+
 impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, options, .. } = birth;
         let kind = options.congestion.unwrap_or(cx.settings.congestion);
-        let seed = cx.secrets.chance.table().u64(birth.trace_id).finish();
+        let seed = chance(cx, birth.trace_id);
         Self {
             tuple: birth.tuple,
             generation: birth.generation,

@@ -1,6 +1,7 @@
 //! Fast retransmit and NewReno (RFC 5681, RFC 6582, RFC 3042) without SACK.
 
 use finack_core::device::Packet;
+use finack_core::settings::Congestion;
 use finack_core::stack::ConnId;
 use finack_core::trace::RetransmitReason;
 use finack_sim::packet::build;
@@ -78,6 +79,38 @@ fn acks_of_one_batch_all_count() {
     t.inject_batch(&batch);
     t.take_sent();
     assert_eq!(t.info(c).cwnd / 1460, before + 1);
+}
+
+/// TCP_CONGESTION on a connection: the other controller goes on with the window and the threshold that there are, as Linux
+/// does, also in the middle of a recovery, which ends at that threshold.
+#[test]
+fn another_controller_takes_over() {
+    let (mut t, c) = sending(14_600);
+    t.inject(". 1:1(0) ack 14601");
+    let before = t.info(c);
+    t.set_options(c, |o| o.congestion = Some(Congestion::Reno));
+    let after = t.info(c);
+    assert_eq!((after.congestion, after.cwnd, after.ssthresh), ("reno", before.cwnd, before.ssthresh));
+
+    t.write(c, 29_200);
+    t.take_sent();
+    for _ in 0..3 {
+        t.inject(". 1:1(0) ack 14601");
+    }
+    t.expect("P?. 14601:16061(1460) ack 1");
+    t.take_sent();
+    let halved = t.info(c).ssthresh;
+    for (kind, name) in
+        [(Congestion::Dctcp, "dctcp"), (Congestion::Prague, "prague"), (Congestion::Cubic, "cubic")]
+    {
+        t.set_options(c, |o| o.congestion = Some(kind));
+        assert_eq!((t.info(c).congestion, t.info(c).ssthresh), (name, halved));
+    }
+    t.inject(". 1:1(0) ack 43801");
+    assert_eq!(t.info(c).cwnd, halved);
+    // The stack's own again.
+    t.set_options(c, |o| o.congestion = None);
+    assert_eq!(t.info(c).congestion, "cubic");
 }
 
 /// RFC 3042: the first two duplicate ACKs let one new segment out each.

@@ -155,7 +155,7 @@ impl Posix {
             (Kind::Stream(s), abi::IPPROTO_TCP) if auth::is_about_keys(name) => {
                 s.set_auth_option(os, name, value)?
             }
-            (Kind::Stream(s), abi::IPPROTO_TCP) => s.set_tcp_option(name, value)?,
+            (Kind::Stream(s), abi::IPPROTO_TCP) => s.set_tcp_option(os, name, value)?,
             (Kind::Stream(s), abi::IPPROTO_IP) => s.set_ip_option(level, name, value)?,
             (Kind::Stream(s), abi::IPPROTO_IPV6) if s.v6 => s.set_ip_option(level, name, value)?,
             (Kind::Datagram(d), abi::SOL_SOCKET) => d.set_socket_option(name, value)?,

@@ -20,10 +20,11 @@ fn seconds_of(set: Option<Duration>, default: u64) -> Vec<u8> {
 }
 
 /// A controller by its name, which a NUL may end.
-fn congestion(value: &[u8]) -> Result<Congestion, Errno> {
+fn congestion(os: &Os<'_>, value: &[u8]) -> Result<Congestion, Errno> {
     let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
     let name = core::str::from_utf8(&value[..end]).unwrap_or_default();
-    Congestion::named(name).ok_or(if end == 0 { Errno::EINVAL } else { Errno::ENOENT })
+    let kind = Congestion::named(name).ok_or(if end == 0 { Errno::EINVAL } else { Errno::ENOENT })?;
+    if os.stack.settings().allows(kind) { Ok(kind) } else { Err(Errno::EPERM) }
 }
 
 /// One key, or two: the one in use and the one before it.
@@ -37,7 +38,7 @@ fn fast_open_keys(value: &[u8]) -> Result<[Option<[u8; 16]>; 2], Errno> {
 
 impl Stream {
     /// Sets the option; false where finack has none of that name.
-    pub(super) fn set_tcp_option(&mut self, name: i64, value: &[u8]) -> Result<bool, Errno> {
+    pub(super) fn set_tcp_option(&mut self, os: &Os<'_>, name: i64, value: &[u8]) -> Result<bool, Errno> {
         let o = &mut self.options;
         match name {
             abi::TCP_NODELAY => o.nodelay = flag(value)?,
@@ -73,7 +74,7 @@ impl Stream {
             }
             abi::TCP_WINDOW_CLAMP => self.clamp_window(int(value)?)?,
             abi::TCP_INQ => self.inq = ranged(value, 0..=1)? == 1,
-            abi::TCP_CONGESTION => o.congestion = Some(congestion(value)?),
+            abi::TCP_CONGESTION => o.congestion = Some(congestion(os, value)?),
             abi::TCP_FASTOPEN => {
                 let most = int(value)?;
                 if most < 0 || self.conn().is_some() {
@@ -153,7 +154,13 @@ impl Stream {
             }
             abi::TCP_FASTOPEN_CONNECT => number(self.fast_open_connect.into()),
             abi::TCP_CONGESTION => {
-                let mut name = o.congestion.unwrap_or(s.congestion).name().as_bytes().to_vec();
+                let chosen = o.congestion.unwrap_or(s.congestion).name();
+                // A connection keeps what was the default when it began.
+                let name = match self.conn().filter(|_| o.congestion.is_none()) {
+                    Some(conn) => os.stack.tcp_info(os.now, conn)?.congestion,
+                    None => chosen,
+                };
+                let mut name = name.as_bytes().to_vec();
                 name.resize(16, 0);
                 name
             }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use finack_core::settings::Settings;
+use finack_core::settings::{Congestion, Settings};
 use finack_core::stack::{SocketCursor, TcpSocket};
 use finack_core::{Instant, Stack};
 use finack_posix::info;
@@ -30,6 +30,9 @@ pub(crate) fn sysctls(settings: &Settings) -> Vec<(String, String)> {
     let first = settings.fast_open_keys[0].unwrap_or_default();
     out.push(("net.ipv4.tcp_fastopen_key".into(), key(first)));
     out.push(("net.ipv4.tcp_congestion_control".into(), settings.congestion.name().into()));
+    let allowed: Vec<_> = settings.allowed_congestion.names().collect();
+    out.push(("net.ipv4.tcp_allowed_congestion_control".into(), allowed.join(" ")));
+    out.push(("net.ipv4.tcp_available_congestion_control".into(), Congestion::NAMES.join(" ")));
     out
 }
 

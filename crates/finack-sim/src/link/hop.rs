@@ -49,6 +49,8 @@ pub struct Hop {
     pub mtu: usize,
     /// Says nothing about packets that are too big.
     pub black_hole: bool,
+    /// Bytes that each packet takes of the rate besides its own: a frame's headers and gaps (38 with Ethernet).
+    pub overhead: u32,
     /// What happens to packets that have to wait.
     pub queue: Queue,
 }
@@ -73,6 +75,7 @@ impl Hop {
             corrupt: Chance::NEVER,
             mtu: 65_535,
             black_hole: false,
+            overhead: 0,
             queue: Queue::default(),
         }
     }

@@ -12,6 +12,7 @@ mod loss;
 mod path;
 mod pipe;
 mod rate;
+pub(crate) mod text;
 
 pub use chance::{Chance, Dice, Purpose};
 pub use hop::{Held, Hop, Jitter};
@@ -19,6 +20,7 @@ pub use loss::{Loss, LossState};
 pub use path::{Element, Path};
 pub use pipe::{Arrival, Fate, Flaw, Lost, Offer, Pipe, PipeStats, Why};
 pub use rate::{Rate, Server, Trace, transmission};
+pub use text::TextError;
 
 /// The ECN field of an IP header (RFC 3168 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]

@@ -3,16 +3,19 @@
 use core::time::Duration;
 
 use super::Hop;
+use crate::boxes::Middlebox;
 
 /// One part of a [`Path`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Element {
     /// A link: what it is towards the far end, and back.
     Link(Box<(Hop, Hop)>),
+    /// A box; its inner side is the near one.
+    Box(Middlebox),
 }
 
-/// What lies between two hosts, in order from the near end to the far one. Each end of each link but the outermost is a
-/// router.
+/// What lies between two hosts, in order from the near end to the far one: links and boxes. Where two links meet there is
+/// a router.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Path {
     /// The parts, at least one.
@@ -39,10 +42,18 @@ impl Path {
         self
     }
 
+    /// This path, and behind it a box.
+    #[must_use]
+    pub fn then_box(mut self, middlebox: Middlebox) -> Self {
+        self.elements.push(Element::Box(middlebox));
+        self
+    }
+
     /// The links, in order.
     pub fn links(&self) -> impl Iterator<Item = &(Hop, Hop)> {
-        self.elements.iter().map(|e| match e {
-            Element::Link(link) => &**link,
+        self.elements.iter().filter_map(|e| match e {
+            Element::Link(link) => Some(&**link),
+            Element::Box(_) => None,
         })
     }
 
@@ -56,6 +67,12 @@ impl Path {
     #[must_use]
     pub fn bottleneck(&self) -> Option<u64> {
         self.links().filter_map(|(there, _)| there.rate.bits_per_second()).min()
+    }
+}
+
+impl From<Middlebox> for Path {
+    fn from(middlebox: Middlebox) -> Self {
+        Self { elements: vec![Element::Box(middlebox)] }
     }
 }
 

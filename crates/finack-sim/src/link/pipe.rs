@@ -329,7 +329,7 @@ impl<T: Clone> Pipe<T> {
                         _ => false,
                     };
                     let ecn = if marks { Ecn::Ce } else { offer.ecn };
-                    let sent = self.server.send(&self.hop.rate, now, offer.size);
+                    let sent = self.server.send(&self.hop.rate, now, offer.size + self.hop.overhead);
                     if sent > now {
                         plain.leaving.push_back((sent, offer.size));
                         plain.bytes += u64::from(offer.size);
@@ -348,7 +348,8 @@ impl<T: Clone> Pipe<T> {
                     since: now,
                     flow: offer.flow,
                 };
-                let refused = managed.push(packet).err();
+                let (dropped, stats) = (&mut self.dropped, &mut self.stats);
+                let refused = managed.push(packet, &mut |p| drop_one(dropped, stats, p, now)).err();
                 self.stats.most_bytes = self.stats.most_bytes.max(managed.bytes());
                 self.serve(now, now);
                 refused.map(|packet| packet.item.0)
@@ -381,7 +382,7 @@ impl<T: Clone> Pipe<T> {
             }
             let (dropped, stats) = (&mut self.dropped, &mut self.stats);
             let Some(packet) = managed.pop(at, &mut |p| drop_one(dropped, stats, p, at)) else { return };
-            let sent = self.server.send(&self.hop.rate, at, packet.size);
+            let sent = self.server.send(&self.hop.rate, at, packet.size + self.hop.overhead);
             let wait = at.since(packet.since);
             let marked = packet.ecn == Ecn::Ce;
             self.launch(packet, wait, sent, marked);

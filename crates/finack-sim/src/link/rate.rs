@@ -33,6 +33,7 @@ impl Rate {
 /// milliseconds at which up to [`Trace::OPPORTUNITY`] bytes pass; after the last line it begins anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
+    name: String,
     millis: Vec<u32>,
 }
 
@@ -67,8 +68,20 @@ impl Trace {
         match millis.last() {
             None => Err("line 1: the trace is empty: it needs one number of milliseconds a line".into()),
             Some(0) => Err("line 1: all times are 0 ms: the last one says how long the trace is".into()),
-            Some(_) => Ok(Self { millis }),
+            Some(_) => Ok(Self { name: String::new(), millis }),
         }
+    }
+
+    /// The same under a name: its file's, so that a link's text can say it.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Its name; empty where it was given none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How long it lasts before it begins anew.
@@ -84,7 +97,7 @@ impl Trace {
         (u128::from(bits) * 1_000_000_000 / self.period().as_nanos().max(1)) as u64
     }
 
-    /// Bytes that the trace lets pass.
+    /// How many opportunities it has.
     #[must_use]
     pub fn opportunities(&self) -> usize {
         self.millis.len()

@@ -5,13 +5,15 @@
 
 mod codel;
 mod dualpi2;
+mod fq_codel;
 
 use core::time::Duration;
 
 use finack_core::Instant;
 
 pub use codel::{CoDel, control_law};
-pub use dualpi2::DualPi2;
+pub use dualpi2::{DualPi2, Params};
+pub use fq_codel::FqCoDel;
 
 use crate::link::Ecn;
 
@@ -45,8 +47,39 @@ pub enum Discipline {
         /// For how long it may be exceeded: a round trip.
         interval: Duration,
     },
+    /// A queue for each flow, with controlled delay (RFC 8290).
+    FqCoDel {
+        /// As for CoDel.
+        target: Duration,
+        /// As for CoDel.
+        interval: Duration,
+    },
     /// The dual queue for L4S and other traffic (RFC 9332, appendix A).
-    DualPi2(dualpi2::Params),
+    DualPi2(Params),
+}
+
+impl Discipline {
+    /// Sets one of its times by name: `target`, `interval` (CoDel and FQ-CoDel) or `rtt` (the dual queue).
+    ///
+    /// # Errors
+    /// Where it has none of that name, or the time is zero.
+    pub fn set(&mut self, name: &str, time: Duration) -> Result<(), String> {
+        if time.is_zero() {
+            return Err(format!("{name}:0 leaves no time: at least 1us"));
+        }
+        match (self, name) {
+            (Self::CoDel { target, .. } | Self::FqCoDel { target, .. }, "target") => *target = time,
+            (Self::CoDel { interval, .. } | Self::FqCoDel { interval, .. }, "interval") => *interval = time,
+            (Self::DualPi2(params), "target") => params.target = time,
+            (Self::DualPi2(params), "rtt") => params.rtt_max = time,
+            _ => {
+                return Err(format!(
+                    "\"{name}\" means nothing to this queue: write it behind codel, fqcodel or dualpi2"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A queue in front of a link.
@@ -98,10 +131,18 @@ impl Queue {
         Self { discipline, ..self }
     }
 
+    /// A CoDel for each flow with the same values (RFC 8290).
+    #[must_use]
+    pub const fn fq_codel(self) -> Self {
+        let discipline =
+            Discipline::FqCoDel { target: Duration::from_millis(5), interval: Duration::from_millis(100) };
+        Self { discipline, ..self }
+    }
+
     /// A dual queue with the values of RFC 9332 appendix A; it marks.
     #[must_use]
     pub const fn dualpi2(self) -> Self {
-        Self { discipline: Discipline::DualPi2(dualpi2::Params::DEFAULT), ecn: true, ..self }
+        Self { discipline: Discipline::DualPi2(Params::DEFAULT), ecn: true, ..self }
     }
 
     /// Marks each packet that arrives while more than `at` is waiting (RFC 8257 3.1).
@@ -123,6 +164,9 @@ impl Queue {
             Discipline::Fifo | Discipline::Step(_) => return None,
             Discipline::CoDel { target, interval } => {
                 Kind::CoDel(CoDel::new(target, interval, self.ecn), Fifo::default())
+            }
+            Discipline::FqCoDel { target, interval } => {
+                Kind::FqCoDel(Box::new(FqCoDel::new(target, interval, self.ecn)))
             }
             Discipline::DualPi2(params) => Kind::DualPi2(Box::new(DualPi2::new(params, now))),
         };
@@ -200,10 +244,11 @@ impl<T> Fifo<T> {
 #[derive(Clone, Debug)]
 enum Kind<T> {
     CoDel(CoDel, Fifo<T>),
+    FqCoDel(Box<FqCoDel<T>>),
     DualPi2(Box<DualPi2<T>>),
 }
 
-/// A queue that decides when a packet leaves it: CoDel and the dual queue.
+/// A queue that decides when a packet leaves it: CoDel, flow queues and the dual queue.
 #[derive(Clone, Debug)]
 pub struct Managed<T> {
     limit: Limit,
@@ -216,6 +261,7 @@ impl<T> Managed<T> {
     pub fn len(&self) -> usize {
         match &self.kind {
             Kind::CoDel(_, fifo) => fifo.len(),
+            Kind::FqCoDel(fq) => fq.len(),
             Kind::DualPi2(dual) => dual.len(),
         }
     }
@@ -231,6 +277,7 @@ impl<T> Managed<T> {
     pub fn bytes(&self) -> u64 {
         match &self.kind {
             Kind::CoDel(_, fifo) => fifo.bytes(),
+            Kind::FqCoDel(fq) => fq.bytes(),
             Kind::DualPi2(dual) => dual.bytes(),
         }
     }
@@ -240,6 +287,7 @@ impl<T> Managed<T> {
     pub fn delay(&self, now: Instant) -> Duration {
         match &self.kind {
             Kind::CoDel(_, fifo) => fifo.delay(now),
+            Kind::FqCoDel(fq) => fq.delay(now),
             Kind::DualPi2(dual) => dual.delay(now),
         }
     }
@@ -254,16 +302,23 @@ impl<T> Managed<T> {
                 && time.is_none_or(|most| self.delay(now) <= most)
     }
 
-    /// Puts a packet in.
+    /// Puts a packet in. Where the queue is full, flow queues drop one of the flow that takes most room instead, which is
+    /// handed to `dropped`.
     ///
     /// # Errors
     /// The packet itself, where the queue is full.
-    pub fn push(&mut self, packet: Waiting<T>) -> Result<(), Waiting<T>> {
+    pub fn push(
+        &mut self,
+        packet: Waiting<T>,
+        dropped: &mut dyn FnMut(Waiting<T>),
+    ) -> Result<(), Waiting<T>> {
         if !self.has_room(packet.since, packet.size) {
-            return Err(packet);
+            let Kind::FqCoDel(fq) = &mut self.kind else { return Err(packet) };
+            fq.shorten(dropped);
         }
         match &mut self.kind {
             Kind::CoDel(_, fifo) => fifo.push(packet),
+            Kind::FqCoDel(fq) => fq.push(packet),
             Kind::DualPi2(dual) => dual.push(packet),
         }
         Ok(())
@@ -273,6 +328,7 @@ impl<T> Managed<T> {
     pub fn pop(&mut self, now: Instant, dropped: &mut dyn FnMut(Waiting<T>)) -> Option<Waiting<T>> {
         match &mut self.kind {
             Kind::CoDel(codel, fifo) => codel.pop(fifo, now, dropped),
+            Kind::FqCoDel(fq) => fq.pop(now, dropped),
             Kind::DualPi2(dual) => dual.pop(now, dropped),
         }
     }

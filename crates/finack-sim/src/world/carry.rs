@@ -9,9 +9,10 @@ use finack_core::device::{Packet, PacketMeta};
 use super::cut::{cut, transport};
 use super::link::{Passing, Verdict, too_big};
 use super::tap::Seen;
-use super::{HostId, LinkId, Node, PipeId, Sight, Source, World, gro};
-use crate::link::{Arrival, Ecn, Fate, Hop, Lost, Offer, Path, Pipe, PipeStats, Why};
-use crate::packet::{build, glance, parse, proto};
+use super::{Boxed, HostId, LinkId, Node, PipeId, Sight, Source, World, gro};
+use crate::boxes::{Middlebox, Running};
+use crate::link::{Arrival, Ecn, Element, Fate, Hop, Lost, Offer, Path, Pipe, PipeStats, Why};
+use crate::packet::{Pkt, build, glance, parse, proto};
 
 /// Most buffers that are kept for use again.
 const SPARE: usize = 4096;
@@ -21,7 +22,10 @@ const SPARE: usize = 4096;
 pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
     pub(super) from: HostId,
-    pub(super) to: HostId,
+    /// The host that it is for, as far as that is known: of a NAT's address the one behind it, else its sender.
+    pub(super) receiver: HostId,
+    /// Where its address is.
+    pub(super) to: Node,
     /// It is the n-th of the world.
     pub(super) number: u64,
     /// Its checksums are on the wire; else whoever touches it has to finish them.
@@ -30,7 +34,25 @@ pub(super) struct Frame {
     pub(super) damaged: bool,
 }
 
-/// The ECN field and what tells flows apart.
+/// A packet is on the heap and moves as a pointer: it passes through many queues.
+pub(super) type Carried = Box<Frame>;
+
+impl Frame {
+    fn empty() -> Box<Self> {
+        let host = HostId(0);
+        Box::new(Self {
+            bytes: Vec::new(),
+            from: host,
+            receiver: host,
+            to: host.into(),
+            number: 0,
+            summed: false,
+            damaged: false,
+        })
+    }
+}
+
+/// Size, ECN field and what tells flows apart.
 fn offer_of(bytes: &[u8]) -> Offer {
     let (ecn, addresses) = match bytes.first().map(|b| b >> 4) {
         Some(4) if bytes.len() >= 20 => (bytes[1], &bytes[12..20]),
@@ -76,28 +98,64 @@ fn destination(bytes: &[u8]) -> Option<IpAddr> {
 impl World {
     /// Adds a router.
     pub fn router(&mut self) -> Node {
-        self.routers += 1;
-        Node::Router(self.routers - 1)
+        self.routers.push(None);
+        Node::Router(self.routers.len() - 1)
     }
 
-    /// Joins two nodes by this path; where it has several links there are routers between them. Says the links, in
-    /// order. Packets take the way with the fewest links, and nodes that are joined to nothing are linked as the world's
-    /// default says, each to each.
-    pub fn join(&mut self, near: impl Into<Node>, far: impl Into<Node>, path: &Path) -> Vec<LinkId> {
-        let (mut here, far) = (near.into(), far.into());
-        let links: Vec<&(Hop, Hop)> = path.links().collect();
-        let mut out = Vec::with_capacity(links.len());
-        for (i, (there, back)) in links.iter().enumerate() {
-            let next = if i + 1 == links.len() { far } else { self.router() };
-            let number = self.joined;
-            self.joined += 1;
-            out.push(LinkId {
-                there: self.pipe(here, next, there.clone(), number * 2),
-                back: self.pipe(next, here, back.clone(), number * 2 + 1),
-            });
-            here = next;
+    /// Adds a box. Its inner side is where links end that were [joined](Self::join) with it as the far end, its outer side
+    /// where it was the near one.
+    pub fn middlebox(&mut self, spec: &Middlebox) -> Node {
+        let number = self.routers.len();
+        let running = Running::new(spec, self.seed, number as u16);
+        if let Running::Nat(nat) = &running {
+            self.outer.insert(nat.address(), number);
         }
+        self.routers.push(Some(Box::new(Boxed { running, at: Instant::FAR_FUTURE })));
+        Node::Router(number)
+    }
+
+    /// Joins two nodes by this path; where two links meet there is a router. Says the links, in order. Packets take the way
+    /// with the fewest links, and hosts that nothing joins are linked as the world's default says, each to each.
+    pub fn join(&mut self, near: impl Into<Node>, far: impl Into<Node>, path: &Path) -> Vec<LinkId> {
+        let (near, far) = (near.into(), far.into());
+        let mut here = near;
+        // What leads on from `here`, to a place that is not known yet.
+        let mut open: Option<(Hop, Hop)> = None;
+        let mut out = Vec::new();
+        for element in &path.elements {
+            let next = match element {
+                Element::Box(spec) => self.middlebox(spec),
+                Element::Link(_) if open.is_some() => self.router(),
+                Element::Link(link) => {
+                    open = Some((**link).clone());
+                    continue;
+                }
+            };
+            out.push(self.link(here, next, open.take().unwrap_or_default()));
+            here = next;
+            if let Element::Link(link) = element {
+                open = Some((**link).clone());
+            }
+        }
+        out.push(self.link(here, far, open.unwrap_or_default()));
         out
+    }
+
+    fn link(&mut self, near: Node, far: Node, (there, back): (Hop, Hop)) -> LinkId {
+        let number = self.joined;
+        self.joined += 1;
+        let (id, other) = (number * 2, number * 2 + 1);
+        let there = self.pipe(near, far, there, id, false);
+        LinkId { there, back: self.pipe(far, near, back, other, true) }
+    }
+
+    /// What a box is doing; `None` for a plain router.
+    #[must_use]
+    pub fn box_at(&self, node: Node) -> Option<&Running> {
+        match node {
+            Node::Router(i) => self.routers.get(i)?.as_ref().map(|b| &b.running),
+            Node::Host(_) => None,
+        }
     }
 
     /// The direct way from `from` to `to` is this one from now on; what is on the wire arrives as it would have.
@@ -146,10 +204,10 @@ impl World {
         self.graph.ends.iter().enumerate().map(|(i, &(from, to))| (PipeId(i), from, to))
     }
 
-    fn pipe(&mut self, from: Node, to: Node, hop: Hop, direction: u64) -> PipeId {
+    fn pipe(&mut self, from: Node, to: Node, hop: Hop, direction: u64, back: bool) -> PipeId {
         self.pipes.push(Pipe::new(hop, self.seed, direction, self.now));
         self.pipe_at.push(Instant::FAR_FUTURE);
-        self.graph.add(from, to)
+        self.graph.add(from, to, back)
     }
 
     /// A link outside every path; its number, and so its chances, depend on nothing but its ends.
@@ -158,7 +216,7 @@ impl World {
             Node::Host(HostId(i)) => 2 * i as u64,
             Node::Router(i) => 2 * i as u64 + 1,
         };
-        self.pipe(from, to, hop, 1 << 48 | number(from) << 24 | number(to))
+        self.pipe(from, to, hop, 1 << 48 | number(from) << 24 | number(to), false)
     }
 
     /// Takes what a host wants to send, and its events.
@@ -170,12 +228,13 @@ impl World {
         let summed = self.checks;
         let mut trouble = None;
         while let Some(transmit) = host.stack.poll_transmit(now) {
-            let mut buffer = || {
-                let mut bytes = spare.pop().unwrap_or_default();
-                bytes.clear();
-                bytes
+            let mut fresh = || {
+                let mut frame = spare.pop().unwrap_or_else(Frame::empty);
+                frame.bytes.clear();
+                (frame.from, frame.summed, frame.damaged) = (from, summed, false);
+                frame
             };
-            let cut = cut(&transmit, summed, &mut buffer, &mut |bytes| outgoing.push(bytes));
+            let cut = cut(&transmit, summed, &mut fresh, &mut |frame| outgoing.push(frame));
             trouble = trouble.or(cut.err());
         }
         while let Some(event) = host.stack.poll_event() {
@@ -184,8 +243,8 @@ impl World {
         if let Some(e) = trouble {
             self.fail(&format!("host {} sent a bad unit: {e}", from.0));
         }
-        for bytes in outgoing.drain(..) {
-            self.send(from, bytes, summed);
+        for frame in outgoing.drain(..) {
+            self.send(frame);
         }
         self.outgoing = outgoing;
         if let Some(checker) = &mut self.checker {
@@ -200,22 +259,22 @@ impl World {
     }
 
     /// A host's packet enters the network.
-    fn send(&mut self, from: HostId, bytes: Vec<u8>, summed: bool) {
+    fn send(&mut self, mut frame: Carried) {
+        let from = frame.from;
         if self.checks
-            && let Err(e) = parse(&bytes)
+            && let Err(e) = parse(&frame.bytes)
         {
             self.fail(&format!("host {} sent a malformed packet: {e}", from.0));
         }
         self.sent += 1;
         self.hosts[from.0].sent += 1;
         if let Some(checker) = &mut self.checker {
-            checker.sent(from, self.now, self.sent, &bytes);
+            checker.sent(from, self.now, self.sent, &frame.bytes);
         }
-        let Some(to) = destination(&bytes).and_then(|to| self.host_of(to)) else {
-            return self.recycle(bytes);
+        frame.number = self.sent;
+        let Some(pipe) = self.address(&mut frame).and_then(|()| self.way(from.into(), frame.to)) else {
+            return self.recycle(frame);
         };
-        let frame = Frame { bytes, from, to, number: self.sent, summed, damaged: false };
-        let Some(pipe) = self.way(from.into(), to) else { return self.recycle(frame.bytes) };
         let mut fate = self.pipes[pipe.0].fate();
         let mut verdict = verdict_of(&fate);
         if verdict == Verdict::Pass && !self.faults.is_empty() {
@@ -227,12 +286,29 @@ impl World {
         self.admit(pipe, frame, fate);
     }
 
+    /// Where a packet's destination is; `None` where nobody has that address.
+    fn address(&mut self, frame: &mut Frame) -> Option<()> {
+        let to = destination(&frame.bytes)?;
+        if let Some(host) = self.host_of(to) {
+            (frame.to, frame.receiver) = (host.into(), host);
+            return Some(());
+        }
+        let number = *self.outer.get(&to)?;
+        frame.to = Node::Router(number);
+        let inside = match (self.box_at(frame.to), glance(&frame.bytes)) {
+            (Some(Running::Nat(nat)), Ok(packet)) => nat.inside(&packet).and_then(|ip| self.host_of(ip)),
+            _ => None,
+        };
+        frame.receiver = inside.unwrap_or(frame.from);
+        Some(())
+    }
+
     fn ask_faults(&mut self, frame: &Frame) -> Verdict {
         let Ok(packet) = glance(&frame.bytes) else { return Verdict::Pass };
         let passing = Passing {
             now: self.now,
             from: frame.from,
-            to: frame.to,
+            to: frame.receiver,
             packet: &packet,
             index: self.hosts[frame.from.0].sent,
             total: frame.number,
@@ -257,18 +333,18 @@ impl World {
     }
 
     /// The next pipe on the way; where no link leads there, the world's default makes one between two hosts.
-    fn way(&mut self, here: Node, to: HostId) -> Option<PipeId> {
+    fn way(&mut self, here: Node, to: Node) -> Option<PipeId> {
         if let Some(pipe) = self.graph.towards(here, to) {
             return Some(pipe);
         }
-        match here {
-            Node::Host(_) => Some(self.direct_pipe(here, to.into(), self.default_link.clone())),
-            Node::Router(_) => None,
+        match (here, to) {
+            (Node::Host(_), Node::Host(_)) => Some(self.direct_pipe(here, to, self.default_link.clone())),
+            _ => None,
         }
     }
 
     /// A packet enters a link.
-    fn admit(&mut self, pipe: PipeId, frame: Frame, fate: Fate) {
+    fn admit(&mut self, pipe: PipeId, frame: Carried, fate: Fate) {
         let now = self.now;
         let offer = offer_of(&frame.bytes);
         let refused = self.pipes[pipe.0].admit(now, offer, frame, fate).err();
@@ -286,14 +362,14 @@ impl World {
         self.schedule_pipe(pipe);
     }
 
-    fn lose(&mut self, pipe: PipeId, lost: Lost<Frame>) {
+    fn lose(&mut self, pipe: PipeId, lost: Lost<Carried>) {
         self.lost += 1;
         let Lost { item: frame, why, .. } = lost;
         self.observe(&frame, pipe, Sight::Lost(why));
         if why == Why::TooBig {
             self.report_too_big(pipe, &frame);
         }
-        self.recycle(frame.bytes);
+        self.recycle(frame);
     }
 
     /// The router in front of the link answers, where it does.
@@ -301,9 +377,18 @@ impl World {
         let hop = self.pipes[pipe.0].hop();
         let Some(error) = too_big(hop, &frame.bytes) else { return };
         let (_, beyond) = self.graph.ends[pipe.0];
-        let error =
-            Frame { bytes: error, from: frame.to, to: frame.from, number: 0, summed: true, damaged: false };
-        if let Some(back) = self.way(beyond, frame.from) {
+        let mut error = Box::new(Frame {
+            bytes: error,
+            from: frame.receiver,
+            receiver: frame.from,
+            to: frame.from.into(),
+            number: 0,
+            summed: true,
+            damaged: false,
+        });
+        if self.address(&mut error).is_some()
+            && let Some(back) = self.way(beyond, error.to)
+        {
             self.admit(back, error, Fate::default());
         }
     }
@@ -330,15 +415,13 @@ impl World {
                     self.after(pipe);
                 }
             }
-            Node::Router(_) => {
+            Node::Router(router) => {
                 while let Some(arrival) = self.pipes[pipe.0].pop(at) {
                     let frame = self.arrived(pipe, arrival);
-                    match self.way(node, frame.to) {
-                        Some(next) => {
-                            let fate = self.pipes[next.0].fate();
-                            self.admit(next, frame, fate);
-                        }
-                        None => self.recycle(frame.bytes),
+                    if self.routers[router].is_some() {
+                        self.process(router, !self.graph.back[pipe.0], frame);
+                    } else {
+                        self.forward(node, frame);
                     }
                 }
                 self.after(pipe);
@@ -346,8 +429,83 @@ impl World {
         }
     }
 
+    fn forward(&mut self, here: Node, frame: Carried) {
+        match self.way(here, frame.to) {
+            Some(next) => {
+                let fate = self.pipes[next.0].fate();
+                self.admit(next, frame, fate);
+            }
+            None => self.recycle(frame),
+        }
+    }
+
+    /// A packet passes a box, from its inner side or from its outer one.
+    fn process(&mut self, router: usize, outward: bool, mut frame: Carried) {
+        let Some(mut boxed) = self.routers[router].take() else { return self.recycle(frame) };
+        if !frame.summed
+            && let Ok(packet) = glance(&frame.bytes)
+        {
+            (frame.bytes, frame.summed) = (build(&packet), true);
+        }
+        let node = Node::Router(router);
+        match parse(&frame.bytes) {
+            Ok(packet) => {
+                let mut out = Vec::new();
+                boxed.running.pass(self.now, outward, packet, &mut out);
+                self.routers[router] = Some(boxed);
+                for packet in out {
+                    self.emit(node, &packet, frame.from, frame.number);
+                }
+                self.recycle(frame);
+            }
+            Err(_) => {
+                // Nobody can translate what nobody can read.
+                let is_nat = matches!(boxed.running, Running::Nat(_)) && frame.to == node;
+                self.routers[router] = Some(boxed);
+                if is_nat { self.recycle(frame) } else { self.forward(node, frame) }
+            }
+        }
+        self.schedule_box(router);
+    }
+
+    /// What a box sends, its own or somebody else's.
+    fn emit(&mut self, here: Node, packet: &Pkt, from: HostId, number: u64) {
+        let mut frame = self.spare.pop().unwrap_or_else(Frame::empty);
+        frame.bytes = build(packet);
+        let from = self.host_of(packet.ip.src).unwrap_or(from);
+        (frame.from, frame.number, frame.summed, frame.damaged) = (from, number, true, false);
+        match self.address(&mut frame) {
+            Some(()) => self.forward(here, frame),
+            None => self.recycle(frame),
+        }
+    }
+
+    fn schedule_box(&mut self, router: usize) {
+        if let Some(boxed) = &mut self.routers[router]
+            && let Some(at) = boxed.running.next()
+            && at < boxed.at
+        {
+            boxed.at = at;
+            self.schedule(at, Source::Box(router));
+        }
+    }
+
+    /// A box's time has come.
+    pub(super) fn run_box(&mut self, router: usize) {
+        let now = self.now;
+        let mut out = Vec::new();
+        if let Some(boxed) = &mut self.routers[router] {
+            boxed.at = Instant::FAR_FUTURE;
+            boxed.running.timeout(now, &mut out);
+        }
+        for packet in out {
+            self.emit(Node::Router(router), &packet, HostId(0), 0);
+        }
+        self.schedule_box(router);
+    }
+
     /// What the link did to the packet is done to its bytes.
-    fn arrived(&mut self, pipe: PipeId, arrival: Arrival<Frame>) -> Frame {
+    fn arrived(&mut self, pipe: PipeId, arrival: Arrival<Carried>) -> Carried {
         let mut frame = arrival.item;
         if arrival.marked {
             mark(&mut frame.bytes);
@@ -399,7 +557,7 @@ impl World {
         h.stack.handle_packets(now, &batch);
         drop(batch);
         for (frame, _) in joined.drain(..) {
-            self.recycle(frame.bytes);
+            self.recycle(frame);
         }
         self.joining = joined;
         self.spare.truncate(SPARE);
@@ -407,20 +565,20 @@ impl World {
         self.pump(host);
     }
 
-    fn hand_over(&mut self, host: HostId, frame: Frame, meta: PacketMeta) {
+    fn hand_over(&mut self, host: HostId, frame: Carried, meta: PacketMeta) {
         let now = self.now;
         if let Some(checker) = &mut self.checker {
             checker.arrives(host, &frame.bytes);
         }
         self.hosts[host.0].stack.handle_packets(now, &[Packet { meta, ..Packet::borrowed(&frame.bytes) }]);
-        self.recycle(frame.bytes);
+        self.recycle(frame);
         self.touch(host);
         self.pump(host);
     }
 
-    fn recycle(&mut self, bytes: Vec<u8>) {
+    fn recycle(&mut self, frame: Carried) {
         if self.spare.len() < SPARE {
-            self.spare.push(bytes);
+            self.spare.push(frame);
         }
     }
 
@@ -442,7 +600,7 @@ impl World {
             at: self.now,
             number: frame.number,
             sender: frame.from,
-            receiver: frame.to,
+            receiver: frame.receiver,
             pipe,
             from,
             to,

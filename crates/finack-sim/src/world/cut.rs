@@ -2,6 +2,7 @@
 
 use finack_core::device::{Transmit, TxChecksum};
 
+use super::carry::Carried;
 use crate::packet::{finish_checksum, flag, proto};
 
 /// Offset of the transport header; `None` where this is neither IPv4 nor IPv6 without extension headers.
@@ -42,7 +43,7 @@ pub(super) fn finish_ip(bytes: &mut [u8]) {
     put16(bytes, 10, !(sum as u16));
 }
 
-/// Calls `each` with every wire packet of `transmit`, written into a buffer from `buffer`. With `finish` their checksums
+/// Calls `each` with every wire packet of `transmit`, written into a frame from `fresh`. With `finish` their checksums
 /// are right; else the transport's is left as it is, for a receiver that is told so.
 ///
 /// # Errors
@@ -50,17 +51,17 @@ pub(super) fn finish_ip(bytes: &mut [u8]) {
 pub(super) fn cut(
     transmit: &Transmit<'_>,
     finish: bool,
-    buffer: &mut impl FnMut() -> Vec<u8>,
-    each: &mut impl FnMut(Vec<u8>),
+    fresh: &mut impl FnMut() -> Carried,
+    each: &mut impl FnMut(Carried),
 ) -> Result<(), String> {
     let size = usize::from(transmit.segment_size);
     if size == 0 {
-        let mut bytes = buffer();
-        transmit.write_to(&mut bytes);
+        let mut frame = fresh();
+        transmit.write_to(&mut frame.bytes);
         if let (true, TxChecksum::Partial { start, offset }) = (finish, transmit.checksum) {
-            finish_checksum(&mut bytes, usize::from(start), usize::from(offset))?;
+            finish_checksum(&mut frame.bytes, usize::from(start), usize::from(offset))?;
         }
-        each(bytes);
+        each(frame);
         return Ok(());
     }
     let TxChecksum::Partial { start, offset } = transmit.checksum else {
@@ -73,7 +74,8 @@ pub(super) fn cut(
     let mut rest = transmit.payload();
     let (mut slice, mut done, mut index) = (&[][..], 0, 0_u16);
     while done < total {
-        let mut bytes = buffer();
+        let mut frame = fresh();
+        let bytes = &mut frame.bytes;
         bytes.extend_from_slice(transmit.header);
         let mut wanted = size.min(total - done);
         done += wanted;
@@ -87,14 +89,14 @@ pub(super) fn cut(
             wanted -= now.len();
             slice = later;
         }
-        head(&mut bytes, index, size, done == total);
+        head(bytes, index, size, done == total);
         if finish {
             let (start, offset) = (usize::from(start), usize::from(offset));
-            repair_pseudo(&mut bytes, transmit.len(), start, start + offset);
-            finish_checksum(&mut bytes, start, offset)?;
+            repair_pseudo(bytes, transmit.len(), start, start + offset);
+            finish_checksum(bytes, start, offset)?;
         }
         index += 1;
-        each(bytes);
+        each(frame);
     }
     Ok(())
 }

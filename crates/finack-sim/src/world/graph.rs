@@ -19,6 +19,14 @@ impl From<HostId> for Node {
     }
 }
 
+/// Numbers all nodes.
+const fn index(node: Node) -> usize {
+    match node {
+        Node::Host(HostId(i)) => 2 * i,
+        Node::Router(i) => 2 * i + 1,
+    }
+}
+
 /// Names one direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PipeId(pub(super) usize);
@@ -37,15 +45,18 @@ pub struct LinkId {
 pub(super) struct Graph {
     /// Ends of each pipe.
     pub(super) ends: Vec<(Node, Node)>,
+    /// Pipes that lead from the far end of a link to its near one.
+    pub(super) back: Vec<bool>,
     /// Pipes that begin at a node.
     from: BTreeMap<Node, Vec<PipeId>>,
-    /// Of each router to each host, and of each host to each host: which pipe; computed when first asked for.
+    /// Of each node to each node: which pipe; computed when first asked for.
     routes: BTreeMap<Node, Vec<Option<PipeId>>>,
 }
 
 impl Graph {
-    pub(super) fn add(&mut self, from: Node, to: Node) -> PipeId {
+    pub(super) fn add(&mut self, from: Node, to: Node, back: bool) -> PipeId {
         let id = PipeId(self.ends.len());
+        self.back.push(back);
         self.ends.push((from, to));
         self.from.entry(from).or_default().push(id);
         self.routes.clear();
@@ -58,20 +69,18 @@ impl Graph {
     }
 
     /// The first pipe on the way: the fewest links, of equals those that were made first. Ways lead through routers only.
-    pub(super) fn towards(&mut self, from: Node, to: HostId) -> Option<PipeId> {
-        if let Some(known) = self.routes.get(&from).and_then(|r| r.get(to.0)) {
+    pub(super) fn towards(&mut self, from: Node, to: Node) -> Option<PipeId> {
+        let index = index(to);
+        if let Some(known) = self.routes.get(&from).and_then(|r| r.get(index)) {
             return *known;
         }
-        let routes = self.search(from);
-        let first = routes.get(to.0).copied().flatten();
-        self.routes.insert(from, routes);
-        if first.is_none() {
-            // So that the answer is known, also for hosts that no link leads to.
-            let routes = self.routes.entry(from).or_default();
-            if routes.len() <= to.0 {
-                routes.resize(to.0 + 1, None);
-            }
+        let mut routes = self.search(from);
+        if routes.len() <= index {
+            // So that the answer is known, also for nodes that no link leads to.
+            routes.resize(index + 1, None);
         }
+        let first = routes[index];
+        self.routes.insert(from, routes);
         first
     }
 
@@ -87,14 +96,13 @@ impl Graph {
                 }
                 let by = first.get(&node).copied().unwrap_or(pipe);
                 first.insert(next, by);
-                match next {
-                    Node::Host(HostId(index)) => {
-                        if routes.len() <= index {
-                            routes.resize(index + 1, None);
-                        }
-                        routes[index] = Some(by);
-                    }
-                    Node::Router(_) => open.push_back(next),
+                let at = index(next);
+                if routes.len() <= at {
+                    routes.resize(at + 1, None);
+                }
+                routes[at] = Some(by);
+                if matches!(next, Node::Router(_)) {
+                    open.push_back(next);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use finack_core::device::{ChecksumState, PacketMeta};
 
-use super::carry::Frame;
+use super::carry::{Carried, Frame};
 use super::cut::{be16, be32, finish_ip, transport};
 use crate::packet::{flag, proto};
 
@@ -11,14 +11,18 @@ const MOST: usize = 65_535;
 
 /// Joins each run of packets that are one stream's full segments in order; what cannot be joined stays as it is. What is
 /// not needed any more goes to `spare`.
-pub(super) fn join(packets: &mut Vec<Frame>, out: &mut Vec<(Frame, PacketMeta)>, spare: &mut Vec<Vec<u8>>) {
+pub(super) fn join(
+    packets: &mut Vec<Carried>,
+    out: &mut Vec<(Carried, PacketMeta)>,
+    spare: &mut Vec<Carried>,
+) {
     let mut last: Option<Joined> = None;
     for frame in packets.drain(..) {
         let shape = Shape::of(&frame);
         if let (Some(joined), Some(shape)) = (&mut last, &shape)
             && joined.take(&frame.bytes, shape)
         {
-            spare.push(frame.bytes);
+            spare.push(frame);
             continue;
         }
         out.extend(last.take().map(Joined::finish));
@@ -50,7 +54,7 @@ impl Shape {
 }
 
 struct Joined {
-    frame: Frame,
+    frame: Carried,
     shape: Option<Shape>,
     segments: u16,
     segment_size: usize,
@@ -78,7 +82,7 @@ impl Joined {
         true
     }
 
-    fn finish(mut self) -> (Frame, PacketMeta) {
+    fn finish(mut self) -> (Carried, PacketMeta) {
         let ce = self.frame.ecn_bits() == 3;
         let meta = PacketMeta {
             checksum: self.frame.checksum_state(self.segments > 1),

@@ -67,6 +67,7 @@ impl From<Link> for Hop {
             corrupt: Chance::ppm(link.corrupt),
             mtu: link.mtu,
             black_hole: link.black_hole,
+            overhead: 0,
             queue: Queue::time(link.queue),
         }
     }

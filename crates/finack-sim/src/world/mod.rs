@@ -1,5 +1,6 @@
 //! Hosts on a network whose clock, losses and delays one seed decides.
 
+mod bulk;
 mod carry;
 mod cut;
 mod graph;
@@ -9,6 +10,7 @@ mod record;
 mod tap;
 mod transfer;
 
+pub use bulk::Bulk;
 pub use graph::{LinkId, Node, PipeId};
 pub use link::{Link, Passing, Verdict};
 pub use tap::{Seen, Series, SeriesId, Sight};
@@ -17,7 +19,7 @@ pub use transfer::{Direction, Transfer};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use finack_core::device::{Capabilities, PacketMeta};
 use finack_core::options::{BindOptions, SocketOptions};
@@ -26,10 +28,11 @@ use finack_core::stack::{ConnId, InterfaceAddress, ListenerId, Route};
 use finack_core::tcp::State;
 use finack_core::{Config, Event, Instant, Stack};
 
-use carry::Frame;
+use carry::Carried;
 use graph::Graph;
 use record::Record;
 
+use crate::boxes::Running;
 use crate::checker::{Checker, Violation};
 use crate::link::{Hop, Pipe};
 use crate::packet::{v4, v6};
@@ -45,7 +48,7 @@ struct Host {
     sent: u64,
     /// For how long the device waits for packets to join; `None` where it hands over each at once.
     gro: Option<Duration>,
-    waiting: Vec<Frame>,
+    waiting: Vec<Carried>,
     flush_at: Option<Instant>,
     /// When this host is to be looked at, by the heap.
     at: Instant,
@@ -79,8 +82,16 @@ const TRACED: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Pipe(usize),
+    Box(usize),
     Host(usize),
     Task(usize),
+}
+
+/// A box at work.
+struct Boxed {
+    running: Running,
+    /// When it is to be looked at, by the heap.
+    at: Instant,
 }
 
 /// Packets that the record keeps for a ladder print, where nothing else was asked for.
@@ -95,12 +106,15 @@ pub struct World {
     seed: u64,
     rng: Rng,
     hosts: Vec<Host>,
-    routers: usize,
+    /// Routers; those that are more than that have a box.
+    routers: Vec<Option<Box<Boxed>>>,
+    /// Who has the addresses that are no host's: NATs.
+    outer: BTreeMap<IpAddr, usize>,
     /// Links made by [`join`](Self::join) so far.
     joined: u64,
     default_link: Hop,
     graph: Graph,
-    pipes: Vec<Pipe<Frame>>,
+    pipes: Vec<Pipe<Carried>>,
     /// When each pipe is to be looked at, by the heap.
     pipe_at: Vec<Instant>,
     /// What comes next. An entry that says another time than its source does is void.
@@ -120,9 +134,9 @@ pub struct World {
     /// Hosts that were handed something since somebody asked.
     touched: Vec<HostId>,
     // For use again.
-    outgoing: Vec<Vec<u8>>,
-    joining: Vec<(Frame, PacketMeta)>,
-    spare: Vec<Vec<u8>>,
+    outgoing: Vec<Carried>,
+    joining: Vec<(Carried, PacketMeta)>,
+    spare: Vec<Carried>,
 }
 
 impl core::fmt::Debug for World {
@@ -152,7 +166,8 @@ impl World {
             seed,
             rng: Rng::new(seed),
             hosts: Vec::new(),
-            routers: 0,
+            routers: Vec::new(),
+            outer: BTreeMap::new(),
             joined: 0,
             default_link: link.into(),
             graph: Graph::default(),
@@ -432,6 +447,10 @@ impl World {
                 self.now = self.now.max(at);
                 self.pipe_at[index] = Instant::FAR_FUTURE;
                 self.run_pipe(PipeId(index), at);
+            }
+            Source::Box(index) if self.routers[index].as_ref().is_some_and(|b| b.at == at) => {
+                self.now = self.now.max(at);
+                self.run_box(index);
             }
             Source::Host(index) if self.hosts[index].at == at => {
                 self.hosts[index].at = Instant::FAR_FUTURE;

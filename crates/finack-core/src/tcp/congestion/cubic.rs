@@ -74,6 +74,12 @@ impl Cubic {
         }
     }
 
+    /// One that goes on where another controller left off.
+    pub(crate) fn resuming(cwnd: u64, ssthresh: u64) -> Self {
+        let ssthresh = if ssthresh == u64::MAX { u32::MAX } else { window(ssthresh) };
+        Self { ssthresh, ..Self::new(cwnd) }
+    }
+
     /// RFC 9438 4.2: congestion avoidance begins (again). After a recovery it began when the window was reduced, but no
     /// longer ago than a round trip: the curve does not wait for the repair, which the response function of RFC 9438 5
     /// does not know either, and after a long one it does not jump.

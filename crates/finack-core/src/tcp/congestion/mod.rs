@@ -2,8 +2,10 @@
 
 mod bbr;
 mod cubic;
+mod dctcp;
 mod hystart;
 mod newreno;
+mod prague;
 mod prr;
 
 use alloc::boxed::Box;
@@ -11,7 +13,9 @@ use core::time::Duration;
 
 pub(crate) use bbr::Bbr;
 pub(crate) use cubic::Cubic;
+pub(crate) use dctcp::Dctcp;
 pub(crate) use newreno::NewReno;
+pub(crate) use prague::Prague;
 pub(crate) use prr::{Progress as PrrAck, Prr};
 
 use super::rate::RateSample;
@@ -138,6 +142,11 @@ pub(crate) trait Control {
     fn on_ecn(&mut self, in_flight: u64, mss: u64) {
         self.on_loss(in_flight, mss);
     }
+    /// What `on_ecn` leaves of the window holds at once, and the window goes on growing: proportional rate reduction has no
+    /// say.
+    fn reduces_at_once(&self) -> bool {
+        false
+    }
     /// Data goes out.
     fn on_sent(&mut self, _sending: &Sending) {}
     /// Nothing had been lost. Who remembers the time before the loss itself comes back to it; of the others recovery
@@ -171,6 +180,8 @@ pub(crate) enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
     Bbr(Box<Bbr>),
+    Dctcp(Dctcp),
+    Prague(Prague),
 }
 
 impl Controller {
@@ -180,6 +191,21 @@ impl Controller {
             Congestion::Bbr => Self::Bbr(Bbr::new(initial, seed)),
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
+            Congestion::Dctcp => Self::Dctcp(Dctcp::new(NewReno::new(initial))),
+            Congestion::Prague => Self::Prague(Prague::new(NewReno::new(initial))),
+        }
+    }
+
+    /// A controller of another kind that goes on where this one is: with its window and its threshold, as on Linux.
+    pub(crate) fn succeeded_by(&self, kind: Congestion, seed: u64) -> Self {
+        let (cwnd, ssthresh) = (self.cwnd(), self.ssthresh());
+        let reno = NewReno::resuming(cwnd, ssthresh);
+        match kind {
+            Congestion::Reno => Self::NewReno(reno),
+            Congestion::Cubic => Self::Cubic(Cubic::resuming(cwnd, ssthresh)),
+            Congestion::Dctcp => Self::Dctcp(Dctcp::new(reno)),
+            Congestion::Prague => Self::Prague(Prague::new(reno)),
+            Congestion::Bbr => Self::Bbr(Bbr::new(cwnd, seed)),
         }
     }
 
@@ -196,6 +222,8 @@ impl Controller {
         match self {
             Self::NewReno(_) => Congestion::Reno,
             Self::Cubic(_) => Congestion::Cubic,
+            Self::Dctcp(_) => Congestion::Dctcp,
+            Self::Prague(_) => Congestion::Prague,
             Self::Bbr(_) => Congestion::Bbr,
         }
     }
@@ -203,16 +231,16 @@ impl Controller {
     /// Bytes that it has elsewhere.
     pub(crate) const fn heap_memory(&self) -> usize {
         match self {
-            Self::NewReno(_) | Self::Cubic(_) => 0,
             Self::Bbr(_) => size_of::<Bbr>(),
+            _ => 0,
         }
     }
 
     /// A copy to come back to, of those that do not remember what was before a loss.
     pub(crate) fn to_undo(&self) -> Option<Self> {
         match self {
-            Self::NewReno(_) | Self::Cubic(_) => Some(self.clone()),
             Self::Bbr(_) => None,
+            _ => Some(self.clone()),
         }
     }
 }
@@ -223,6 +251,8 @@ macro_rules! each {
             Controller::NewReno($c) => $call,
             Controller::Cubic($c) => $call,
             Controller::Bbr($c) => $call,
+            Controller::Dctcp($c) => $call,
+            Controller::Prague($c) => $call,
         }
     };
 }
@@ -245,6 +275,9 @@ impl Control for Controller {
     }
     fn on_ecn(&mut self, in_flight: u64, mss: u64) {
         each!(self, c => c.on_ecn(in_flight, mss));
+    }
+    fn reduces_at_once(&self) -> bool {
+        each!(self, c => c.reduces_at_once())
     }
     fn on_sent(&mut self, sending: &Sending) {
         each!(self, c => c.on_sent(sending));

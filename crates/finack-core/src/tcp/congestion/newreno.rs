@@ -15,6 +15,18 @@ impl NewReno {
     pub(crate) const fn new(initial: u64) -> Self {
         Self { cwnd: initial, ssthresh: u64::MAX, credit: 0 }
     }
+
+    /// One that goes on where another controller left off.
+    pub(crate) const fn resuming(cwnd: u64, ssthresh: u64) -> Self {
+        Self { cwnd, ssthresh, credit: 0 }
+    }
+
+    /// Marks leave so much of the window; slow start is over.
+    pub(super) fn reduce_to(&mut self, window: u64, mss: u64) {
+        self.cwnd = window.max(mss);
+        self.ssthresh = window.max(2 * mss);
+        self.credit = 0;
+    }
 }
 
 impl Control for NewReno {
