@@ -139,6 +139,8 @@ pub(crate) struct Bbr {
     undo: Undo,
     /// Losses are being repaired.
     repairing: bool,
+    /// Since the last ACK it was told what is lost.
+    told: bool,
     idle_restart: bool,
     /// The window kept data back since so much was delivered; until so much is, that counts.
     limited_until: u64,
@@ -177,6 +179,7 @@ impl Bbr {
             cycle: Cycle::default(),
             undo: Undo::default(),
             repairing: false,
+            told: false,
             idle_restart: false,
             limited_until: 0,
             probe_rtt_done: None,
@@ -316,6 +319,7 @@ impl Control for Bbr {
         self.mss = d.mss.max(1);
         self.delivered = d.delivered;
         self.in_flight = d.still_in_flight;
+        self.told = false;
         self.note_rtt(d.srtt);
         if self.repairing && !d.repairing {
             self.repairing = false;
@@ -328,10 +332,14 @@ impl Control for Bbr {
 
     fn on_lost(&mut self, losses: &Losses) {
         self.handle_losses(losses);
+        self.told = true;
     }
 
     fn on_loss(&mut self, _in_flight: u64, _mss: u64) {
-        self.note_loss();
+        // What was lost has been told before, unless a tail loss probe repaired it.
+        if !self.told {
+            self.note_loss();
+        }
         self.save_cwnd();
         self.repairing = true;
     }
@@ -393,3 +401,6 @@ impl Control for Bbr {
         self.cwnd = self.cwnd.max(mss);
     }
 }
+
+#[cfg(test)]
+mod tests;
