@@ -10,6 +10,16 @@ use crate::time::Instant;
 use crate::trace::TraceId;
 
 impl Connection {
+    fn loss_state(&self) -> LossState {
+        match self.recovery.phase {
+            Phase::Open if self.is_reducing() => LossState::Marked,
+            Phase::Open if self.rtx.sacked() > 0 => LossState::Disorder,
+            Phase::Open => LossState::Open,
+            Phase::Recovery => LossState::Recovery,
+            Phase::Loss => LossState::Loss,
+        }
+    }
+
     pub(crate) fn info(&self, cx: &Cx, now: Instant) -> TcpInfo {
         let sent_data = self.snd_nxt.min(self.send.end());
         let acked = (self.snd_una - 1).clamp(0, self.send.end() - 1);
@@ -23,18 +33,14 @@ impl Connection {
             timestamps: self.agreed.timestamps,
             syn_data: self.facts.early_data,
             sack: self.agreed.sack,
+            ecn: self.ecn.as_ref().map(|ecn| ecn.info()).unwrap_or_default(),
             window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),
             rto: self.rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
             congestion: self.congestion.kind().name(),
-            loss_state: match self.recovery.phase {
-                Phase::Open if self.rtx.sacked() > 0 => LossState::Disorder,
-                Phase::Open => LossState::Open,
-                Phase::Recovery => LossState::Recovery,
-                Phase::Loss => LossState::Loss,
-            },
+            loss_state: self.loss_state(),
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
+use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
 use super::pacer::Pacer;
 use super::rate::RateSeen;
@@ -240,6 +241,8 @@ pub(crate) struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
+    /// Present where explicit congestion notification was asked for or agreed on.
+    pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
     /// Only of those that are paced.
     pub(crate) pacer: Option<Box<Pacer>>,
@@ -309,21 +312,26 @@ pub(crate) fn chance(cx: &Cx, trace_id: u64) -> u64 {
     cx.secrets.chance.table().u64(trace_id).finish()
 }
 
+/// The controller that its socket or the settings name.
+fn first_controller(cx: &Cx, birth: &Birth) -> Controller {
+    let kind = birth.options.congestion.unwrap_or(cx.settings.congestion);
+    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), chance(cx, birth.trace_id))
+}
+
 impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
-        let Birth { now, mss, options, .. } = birth;
-        let kind = options.congestion.unwrap_or(cx.settings.congestion);
-        let seed = chance(cx, birth.trace_id);
+        let Birth { now, mss, tuple, generation, trace_id, state, agreed, iss, irs, .. } = birth;
         Self {
-            tuple: birth.tuple,
-            generation: birth.generation,
-            trace_id: birth.trace_id,
-            state: birth.state,
+            congestion: first_controller(cx, &birth),
+            tuple,
+            generation,
+            trace_id,
+            state,
             facts: Facts::default(),
-            rcv_buf: super::window::initial_buffer(options.recv_buffer, &cx.settings),
-            options,
-            agreed: birth.agreed,
-            iss: birth.iss,
+            rcv_buf: super::window::initial_buffer(birth.options.recv_buffer, &cx.settings),
+            options: birth.options,
+            agreed,
+            iss,
             snd_una: 0,
             snd_nxt: 0,
             snd_wnd: 0,
@@ -338,7 +346,7 @@ impl Connection {
             send: SendBuffer::new(1),
             units: Units::new(&cx.settings, now),
             rtx: RetransmitQueue::default(),
-            irs: birth.irs,
+            irs,
             recv: RecvQueue::new(1),
             rcv_edge: 1,
             rcv_acked: 0,
@@ -355,8 +363,8 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
+            ecn: None,
             peak: Peak::default(),
             pacer: None,
             delivered: 0,
@@ -488,6 +496,13 @@ impl Connection {
         self.ack.quick = self.ack.quick.max(wanted);
     }
 
+    /// The same for at most so many ACKs (`tcp_enter_quickack_mode`).
+    pub(crate) fn quick_acks_up_to(&mut self, most: u8) {
+        let before = self.ack.quick;
+        self.quick_acks();
+        self.ack.quick = before.max(self.ack.quick.min(most));
+    }
+
     /// An ACK goes out at once.
     pub(crate) fn ack_now(&mut self, reason: SendReason) {
         self.ack.pending = true;
@@ -541,7 +556,8 @@ impl Connection {
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
         let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
-        let boxes = episode + search + tuning + pacer + self.congestion.heap_memory();
+        let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
+        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
