@@ -1,4 +1,4 @@
-//! What BBR and pacing carry over whole paths. The larger cells are `cargo xtask bench goodput`'s.
+//! What BBR carries over whole paths. The larger cells are `cargo xtask bench goodput`'s.
 
 use core::time::Duration;
 
@@ -22,13 +22,10 @@ struct Cell {
     /// Bytes of the queue, in hundredths of what the path holds.
     queue: u64,
     seconds: u64,
-    /// With `finack.tcp_pacing`.
-    paced: bool,
     seed: u64,
 }
 
-const CELL: Cell =
-    Cell { rate: 10_000_000, rtt_ms: 100, loss: 0.0, queue: 100, seconds: 20, paced: false, seed: 1 };
+const CELL: Cell = Cell { rate: 10_000_000, rtt_ms: 100, loss: 0.0, queue: 100, seconds: 20, seed: 1 };
 
 /// Flows with these controllers, half a second one after the other: the share of the link's bytes that each one's
 /// applications get after the first quarter of the time, in percent.
@@ -40,8 +37,7 @@ fn shares(cell: Cell, kinds: &[Congestion]) -> Vec<f64> {
     let back = Hop::new(Duration::from_millis(cell.rtt_ms / 2));
     let mut w = World::new(cell.seed, Hop::new(Duration::ZERO));
     w.unchecked();
-    let settings = Settings { tcp_pacing: u64::from(cell.paced), ..Settings::default() };
-    let a = w.host(settings, units());
+    let a = w.host(Settings::default(), units());
     let b = w.host(Settings::default(), units());
     w.set_link(a, b, there);
     w.set_link(b, a, back);
@@ -102,12 +98,4 @@ fn flows_share() {
     assert!(got.iter().all(|&share| share > 25.0) && got.iter().sum::<f64>() > 88.0, "{got:?}");
     let got = shares(Cell { queue: 200, ..cell }, &[Congestion::Bbr, Congestion::Cubic]);
     assert!(got.iter().all(|&share| share > 15.0) && got.iter().sum::<f64>() > 88.0, "{got:?}");
-}
-
-/// RFC 9937 6.4: a queue of a few packets drops what CUBIC sends in bursts; paced it gets along.
-#[test]
-fn pacing_spares_short_queues() {
-    let share = |paced| shares(Cell { rtt_ms: 40, queue: 10, paced, ..CELL }, &[Congestion::Cubic])[0];
-    let (bursts, paced) = (share(false), share(true));
-    assert!(paced > 60.0 && paced > bursts + 10.0, "{paced:.1} % instead of {bursts:.1} %");
 }
