@@ -181,7 +181,7 @@ pub(crate) enum Controller {
     Cubic(Cubic),
     Bbr(Box<Bbr>),
     Dctcp(Dctcp),
-    Prague(Prague),
+    Prague(Box<Prague>),
 }
 
 impl Controller {
@@ -192,7 +192,7 @@ impl Controller {
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
             Congestion::Dctcp => Self::Dctcp(Dctcp::new(NewReno::new(initial))),
-            Congestion::Prague => Self::Prague(Prague::new(NewReno::new(initial))),
+            Congestion::Prague => Self::Prague(Box::new(Prague::new(NewReno::new(initial)))),
         }
     }
 
@@ -204,7 +204,7 @@ impl Controller {
             Congestion::Reno => Self::NewReno(reno),
             Congestion::Cubic => Self::Cubic(Cubic::resuming(cwnd, ssthresh)),
             Congestion::Dctcp => Self::Dctcp(Dctcp::new(reno)),
-            Congestion::Prague => Self::Prague(Prague::new(reno)),
+            Congestion::Prague => Self::Prague(Box::new(Prague::new(reno))),
             Congestion::Bbr => Self::Bbr(Bbr::new(cwnd, seed)),
         }
     }
@@ -232,6 +232,7 @@ impl Controller {
     pub(crate) const fn heap_memory(&self) -> usize {
         match self {
             Self::Bbr(_) => size_of::<Bbr>(),
+            Self::Prague(_) => size_of::<Prague>(),
             _ => 0,
         }
     }
