@@ -1,5 +1,7 @@
 //! MIB counters: what happened, counted always, whether someone listens or not.
 
+use finack_wire::ip::Ecn;
+
 use crate::trace::{DropReason, ResetReason, RetransmitReason};
 
 macro_rules! counters {
@@ -64,6 +66,14 @@ counters! {
     tcp_challenge_acks,
     /// Delayed ACKs whose timer ran out.
     tcp_delayed_acks,
+    /// Packets received with ECT(0), those of joined packets counted each (InECT0Pkts).
+    ip_in_ect0_packets,
+    /// With ECT(1) (InECT1Pkts).
+    ip_in_ect1_packets,
+    /// With CE: a router was congested (InCEPkts).
+    ip_in_ce_packets,
+    /// Times that a window was reduced because of marks (RFC 3168).
+    tcp_ecn_reductions,
     /// SYN cookies sent.
     tcp_syn_cookies_sent,
     /// SYN cookies that came back right.
@@ -156,6 +166,16 @@ impl Counters {
     /// How many segments were sent again for `reason`.
     pub fn retransmits(&self, reason: RetransmitReason) -> u64 {
         self.retransmits[reason as usize]
+    }
+
+    /// `packets` came with `codepoint`.
+    pub(crate) fn count_codepoint(&mut self, codepoint: Ecn, packets: u64) {
+        match codepoint {
+            Ecn::NotEct => {}
+            Ecn::Ect0 => self.ip_in_ect0_packets += packets,
+            Ecn::Ect1 => self.ip_in_ect1_packets += packets,
+            Ecn::Ce => self.ip_in_ce_packets += packets,
+        }
     }
 
     pub(crate) fn count_drop(&mut self, reason: DropReason) {

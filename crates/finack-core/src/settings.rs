@@ -267,6 +267,18 @@ settings! {
     tcp_dsack, "net.ipv4.tcp_dsack", 1, 0, 1, "";
     /// 1: offer and use window scaling (RFC 7323).
     tcp_window_scaling, "net.ipv4.tcp_window_scaling", 1, 0, 1, "";
+    /// Explicit congestion notification, of connections from outside and to the outside: 0 none, 1 classic (RFC 3168) both,
+    /// 2 classic and none, 3 accurate (RFC 9768) both, 4 accurate and classic, 5 accurate and none.
+    tcp_ecn, "net.ipv4.tcp_ecn", 2, 0, 5, "";
+    /// 1: what is not answered goes again without asking for congestion notification.
+    tcp_ecn_fallback, "net.ipv4.tcp_ecn_fallback", 1, 0, 1, "";
+    /// Byte counters of accurate ECN in an option: 0 never, 1 where they changed and as beacons, 2 in every segment.
+    tcp_ecn_option, "net.ipv4.tcp_ecn_option", 2, 0, 2, "";
+    /// How often in a round trip the option goes out at least where nothing changed.
+    tcp_ecn_option_beacon, "net.ipv4.tcp_ecn_option_beacon", 3, 0, 4, "";
+    /// ECT on what is no new data (draft-ietf-tcpm-generalized-ecn): 0 never (RFC 3168); 1 as on Linux, on all that follows
+    /// the handshake of accurate ECN; 2 on SYNs, SYN,ACKs and repetitions too.
+    tcp_ecn_control, "finack.tcp_ecn_control", 1, 0, 2, "";
     /// SYN cookies: 0 never, 1 when the SYN queue is full, 2 always.
     tcp_syncookies, "net.ipv4.tcp_syncookies", 1, 0, 2, "";
     /// Most half-open connections of one listener.

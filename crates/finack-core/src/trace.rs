@@ -352,6 +352,8 @@ reasons! {
         Refused = "the destination refused the connection",
         /// Listener overflow with tcp_abort_on_overflow.
         Overflow = "the accept queue is full and tcp_abort_on_overflow is set",
+        /// SYNs of one handshake asked for classic and for accurate ECN.
+        TwoKindsOfEcn = "one handshake asked for both kinds of ECN feedback (RFC 9768 3.1.5)",
         /// Orphan out of time or memory.
         Orphan = "an orphaned connection ran out of its time or the host of memory",
         /// User time-out, keep-alive.

@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use finack_core::tcp::{LossState, State, TcpInfo};
+use finack_core::tcp::{EcnMode, LossState, State, TcpInfo};
 
 use crate::abi;
 
-use Width::{Byte, Half, Long, Short, Word};
+use Width::{Bits, Byte, Half, Long, Short, Word};
 
 /// How a field lies in the structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ enum Width {
     Byte,
     /// Four bits in the low (false) or high (true) half of a byte that the next or last field shares.
     Half(bool),
+    /// Bits of a word, from this one on; 0 begins the word.
+    Bits(u8),
     Short,
     Word,
     Long,
@@ -39,8 +41,8 @@ impl Field {
     }
 }
 
-/// Bytes of the structure, as of Linux 6.7.
-pub const LEN: usize = 248;
+/// Bytes of the structure, as of Linux 6.18.
+pub const LEN: usize = 280;
 
 /// Linux's number for a state.
 pub fn state_number(state: State) -> i64 {
@@ -87,6 +89,18 @@ fn options(info: &TcpInfo) -> u64 {
         | flag(info.sack, abi::TCPI_OPT_SACK)
         | flag(info.window_scale.is_some(), abi::TCPI_OPT_WSCALE)
         | flag(info.syn_data, abi::TCPI_OPT_SYN_DATA)
+        | flag(matches!(info.ecn.mode, EcnMode::Classic | EcnMode::Accurate), abi::TCPI_OPT_ECN)
+        | flag(info.ecn.seen, abi::TCPI_OPT_ECN_SEEN)
+}
+
+/// Linux's number.
+const fn ecn_mode(info: &TcpInfo) -> u64 {
+    match info.ecn.mode {
+        EcnMode::Classic => 1,
+        EcnMode::Accurate => 2,
+        EcnMode::Asked => 3,
+        _ => 0,
+    }
 }
 
 /// In segments of `mss` bytes, as Linux counts.
@@ -101,7 +115,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
     let out = info.send_queue.saturating_sub(info.not_sent);
     let (peer_scale, our_scale) = info.window_scale.unwrap_or((0, 0));
     let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
-    let table: [(&'static str, Width, Value); 60] = [
+    let table: [(&'static str, Width, Value); 70] = [
         ("tcpi_state", Byte, known(state_number(info.state) as u64)),
         ("tcpi_ca_state", Byte, known(loss_state(info) as u64)),
         ("tcpi_retransmits", Byte, known(info.backoff.into())),
@@ -150,7 +164,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_rwnd_limited", Long, micros(info.peer_window_limited)),
         ("tcpi_sndbuf_limited", Long, micros(info.send_buffer_limited)),
         ("tcpi_delivered", Word, unknown),
-        ("tcpi_delivered_ce", Word, known(0)),
+        ("tcpi_delivered_ce", Word, known(info.ecn.delivered_ce.into())),
         ("tcpi_bytes_sent", Long, known(info.bytes_sent)),
         ("tcpi_bytes_retrans", Long, known(info.bytes_retrans)),
         ("tcpi_dsack_dups", Word, known(info.reported_duplicates.into())),
@@ -162,6 +176,17 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_total_rto", Short, unknown),
         ("tcpi_total_rto_recoveries", Short, unknown),
         ("tcpi_total_rto_time", Word, unknown),
+        ("tcpi_received_ce", Word, known(info.ecn.received_ce.into())),
+        ("tcpi_delivered_e1_bytes", Word, known(info.ecn.delivered.ect1.into())),
+        ("tcpi_delivered_e0_bytes", Word, known(info.ecn.delivered.ect0.into())),
+        ("tcpi_delivered_ce_bytes", Word, known(info.ecn.delivered.ce.into())),
+        ("tcpi_received_e1_bytes", Word, known(info.ecn.received.ect1.into())),
+        ("tcpi_received_e0_bytes", Word, known(info.ecn.received.ect0.into())),
+        ("tcpi_received_ce_bytes", Word, known(info.ecn.received.ce.into())),
+        // Later than Linux 6.18, where these bits are padding.
+        ("tcpi_ecn_mode", Bits(0), known(ecn_mode(info))),
+        ("tcpi_accecn_opt_seen", Bits(2), known(info.ecn.option_seen.into())),
+        ("tcpi_accecn_fail_mode", Bits(4), known(info.ecn.fail_mode.into())),
     ];
     table.into_iter().map(|(name, width, value)| Field { name, value, width }).collect()
 }
@@ -178,6 +203,13 @@ pub fn bytes(info: &TcpInfo) -> Vec<u8> {
             Width::Half(true) => {
                 if let Some(last) = out.last_mut() {
                     *last |= (value as u8) << 4;
+                }
+            }
+            Width::Bits(0) => out.extend_from_slice(&word.to_le_bytes()),
+            Width::Bits(from) => {
+                let at = out.len().saturating_sub(4) + usize::from(from / 8);
+                if let Some(byte) = out.get_mut(at) {
+                    *byte |= (value as u8) << (from % 8);
                 }
             }
             Width::Short => out.extend_from_slice(&(value.min(65_535) as u16).to_le_bytes()),

@@ -32,6 +32,10 @@ pub const KIND_AO: u8 = 29;
 pub const KIND_MPTCP: u8 = 30;
 /// Fast open cookie (RFC 7413), 2 to 18 bytes.
 pub const KIND_FAST_OPEN: u8 = 34;
+/// Byte counters of accurate ECN (RFC 9768 section 3.2.3), ECT(0)'s first, 2 to 11 bytes.
+pub const KIND_ACC_ECN_0: u8 = 172;
+/// The same, ECT(1)'s first.
+pub const KIND_ACC_ECN_1: u8 = 174;
 /// An experimental option (RFC 6994), told apart by the 16 bits after its length.
 pub const KIND_EXPERIMENT: u8 = 254;
 /// What tells the experimental fast open option apart.
@@ -182,6 +186,94 @@ impl fmt::Debug for FastOpen {
     }
 }
 
+/// The most counters that an AccECN option holds.
+pub const MAX_ACC_ECN_FIELDS: usize = 3;
+
+/// An AccECN option (RFC 9768 section 3.2.3): how many bytes of payload came with each codepoint, as counters of 24 bits.
+/// Counters at its end may be left out.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct AccEcn {
+    /// Counters as they are sent; those beyond `len` are zero, so that equality can be derived.
+    fields: [[u8; 3]; MAX_ACC_ECN_FIELDS],
+    len: u8,
+    /// ECT(1)'s counter goes first (kind 174), not ECT(0)'s (kind 172).
+    ect1_first: bool,
+}
+
+impl AccEcn {
+    /// The first `len` counters (0 to 3), of which the low 24 bits count, in the option's order: with `ect1_first`
+    /// ECT(1), CE, ECT(0), else ECT(0), CE, ECT(1).
+    #[must_use]
+    pub fn new(ect1_first: bool, [ect0, ce, ect1]: [u32; 3], len: usize) -> Self {
+        let order = if ect1_first { [ect1, ce, ect0] } else { [ect0, ce, ect1] };
+        let len = len.min(MAX_ACC_ECN_FIELDS);
+        let mut option = Self { len: len as u8, ect1_first, ..Self::default() };
+        for (field, counter) in option.fields.iter_mut().zip(order).take(len) {
+            let [_, a, b, c] = counter.to_be_bytes();
+            *field = [a, b, c];
+        }
+        option
+    }
+
+    /// Parses what follows kind and length: as many whole counters as are there, the rest is padding.
+    fn parse(ect1_first: bool, data: &[u8]) -> Self {
+        let mut option = Self { ect1_first, ..Self::default() };
+        let (fields, _) = data.as_chunks::<3>();
+        for (slot, field) in option.fields.iter_mut().zip(fields) {
+            *slot = *field;
+            option.len += 1;
+        }
+        option
+    }
+
+    fn field(&self, index: usize) -> Option<u32> {
+        let &[a, b, c] = self.fields.get(..usize::from(self.len))?.get(index)?;
+        Some(u32::from_be_bytes([0, a, b, c]))
+    }
+
+    /// Bytes of payload received with ECT(0), modulo 2^24.
+    #[must_use]
+    pub fn ect0(&self) -> Option<u32> {
+        self.field(if self.ect1_first { 2 } else { 0 })
+    }
+
+    /// Bytes of payload received with CE, modulo 2^24.
+    #[must_use]
+    pub fn ce(&self) -> Option<u32> {
+        self.field(1)
+    }
+
+    /// Bytes of payload received with ECT(1), modulo 2^24.
+    #[must_use]
+    pub fn ect1(&self) -> Option<u32> {
+        self.field(if self.ect1_first { 0 } else { 2 })
+    }
+
+    /// How many counters it holds, 0 to 3.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it holds none: it only tells that such options pass.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl fmt::Debug for AccEcn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccEcn")
+            .field("ect0", &self.ect0())
+            .field("ce", &self.ce())
+            .field("ect1", &self.ect1())
+            .finish()
+    }
+}
+
 /// A TCP authentication option (RFC 5925 section 2.2). The MAC itself stays in the header, as it is
 /// computed over the header with zeros in its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,6 +317,8 @@ pub struct TcpOptions {
     pub sack: SackBlocks,
     /// Fast open cookie, or the request for one.
     pub fast_open: Option<FastOpen>,
+    /// Byte counters of accurate ECN.
+    pub acc_ecn: Option<AccEcn>,
     /// User timeout as sent: in the top bit the unit, 1 for minutes and 0 for seconds.
     pub user_timeout: Option<u16>,
     /// MD5 signature.
@@ -294,6 +388,9 @@ impl TcpOptions {
             }
             (KIND_MPTCP, _) => self.mptcp = true,
             (KIND_FAST_OPEN, cookie) => self.take_fast_open(cookie, false),
+            (KIND_ACC_ECN_0 | KIND_ACC_ECN_1, data) => {
+                self.acc_ecn = Some(AccEcn::parse(option.kind == KIND_ACC_ECN_1, data));
+            }
             (KIND_EXPERIMENT, &[a, b, ref cookie @ ..])
                 if u16::from_be_bytes([a, b]) == EXPERIMENT_FAST_OPEN =>
             {

@@ -5,7 +5,7 @@ use finack_posix::info::Field;
 /// How many bits a field takes; those below 8 share a byte, lowest first.
 type Bits = u8;
 
-const FIELDS: [(&str, Bits); 62] = [
+const FIELDS: [(&str, Bits); 68] = [
     ("tcpi_state", 8),
     ("tcpi_ca_state", 8),
     ("tcpi_retransmits", 8),
@@ -68,6 +68,12 @@ const FIELDS: [(&str, Bits); 62] = [
     ("tcpi_total_rto_recoveries", 16),
     ("tcpi_total_rto_time", 32),
     ("tcpi_received_ce", 32),
+    ("tcpi_delivered_e1_bytes", 32),
+    ("tcpi_delivered_e0_bytes", 32),
+    ("tcpi_delivered_ce_bytes", 32),
+    ("tcpi_received_e1_bytes", 32),
+    ("tcpi_received_e0_bytes", 32),
+    ("tcpi_received_ce_bytes", 32),
 ];
 
 /// The fields that the kernel's answer holds.

@@ -24,7 +24,7 @@ impl Stack {
         embryos.sort_by_key(|e| key(&e.tuple));
         for e in embryos {
             e.tuple.hash(&mut hasher);
-            (e.retries, e.is_cookie, e.under.is_some()).hash(&mut hasher);
+            (e.retries, e.is_cookie, e.under.is_some(), e.ecn).hash(&mut hasher);
             now.since(e.sent_at).hash(&mut hasher);
         }
         let four = self.waits4.iter().map(|(tw, tuple)| (tuple, tw));
@@ -57,6 +57,7 @@ fn hash_connection(c: &Connection, now: Instant, hasher: &mut SipHasher13) {
     (c.recv.next(), c.recv.read_pos(), c.recv.sack_blocks(), c.rcv_edge, c.rcv_fin, c.rcv_acked).hash(hasher);
     (c.rtx.sacked(), c.rtx.lost(), c.in_flight(), c.retries, c.backoff, c.probes).hash(hasher);
     (c.ack_hold, c.ack_pos()).hash(hasher);
+    c.ecn.as_ref().map(|ecn| ecn.summary()).hash(hasher);
     (c.ack.pending, c.ack.now, c.ack.quick, c.ack.interactive).hash(hasher);
     (c.error, c.urgent.mark, c.urgent.byte).hash(hasher);
     c.held_until(now).map(|at| at.since(now)).hash(hasher);

@@ -37,6 +37,7 @@ impl Stack {
             Ok(header) => header,
             Err(error) => return self.refuse_header(now, error, bytes),
         };
+        self.cx.counters.count_codepoint(header.ecn(), u64::from(packet.meta.segments.max(1)));
         let destination = match self.destination(header.dst) {
             Destination::Elsewhere if !is_housekeeping(&header) => {
                 return self.note_drop(now, DropReason::NotForUs, bytes.len(), ends(&header, bytes));

@@ -9,6 +9,7 @@ use super::{EventSource, Stack};
 use crate::auth::Signed;
 use crate::demux::{Kind, Slot};
 use crate::settings::{Profile, Settings};
+use crate::tcp::ecn::{self, Grant};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
@@ -104,6 +105,9 @@ impl Stack {
                 // A cookie alone can't tell them; only the echo of a timestamp brings them back.
                 e.agreed =
                     Negotiated { sack: false, scaling: false, snd_wscale: 0, rcv_wscale: 0, ..e.agreed };
+                if e.ecn.is_classic() {
+                    e.ecn = Grant::default();
+                }
             }
             e.iss = cookie::make(&self.cx.secrets, tuple, segment.seq, e.agreed.peer_mss, now);
             self.cx.counters.tcp_syn_cookies_sent += 1;
@@ -123,6 +127,8 @@ impl Stack {
         let tag = self.tag_of(listener, tuple, segment);
         // As Linux: beside a signature timestamps leave no room for a SACK block.
         agreed.timestamps &= !(tag.is_signed() && agreed.sack);
+        let kind = options.congestion.unwrap_or(self.cx.settings.congestion);
+        let ecn = Grant::of(&self.cx.settings, kind, segment.flags, segment.ecn);
         let our_mss = self.offered_mss(tuple, options);
         let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
@@ -142,6 +148,7 @@ impl Stack {
             retries: 0,
             resent: false,
             is_cookie: false,
+            ecn,
             tag,
             held: false,
             gives_cookie: None,
@@ -192,13 +199,16 @@ impl Stack {
     pub(super) fn send_syn_ack(&mut self, now: Instant, index: u32, reason: SendReason) {
         let Some(e) = self.embryos.get_mut(index) else { return };
         e.sent_at = now;
+        let (flags, codepoint, acc_ecn) = e.ecn.syn_ack(&self.cx.settings);
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
         let form = e.gives_cookie;
         let keys = self.fast_open_keys(listener);
         options.fast_open = form.map(|form| fast_open::cookie(&self.cx, keys, &tuple, form));
-        let head =
-            Head { seq, ack, flags: Embryo::FLAGS, window, options, ..self.embryo_head(listener, &tuple) };
+        options.acc_ecn = acc_ecn;
+        let flags = Embryo::FLAGS | flags;
+        let mut head = Head { seq, ack, flags, window, options, ..self.embryo_head(listener, &tuple) };
+        head.tos |= codepoint.bits();
         self.push_bare(now, Some(id), &head, reason);
     }
 
@@ -207,7 +217,7 @@ impl Stack {
         let mut head = bare_head(&self.cx, tuple);
         if let Some(l) = self.listeners.get(listener) {
             head.hop_limit = l.options.hop_limit.unwrap_or(head.hop_limit);
-            head.tos = l.options.tos;
+            head.tos = l.options.tos & !3;
         }
         head
     }
@@ -276,8 +286,13 @@ impl Stack {
             }
             Verdict::Repeat if !limited => {
                 self.mark_answered(now, index);
-                if let Some(e) = self.embryos.get_mut(index) {
-                    e.resent = true;
+                let Some(e) = self.embryos.get_mut(index) else { return };
+                e.resent = true;
+                if !e.ecn.take_repeated_syn(&self.cx.settings, segment.flags, segment.ecn) {
+                    let (seq, ack) = (e.iss.wrapping_add(1), e.irs.wrapping_add(1));
+                    let reason = ResetReason::TwoKindsOfEcn;
+                    self.send_reset(now, Some(id), &tuple, seq, Some(ack), None, reason);
+                    return self.drop_embryo(now, index, EndCause::ResetByUs(reason));
                 }
                 self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::RepeatedSyn);
                 let again = SendReason::Retransmission(RetransmitReason::RepeatedSyn);
@@ -401,6 +416,7 @@ impl Stack {
         c.ts_recent = e.ts_recent;
         c.facts.unaccepted = true;
         c.facts.auth_len = auth_len;
+        c.ecn = e.ecn.state();
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;
         Some((c, signed))
@@ -441,8 +457,14 @@ impl Stack {
         let options = l.options.clone();
         let mut e = self.embryo(now, listener, tuple, segment, &options);
         let echo = segment.options.timestamps.filter(|_| self.cx.settings.tcp_timestamps > 0);
-        let (sack, scale) =
-            echo.map_or((false, None), |(_, ecr)| cookie::read_stamp(ecr.wrapping_sub(e.ts_offset)));
+        let told = echo.map(|(_, ecr)| cookie::read_stamp(ecr.wrapping_sub(e.ts_offset))).unwrap_or_default();
+        let cookie::Told { sack, scale, ecn } = told;
+        let pure = segment.payload.bytes.is_empty();
+        e.ecn = match ecn::ace(segment.flags) {
+            2..=7 if self.cx.settings.tcp_ecn >= 3 && pure => Grant::accurate(),
+            _ if ecn && self.cx.settings.tcp_ecn > 0 => Grant::classic(),
+            _ => Grant::default(),
+        };
         e.iss = iss;
         e.irs = irs;
         e.is_cookie = true;

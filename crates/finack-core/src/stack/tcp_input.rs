@@ -1,6 +1,6 @@
 //! TCP segments come in: whose they are, and what those get that are nobody's (RFC 9293 3.10.7.1).
 
-use finack_wire::ip::IpHeader;
+use finack_wire::ip::{Ecn, IpHeader};
 use finack_wire::tcp::{self, Flags, TcpHeader};
 use finack_wire::tcp_options::TcpOptions;
 
@@ -49,6 +49,8 @@ impl Stack {
             payload: Payload { bytes: tcp::payload(bytes, &header), owner },
             segments: packet.meta.segments.max(1),
             segment_size: packet.meta.segment_size,
+            ecn: ip.ecn(),
+            marks: marks_of(ip, packet),
         };
         if self.authentic(now, &tuple, &segment, bytes) {
             self.route_segment(now, &tuple, &segment);
@@ -211,6 +213,15 @@ impl Stack {
             Some(id) => self.cx.trace(now, id, tuple, kind),
             None => self.cx.trace_stray(now, Self::ends(tuple), kind),
         }
+    }
+}
+
+/// How many wire segments of a packet came with CE: as the device says, or all of them.
+fn marks_of(ip: &IpHeader, packet: &Packet<'_>) -> u16 {
+    let segments = packet.meta.segments.max(1);
+    match packet.meta.ce_marks {
+        0 if ip.ecn() == Ecn::Ce => segments,
+        marks => marks.min(segments),
     }
 }
 

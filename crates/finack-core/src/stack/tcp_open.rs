@@ -10,6 +10,7 @@ use crate::demux::Kind;
 use crate::error::Error;
 use crate::options::{BindOptions, SocketOptions};
 use crate::ports::Owner;
+use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
@@ -388,6 +389,8 @@ impl Stack {
             now,
         };
         let mut c = Connection::new(&self.cx, birth);
+        let wish = ecn::wish(&self.cx.settings, c.congestion.kind());
+        c.ecn = wish.map(|mode| alloc::boxed::Box::new(EcnState::new(mode)));
         c.facts.explicit_port = explicit;
         c.facts.syn_due = true;
         c.facts.wants_room = true;

@@ -9,6 +9,7 @@ use super::tcp_input::bare_head;
 use crate::device::{MAX_SLICES, Transmit, TxChecksum};
 use crate::ip::Ident;
 use crate::tcp::State;
+use crate::tcp::ecn::Kind;
 use crate::tcp::emit::{self, Head};
 use crate::tcp::output::{self, Next, Plan};
 use crate::tcp::seq::Pos;
@@ -188,6 +189,11 @@ impl Stack {
         head.urgent = urgent;
         let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
         let told = output::options(c, &self.cx, now, room, &mut head.options);
+        if c.ecn.is_some() {
+            let again = matches!(emission.reason, SendReason::Retransmission(_));
+            let kind = if len > 0 && !again { Kind::New } else { Kind::Again };
+            c.stamp_ecn(&self.cx.settings, now, &mut head, kind);
+        }
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
         let signer = self.auth.signer(emission.connection, c, head.flags, from);
@@ -237,6 +243,7 @@ impl Stack {
         head.window = window;
         head.options = output::syn_options(c, now, our_mss);
         head.options.fast_open = c.fast_open_option(&self.cx, now, our_mss);
+        c.stamp_syn(&self.cx.settings, &mut head);
         let early = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
         let reason = if c.facts.syn_resent { again } else { SendReason::Open };
@@ -280,7 +287,15 @@ impl Stack {
         head.flags = Flags::ACK | urgent_flag;
         head.window = window;
         head.urgent = urgent;
-        let told = output::options(c, &self.cx, now, output::ALL_ROOM, &mut head.options);
+        let mut told = output::options(c, &self.cx, now, output::ALL_ROOM, &mut head.options);
+        if let Some(ecn) = &c.ecn {
+            if let Some(prior) = ecn.prior_ack() {
+                // What came since has an ACK of its own behind this one.
+                head.ack = c.rcv_seq(prior);
+                told = false;
+            }
+            c.stamp_ecn(&self.cx.settings, now, &mut head, Kind::Ack);
+        }
         output::acknowledged(c, told);
         Some(self.finish_bare(now, index, &mut head, pos, reason))
     }
@@ -325,7 +340,8 @@ fn head_of(c: &Connection, cx: &crate::cx::Cx, ident: &mut Ident) -> Head {
     if let Some(hop_limit) = c.options.hop_limit {
         head.hop_limit = hop_limit;
     }
-    head.tos = c.options.tos;
+    // The other two bits are for congestion (RFC 3168 5).
+    head.tos = c.options.tos & !3;
     head.dont_fragment = c.sends_whole(cx);
     if !head.dont_fragment {
         head.ident = ident.next(c.tuple.local, c.tuple.remote, protocol::TCP) as u16;
@@ -356,7 +372,8 @@ fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos
     // An urgent pointer counts from its own segment: no unit can carry it for several.
     let urgent = c.snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
-    let whole = !urgent && c.facts.auth_len == 0;
+    let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
+    let whole = !urgent && alike && c.facts.auth_len == 0;
     let most = if device.max_unit > device.mtu && whole {
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment
     } else {

@@ -45,17 +45,29 @@ pub(crate) fn check(secrets: &Secrets, tuple: &Tuple, irs: u32, cookie: u32, now
     (mac(secrets, tuple, irs, made, class) == cookie & 0x00ff_ffff).then(|| CLASSES[class as usize])
 }
 
+/// What a timestamp tells of a SYN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// SACK was permitted.
+    pub(crate) sack: bool,
+    /// The peer's window scale.
+    pub(crate) scale: Option<u8>,
+    /// Classic congestion notification was granted.
+    pub(crate) ecn: bool,
+}
+
 /// TSval whose low bits tell the options of the SYN; never later than `clock`.
-pub(crate) fn stamp(clock: u32, sack: bool, scale: Option<u8>) -> u32 {
-    let told = u32::from(scale.unwrap_or(NO_SCALE) & 15) | u32::from(sack) << 4;
+pub(crate) fn stamp(clock: u32, tell: &Told) -> u32 {
+    let options = u32::from(tell.sack) << 4 | u32::from(tell.ecn) << 5;
+    let told = u32::from(tell.scale.unwrap_or(NO_SCALE) & 15) | options;
     let stamp = clock & !((1 << OPTION_BITS) - 1) | told;
     if stamp.wrapping_sub(clock) as i32 > 0 { stamp.wrapping_sub(1 << OPTION_BITS) } else { stamp }
 }
 
-/// What an echoed TSval tells: whether SACK was permitted, and the peer's window scale.
-pub(crate) fn read_stamp(stamp: u32) -> (bool, Option<u8>) {
+/// What an echoed TSval tells.
+pub(crate) fn read_stamp(stamp: u32) -> Told {
     let scale = (stamp & 15) as u8;
-    (stamp & 16 != 0, (scale != NO_SCALE).then_some(scale))
+    Told { sack: stamp & 16 != 0, scale: (scale != NO_SCALE).then_some(scale), ecn: stamp & 32 != 0 }
 }
 
 #[cfg(test)]
@@ -87,8 +99,9 @@ mod tests {
     fn a_stamp_tells_the_options_and_does_not_run_ahead() {
         for clock in [0u32, 31, 63, 64, 1_000_001, u32::MAX] {
             for (sack, scale) in [(true, Some(7)), (false, None), (true, None), (false, Some(14))] {
-                let stamp = stamp(clock, sack, scale);
-                assert_eq!(read_stamp(stamp), (sack, scale));
+                let told = Told { sack, scale, ecn: sack != scale.is_some() };
+                let stamp = stamp(clock, &told);
+                assert_eq!(read_stamp(stamp), told);
                 assert!(clock.wrapping_sub(stamp) < 128, "{clock} {stamp}");
             }
         }

@@ -6,6 +6,7 @@ use finack_wire::tcp::Flags;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Tuple;
+use super::ecn::Grant;
 use super::fast_open::Form;
 use super::input::Segment;
 use super::seq;
@@ -38,6 +39,8 @@ pub(crate) struct Embryo {
     pub(crate) resent: bool,
     /// The SYN,ACK's sequence number is a cookie: if the record must go, the last ACK still tells everything.
     pub(crate) is_cookie: bool,
+    /// What it was granted of congestion notification.
+    pub(crate) ecn: Grant,
     /// How it is signed.
     pub(crate) tag: Tag,
     /// Not answered until somebody decides.
@@ -127,7 +130,8 @@ impl Embryo {
         let clock = ts_clock(now);
         let clock = if self.is_cookie {
             let scale = self.agreed.scaling.then_some(self.agreed.snd_wscale);
-            super::cookie::stamp(clock, self.agreed.sack, scale)
+            let ecn = self.ecn.is_classic();
+            super::cookie::stamp(clock, &super::cookie::Told { sack: self.agreed.sack, scale, ecn })
         } else {
             clock
         };

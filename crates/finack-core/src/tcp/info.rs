@@ -23,6 +23,7 @@ impl Connection {
             timestamps: self.agreed.timestamps,
             syn_data: self.facts.early_data,
             sack: self.agreed.sack,
+            ecn: self.ecn.as_ref().map(|ecn| ecn.info()).unwrap_or_default(),
             window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),
             rto: self.rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),

@@ -3,6 +3,7 @@
 mod chrono;
 mod congestion;
 pub(crate) mod cookie;
+pub(crate) mod ecn;
 pub(crate) mod embryo;
 pub(crate) mod emit;
 pub(crate) mod fast_open;
@@ -53,6 +54,55 @@ pub enum LossState {
     Loss,
 }
 
+/// What two ends made out about explicit congestion notification, in the order of Linux's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EcnMode {
+    /// None: packets are not marked, only dropped.
+    #[default]
+    Off,
+    /// Classic (RFC 3168): one sign of congestion in a round trip.
+    Classic,
+    /// Accurate (RFC 9768): each mark is told.
+    Accurate,
+    /// Asked for, and not answered yet.
+    Asked,
+}
+
+/// Bytes of payload by the codepoint of the packets that carried them (RFC 9768 3.2), modulo 2^32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EcnBytes {
+    /// ECT(0).
+    pub ect0: u32,
+    /// CE.
+    pub ce: u32,
+    /// ECT(1).
+    pub ect1: u32,
+}
+
+/// What explicit congestion notification told a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EcnInfo {
+    /// What was agreed on.
+    pub mode: EcnMode,
+    /// Something came that could have been marked.
+    pub seen: bool,
+    /// New data goes out so that routers may mark it: not where a middlebox was found to tamper with marks.
+    pub capable: bool,
+    /// Packets of ours that the peer reports as marked; with classic ECN those that ACKs with ECE acknowledged.
+    pub delivered_ce: u32,
+    /// Packets that came with CE.
+    pub received_ce: u32,
+    /// Bytes of ours as the peer reports them by its option.
+    pub delivered: EcnBytes,
+    /// Bytes that came.
+    pub received: EcnBytes,
+    /// Why feedback is not wholly believed, as Linux's `tcpi_accecn_fail_mode`: 2 the handshake's, 8 the option's.
+    pub fail_mode: u8,
+    /// The peer's option, as Linux's `tcpi_accecn_opt_seen`: 0 none came, 1 without counters, 2 with, 3 not believed.
+    pub option_seen: u8,
+}
+
 /// What is known of a connection, as Linux's `tcp_info` has it (times as durations, sizes in bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
@@ -72,6 +122,8 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// SACK in use (RFC 2018).
     pub sack: bool,
+    /// Explicit congestion notification.
+    pub ecn: EcnInfo,
     /// The peer's window scale and ours, where scaling is in use.
     pub window_scale: Option<(u8, u8)>,
     /// Data came with the SYN and counted: acknowledged by the SYN,ACK, or taken from the peer's SYN (RFC 7413).

@@ -49,7 +49,9 @@ pub(crate) fn effective(tuple: &Tuple, mtu: usize, peer: u16, options: u16, sett
 impl Connection {
     /// What path, peer and the peer's window take.
     fn effective_mss(&self, cx: &Cx, mtu: usize) -> u16 {
-        let options = options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len);
+        let reserve = self.ecn.as_ref().map_or(0, |ecn| ecn.reserve);
+        let options =
+            options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len) + u16::from(reserve);
         let fits = effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings);
         match cx.settings.profile {
             Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,
@@ -63,6 +65,19 @@ impl Connection {
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
         self.mss = self.effective_mss(cx, mtu);
         self.congestion.on_mss_change(u64::from(self.mss));
+    }
+
+    /// The same before anything was sent: the window is so many segments, of whatever size.
+    pub(crate) fn resize_segments(&mut self, cx: &Cx) {
+        let mtu = cx.device.mtu.min(self.path_mtu as usize);
+        let old = core::mem::replace(&mut self.mss, 0);
+        self.mss = self.effective_mss(cx, mtu);
+        if self.congestion.ssthresh() == u64::MAX && !self.congestion.rules_recovery() {
+            let cwnd = self.congestion.cwnd() / u64::from(old.max(1)) * u64::from(self.mss);
+            self.congestion = self.congestion.anew(cwnd);
+        } else {
+            self.congestion.on_mss_change(u64::from(self.mss));
+        }
     }
 
     /// The peer's SYN told what it takes.

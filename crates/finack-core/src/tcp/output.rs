@@ -95,6 +95,11 @@ fn data_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
             Plan::Resend { start, end }
         });
     }
+    if let Some(reason) = c.ack.now
+        && c.ecn.as_ref().is_some_and(|ecn| ecn.wants_pure_ack())
+    {
+        return Some(Plan::Ack(reason));
+    }
     let holds = c.recovery.holds_repeats();
     if !holds && let Some(plan) = resend(c, cx) {
         return Some(plan);
@@ -422,14 +427,25 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
     if c.agreed.timestamps {
         options.timestamps = Some((c.ts_val(now), c.ts_recent));
     }
-    !c.agreed.sack || add_sack_blocks(c, cx, room, options)
+    let told = !c.agreed.sack || add_sack_blocks(c, cx, room, options);
+    if c.ecn.is_some() {
+        let reserved = ecn_options_len(c);
+        let free = (MAX_OPTIONS_LEN - (data_options_len(c) - reserved)).min(room + reserved);
+        c.add_byte_counters(cx, now, free, options);
+    }
+    told
+}
+
+/// Bytes that the byte counters of accurate ECN have in each segment.
+fn ecn_options_len(c: &Connection) -> usize {
+    c.ecn.as_ref().map_or(0, |ecn| ecn.reserve.into())
 }
 
 /// Bytes of the options of a segment with data.
-pub(crate) const fn data_options_len(c: &Connection) -> usize {
+pub(crate) fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
     let timestamps = if c.agreed.timestamps { 12 } else { 0 };
-    timestamps + c.facts.auth_len as usize
+    timestamps + c.facts.auth_len as usize + ecn_options_len(c)
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
@@ -437,7 +453,8 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOption
     let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
     // Two NOPs, kind and length, and eight bytes for each block; a signature may leave no room at all.
-    let most = (MAX_OPTIONS_LEN - data_options_len(c)).saturating_sub(4) / 8;
+    let others = data_options_len(c) - ecn_options_len(c);
+    let most = (MAX_OPTIONS_LEN - others).saturating_sub(4) / 8;
     let fit = room.saturating_sub(4) / 8;
     let mut told = true;
     for (start, end) in blocks.take(most) {

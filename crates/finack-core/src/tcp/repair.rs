@@ -80,7 +80,11 @@ impl Connection {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
                 let base = self.reduction_base(cx, delivered.out);
-                self.congestion.on_loss(base, mss);
+                if !self.is_reducing() {
+                    // Marks of this window of data reduced it already (RFC 3168 6.1.3).
+                    self.congestion.on_loss(base, mss);
+                }
+                self.note_reduction();
                 self.timers.stop(Timer::Loss);
                 self.facts.loss_probe_due = false;
             }
@@ -143,9 +147,17 @@ impl Connection {
         }
     }
 
+    /// Marks say that there was congestion, whatever was lost: the reduction stays.
+    pub(crate) fn keep_reduction(&mut self) {
+        if let Some(episode) = &mut self.episode {
+            episode.prior = self.congestion.to_undo();
+        }
+    }
+
     /// RFC 4015 3.2: nothing was lost; the window is as before.
     fn undo(&mut self, cx: &mut Cx, now: Instant) {
         let Some(episode) = self.episode.take() else { return };
+        self.withdraw_reduction();
         cx.counters.tcp_undone += 1;
         match episode.prior {
             Some(prior) => {
@@ -169,6 +181,7 @@ impl Connection {
         if first {
             let base = self.reduction_base(cx, (self.snd_nxt - self.snd_una) as u64);
             self.congestion.on_timeout(base, u64::from(self.mss));
+            self.note_reduction();
         }
         // As Linux: not for a time-out in the middle of fast recovery.
         let watch = cx.settings.tcp_frto != 0 && (phase != Phase::Recovery || !first);
@@ -216,6 +229,7 @@ impl Connection {
         let ts = self.ts_val(now);
         let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;
         let phase = self.recovery.phase;
+        self.note_sent_reducing(bytes);
         let Some(episode) = &mut self.episode else { return };
         if phase == Phase::Recovery {
             episode.prr.on_sent(bytes);

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::congestion::{Control, Controller};
+use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
 use super::pacer::Pacer;
 use super::rate::RateSeen;
@@ -240,6 +241,8 @@ pub(crate) struct Connection {
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
     pub(crate) episode: Option<Box<Episode>>,
+    /// Present where explicit congestion notification was asked for or agreed on.
+    pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
     /// Only of those that are paced.
     pub(crate) pacer: Option<Box<Pacer>>,
@@ -357,6 +360,7 @@ impl Connection {
             recovery: Recovery::new(),
             congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
+            ecn: None,
             peak: Peak::default(),
             pacer: None,
             delivered: 0,
@@ -488,6 +492,13 @@ impl Connection {
         self.ack.quick = self.ack.quick.max(wanted);
     }
 
+    /// The same for at most so many ACKs (`tcp_enter_quickack_mode`).
+    pub(crate) fn quick_acks_up_to(&mut self, most: u8) {
+        let before = self.ack.quick;
+        self.quick_acks();
+        self.ack.quick = before.max(self.ack.quick.min(most));
+    }
+
     /// An ACK goes out at once.
     pub(crate) fn ack_now(&mut self, reason: SendReason) {
         self.ack.pending = true;
@@ -541,7 +552,8 @@ impl Connection {
         let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
         let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
-        let boxes = episode + search + tuning + pacer + self.congestion.heap_memory();
+        let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
+        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

@@ -609,7 +609,7 @@ fn source_addresses() {
     assert_eq!(lost, Err(Error::NetworkUnreachable));
 }
 
-/// A SYN,ACK of the usual kind in a SYN's place is not taken for one: the flags decide (ECN flags do not).
+/// A SYN that asks for ECN and has an unknown option opens as any other; ECN is granted (RFC 3168 6.1.1, `tcp_ecn` = 2).
 #[test]
 fn syn_with_ecn_flags_opens() {
     let mut t = Setup::new().server();
@@ -619,7 +619,7 @@ fn syn_with_ecn_flags_opens() {
         tcp.options.push(Opt::Other(253, vec![1, 2, 3, 4]));
     }
     t.inject_packet(&packet);
-    t.expect("S. 0:0(0) ack 1 <mss 1460,sackOK,nop,wscale *>");
+    t.expect("SE. 0:0(0) ack 1 <mss 1460,sackOK,nop,wscale *>");
     t.inject(". 1:1(0) ack 1");
     t.accept();
 }

@@ -432,6 +432,10 @@ pub(super) fn reset_reason(reason: ResetReason) -> (&'static str, &'static str) 
             "more connections came than the service took, and tcp_abort_on_overflow asks for a RST",
             "Linux's tcp_abort_on_overflow",
         ),
+        ResetReason::TwoKindsOfEcn => (
+            "SYNs of one connection asked for classic and for accurate congestion notification: nobody knows which holds",
+            "RFC 9768 3.1.5",
+        ),
         ResetReason::Orphan => (
             "its service had closed it, and what was left to send went nowhere for too long",
             "RFC 1122 4.2.2.13",

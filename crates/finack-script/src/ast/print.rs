@@ -59,6 +59,8 @@ impl Display for OptionLine {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.value {
             None => write!(f, "--{}", self.name),
+            // A quoted value has no quote in it: this one stood as it is.
+            Some(value) if value.contains('"') => write!(f, "--{}={value}", self.name),
             Some(value) => write!(f, "--{}=\"{value}\"", self.name),
         }
     }

@@ -14,8 +14,6 @@ pub enum Verdict {
 /// Sysctls of Linux that finack has no setting for, with the values that are how finack is anyway.
 const ALWAYS_SO: &[(&str, &[&str])] = &[
     ("net.ipv4.tcp_fack", &["0"]),
-    ("net.ipv4.tcp_ecn", &["0"]),
-    ("net.ipv4.tcp_ecn_option", &["0"]),
     ("net.ipv4.tcp_low_latency", &["0", "1"]),
     ("net.ipv4.tcp_thin_linear_timeouts", &["0"]),
     ("net.ipv4.tcp_adv_win_scale", &["1"]),

@@ -1,9 +1,9 @@
 //! Writing options.
 
 use super::{
-    AuthOption, EXPERIMENT_FAST_OPEN, FastOpen, KIND_AO, KIND_EXPERIMENT, KIND_FAST_OPEN, KIND_MD5, KIND_MSS,
-    KIND_NOP, KIND_SACK, KIND_SACK_PERMITTED, KIND_TIMESTAMPS, KIND_USER_TIMEOUT, KIND_WINDOW_SCALE,
-    TcpOptions,
+    AccEcn, AuthOption, EXPERIMENT_FAST_OPEN, FastOpen, KIND_ACC_ECN_0, KIND_ACC_ECN_1, KIND_AO,
+    KIND_EXPERIMENT, KIND_FAST_OPEN, KIND_MD5, KIND_MSS, KIND_NOP, KIND_SACK, KIND_SACK_PERMITTED,
+    KIND_TIMESTAMPS, KIND_USER_TIMEOUT, KIND_WINDOW_SCALE, TcpOptions,
 };
 use crate::tcp::MAX_OPTIONS_LEN;
 
@@ -26,6 +26,7 @@ struct Plan {
     mss: bool,
     timestamps: bool,
     sack_permitted: bool,
+    acc_ecn: bool,
     window_scale: bool,
     user_timeout: bool,
     fast_open: bool,
@@ -62,6 +63,7 @@ impl TcpOptions {
             mss: false,
             timestamps: false,
             sack_permitted: false,
+            acc_ecn: false,
             window_scale: false,
             user_timeout: false,
             fast_open: false,
@@ -81,8 +83,17 @@ impl TcpOptions {
         if let Some(option) = &self.fast_open {
             plan.fast_open = plan.fits(true, fast_open_len(option).next_multiple_of(4));
         }
-        let room = (MAX_OPTIONS_LEN - plan.len).saturating_sub(SACK_HEAD_LEN) / SACK_BLOCK_LEN;
-        plan.sack_blocks = self.sack.len().min(room);
+        let blocks_in = |len: usize| MAX_OPTIONS_LEN.saturating_sub(len + SACK_HEAD_LEN) / SACK_BLOCK_LEN;
+        plan.sack_blocks = self.sack.len().min(blocks_in(plan.len));
+        if let Some(option) = &self.acc_ecn {
+            let beside = acc_ecn_len(option, true);
+            let left = self.sack.len().min(blocks_in(plan.len + beside));
+            let len = if left > 0 { beside } else { acc_ecn_len(option, false) };
+            plan.acc_ecn = plan.fits(true, len);
+            if plan.acc_ecn {
+                plan.sack_blocks = left;
+            }
+        }
         if plan.sack_blocks > 0 {
             plan.len += SACK_HEAD_LEN + plan.sack_blocks * SACK_BLOCK_LEN;
         }
@@ -92,9 +103,10 @@ impl TcpOptions {
     /// Writes the options to the start of `out` and returns their length: a multiple of 4, at most 40.
     ///
     /// The order is that of Linux: MD5 or authentication option, MSS, SACK permitted and timestamps in
-    /// one, window scale, user timeout, fast open, SACK; each padded to a multiple of 4 with NOPs, in
-    /// front but for the authentication and fast open options. The place of an authentication option's
-    /// MAC is filled with zeros, to be written when it is known.
+    /// one, AccECN, SACK permitted alone, window scale, user timeout, fast open, SACK; each padded to a multiple of 4 with NOPs, in
+    /// front but for the authentication, AccECN and fast open options. One or two bytes of a short AccECN option
+    /// stand in the place of the padding of SACK. The place of an authentication option's MAC is filled with
+    /// zeros, to be written when it is known.
     ///
     /// What does not fit is left out; of SACK blocks, as many of the first as fit are written.
     #[inline]
@@ -133,7 +145,13 @@ impl TcpOptions {
         }
         if let (true, Some(timestamps)) = (plan.timestamps, self.timestamps) {
             writer.timestamps(timestamps, plan.sack_permitted);
-        } else if plan.sack_permitted {
+        }
+        let short = self.acc_ecn.filter(|option| plan.acc_ecn && plan.sack_blocks > 0 && option.len() < 2);
+        if let (true, Some(option), None) = (plan.acc_ecn, &self.acc_ecn, short) {
+            writer.acc_ecn(option);
+            writer.align();
+        }
+        if plan.sack_permitted && !plan.timestamps {
             writer.put(&[KIND_NOP, KIND_NOP, KIND_SACK_PERMITTED, 2]);
         }
         if let (true, Some(shift)) = (plan.window_scale, self.window_scale) {
@@ -156,7 +174,13 @@ impl TcpOptions {
         }
         if plan.sack_blocks > 0 {
             let len = 2 + plan.sack_blocks * SACK_BLOCK_LEN;
-            writer.put(&[KIND_NOP, KIND_NOP, KIND_SACK, len as u8]);
+            if let Some(option) = &short {
+                writer.acc_ecn(option);
+            }
+            // Behind the numbers that follow begins a multiple of 4.
+            let padding = (6 - writer.at % 4) % 4;
+            writer.fill(KIND_NOP, padding);
+            writer.put(&[KIND_SACK, len as u8]);
             for (start, end) in self.sack.iter().take(plan.sack_blocks) {
                 writer.put(&start.to_be_bytes());
                 writer.put(&end.to_be_bytes());
@@ -176,6 +200,13 @@ fn auth_len(ao: &AuthOption) -> usize {
 fn fast_open_len(option: &FastOpen) -> usize {
     let head = if option.experimental { 4 } else { 2 };
     head + option.cookie().len()
+}
+
+/// Bytes that an AccECN option adds; what stands in the padding of the SACK option behind it costs nothing.
+#[inline]
+fn acc_ecn_len(option: &AccEcn, before_sack: bool) -> usize {
+    let len = 2 + 3 * option.len();
+    if before_sack && len % 4 <= 2 { len - len % 4 } else { len.next_multiple_of(4) }
 }
 
 struct Writer<'a> {
@@ -203,6 +234,12 @@ impl Writer<'_> {
     fn align(&mut self) {
         let len = self.at.next_multiple_of(4) - self.at;
         self.fill(KIND_NOP, len);
+    }
+
+    fn acc_ecn(&mut self, option: &AccEcn) {
+        let kind = if option.ect1_first { KIND_ACC_ECN_1 } else { KIND_ACC_ECN_0 };
+        self.put(&[kind, (2 + 3 * option.len()) as u8]);
+        self.put(option.fields.as_flattened().get(..3 * option.len()).unwrap_or(&[]));
     }
 
     #[inline]

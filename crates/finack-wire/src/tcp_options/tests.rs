@@ -304,3 +304,59 @@ fn raw_options() {
     assert!(bad.is_malformed());
     assert_eq!(bad.next(), None);
 }
+
+/// RFC 9768 3.2.3, figure 4 and table 5: both orders, and counters left out at the end.
+#[test]
+fn acc_ecn_in_both_orders_and_all_lengths() {
+    let counters = [0x01_0203, 0x04_0506, 0x07_0809];
+    let with = |ect1_first, len| {
+        let acc_ecn = Some(AccEcn::new(ect1_first, counters, len));
+        TcpOptions { acc_ecn, ..TcpOptions::default() }
+    };
+    assert_eq!(emitted(&with(false, 3)), [172, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1]);
+    assert_eq!(emitted(&with(true, 3)), [174, 11, 7, 8, 9, 4, 5, 6, 1, 2, 3, 1]);
+    assert_eq!(emitted(&with(true, 2)), [174, 8, 7, 8, 9, 4, 5, 6]);
+    assert_eq!(emitted(&with(false, 1)), [172, 5, 1, 2, 3, 1, 1, 1]);
+    assert_eq!(emitted(&with(true, 0)), [174, 2, 1, 1]);
+    for ect1_first in [false, true] {
+        for len in 0..=3 {
+            let options = with(ect1_first, len);
+            assert_eq!(TcpOptions::parse(&emitted(&options)), options);
+            let read = options.acc_ecn.unwrap();
+            let (first, last) =
+                if ect1_first { (read.ect1(), read.ect0()) } else { (read.ect0(), read.ect1()) };
+            assert_eq!((first.is_some(), read.ce().is_some(), last.is_some()), (len > 0, len > 1, len > 2));
+        }
+    }
+}
+
+/// RFC 9768 3.2.3: of any other length as many whole counters count as are there.
+#[test]
+fn acc_ecn_of_an_odd_length_is_read_as_far_as_it_goes() {
+    let read = |bytes: &[u8]| TcpOptions::parse(bytes).acc_ecn.unwrap();
+    let odd = read(&[172, 7, 0, 0, 1, 9, 9]);
+    assert_eq!((odd.ect0(), odd.ce(), odd.len()), (Some(1), None, 1));
+    let long = read(&[174, 14, 0, 0, 1, 0, 0, 2, 0, 0, 3, 9, 9, 9]);
+    assert_eq!((long.ect1(), long.ce(), long.ect0()), (Some(1), Some(2), Some(3)));
+    assert!(read(&[174, 2]).is_empty());
+}
+
+/// As Linux writes it: what is over of a short option stands in the padding of the SACK option.
+#[test]
+fn short_acc_ecn_shares_words_with_sack() {
+    let with = |len, blocks_: &[(u32, u32)]| TcpOptions {
+        acc_ecn: Some(AccEcn::new(true, [1, 0, 1], len)),
+        sack: blocks(blocks_),
+        timestamps: Some((1, 2)),
+        ..TcpOptions::default()
+    };
+    let one = emitted(&with(1, &[(1, 2), (3, 4)]));
+    assert_eq!((one.len(), &one[12..20]), (36, &[174, 5, 0, 0, 1, 1, 5, 18][..]));
+    let none = emitted(&with(0, &[(1, 2), (3, 4)]));
+    assert_eq!((none.len(), &none[12..16]), (32, &[174, 2, 5, 18][..]));
+    let all = emitted(&with(3, &[(1, 2), (3, 4)]));
+    assert_eq!((all.len(), &all[23..28]), (36, &[1, 1, 1, 5, 10][..]), "one block is left out");
+    // Nothing is left for blocks: the option is padded by itself, within 40 bytes.
+    let full = TcpOptions { md5: Some([7; 16]), ..with(1, &[(1, 2)]) };
+    assert_eq!(emitted(&full).len(), 40);
+}

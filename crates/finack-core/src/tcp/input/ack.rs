@@ -8,6 +8,7 @@ use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::congestion::{Control, Delivery};
+use crate::tcp::ecn::Marked;
 use crate::tcp::rate::RateSample;
 use crate::tcp::recovery::{AckEvent, Phase, Progress, Situation, Verdict};
 use crate::tcp::repair::Delivered;
@@ -36,6 +37,12 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
         let disposition = take(c, cx, now, placed, ack);
+        if c.ecn.is_some() && placed.scaled {
+            c.take_third_ack(cx, placed.segment);
+        }
+        if c.reserve_for_counters(&cx.settings) {
+            c.resize_segments(cx);
+        }
         syn_sent::after_lost_syn(c, cx);
         return disposition;
     }
@@ -53,13 +60,14 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
         return Disposition::Drop;
     }
     c.probes = 0;
+    let stamped_later = is_stamped_later(c, placed);
     paws::update(c, now, placed);
     let window_moved = update_window(c, cx, now, placed, ack);
     if ack >= c.snd_una {
-        acknowledge(c, cx, now, placed, ack, window_moved);
+        acknowledge(c, cx, now, placed, ack, Moved { window: window_moved, stamp: stamped_later });
     } else if c.agreed.sack && !placed.segment.options.sack.is_empty() {
         // It was overtaken, but what it reports is news all the same.
-        acknowledge(c, cx, now, placed, c.snd_una, false);
+        acknowledge(c, cx, now, placed, c.snd_una, Moved { window: false, stamp: false });
     }
     match after_fin_acked(c, cx, now) {
         Some(outcome) => Disposition::End(outcome),
@@ -122,7 +130,22 @@ impl Before {
     }
 }
 
-fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: bool) {
+/// What an ACK moved besides SND.UNA.
+#[derive(Clone, Copy)]
+struct Moved {
+    /// SND.WND.
+    window: bool,
+    /// The peer's clock: the segment was sent after all that came before.
+    stamp: bool,
+}
+
+/// Whether the segment's timestamp is later than any before.
+fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
+    let stamp = placed.segment.options.timestamps.filter(|_| c.ecn.is_some() && c.agreed.timestamps);
+    stamp.is_some_and(|(value, _)| seq::after(value, c.ts_recent))
+}
+
+fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: Moved) {
     let before = Before::new(c);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
@@ -139,6 +162,11 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if let Some((start, end)) = summary.duplicate {
         c.on_reported_duplicate(cx, start, end);
     }
+    let marked = if c.ecn.is_some() && placed.scaled && c.state != State::SynReceived {
+        read_marks(c, placed, &summary, &before, moved.stamp)
+    } else {
+        Marked::default()
+    };
     if !outstanding && summary.duplicate.is_none() {
         return;
     }
@@ -146,9 +174,15 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.search_on_ack(cx, now, summary.acked, summary.retransmitted_acked);
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
-    let duplicate = outstanding && !advanced && !moved && placed.end == placed.start;
+    let duplicate = outstanding && !advanced && !moved.window && placed.end == placed.start;
     let progress = recover(c, cx, now, placed, &summary, &before, duplicate);
-    tell_congestion(c, cx, now, &summary, &before, &progress, rtt);
+    if marked.packets > 0 {
+        c.answer_marks(cx, before.out);
+    }
+    if c.is_reducing() {
+        c.reduce_smoothly(before.delivered(c, summary.acked), advanced);
+    }
+    tell_congestion(c, cx, now, &summary, &before, &progress, rtt, marked.bytes);
     if advanced {
         c.retries = 0;
         if rtt.is_none() {
@@ -164,6 +198,20 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
             c.schedule_loss_probe(cx, now);
         }
     }
+}
+
+/// What the peer reports as marked (RFC 3168 6.1.2, RFC 9768 3.2.2.2).
+fn read_marks(
+    c: &mut Connection,
+    placed: &Placed<'_>,
+    summary: &AckSummary,
+    before: &Before,
+    stamped_later: bool,
+) -> Marked {
+    let bytes = before.delivered(c, summary.acked);
+    let packets = bytes.div_ceil(u64::from(c.mss.max(1))) as u32;
+    let news = stamped_later || summary.acked > 0 || summary.newly_sacked > 0;
+    c.read_marks(placed.segment, news, packets.max(summary.units), bytes)
 }
 
 /// Recovery looks at what arrived, and congestion control hears of it.
@@ -185,6 +233,7 @@ fn recover(
         cx.counters.tcp_loss_probe_recoveries += 1;
         let base = c.reduction_base(cx, before.out);
         c.congestion.on_loss(base, mss);
+        c.note_reduction();
     }
     let echo = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps).map(|(_, echo)| echo);
     let event = AckEvent {
@@ -247,6 +296,7 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, bytes: u64) -
 }
 
 /// Congestion control hears of the ACK, after what recovery made of it.
+#[allow(clippy::too_many_arguments, reason = "the parts of one ACK")]
 fn tell_congestion(
     c: &mut Connection,
     cx: &Cx,
@@ -255,6 +305,7 @@ fn tell_congestion(
     before: &Before,
     progress: &Progress,
     rtt: Option<Duration>,
+    ce: u64,
 ) {
     let newly_delivered = before.delivered(c, summary.acked);
     let sample = deliver(c, now, summary, newly_delivered);
@@ -277,7 +328,7 @@ fn tell_congestion(
         in_flight: before.in_flight,
         still_in_flight: c.in_flight(),
         lost: progress.lost,
-        ce: 0,
+        ce,
         sample,
         used: u64::from(c.peak.bytes),
         cwnd_limited: c.peak.limited,
@@ -292,7 +343,7 @@ fn tell_congestion(
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    let quiet = progress.verdict == Verdict::Nothing && !progress.undone;
+    let quiet = progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
     if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
     }

@@ -9,6 +9,7 @@ mod syn_sent;
 mod text;
 mod urgent;
 
+use finack_wire::ip::Ecn;
 use finack_wire::tcp::Flags;
 use finack_wire::tcp_options::TcpOptions;
 
@@ -39,6 +40,10 @@ pub(crate) struct Segment<'a> {
     pub(crate) segments: u16,
     /// Payload bytes of each of them; 0 where it is one.
     pub(crate) segment_size: u16,
+    /// The codepoint of its IP header.
+    pub(crate) ecn: Ecn,
+    /// Wire segments that came with CE.
+    pub(crate) marks: u16,
 }
 
 impl Segment<'_> {
@@ -104,7 +109,7 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         Paws::Fine => {}
         Paws::Rejected => {
             if segment.flags.syn() {
-                return challenge(c, cx, now, DropReason::SynInWindow);
+                return challenge_syn(c, cx, now, segment);
             }
             // RFC 2883 4.4: a duplicate is reported whatever its timestamp says.
             if placed.end > placed.start && placed.start < c.rcv_nxt() {
@@ -117,8 +122,9 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     }
     if is_crossed_syn_ack(c, &placed) {
         // The peer's SYN,ACK of a simultaneous open acknowledges our SYN; its SYN was processed before.
-        let flags = segment.flags.without(Flags::SYN);
-        let bare = Segment { flags, ..*segment };
+        c.take_crossed_syn_ack(segment);
+        let flags = segment.flags.without(Flags::SYN | Flags::AE | Flags::CWR | Flags::ECE);
+        let bare = Segment { flags, marks: 0, ..*segment };
         let placed = Placed { segment: &bare, start: start + 1, ..placed };
         return on_checked(c, cx, now, &placed);
     }
@@ -134,7 +140,7 @@ fn on_checked(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>
         return on_reset(c, cx, now, placed);
     }
     if placed.segment.flags.syn() {
-        return challenge(c, cx, now, DropReason::SynInWindow);
+        return challenge_syn(c, cx, now, placed.segment);
     }
     if !placed.segment.flags.ack() {
         return drop_segment(c, cx, now, placed, DropReason::NoAck);
@@ -163,6 +169,10 @@ fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<
         ack::Disposition::Drop => return Outcome::Keep,
         ack::Disposition::End(outcome) => return outcome,
     }
+    let before = c.last_codepoint();
+    if c.ecn.is_some() {
+        c.note_marks(placed.segment);
+    }
     if placed.segment.flags.urg() {
         urgent::process(c, placed);
     }
@@ -172,6 +182,9 @@ fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<
     let outcome = fin::process(c, cx, now, placed);
     // MSG_MORE holds a partial segment back until the peer is heard (`tcp_data_snd_check`).
     c.facts.more = false;
+    if c.ecn.is_some() {
+        c.schedule_marks(placed.segment, before);
+    }
     text::schedule_ack(c, cx, now, placed);
     outcome
 }
@@ -193,7 +206,7 @@ fn off_window(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>
         return drop_segment(c, cx, now, placed, DropReason::OutOfWindow);
     }
     if placed.segment.flags.syn() {
-        return challenge(c, cx, now, DropReason::SynInWindow);
+        return challenge_syn(c, cx, now, placed.segment);
     }
     c.last_recv_at = now;
     text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
@@ -224,6 +237,12 @@ fn may_answer(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
     }
     c.ack.challenge_at = Some(now);
     true
+}
+
+/// A SYN where there should be none any more (RFC 5961 4.2).
+fn challenge_syn(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
+    c.take_syn_ack_again(segment);
+    challenge(c, cx, now, DropReason::SynInWindow)
 }
 
 /// Answers with a challenge ACK (RFC 5961 3.2, 4.2, 5.2).

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::settings::Profile;
 use crate::stack::Ready;
 use crate::tcp::State;
+use crate::tcp::congestion::Control;
 use crate::tcp::fast_open;
 use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
@@ -34,6 +35,12 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         }
         cx.trace(now, c.trace_id, &c.tuple, TraceKind::ResetReceived);
         cx.counters.tcp_in_rsts += 1;
+        if cx.settings.profile == Profile::Rfc && c.gives_up_ecn(&cx.settings) {
+            // RFC 3168 6.1.1.1: the RST may be about the flags.
+            c.rtx.mark_all_lost(false);
+            c.facts.syn_due = true;
+            return Outcome::Keep;
+        }
         fail(c, Error::ConnectionRefused);
         return Outcome::Closed(EndCause::ResetByPeer);
     }
@@ -65,7 +72,7 @@ fn echo_is_wrong(c: &Connection, now: Instant, segment: &Segment<'_>) -> bool {
 }
 
 /// Takes over what the peer's SYN says.
-fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
+fn agree(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) {
     let options = &segment.options;
     c.irs = segment.seq;
     c.rcv_acked = 0;
@@ -82,7 +89,12 @@ fn agree(c: &mut Connection, cx: &Cx, now: Instant, segment: &Segment<'_>) {
         }
         _ => c.agreed.timestamps = false,
     }
+    let marked = c.agree_on_ecn(&cx.settings, segment);
     c.set_peer_mss(cx, options.mss);
+    if marked {
+        let out = c.congestion.cwnd();
+        c.answer_marks(cx, out);
+    }
     // RFC 9293 MUST-48 in RFC 7323's words: the window of a SYN is never scaled.
     c.snd_wnd = u32::from(segment.window);
     c.note_largest_window(cx, c.snd_wnd);
@@ -100,6 +112,9 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
         c.rtt.sample(now.since(at), now, &cx.settings);
     }
     after_lost_syn(c, cx);
+    if c.facts.syn_resent {
+        c.note_reduction();
+    }
     c.retries = 0;
     c.backoff = 0;
     c.trouble_since = None;

@@ -144,6 +144,8 @@ pub(crate) struct AckSummary {
     pub(crate) original_end: Option<Pos>,
     /// The highest end of what SACK blocks reported for the first time.
     pub(crate) highest: Pos,
+    /// Units that were newly delivered, in whole or in part.
+    pub(crate) units: u32,
     /// A SACK block reported a duplicate (RFC 2883): what was received twice.
     pub(crate) duplicate: Option<(Pos, Pos)>,
 }
@@ -170,6 +172,7 @@ impl SentState {
 impl AckSummary {
     /// `unit` up to `end` was delivered.
     fn note_delivered(&mut self, unit: &Sent, end: Pos, cumulatively: bool) {
+        self.units += 1;
         if !unit.marks.has(Marks::RETRANSMITTED) {
             self.original_start = Some(self.original_start.map_or(unit.start, |at| at.min(unit.start)));
             self.original_end = Some(self.original_end.map_or(end, |at| at.min(end)));
