@@ -7,6 +7,7 @@
 //! three lose the same packets whatever else happens to them.
 
 mod chance;
+mod cost;
 mod hop;
 mod loss;
 mod path;
@@ -15,6 +16,7 @@ mod rate;
 pub(crate) mod text;
 
 pub use chance::{Chance, Dice, Purpose};
+pub use cost::{Allowed, Cost};
 pub use hop::{Held, Hop, Jitter};
 pub use loss::{Loss, LossState};
 pub use path::{Element, Path};

@@ -325,7 +325,7 @@ impl<T: Clone> Pipe<T> {
                     Some(item)
                 } else {
                     let marks = match self.hop.queue.discipline {
-                        Discipline::Step(at) => offer.ecn.is_capable() && !plain.has_room(at, wait, 0),
+                        Discipline::Step(at) => offer.ecn.is_capable() && plain.exceeds(at, wait),
                         _ => false,
                     };
                     let ecn = if marks { Ecn::Ce } else { offer.ecn };
@@ -468,6 +468,13 @@ impl Plain {
             self.bytes -= u64::from(size);
             self.leaving.pop_front();
         }
+    }
+
+    /// Whether more than this is waiting.
+    fn exceeds(&self, limit: Limit, wait: Duration) -> bool {
+        limit.packets.is_some_and(|most| self.leaving.len() > most)
+            || limit.bytes.is_some_and(|most| self.bytes > most)
+            || limit.time.is_some_and(|most| wait > most)
     }
 
     fn has_room(&self, limit: Limit, wait: Duration, size: u32) -> bool {

@@ -141,6 +141,27 @@ impl World {
         out
     }
 
+    /// Two groups of hosts that share one path, a dumbbell: each host of `near` is joined with a router by what `access` says
+    /// of its index, each of `far` with another by a perfect link, and the two routers by `shared`. Says the links of
+    /// `shared`.
+    pub fn dumbbell(
+        &mut self,
+        near: &[HostId],
+        far: &[HostId],
+        access: impl Fn(usize) -> Path,
+        shared: &Path,
+    ) -> Vec<LinkId> {
+        let (left, right) = (self.router(), self.router());
+        let links = self.join(left, right, shared);
+        for (i, host) in near.iter().enumerate() {
+            self.join(*host, left, &access(i));
+        }
+        for host in far {
+            self.join(right, *host, &Path::new(Hop::default()));
+        }
+        links
+    }
+
     fn link(&mut self, near: Node, far: Node, (there, back): (Hop, Hop)) -> LinkId {
         let number = self.joined;
         self.joined += 1;

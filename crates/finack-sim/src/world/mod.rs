@@ -376,7 +376,8 @@ impl World {
     /// Whether packets are on their way.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
-        !self.pipes.iter().all(Pipe::is_empty)
+        let boxes = self.routers.iter().flatten().any(|b| b.running.next().is_some());
+        boxes || !self.pipes.iter().all(Pipe::is_empty) || self.hosts.iter().any(|h| !h.waiting.is_empty())
     }
 
     /// Listens.
@@ -574,3 +575,6 @@ impl World {
         (host.0 < self.hosts.len() && (self.v4(host) == address || self.v6(host) == address)).then_some(host)
     }
 }
+
+#[cfg(test)]
+mod tests;

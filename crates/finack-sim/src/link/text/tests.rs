@@ -1,5 +1,7 @@
 use core::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn hop(text: &str) -> Hop {
@@ -113,5 +115,55 @@ fn text_and_back() {
         let path: Path = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
         let shown = path.to_string();
         assert_eq!(shown.parse::<Path>().unwrap_or_else(|e| panic!("{shown}: {e}")), path, "{shown}");
+    }
+}
+
+/// A word as somebody might write it, right or wrong.
+fn word() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        "[0-9]{1,4}(\\.[0-9]{1,3})?(%|ppm|ms|us|s|kbit|mbit|gbit|pkt|kb|bdp|b)",
+        "(every:|burst:|ge:|list:)?[0-9]{1,3}%?(,[0-9]{1,3}%?){0,4}",
+        "[0-9]{1,3}(pkt|kb|ms)(,(codel|fqcodel|dualpi2|ecn|step:5ms|target:[0-9]ms|interval:9ms|rtt:1s)){0,3}",
+        "[a-z0-9:,.%-]{0,12}",
+    ];
+    let name = prop_oneof![
+        Just(&WORDS[..]).prop_flat_map(|w| proptest::sample::select(w.to_vec()).prop_map(String::from)),
+        "[a-z]{1,9}"
+    ];
+    prop_oneof![
+        8 => (name, value).prop_map(|(name, value)| format!("{name}={value}")),
+        1 => Just("->".to_string()),
+        1 => Just("back:".to_string()),
+        1 => proptest::sample::select(vec!["nat", "firewall(idle=1s)", "strip(ts)", "split(500)", "merge(3000)", "seq"])
+            .prop_map(String::from),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is written is taken or refused in one line that is not too long to read; what is taken is printed so that
+    /// it means the same.
+    #[test]
+    fn any_words(words in proptest::collection::vec(word(), 0..6)) {
+        let text = words.join(" ");
+        match text.parse::<Path>() {
+            Ok(path) => {
+                let shown = path.to_string();
+                prop_assert_eq!(shown.parse::<Path>().map_err(|e| TestCaseError::fail(format!("{shown}: {e}")))?, path);
+            }
+            Err(e) => {
+                let told = e.to_string();
+                prop_assert!(!told.contains('\n') && !told.is_empty() && told.len() < 500, "{}", told);
+            }
+        }
+    }
+
+    /// Nor does anything else panic.
+    #[test]
+    fn any_text(text in ".{0,60}") {
+        let _ = text.parse::<Path>();
+        let _ = text.parse::<Hop>();
+        let _ = Trace::parse(&text);
     }
 }

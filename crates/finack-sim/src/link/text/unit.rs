@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use crate::link::Chance;
 
-/// Longest time that a link's word may say.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// Longest time that a word may say.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// Highest rate that a link's word may say, in bits a second.
 const FASTEST: f64 = 1e12;
 
@@ -70,7 +70,7 @@ pub(crate) fn duration(value: &str) -> Result<Duration, String> {
     };
     let nanos = (number * nanos).round();
     if nanos > LONGEST.as_nanos() as f64 {
-        return Err(format!("\"{value}\" is too long: at most 3600s"));
+        return Err(format!("\"{value}\" is too long: at most 86400s"));
     }
     Ok(Duration::from_nanos(nanos as u64))
 }
