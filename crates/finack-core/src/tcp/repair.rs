@@ -201,7 +201,11 @@ impl Connection {
 
     /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
     /// goes on; should it prove needless, the window stays what it is by then, as on Linux.
+    ///
+    /// RFC 9331 4.2: Prague is only for connections with accurate feedback; others get CUBIC for it.
     pub(crate) fn switch_congestion(&mut self, cx: &Cx, kind: Congestion) {
+        let blind = self.state.is_synchronized() && !self.has_accurate_feedback();
+        let kind = if kind == Congestion::Prague && blind { Congestion::Cubic } else { kind };
         if kind == self.congestion.kind() {
             return;
         }

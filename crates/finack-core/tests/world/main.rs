@@ -3,6 +3,7 @@
 
 mod explored;
 mod life;
+mod marks;
 mod memory;
 mod response;
 mod swarm;

@@ -446,7 +446,8 @@ impl Connection {
         let (base, before) = (self.reduction_base(cx, out), self.congestion.cwnd());
         self.congestion.on_ecn(base, u64::from(self.mss.max(1)));
         let (goal, flight) = (self.congestion.cwnd(), self.snd_nxt > self.snd_una);
-        let smooth = goal < before && !self.congestion.rules_recovery() && flight;
+        let at_once = self.congestion.rules_recovery() || self.congestion.reduces_at_once();
+        let smooth = goal < before && !at_once && flight;
         if smooth {
             self.congestion.set_cwnd(before);
         }
@@ -454,6 +455,11 @@ impl Connection {
         if let Some(ecn) = &mut self.ecn {
             ecn.prr = smooth.then(|| (Prr::new(out), goal));
         }
+    }
+
+    /// Whether the peer tells of every mark (RFC 9331 4.2).
+    pub(crate) fn has_accurate_feedback(&self) -> bool {
+        self.ecn.as_ref().is_some_and(|ecn| ecn.mode == Mode::Accurate)
     }
 
     /// The window was reduced, for whatever reason: marks of what is out are answered by that, and the peer is told
