@@ -64,6 +64,7 @@ pub fn state_number(state: State) -> i64 {
 fn loss_state(info: &TcpInfo) -> i64 {
     match info.loss_state {
         LossState::Disorder => abi::TCP_CA_Disorder,
+        LossState::Marked => abi::TCP_CA_CWR,
         LossState::Recovery => abi::TCP_CA_Recovery,
         LossState::Loss => abi::TCP_CA_Loss,
         _ => abi::TCP_CA_Open,

@@ -10,6 +10,16 @@ use crate::time::Instant;
 use crate::trace::TraceId;
 
 impl Connection {
+    fn loss_state(&self) -> LossState {
+        match self.recovery.phase {
+            Phase::Open if self.is_reducing() => LossState::Marked,
+            Phase::Open if self.rtx.sacked() > 0 => LossState::Disorder,
+            Phase::Open => LossState::Open,
+            Phase::Recovery => LossState::Recovery,
+            Phase::Loss => LossState::Loss,
+        }
+    }
+
     pub(crate) fn info(&self, cx: &Cx, now: Instant) -> TcpInfo {
         let sent_data = self.snd_nxt.min(self.send.end());
         let acked = (self.snd_una - 1).clamp(0, self.send.end() - 1);
@@ -30,12 +40,7 @@ impl Connection {
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min(),
             congestion: self.congestion.kind().name(),
-            loss_state: match self.recovery.phase {
-                Phase::Open if self.rtx.sacked() > 0 => LossState::Disorder,
-                Phase::Open => LossState::Open,
-                Phase::Recovery => LossState::Recovery,
-                Phase::Loss => LossState::Loss,
-            },
+            loss_state: self.loss_state(),
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             in_flight: self.in_flight(),

@@ -48,6 +48,8 @@ pub enum LossState {
     Open,
     /// Something arrived behind a gap: a loss, perhaps.
     Disorder,
+    /// Routers marked packets, and the window goes down (Linux's CWR, RFC 3168 6.1.2).
+    Marked,
     /// What is lost is being sent again (RFC 5681 3.2, RFC 6675).
     Recovery,
     /// A retransmission time-out began anew (RFC 5681 3.1).

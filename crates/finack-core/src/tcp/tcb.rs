@@ -312,21 +312,26 @@ pub(crate) fn chance(cx: &Cx, trace_id: u64) -> u64 {
     cx.secrets.chance.table().u64(trace_id).finish()
 }
 
+/// The controller that its socket or the settings name.
+fn first_controller(cx: &Cx, birth: &Birth) -> Controller {
+    let kind = birth.options.congestion.unwrap_or(cx.settings.congestion);
+    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), chance(cx, birth.trace_id))
+}
+
 impl Connection {
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
-        let Birth { now, mss, options, .. } = birth;
-        let kind = options.congestion.unwrap_or(cx.settings.congestion);
-        let seed = chance(cx, birth.trace_id);
+        let Birth { now, mss, tuple, generation, trace_id, state, agreed, iss, irs, .. } = birth;
         Self {
-            tuple: birth.tuple,
-            generation: birth.generation,
-            trace_id: birth.trace_id,
-            state: birth.state,
+            congestion: first_controller(cx, &birth),
+            tuple,
+            generation,
+            trace_id,
+            state,
             facts: Facts::default(),
-            rcv_buf: super::window::initial_buffer(options.recv_buffer, &cx.settings),
-            options,
-            agreed: birth.agreed,
-            iss: birth.iss,
+            rcv_buf: super::window::initial_buffer(birth.options.recv_buffer, &cx.settings),
+            options: birth.options,
+            agreed,
+            iss,
             snd_una: 0,
             snd_nxt: 0,
             snd_wnd: 0,
@@ -341,7 +346,7 @@ impl Connection {
             send: SendBuffer::new(1),
             units: Units::new(&cx.settings, now),
             rtx: RetransmitQueue::default(),
-            irs: birth.irs,
+            irs,
             recv: RecvQueue::new(1),
             rcv_edge: 1,
             rcv_acked: 0,
@@ -358,7 +363,6 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            congestion: Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, mss), seed),
             episode: None,
             ecn: None,
             peak: Peak::default(),

@@ -122,7 +122,6 @@ pub(crate) struct Sending {
 }
 
 /// What a controller must do, and what it may.
-#[allow(dead_code, reason = "ECN asks")]
 pub(crate) trait Control {
     /// The window in bytes.
     fn cwnd(&self) -> u64;

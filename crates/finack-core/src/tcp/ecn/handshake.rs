@@ -52,11 +52,11 @@ pub(crate) fn is_valid_change(sent: Ecn, arrived: Ecn) -> bool {
 
 /// A controller that lives on marks has them negotiated whatever the settings say.
 fn needs_accurate(kind: Congestion) -> bool {
-    kind.name() == "prague"
+    kind == Congestion::Prague
 }
 
 fn needs_classic(kind: Congestion) -> bool {
-    kind.name() == "dctcp"
+    kind == Congestion::Dctcp
 }
 
 /// Which capable codepoint a controller's packets carry (RFC 9331 4.1).

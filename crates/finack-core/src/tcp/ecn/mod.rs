@@ -23,7 +23,7 @@ use super::seq::Pos;
 use super::tcb::Connection;
 use super::{EcnBytes, EcnInfo, EcnMode};
 use crate::cx::Cx;
-use crate::settings::{Profile, Settings};
+use crate::settings::{Congestion, Profile, Settings};
 use crate::time::Instant;
 use crate::trace::SendReason;
 
@@ -169,8 +169,8 @@ impl EcnState {
     }
 
     /// Whether classic feedback follows each mark.
-    fn follows_marks(kind: crate::settings::Congestion) -> bool {
-        kind.name() == "dctcp"
+    fn follows_marks(kind: Congestion) -> bool {
+        kind == Congestion::Dctcp
     }
 }
 
