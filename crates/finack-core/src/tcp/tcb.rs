@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::congestion::{Control, Controller};
+use super::congestion::{Control, Controller, Validation};
 use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
 use super::pacer::Pacer;
@@ -244,6 +244,8 @@ pub(crate) struct Connection {
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
+    /// With `tcp_cwnd_validation` (RFC 7661).
+    pub(crate) validation: Option<Box<Validation>>,
     /// Only of those that are paced.
     pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
@@ -366,6 +368,7 @@ impl Connection {
             episode: None,
             ecn: None,
             peak: Peak::default(),
+            validation: (cx.settings.tcp_cwnd_validation == 1).then(|| Box::new(Validation::new(now))),
             pacer: None,
             delivered: 0,
             delivered_at: now,
@@ -557,7 +560,8 @@ impl Connection {
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
         let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory();
+        let validation = self.validation.as_ref().map_or(0, |_| size_of::<Validation>());
+        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory() + validation;
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

@@ -7,6 +7,7 @@ mod hystart;
 mod newreno;
 mod prague;
 mod prr;
+mod validation;
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) use dctcp::Dctcp;
 pub(crate) use newreno::NewReno;
 pub(crate) use prague::Prague;
 pub(crate) use prr::{Progress as PrrAck, Prr};
+pub(crate) use validation::Validation;
 
 use super::rate::RateSample;
 use crate::settings::Congestion;
@@ -153,6 +155,10 @@ pub(crate) trait Control {
     fn on_undone(&mut self, _now: Instant) {}
     /// Recovery says how much may be out while it lasts (RFC 9937 6.2), or after a time-out.
     fn set_cwnd(&mut self, cwnd: u64);
+    /// So much is the window, and where slow start ends (RFC 7661 4.4.1).
+    fn settle_at(&mut self, window: u64, _mss: u64) {
+        self.set_cwnd(window);
+    }
     /// Its window holds while losses are repaired, too: proportional rate reduction has no say.
     fn rules_recovery(&self) -> bool {
         false
@@ -284,6 +290,9 @@ impl Control for Controller {
     }
     fn on_undone(&mut self, now: Instant) {
         each!(self, c => c.on_undone(now));
+    }
+    fn settle_at(&mut self, window: u64, mss: u64) {
+        each!(self, c => c.settle_at(window, mss));
     }
     fn rules_recovery(&self) -> bool {
         each!(self, c => c.rules_recovery())

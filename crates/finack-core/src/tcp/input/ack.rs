@@ -340,6 +340,12 @@ fn tell_congestion(
     if c.congestion.holds_back() {
         c.mark_app_limited();
     }
+    if c.recovery.phase != Phase::Recovery
+        && let Some(validation) = &mut c.validation
+    {
+        let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
+        validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);
+    }
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
