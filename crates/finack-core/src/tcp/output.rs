@@ -331,8 +331,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
 fn note_use(c: &mut Connection, end: Pos) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
     let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
-    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
-        c.peak = Peak { bytes: out, until: end, limited };
+    if limited || c.snd_una >= c.usage.peak.until || !c.usage.peak.limited && out > c.usage.peak.bytes {
+        c.usage.peak = Peak { bytes: out, until: end, limited };
     }
     limited
 }
@@ -345,7 +345,7 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     }
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
-    if let Some(validation) = &mut c.validation {
+    if let Some(validation) = &mut c.usage.validation {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
         let times = validation.on_resume(now, c.last_send_at);
         if times > 0 {

@@ -133,7 +133,7 @@ impl Connection {
     fn base_of_loss(&mut self, cx: &Cx, now: Instant, out: u64) -> u64 {
         let (cwnd, srtt) = (self.congestion.cwnd(), self.rtt.srtt().unwrap_or_default());
         let repeated = self.stats.bytes_retrans;
-        let used = self.validation.as_mut().and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
+        let used = self.usage.validation.as_mut().and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
         if let Some(used) = used {
             self.congestion.set_cwnd(used.min(cwnd));
         }
@@ -143,7 +143,7 @@ impl Connection {
     /// What was sent again was too much by itself, where the window had not been used (RFC 7661 4.4.1).
     fn validate_after_recovery(&mut self, now: Instant) {
         let (ssthresh, repeated) = (self.congestion.ssthresh(), self.stats.bytes_retrans);
-        let left = self.validation.as_mut().and_then(|v| v.on_recovered(now, ssthresh, repeated));
+        let left = self.usage.validation.as_mut().and_then(|v| v.on_recovered(now, ssthresh, repeated));
         if let Some(left) = left {
             let mss = u64::from(self.mss.max(1));
             self.congestion.settle_at(left.max(mss), mss);
@@ -181,7 +181,7 @@ impl Connection {
     /// RFC 4015 3.2: nothing was lost; the window is as before.
     fn undo(&mut self, cx: &mut Cx, now: Instant) {
         let Some(episode) = self.episode.take() else { return };
-        if let Some(validation) = &mut self.validation {
+        if let Some(validation) = &mut self.usage.validation {
             validation.restart(now);
         }
         self.withdraw_reduction();
@@ -204,7 +204,7 @@ impl Connection {
             let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
             self.episode = Some(Box::new(self.begin_episode(flight)));
         }
-        if let Some(validation) = &mut self.validation {
+        if let Some(validation) = &mut self.usage.validation {
             validation.restart(now);
         }
         // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.

@@ -243,9 +243,7 @@ pub(crate) struct Connection {
     pub(crate) episode: Option<Box<Episode>>,
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
-    pub(crate) peak: Peak,
-    /// With `tcp_cwnd_validation` (RFC 7661).
-    pub(crate) validation: Option<Box<Validation>>,
+    pub(crate) usage: Usage,
     /// Only of those that are paced.
     pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
@@ -280,6 +278,14 @@ pub(crate) struct Connection {
     pub(crate) charged: u64,
     pub(crate) listener: u32,
     pub(crate) stats: Stats,
+}
+
+/// How much of the congestion window is made use of.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    pub(crate) peak: Peak,
+    /// With `tcp_cwnd_validation` (RFC 7661).
+    pub(crate) validation: Option<Box<Validation>>,
 }
 
 /// How much of the congestion window a flight made use of.
@@ -367,8 +373,7 @@ impl Connection {
             recovery: Recovery::new(),
             episode: None,
             ecn: None,
-            peak: Peak::default(),
-            validation: (cx.settings.tcp_cwnd_validation == 1).then(|| Box::new(Validation::new(now))),
+            usage: Usage { peak: Peak::default(), validation: Validation::wanted(&cx.settings, now) },
             pacer: None,
             delivered: 0,
             delivered_at: now,
@@ -560,7 +565,7 @@ impl Connection {
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
         let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        let validation = self.validation.as_ref().map_or(0, |_| size_of::<Validation>());
+        let validation = self.usage.validation.as_ref().map_or(0, |_| size_of::<Validation>());
         let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory() + validation;
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }

@@ -1,8 +1,10 @@
 //! Congestion window validation (RFC 7661): an application that pauses or sends little keeps its window for a while, and a
 //! loss takes it back to what was really used.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
+use crate::settings::Settings;
 use crate::time::Instant;
 
 /// Parts of the sampling period (RFC 7661 4.5.1).
@@ -28,7 +30,12 @@ pub(crate) struct Validation {
 }
 
 impl Validation {
-    pub(crate) const fn new(now: Instant) -> Self {
+    /// One, where the settings ask for it.
+    pub(crate) fn wanted(settings: &Settings, now: Instant) -> Option<Box<Self>> {
+        (settings.tcp_cwnd_validation == 1).then(|| Box::new(Self::new(now)))
+    }
+
+    const fn new(now: Instant) -> Self {
         Self {
             samples: [0; PARTS as usize],
             part_at: now,

@@ -330,8 +330,8 @@ fn tell_congestion(
         lost: progress.lost,
         ce,
         sample,
-        used: u64::from(c.peak.bytes),
-        cwnd_limited: c.peak.limited,
+        used: u64::from(c.usage.peak.bytes),
+        cwnd_limited: c.usage.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
@@ -341,7 +341,7 @@ fn tell_congestion(
         c.mark_app_limited();
     }
     if c.recovery.phase != Phase::Recovery
-        && let Some(validation) = &mut c.validation
+        && let Some(validation) = &mut c.usage.validation
     {
         let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
         validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);
