@@ -386,6 +386,9 @@ settings! {
     rmem_default, "net.core.rmem_default", 212_992, 2304, 1 << 30, "bytes";
     /// Send buffer of a UDP socket.
     wmem_default, "net.core.wmem_default", 212_992, 4608, 1 << 30, "bytes";
+    /// 1: initial sequence numbers do not follow the clock. For tests that show what the clock is good for: with it an old
+    /// segment can be taken for a new one.
+    testing_fixed_isn, "finack.testing_fixed_isn", 0, 0, 1, "";
     /// Most sockets and connections of each kind that the stack holds.
     max_connections, "finack.max_connections", 1_048_576, 1, 536_870_911, "";
 }

@@ -137,16 +137,6 @@ impl EcnState {
         self.mode == Mode::Accurate && self.accurate.ace() & 2 != 0
     }
 
-    /// What decides over what follows.
-    pub(crate) fn summary(&self) -> impl core::hash::Hash + use<> {
-        let a = &self.accurate;
-        let sender =
-            (self.capable, self.heeds, self.gave_up, self.reduced_until, self.cwr_due, self.prr.is_some());
-        let receiver =
-            (self.echo, self.prior, self.seen, a.received_ce & 7, a.untold, a.last, a.reflect, a.demand);
-        (self.mode as u8, sender, receiver, a.delivered_ce & 7, a.seen as u8)
-    }
-
     pub(crate) fn info(&self) -> EcnInfo {
         let a = &self.accurate;
         let bytes = |[ect0, ce, ect1]: [u32; 3]| EcnBytes { ect0, ce, ect1 };

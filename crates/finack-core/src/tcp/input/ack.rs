@@ -242,6 +242,7 @@ fn recover(
         acked: summary.acked,
         newly_sacked: summary.newly_sacked,
         duplicate,
+        stalls: before.out > 0 && summary.acked == 0 && placed.end == placed.start,
         sack: c.agreed.sack,
         rack_advanced,
         original_end: summary.original_end,
