@@ -4,6 +4,7 @@
 mod bbr;
 mod explored;
 mod life;
+mod marks;
 mod memory;
 mod response;
 mod swarm;
