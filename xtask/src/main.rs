@@ -18,7 +18,7 @@ usage: cargo xtask COMMAND
   bench goodput [--quick] [--json] [--only TEXT] [--controllers A,B] [--seed S] [--kernel] ...
         What finack carries over simulated paths that lose, delay and reorder: one flow, many, short ones, beside what the
         RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
-  explore [--quick] [--json] [--world NAME] [--list] [--situations N]
+  explore [--quick] [--json] [--world NAME] [--list] [--show] [--situations N]
         Explores small worlds of two hosts exhaustively: every interleaving of calls, arrivals, losses, timers; fails on any
         violation, and where what must be found is not. --quick takes under a minute.
   fuzz [--packets N] [--seed S]

@@ -25,6 +25,9 @@ struct Arguments {
     /// Lists the worlds.
     #[arg(long)]
     list: bool,
+    /// Shows what was found at length also where it had to be: as a ladder and as packet scripts.
+    #[arg(long)]
+    show: bool,
     /// Most situations of one world; one that has more fails, as not exhausted.
     #[arg(long, default_value_t = 60_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     situations: u32,
@@ -59,6 +62,9 @@ fn main() -> ExitCode {
     let wrong: Vec<&Done> = done.iter().filter(|d| d.outcome.verdict().is_err()).collect();
     for d in &wrong {
         complain(&d.outcome);
+    }
+    for d in done.iter().filter(|d| arguments.show && d.outcome.verdict().is_ok()) {
+        show(&d.outcome);
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -217,10 +223,15 @@ fn json(done: &[Done], seconds: f64) -> String {
     format!("{}\n", serde_json::json!({ "worlds": all, "seconds": seconds }))
 }
 
-/// A violation at length.
+/// What is wrong, at length.
 fn complain(outcome: &Outcome) {
     let Err(what) = outcome.verdict() else { return };
     eprintln!("\nworld '{}': {what}\n", outcome.world.name);
+    show(outcome);
+}
+
+/// What was found, on both hosts and as each of them lives through it.
+fn show(outcome: &Outcome) {
     if outcome.violation.is_none() {
         return;
     }

@@ -350,6 +350,8 @@ settings! {
     /// 1: CUBIC and NewReno are paced, too, at the rate for which bursts are sized, as behind Linux's fq; 0: only what
     /// asks for it is, which BBR and SO_MAX_PACING_RATE do.
     tcp_pacing, "finack.tcp_pacing", 0, 0, 1, "";
+    /// 1: windows that are not used are kept for five minutes, and a loss takes them back to what was used (RFC 7661).
+    tcp_cwnd_validation, "finack.tcp_cwnd_validation", 0, 0, 1, "";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.

@@ -262,7 +262,7 @@ mod tests {
         };
         assert_ne!(changed(|c| c.retries += 1), name);
         assert_ne!(changed(|c| c.snd_wl1 += 1), name);
-        assert_ne!(changed(|c| c.peak.until += 1), name);
+        assert_ne!(changed(|c| c.usage.peak.until += 1), name);
         assert_ne!(changed(|c| c.last_send_at = Instant::from_millis(999)), name);
         assert_eq!(changed(|c| c.trace_id += 1), name);
     }

@@ -17,6 +17,7 @@ mod mtu;
 mod nagle;
 mod open;
 mod options;
+mod pacing;
 mod paws;
 mod record;
 mod recovery;

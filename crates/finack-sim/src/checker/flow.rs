@@ -86,8 +86,8 @@ pub(super) struct Flow {
     pub(super) acked: i64,
     offered_edge: Option<i64>,
     ts_high: Option<u32>,
-    /// The host sent a RST.
-    aborted: bool,
+    /// The host sent a RST, or said that the connection is over.
+    pub(super) over: bool,
     /// RSTs that arrived for this four-tuple.
     pub(super) resets: u32,
     /// Those of them that came before this incarnation.
@@ -130,7 +130,7 @@ impl Flow {
             acked: 0,
             offered_edge: None,
             ts_high: arrived.and_then(|f| f.ts_high),
-            aborted: false,
+            over: false,
             resets: arrived.map_or(0, |f| f.resets),
             resets_before: arrived.map_or(0, |f| f.resets),
             fresh: 0,
@@ -189,10 +189,10 @@ impl Flow {
     /// The host sends a segment.
     pub(super) fn sent(&mut self, seg: &Seg<'_>, least_mss: u16) -> Verdict {
         if seg.has(flag::RST) {
-            self.aborted = true;
+            self.over = true;
             return Ok(());
         }
-        if core::mem::take(&mut self.aborted) && !seg.has(flag::SYN) {
+        if core::mem::take(&mut self.over) && !seg.has(flag::SYN) {
             self.rise_again(seg);
         }
         if seg.has(flag::SYN) {
@@ -211,7 +211,7 @@ impl Flow {
         Ok(())
     }
 
-    /// A segment after a RST: the ACK of a SYN cookie may come twice, and opens a connection each time, of which each
+    /// A segment after the end: the ACK of a SYN cookie may come twice, and opens a connection each time, of which each
     /// begins with the same numbers (RFC 4987 3.6).
     fn rise_again(&mut self, seg: &Seg<'_>) {
         self.nxt = position(seg.seq, self.iss, self.nxt);

@@ -152,6 +152,9 @@ impl Edge {
         let (Some(id), TraceKind::State { from, to }) = (event.conn, &event.kind) else { return Ok(()) };
         let was = self.states.insert(id, *to);
         if *to == State::Closed {
+            if let Some(f) = event.local.zip(event.remote).and_then(|key| self.flows.get_mut(&key)) {
+                f.over = true;
+            }
             self.states.remove(&id);
         }
         if was.is_some_and(|was| was != *from) {

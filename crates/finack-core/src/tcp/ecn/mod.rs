@@ -447,6 +447,11 @@ impl Connection {
         }
     }
 
+    /// Whether the peer tells of every mark (RFC 9331 4.2).
+    pub(crate) fn has_accurate_feedback(&self) -> bool {
+        self.ecn.as_ref().is_some_and(|ecn| ecn.mode == Mode::Accurate)
+    }
+
     /// The window was reduced, for whatever reason: marks of what is out are answered by that, and the peer is told
     /// (RFC 3168 6.1.2).
     pub(crate) fn note_reduction(&mut self) {

@@ -331,8 +331,8 @@ fn tell_congestion(
         lost: progress.lost,
         ce,
         sample,
-        used: u64::from(c.peak.bytes),
-        cwnd_limited: c.peak.limited,
+        used: u64::from(c.usage.peak.bytes),
+        cwnd_limited: c.usage.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
@@ -340,6 +340,12 @@ fn tell_congestion(
     c.congestion.on_delivery(&delivery);
     if c.congestion.holds_back() {
         c.mark_app_limited();
+    }
+    if c.recovery.phase != Phase::Recovery
+        && let Some(validation) = &mut c.usage.validation
+    {
+        let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
+        validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);
     }
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
