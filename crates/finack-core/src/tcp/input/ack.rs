@@ -350,7 +350,9 @@ fn tell_congestion(
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    let quiet = progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
+    // As Linux: the ACK that ends a recovery counts for the window that comes after it.
+    let ended = progress.verdict == Verdict::Left && cx.settings.profile == Profile::Linux;
+    let quiet = (progress.verdict == Verdict::Nothing || ended) && !progress.undone && !c.is_reducing();
     if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
     }
