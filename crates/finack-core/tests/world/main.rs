@@ -1,6 +1,7 @@
 //! Stacks against stacks on a virtual network: what must hold whatever the network does.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod ecn;
 mod explored;
 mod life;
 mod memory;
