@@ -20,6 +20,9 @@ usage: cargo xtask COMMAND
         RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
+  swarm [--seconds N] [--seed S] [--seeds COUNT] [--quick] [--json] [--replay CASE]
+        Plays random worlds in the simulator, one a seed, and checks every step of each; for a minute where nothing is
+        said, 20 seconds with --quick. What breaks a rule is made smaller and printed with the command that replays it.
   conformance [--check]
         Checks docs/conformance/*.toml and writes docs/conformance.md from it; --check writes nothing and fails
         where that is not up to date.
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let program = match arguments.next().as_deref() {
         Some("bench") => "finack-bench",
         Some("fuzz") => "finack-fuzz",
+        Some("swarm") => "finack-swarm",
         Some("conformance") => return conformance(arguments),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

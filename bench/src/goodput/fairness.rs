@@ -21,7 +21,10 @@ const STAGGER: Duration = Duration::from_secs(1);
 /// The round trip of the farther of two flows.
 const FAR: Duration = Duration::from_millis(100);
 /// When the second flow begins that starts into a full queue.
-const LATE: Duration = Duration::from_secs(15);
+fn begin_late(quick: bool) -> Duration {
+    Duration::from_secs(if quick { 5 } else { 15 })
+}
+
 /// A late flow has arrived once it carries this share of its part.
 const ARRIVED: f64 = 0.8;
 
@@ -78,11 +81,11 @@ pub(crate) fn jobs(scope: &Scope) -> Vec<Job> {
             let far = FlowSpec { farther: FAR - RTT, ..last.clone() };
             jobs.push(Job::one(name("near and far", &mix), setup(scope, vec![first.clone(), far])));
         }
-        let late = FlowSpec { start: LATE, ..last };
+        let late = FlowSpec { start: begin_late(scope.quick), ..last };
         jobs.push(Job::one(name("late", &mix), setup(scope, vec![first, late])));
         if mix.len() == 2 {
             let [early, late] = [mix[1], mix[0]].map(FlowSpec::endless);
-            let late = FlowSpec { start: LATE, ..late };
+            let late = FlowSpec { start: begin_late(scope.quick), ..late };
             jobs.push(Job::one(name("late", &[mix[1], mix[0]]), setup(scope, vec![early, late])));
         }
     }
@@ -182,7 +185,7 @@ fn late(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
     let note = format!(
         "The second flow begins {} s after the first, into its full queue. Arrived: after how many seconds it carried {:.0} % of \
          half of the link over a second; its share in per cent of what both carried, over the 5 s after its beginning and at the end.",
-        LATE.as_secs(),
+        begin_late(scope.quick).as_secs(),
         ARRIVED * 100.0
     );
     let mut table = Table::new(
@@ -195,7 +198,7 @@ fn late(scope: &Scope, results: &Results<'_>, report: &mut Report) -> Table {
         for order in orders {
             let name = name("late", &order);
             let Some((job, outcome)) = results.one(&name) else { continue };
-            let (end, begin) = (job.setups[0].time.as_secs_f64(), LATE.as_secs_f64());
+            let (end, begin) = (job.setups[0].time.as_secs_f64(), begin_late(scope.quick).as_secs_f64());
             let share = |from: f64, to: f64| {
                 let [a, b] = [0, 1].map(|i| outcome.rate(i, from, to));
                 b / (a + b).max(1.0)

@@ -6,15 +6,20 @@
 mod fairness;
 mod formula;
 mod matrix;
+mod own;
 mod path;
+mod pictures;
 mod pool;
+mod queues;
 mod report;
 mod response;
 mod short;
 mod sim;
 mod stats;
+mod svg;
 mod table;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -37,17 +42,29 @@ struct Arguments {
     /// Only simulations whose name holds this text.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// One flow of each controller over this path instead, as in docs/simulator.md: 'rate=10mbit delay=20ms loss=1%'.
+    #[arg(long, value_name = "PATH", value_parser = own::path, conflicts_with_all = ["only", "write", "pictures"])]
+    link: Option<finack_sim::link::Path>,
+    /// How long a flow over that path takes, in seconds of virtual time.
+    #[arg(long, default_value_t = 60, requires = "link", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    seconds: u64,
     /// Decides everything that is left to chance.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Which congestion controllers, separated by commas; all of them if left out.
+    /// Which congestion controllers, separated by commas; reno,cubic,bbr if left out.
     #[arg(long, value_delimiter = ',', value_parser = controller)]
     controllers: Vec<Congestion>,
+    /// Draws pictures too, and puts them into this directory.
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Puts the tables into docs/performance.md and pictures into docs/pictures.
+    #[arg(long, conflicts_with = "pictures")]
+    write: bool,
     /// How many simulations run at once; as many as there are cores if left out.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Refuses to begin what could take longer than so many seconds.
-    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 7200, value_name = "SECONDS")]
     time_limit: u64,
     /// Refuses to begin what could need more memory than so many MiB.
     #[arg(long, default_value_t = 8192, value_name = "MIB")]
@@ -65,15 +82,19 @@ fn controller(name: &str) -> Result<Congestion, String> {
     Congestion::named(name).ok_or_else(|| format!("there are {}", Congestion::NAMES.join(", ")))
 }
 
+/// Controllers for paths that lose packets and mark none.
+const USUAL: [&str; 3] = ["reno", "cubic", "bbr"];
+
 type Jobs = fn(&Scope) -> Vec<Job>;
 type Reporter = fn(&Scope, &Results<'_>) -> Report;
 
 /// Everything that can be run.
-const GROUPS: [(Jobs, Reporter); 4] = [
+const GROUPS: [(Jobs, Reporter); 5] = [
     (matrix::jobs, matrix::report),
     (response::jobs, response::report),
     (fairness::jobs, fairness::report),
     (short::jobs, short::report),
+    (queues::jobs, queues::report),
 ];
 
 fn main() -> ExitCode {
@@ -91,11 +112,18 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<bool, String> {
     let mut controllers = arguments.controllers.clone();
     if controllers.is_empty() {
-        controllers = Congestion::NAMES.iter().filter_map(|n| Congestion::named(n)).collect();
+        controllers = USUAL.iter().filter_map(|n| Congestion::named(n)).collect();
     }
     let scope = Scope { quick: arguments.quick, seed: arguments.seed, controllers };
     let wanted = |job: &Job| arguments.only.as_ref().is_none_or(|text| job.name.contains(text));
-    let jobs: Vec<Job> = GROUPS.iter().flat_map(|(jobs, _)| jobs(&scope)).filter(wanted).collect();
+    let mut jobs: Vec<Job> = GROUPS.iter().flat_map(|(jobs, _)| jobs(&scope)).filter(wanted).collect();
+    if let Some(link) = &arguments.link {
+        jobs = own::jobs(&scope, link, arguments.seconds);
+    }
+    let place = arguments.pictures.clone().or_else(|| arguments.write.then(|| docs().join("pictures")));
+    if place.is_some() {
+        jobs.extend(pictures::jobs(&scope).into_iter().filter(wanted));
+    }
     if jobs.is_empty() {
         return Err("no simulation has that text in its name".into());
     }
@@ -109,13 +137,19 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
     eprintln!("done in {:.1} s", begun.elapsed().as_secs_f64());
     let results = Results::new(&jobs, &outcomes);
     let mut all = Report::default();
-    for (_, report) in &GROUPS {
+    for report in GROUPS.iter().map(|(_, report)| *report).chain([own::report as Reporter]) {
         let report = report(&scope, &results);
         all.tables.extend(report.tables);
         all.figures.extend(report.figures);
     }
     for table in &all.tables {
         println!("{}", table.text());
+    }
+    if let Some(place) = place {
+        put_pictures(&place, &pictures::draw(&scope, &results))?;
+    }
+    if arguments.write {
+        put_tables(&docs().join("performance.md"), &all)?;
     }
     let mut wrong = all.violations();
     for (job, outcome) in jobs.iter().zip(&outcomes) {
@@ -130,12 +164,45 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
     Ok(wrong.is_empty())
 }
 
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn put_pictures(place: &Path, pictures: &[pictures::Picture]) -> Result<(), String> {
+    let failed = |path: &Path, e| format!("cannot write {}: {e}", path.display());
+    std::fs::create_dir_all(place).map_err(|e| failed(place, e))?;
+    for (file, svg) in pictures {
+        let path = place.join(file);
+        std::fs::write(&path, svg).map_err(|e| failed(&path, e))?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Where the tables stand in the page.
+const MARKS: [&str; 2] = ["<!-- made by `cargo xtask bench goodput --write` -->\n", "<!-- so far -->\n"];
+
+/// Puts the tables between the marks.
+fn put_tables(path: &Path, report: &Report) -> Result<(), String> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let page = std::fs::read_to_string(path).map_err(|e| told(&e))?;
+    let tables: Vec<String> = report.tables.iter().map(table::Table::markdown).collect();
+    let begin = page.find(MARKS[0]).map(|at| at + MARKS[0].len());
+    let (Some(begin), Some(end)) = (begin, page.find(MARKS[1])) else {
+        return Err(told(&"the marks between which the tables belong are not there"));
+    };
+    let new = format!("{}\n{}\n{}", &page[..begin], tables.join("\n"), &page[end..]);
+    std::fs::write(path, new).map_err(|e| told(&e))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
 /// Says what is ahead, and refuses what is more than allowed.
 fn admit(jobs: &[Job], threads: usize, arguments: &Arguments) -> Result<(), String> {
     let bill = pool::bill(jobs, threads, packet_ns());
     let (seconds, mib) = (bill.time.as_secs_f64().ceil() as u64, bill.bytes >> 20);
     eprintln!(
-        "{} simulations on {} threads: at most {seconds} s and {mib} MiB",
+        "{} simulations on {} threads: at most {seconds} s on idle cores, and {mib} MiB",
         bill.simulations, bill.threads
     );
     if seconds > arguments.time_limit {
@@ -153,12 +220,16 @@ fn admit(jobs: &[Job], threads: usize, arguments: &Arguments) -> Result<(), Stri
     Ok(())
 }
 
-/// What a packet costs here, with room for noise: measured on a short simulation.
+/// Nanoseconds of a core that a packet takes here where everything is checked, with room: measured on a short simulation.
 fn packet_ns() -> f64 {
     let path = path::Path::new(100_000_000, Duration::from_millis(20), path::Loss::Random(0.0001));
     let setup =
         sim::Setup::new(path, vec![sim::FlowSpec::endless(Congestion::Reno)], Duration::from_secs(1), 1);
-    let begun = Instant::now();
+    let used = || {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        spent.tv_sec as f64 * 1e9 + spent.tv_nsec as f64
+    };
+    let begun = used();
     let packets = sim::run(&setup).map_or(1, |o| o.packets.max(1));
-    begun.elapsed().as_nanos() as f64 / packets as f64 * 2.0
+    (used() - begun) / packets as f64 * 1.5
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use finack_sim::link::{self, Chance, Hop};
+use finack_sim::queue;
+
 /// Bytes of an IP packet on the path.
 pub(crate) const MTU: u64 = 1500;
 /// Payload of a full segment: IPv4, timestamps.
@@ -17,16 +20,30 @@ pub(crate) enum Loss {
     Bursty(f64),
     /// Exactly one in so many.
     Periodic(u64),
+    /// Exactly these, counted from 1.
+    Picked(&'static [u64]),
 }
 
 /// Packets that a burst of losses takes, on average.
-pub(crate) const BURST: f64 = 4.0;
+pub(crate) const BURST: u32 = 4;
 
 impl Loss {
     pub(crate) fn share(self) -> f64 {
         match self {
             Self::Random(share) | Self::Bursty(share) => share,
             Self::Periodic(every) => 1.0 / every as f64,
+            Self::Picked(_) => 0.0,
+        }
+    }
+
+    fn of_link(self) -> link::Loss {
+        let chance = |share: f64| Chance::percent(share * 100.0);
+        match self {
+            Self::Random(0.0) => link::Loss::None,
+            Self::Random(share) => link::Loss::Random(chance(share)),
+            Self::Bursty(share) => link::Loss::bursts(chance(share), BURST),
+            Self::Periodic(every) => link::Loss::Periodic(every),
+            Self::Picked(packets) => link::Loss::list(packets.iter().copied()),
         }
     }
 }
@@ -42,7 +59,7 @@ pub(crate) enum Queue {
     DualPi2,
 }
 
-/// The way there; the way back has the same rate and delay, and loses nothing.
+/// The way there; the way back has the same rate and delay, and loses nothing unless that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Path {
     /// Bits a second.
@@ -81,6 +98,22 @@ impl Path {
         self.rate as f64 * MSS as f64 / MTU as f64
     }
 
+    /// The bottleneck: towards the receiver, and back.
+    pub(crate) fn hops(&self, loses_both_ways: bool) -> (Hop, Hop) {
+        let back = Hop::new(self.rtt / 2).rate(self.rate).queue(queue::Queue::bytes(self.buffer));
+        let mut there = back.clone().loss(self.loss.of_link());
+        if self.reorders {
+            there = there.reorder(Chance::percent(1.0), Duration::from_millis(5));
+        }
+        there.queue = match self.queue {
+            Queue::DropTail => there.queue,
+            Queue::Codel => there.queue.codel().ecn(),
+            Queue::DualPi2 => there.queue.dualpi2(),
+        };
+        let lossy = if loses_both_ways { self.loss } else { Loss::Random(0.0) };
+        (there, back.loss(lossy.of_link()))
+    }
+
     /// The share of the capacity that what is lost leaves.
     pub(crate) fn best(&self) -> f64 {
         1.0 - self.loss.share()
@@ -95,6 +128,7 @@ impl fmt::Display for Path {
             Loss::Random(share) => write!(f, " {} random", percent(share))?,
             Loss::Bursty(share) => write!(f, " {} bursty", percent(share))?,
             Loss::Periodic(every) => write!(f, " 1 in {every} lost")?,
+            Loss::Picked(packets) => write!(f, " {} lost", packets.len())?,
         }
         if self.reorders {
             write!(f, " reordered")?;

@@ -24,14 +24,19 @@ impl Job {
         Self { name, setups: vec![setup] }
     }
 
-    fn packets(&self) -> f64 {
-        self.setups.iter().map(most_packets).sum()
+    /// How long it takes, in packets that are checked.
+    fn work(&self) -> f64 {
+        let weight = |s: &Setup| if s.checked { 1.0 } else { UNCHECKED };
+        self.setups.iter().map(|s| most_packets(s) * weight(s)).sum()
     }
 
     fn memory(&self) -> u64 {
         self.setups.iter().map(most_memory).max().unwrap_or(0)
     }
 }
+
+/// What a packet takes that is not checked on its way, where a checked one takes 1.
+const UNCHECKED: f64 = 0.6;
 
 /// More packets than the simulation has, ACKs too: those of a full link, or of the windows that loss allows.
 fn most_packets(setup: &Setup) -> f64 {
@@ -70,7 +75,7 @@ pub(crate) struct Bill {
 
 /// The bill at so many nanoseconds a packet.
 pub(crate) fn bill(jobs: &[Job], threads: usize, packet_ns: f64) -> Bill {
-    let each: Vec<f64> = jobs.iter().map(|j| j.packets() * packet_ns / 1e9).collect();
+    let each: Vec<f64> = jobs.iter().map(|j| j.work() * packet_ns / 1e9).collect();
     let longest = each.iter().copied().fold(0.0, f64::max);
     let seconds = longest + each.iter().sum::<f64>() / threads as f64;
     let mut memory: Vec<u64> = jobs.iter().map(Job::memory).collect();
@@ -86,8 +91,8 @@ pub(crate) fn bill(jobs: &[Job], threads: usize, packet_ns: f64) -> Bill {
 /// Runs every job; the outcomes are in the order of the jobs.
 pub(crate) fn run(jobs: &[Job], threads: usize) -> Vec<Done> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by(|&a, &b| jobs[b].packets().total_cmp(&jobs[a].packets()));
-    let (next, bar) = (AtomicUsize::new(0), bar(jobs.iter().map(Job::packets).sum()));
+    order.sort_by(|&a, &b| jobs[b].work().total_cmp(&jobs[a].work()));
+    let (next, bar) = (AtomicUsize::new(0), bar(jobs.iter().map(Job::work).sum()));
     let done: Vec<Mutex<Option<Done>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
     let work = || {
         while let Some(&i) = order.get(next.fetch_add(1, Relaxed)) {
@@ -95,7 +100,7 @@ pub(crate) fn run(jobs: &[Job], threads: usize) -> Vec<Done> {
             bar.set_message(job.name.clone());
             let outcome = std::panic::catch_unwind(|| job.setups.iter().map(super::sim::run).collect());
             let outcome = outcome.unwrap_or_else(|cause| Err(explain(&*cause)));
-            bar.inc(job.packets() as u64);
+            bar.inc(job.work() as u64);
             if let Ok(mut place) = done[i].lock() {
                 *place = Some(outcome);
             }

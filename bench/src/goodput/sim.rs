@@ -1,19 +1,23 @@
 //! One simulation: flows from one host to another over a path, and what became of them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use finack_core::device::Capabilities;
 use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::settings::{Congestion, Settings};
 use finack_core::stack::{ConnId, ListenerId, Ready};
-use finack_core::trace::TraceEvent;
 use finack_core::{Error, Event, Instant};
+use finack_sim::link::{self, Hop};
 use finack_sim::packet::Body;
+use finack_sim::packet::parse;
 use finack_sim::rng::Rng;
-use finack_sim::{HostId, Link, Verdict, World};
+use finack_sim::world::{Node, Sight};
+use finack_sim::{HostId, World};
 
-use super::path::{BURST, Loss, MTU, Path};
+use super::path::{MTU, Path};
 
 /// One flow.
 #[derive(Clone, Debug)]
@@ -43,8 +47,14 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     /// How often each flow is looked at.
     pub(crate) sample: Duration,
-    /// The sender's trace of this time is kept.
+    /// Packets of this time, counted from the beginning, are kept.
     pub(crate) traced: Option<(Duration, Duration)>,
+    /// Every packet is checked on its way, which takes as long again; what is read always is.
+    pub(crate) checked: bool,
+    /// Both ends ask for accurate ECN (RFC 9768).
+    pub(crate) ecn: bool,
+    /// What lies between instead of `path`, which then says its rate and round trip.
+    pub(crate) own: Option<link::Path>,
     /// ACKs and handshakes are lost as data is.
     pub(crate) both_ways: bool,
 }
@@ -52,7 +62,18 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new(path: Path, flows: Vec<FlowSpec>, time: Duration, seed: u64) -> Self {
         let sample = Duration::from_millis(100);
-        Self { path, flows, time, seed, sample, traced: None, both_ways: false }
+        Self {
+            path,
+            flows,
+            time,
+            seed,
+            sample,
+            traced: None,
+            checked: true,
+            ecn: false,
+            own: None,
+            both_ways: false,
+        }
     }
 }
 
@@ -94,7 +115,32 @@ pub(crate) struct Outcome {
     pub(crate) packets: u64,
     /// Packets that the path lost by chance, and that found the queue full.
     pub(crate) lost: u64,
-    pub(crate) trace: Vec<TraceEvent>,
+    /// Those of flow 0.
+    pub(crate) trace: Vec<Packet>,
+}
+
+/// What a packet of the first flow says, at the sender.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    /// Seconds since the beginning.
+    pub(crate) at: f64,
+    pub(crate) kind: PacketKind,
+    /// Of data: its first byte and the one behind its last, counted from the stream's beginning. Of an ACK: what it
+    /// acknowledges, twice.
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    /// Blocks that an ACK reports.
+    pub(crate) sacked: Vec<(u32, u32)>,
+}
+
+/// What it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PacketKind {
+    Data,
+    /// Data that the path loses.
+    LostData,
+    /// An ACK arrived.
+    Ack,
 }
 
 impl Outcome {
@@ -126,39 +172,9 @@ pub(crate) fn run(setup: &Setup) -> Result<Outcome, String> {
     Run::new(setup).go()
 }
 
-/// Who decides which packets with data are lost or late.
-struct Fate {
-    loss: Loss,
-    reorders: bool,
-    rng: Rng,
-    bad: bool,
-    count: u64,
-}
-
-impl Fate {
-    fn chance(&mut self, share: f64) -> bool {
-        share > 0.0 && (self.rng.next_u64() >> 11) as f64 / ((1_u64 << 53) as f64) < share
-    }
-
-    fn loses(&mut self) -> bool {
-        match self.loss {
-            Loss::Random(share) => self.chance(share),
-            Loss::Bursty(share) => {
-                let leave = 1.0 / BURST;
-                let turn = if self.bad { leave } else { leave * share / (1.0 - share) };
-                self.bad ^= self.chance(turn);
-                self.bad
-            }
-            Loss::Periodic(every) => {
-                self.count += 1;
-                self.count.is_multiple_of(every)
-            }
-        }
-    }
-}
-
 struct Flow {
     spec: FlowSpec,
+    from: HostId,
     listener: ListenerId,
     sender: Option<ConnId>,
     receiver: Option<ConnId>,
@@ -170,49 +186,48 @@ struct Flow {
 struct Run<'a> {
     setup: &'a Setup,
     world: World,
-    from: HostId,
     to: HostId,
     flows: Vec<Flow>,
-    senders: BTreeMap<ConnId, usize>,
-    receivers: BTreeMap<ConnId, usize>,
+    touched: Vec<HostId>,
+    senders: HashMap<(HostId, ConnId), usize>,
+    receivers: HashMap<ConnId, usize>,
     pattern: Vec<u8>,
     buffer: Vec<u8>,
-    trace: Vec<TraceEvent>,
+    trace: Rc<RefCell<Vec<Packet>>>,
     /// Flows that have not come to their end.
     open: usize,
 }
 
 impl<'a> Run<'a> {
     fn new(setup: &'a Setup) -> Self {
-        let path = setup.path;
-        let link = Link { rate: Some(path.rate), ..Link::new(path.rtt / 2) };
-        let mut world = World::starting_at(BEGIN, setup.seed, link);
+        let mut world = World::starting_at(BEGIN, setup.seed, Hop::default());
+        if !setup.checked {
+            world.unchecked();
+            world.set_recorded(0);
+        }
         let settings = settings(setup);
-        let from = world.host(settings.clone(), Capabilities::plain(MTU as usize));
-        let to = world.host(settings, Capabilities::plain(MTU as usize));
-        let queue = Duration::from_nanos((path.buffer * 8_000_000_000).div_ceil(path.rate));
-        world.set_link(from, to, Link { queue, ..link });
-        let forward = Fate {
-            loss: path.loss,
-            reorders: path.reorders,
-            rng: Rng::new(setup.seed ^ 0x5eed),
-            bad: false,
-            count: 0,
-        };
-        install(&mut world, from, forward, setup);
+        let host = |world: &mut World| world.host(settings.clone(), Capabilities::plain(MTU as usize));
+        let to = host(&mut world);
+        let distances: BTreeSet<Duration> = setup.flows.iter().map(|f| f.farther).collect();
+        let from: BTreeMap<Duration, HostId> = distances.into_iter().map(|d| (d, host(&mut world))).collect();
+        build(&mut world, &from, to, setup);
+        let trace = Rc::default();
+        if let Some(window) = setup.traced {
+            watch(&mut world, to, window, Rc::clone(&trace));
+        }
         let mut rng = Rng::new(setup.seed ^ 0xda7a);
         let pattern: Vec<u8> = (0..PATTERN).map(|_| rng.next_u32() as u8).collect();
         let mut run = Self {
             setup,
             world,
-            from,
             to,
             flows: Vec::new(),
-            senders: BTreeMap::new(),
-            receivers: BTreeMap::new(),
+            touched: Vec::new(),
+            senders: HashMap::new(),
+            receivers: HashMap::new(),
             pattern: pattern.iter().cycle().take(PATTERN + CHUNK).copied().collect(),
             buffer: vec![0; CHUNK],
-            trace: Vec::new(),
+            trace,
             open: setup.flows.len(),
         };
         for (i, spec) in setup.flows.iter().enumerate() {
@@ -220,6 +235,7 @@ impl<'a> Run<'a> {
             let listener = run.world.listen(to, local, SocketOptions::default());
             run.flows.push(Flow {
                 spec: spec.clone(),
+                from: from[&spec.farther],
                 listener,
                 sender: None,
                 receiver: None,
@@ -272,22 +288,34 @@ impl<'a> Run<'a> {
         let to = (self.world.v4(self.to), PORT + i as u16).into();
         let congestion = Some(self.flows[i].spec.controller);
         let options = SocketOptions { congestion, ..SocketOptions::default() };
-        let opened = self.world.with(self.from, |s, now| s.tcp_connect(now, None, to, options));
+        let host = self.flows[i].from;
+        let opened = self.world.with(host, |s, now| s.tcp_connect(now, None, to, options));
         let conn = opened.map_err(|e| format!("flow {i} cannot connect: {e}"))?;
         self.flows[i].sender = Some(conn);
-        self.senders.insert(conn, i);
+        self.senders.insert((host, conn), i);
         Ok(())
     }
 
     /// Lets the applications do what events say that they can.
     fn serve(&mut self) -> Result<(), String> {
-        for event in self.world.take_events(self.from) {
-            if let Event::Tcp { conn, ready } = event
-                && let Some(&i) = self.senders.get(&conn)
-                && ready.intersects(Ready::WRITABLE | Ready::ERROR)
-            {
-                self.write(i, conn)?;
+        let mut touched = std::mem::take(&mut self.touched);
+        self.world.take_touched(&mut touched);
+        let result = touched.iter().try_for_each(|&host| self.serve_host(host));
+        self.touched = touched;
+        result
+    }
+
+    fn serve_host(&mut self, host: HostId) -> Result<(), String> {
+        if host != self.to {
+            for event in self.world.take_events(host) {
+                if let Event::Tcp { conn, ready } = event
+                    && let Some(&i) = self.senders.get(&(host, conn))
+                    && ready.intersects(Ready::WRITABLE | Ready::ERROR)
+                {
+                    self.write(i, conn)?;
+                }
             }
+            return Ok(());
         }
         for event in self.world.take_events(self.to) {
             match event {
@@ -325,7 +353,7 @@ impl<'a> Run<'a> {
             }
             let from = (flow.written % PATTERN as u64) as usize;
             let data = &self.pattern[from..from + left.min(CHUNK as u64) as usize];
-            match self.world.with(self.from, |s, now| s.tcp_send(now, conn, data, SendFlags::default())) {
+            match self.world.with(flow.from, |s, now| s.tcp_send(now, conn, data, SendFlags::default())) {
                 Ok(taken) => flow.written += taken as u64,
                 Err(Error::WouldBlock) => return Ok(()),
                 Err(e) => return Err(format!("flow {i} cannot write: {e}")),
@@ -333,7 +361,7 @@ impl<'a> Run<'a> {
         }
         if !flow.shut {
             flow.shut = true;
-            let shut = self.world.with(self.from, |s, now| s.tcp_shutdown(now, conn, Shutdown::Write));
+            let shut = self.world.with(flow.from, |s, now| s.tcp_shutdown(now, conn, Shutdown::Write));
             shut.map_err(|e| format!("flow {i} cannot shut down: {e}"))?;
         }
         Ok(())
@@ -371,14 +399,15 @@ impl<'a> Run<'a> {
 
     fn sample(&mut self) {
         let now = self.world.now();
-        let stack = self.world.stack(self.from);
         for flow in &mut self.flows {
+            let stack = self.world.stack(flow.from);
             let mut sample =
                 Sample { at: now.since(BEGIN).as_secs_f64(), read: flow.result.read, ..Sample::default() };
             if let Some(info) = flow.sender.and_then(|conn| stack.tcp_info(now, conn).ok()) {
                 sample.cwnd = info.cwnd;
                 sample.in_flight = info.in_flight;
                 sample.srtt = info.srtt.as_secs_f64();
+                sample.pacing = info.pacing_rate.map_or(0.0, |bytes| bytes as f64 * 8.0);
                 (flow.result.resent, flow.result.sent) = (info.retrans_segs, u64::from(info.data_segs_out));
             }
             flow.result.samples.push(sample);
@@ -392,7 +421,7 @@ impl<'a> Run<'a> {
             flows,
             packets: self.world.packets_sent(),
             lost: self.world.packets_lost(),
-            trace: self.trace,
+            trace: self.trace.take(),
         }
     }
 }
@@ -402,26 +431,52 @@ fn settings(setup: &Setup) -> Settings {
     let longest = setup.flows.iter().map(|f| f.farther).max().unwrap_or_default();
     let far = Path { rtt: setup.path.rtt + longest, ..setup.path };
     let bytes = (8 * (far.bdp() + far.buffer)).clamp(6 << 20, 1 << 30);
-    Settings { tcp_rmem_max: bytes, tcp_wmem_max: bytes, ..Settings::default() }
+    let mut settings = Settings { tcp_rmem_max: bytes, tcp_wmem_max: bytes, ..Settings::default() };
+    // An engine that does not know the setting speaks none.
+    let _ = setup.ecn.then(|| settings.set("net.ipv4.tcp_ecn", "3"));
+    settings
 }
 
-fn install(world: &mut World, from: HostId, mut fate: Fate, setup: &Setup) {
-    let farther: Vec<Duration> = setup.flows.iter().map(|f| f.farther).collect();
-    let both = setup.both_ways;
-    world.fault(move |passing| {
-        let there = passing.from == from;
-        let Body::Tcp(tcp) = &passing.packet.body else { return Verdict::Pass };
-        if (there || both) && (both || !tcp.payload.is_empty()) && fate.loses() {
-            return Verdict::Drop;
+/// The network: senders at their distances behind a router in front of the bottleneck, or the bottleneck alone.
+fn build(world: &mut World, from: &BTreeMap<Duration, HostId>, to: HostId, setup: &Setup) {
+    let (there, back) = setup.path.hops(setup.both_ways);
+    let bottleneck = setup.own.clone().unwrap_or_else(|| link::Path::asymmetric(there, back));
+    if let (1, Some((&Duration::ZERO, &host))) = (from.len(), from.first_key_value()) {
+        world.join(host, to, &bottleneck);
+        return;
+    }
+    let router = world.router();
+    world.join(router, to, &bottleneck);
+    for (farther, &host) in from {
+        world.join(host, router, &link::Path::new(Hop::new(*farther / 2)));
+    }
+}
+
+/// Keeps what the first flow's sender sends and receives in that window of time.
+fn watch(world: &mut World, to: HostId, window: (Duration, Duration), kept: Rc<RefCell<Vec<Packet>>>) {
+    let mut iss = None;
+    world.tap(move |seen| {
+        let at = seen.at.since(BEGIN);
+        let there = seen.receiver == to;
+        let wanted = match seen.sight {
+            Sight::Sent | Sight::Lost(_) => there,
+            Sight::Arrived | Sight::Marked => !there && matches!(seen.to, Node::Host(_)),
+        };
+        let Some(Body::Tcp(tcp)) = wanted.then(|| parse(seen.bytes).ok()).flatten().map(|p| p.body) else {
+            return;
+        };
+        let first = iss.get_or_insert(tcp.seq).wrapping_add(1);
+        if at < window.0 || at > window.1 {
+            return;
         }
-        if !there {
-            return Verdict::Pass;
-        }
-        let mut late = Duration::ZERO;
-        if fate.reorders && fate.chance(0.01) {
-            late += Duration::from_millis(5);
-        }
-        late += farther.get(usize::from(tcp.dport.wrapping_sub(PORT))).copied().unwrap_or_default();
-        if late.is_zero() { Verdict::Pass } else { Verdict::Delay(late) }
+        let place = |seq: u32| seq.wrapping_sub(first);
+        let (kind, from, len) = match (there, seen.sight) {
+            (true, Sight::Sent) => (PacketKind::Data, tcp.seq, tcp.payload.len() as u32),
+            (true, _) => (PacketKind::LostData, tcp.seq, tcp.payload.len() as u32),
+            (false, _) => (PacketKind::Ack, tcp.ack, 0),
+        };
+        let sacked = tcp.sack().iter().map(|&(a, b)| (place(a), place(b))).collect();
+        let packet = Packet { at: at.as_secs_f64(), kind, from: place(from), to: place(from) + len, sacked };
+        kept.borrow_mut().push(packet);
     });
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use finack_core::Instant as Time;
+
 /// Bytes of each packet that are kept: all headers.
 const KEPT: usize = 120;
 
@@ -24,12 +26,13 @@ impl Capture {
         Self(bytes)
     }
 
-    /// A packet passed at `now`, in nanoseconds.
-    pub fn note(&mut self, now: u64, packet: &[u8]) {
+    /// A packet passed at `now`.
+    pub fn note(&mut self, now: Time, packet: &[u8]) {
         if self.0.len() > LONGEST {
             return;
         }
         let kept = &packet[..packet.len().min(KEPT)];
+        let now = now.as_nanos();
         let (seconds, nanos) = (now / 1_000_000_000, now % 1_000_000_000);
         for field in [seconds as u32, nanos as u32, kept.len() as u32, packet.len() as u32] {
             self.0.extend_from_slice(&field.to_le_bytes());

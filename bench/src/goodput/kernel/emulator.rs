@@ -4,22 +4,22 @@
 //! It takes no memory while it runs but for the first packets, and where it may it runs before all ordinary threads. How
 //! late it was is counted: a link that was late by a good part of a round trip would measure the machine.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path as FilePath;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use finack::device::{Device, MemoryDevice};
+use finack_core::Instant as Time;
 use finack_core::device::{Packet, Transmit, TxChecksum};
+use finack_sim::link::{Arrival, Ecn, Offer, Pipe};
 
 use super::capture::Capture;
 use super::cells::Cell;
-use super::path::{Fate, Path, mix};
 
 /// The server's port of a run's first flow; each flow has one of its own, and thereby a link of its own.
 pub const FIRST_PORT: u16 = 5000;
@@ -34,7 +34,7 @@ const BATCH: usize = 32;
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 
 /// When a host that had no room for a packet is tried again.
-const AGAIN: u64 = 50_000;
+const AGAIN: Duration = Duration::from_micros(50);
 
 /// Lateness is counted in bins of so many nanoseconds, of so many; the last holds the rest.
 const BIN: u64 = 20_000;
@@ -118,8 +118,8 @@ pub struct Report {
     /// The data's direction, and the other.
     pub carried: [Carried; 2],
     late: Box<[u32; BINS]>,
-    /// The latest of all, in nanoseconds.
-    pub latest: u64,
+    /// The longest time by which the thread woke later than it had asked for, in nanoseconds.
+    pub stood_still: u64,
 }
 
 impl Report {
@@ -150,32 +150,32 @@ impl Running {
     pub fn start(cell: &Cell, seed: u64, flows: usize, ports: [Port; 2], capture: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let lane = |flow: u64| {
-            let seed = mix(mix(seed) ^ flow);
-            [Path::new(cell.there, mix(seed)), Path::new(cell.back, mix(!seed))]
+            let seed = seed.wrapping_mul(1_000_003).wrapping_add(flow);
+            [(0, &cell.there), (1, &cell.back)]
+                .map(|(way, hop)| Pipe::new(hop.clone(), seed, way, Time::ZERO))
         };
         let mut emulator = Emulator {
             ports,
             lanes: (0..flows as u64).map(lane).collect(),
-            due: BinaryHeap::with_capacity(1 << 14),
-            buffers: Vec::with_capacity(1 << 14),
-            free: Vec::with_capacity(1 << 14),
+            refused: [VecDeque::new(), VecDeque::new()],
+            free: (0..1 << 12).map(|_| Vec::with_capacity(LONGEST)).collect(),
             spare: Vec::with_capacity(1),
-            serial: 0,
-            report: Report { carried: [Carried::default(); 2], late: Box::new([0; BINS]), latest: 0 },
+            report: Report { carried: [Carried::default(); 2], late: Box::new([0; BINS]), stood_still: 0 },
             captures: capture.then(|| [Capture::new(), Capture::new()]),
             begun: Instant::now(),
         };
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            run_first();
+            run_first(2);
             emulator.run(&told);
+            emulator.count();
             (emulator.report, emulator.captures)
         });
         Self { stop, thread }
     }
 
     /// Ends it; what was captured at the sender and at the receiver goes to files whose names begin with `name`.
-    pub fn finish(self, name: Option<&FilePath>) -> Result<Report, String> {
+    pub fn finish(self, name: Option<&Path>) -> Result<Report, String> {
         self.stop.store(true, Ordering::Relaxed);
         let (report, captures) = self.thread.join().map_err(|_| "the link's thread panicked".to_owned())?;
         if let (Some(name), Some(captures)) = (name, captures) {
@@ -188,17 +188,14 @@ impl Running {
     }
 }
 
-/// A packet on its way: when it is due, in which order it entered, to whom, and where it lies.
-type Due = (u64, u64, usize, usize);
-
 struct Emulator {
     ports: [Port; 2],
-    lanes: Vec<[Path; 2]>,
-    due: BinaryHeap<Reverse<Due>>,
-    buffers: Vec<Vec<u8>>,
-    free: Vec<usize>,
+    /// Of each flow a link of its own, both ways.
+    lanes: Vec<[Pipe<Vec<u8>>; 2]>,
+    /// What has arrived, and a host had no room for.
+    refused: [VecDeque<Vec<u8>>; 2],
+    free: Vec<Vec<u8>>,
     spare: Vec<Packet<'static>>,
-    serial: u64,
     report: Report,
     captures: Option<[Capture; 2]>,
     begun: Instant,
@@ -215,82 +212,116 @@ impl Emulator {
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Takes what a host has sent, up to a batch; whether there may be more.
     fn take(&mut self, from: usize) -> bool {
         for _ in 0..BATCH {
-            let slot = self.free.pop().unwrap_or_else(|| {
-                self.buffers.push(Vec::with_capacity(LONGEST));
-                self.buffers.len() - 1
-            });
-            if !self.ports[from].read(&mut self.buffers[slot], &mut self.spare) {
-                self.free.push(slot);
+            let mut packet = self.free.pop().unwrap_or_else(|| Vec::with_capacity(LONGEST));
+            if !self.ports[from].read(&mut packet, &mut self.spare) {
+                self.free.push(packet);
                 return false;
             }
-            let now = self.now();
-            match self.admit(from, now, slot) {
-                Some(at) => {
-                    self.due.push(Reverse((at, self.serial, 1 - from, slot)));
-                    self.serial += 1;
-                }
-                None => self.free.push(slot),
-            }
+            self.admit(from, packet);
         }
         true
     }
 
-    /// When the packet comes out.
-    fn admit(&mut self, from: usize, now: u64, slot: usize) -> Option<u64> {
-        let packet = &self.buffers[slot];
-        let lane = flow(packet, from)?;
+    fn admit(&mut self, from: usize, packet: Vec<u8>) {
+        let now = self.now();
+        let Some(lane) = flow(&packet, from).and_then(|flow| self.lanes.get_mut(flow)) else {
+            self.free.push(packet);
+            return;
+        };
         if let Some(captures) = &mut self.captures {
-            captures[from].note(now, packet);
+            captures[from].note(now, &packet);
         }
-        let fate = self.lanes.get_mut(lane)?[from].enter(now, packet.len());
-        let carried = &mut self.report.carried[from];
-        carried.packets += 1;
-        match fate {
-            Fate::Arrives(at) => return Some(at),
-            Fate::Dropped => carried.dropped += 1,
-            Fate::Lost => carried.lost += 1,
+        let offer = Offer { size: packet.len() as u32, ecn: Ecn::from_tos(packet[1]), flow: 0 };
+        if let Err(lost) = lane[from].push(now, offer, packet) {
+            self.free.push(lost.item);
         }
-        None
+        while let Some(lost) = lane[from].pop_dropped() {
+            self.free.push(lost.item);
+        }
     }
 
     /// Hands on what is due; when the next is, or when to try again.
-    fn hand_on(&mut self) -> Option<u64> {
-        while let Some(&Reverse((at, _, to, slot))) = self.due.peek() {
-            let now = self.now();
-            if at > now {
-                return Some(at);
+    fn hand_on(&mut self) -> Option<Time> {
+        let mut next: Option<Time> = None;
+        for to in [0, 1] {
+            while let Some(packet) = self.refused[to].pop_front() {
+                if !self.ports[to].write(&packet) {
+                    self.refused[to].push_front(packet);
+                    next = Some(self.now() + AGAIN);
+                    break;
+                }
+                self.free.push(packet);
             }
-            if !self.ports[to].write(&self.buffers[slot]) {
-                return Some(now + AGAIN);
-            }
-            self.due.pop();
-            let late = now - at;
-            self.report.late[(late / BIN).min(BINS as u64 - 1) as usize] += 1;
-            self.report.latest = self.report.latest.max(late);
-            if let Some(captures) = &mut self.captures {
-                captures[to].note(now, &self.buffers[slot]);
-            }
-            self.free.push(slot);
         }
-        None
+        for lane in 0..self.lanes.len() {
+            for from in [0, 1] {
+                while let Some(due) = self.lanes[lane][from].next() {
+                    let now = self.now();
+                    if due > now {
+                        next = Some(next.map_or(due, |next| next.min(due)));
+                        break;
+                    }
+                    match self.lanes[lane][from].pop(now) {
+                        Some(arrival) => self.deliver(1 - from, now, arrival),
+                        // The queue's management has looked at it.
+                        None => continue,
+                    }
+                }
+            }
+        }
+        next
+    }
+
+    fn deliver(&mut self, to: usize, now: Time, arrival: Arrival<Vec<u8>>) {
+        let late = now.since(arrival.at).as_nanos() as u64;
+        self.report.late[(late / BIN).min(BINS as u64 - 1) as usize] += 1;
+        let mut packet = arrival.item;
+        if arrival.marked {
+            mark(&mut packet, arrival.ecn);
+        }
+        if let Some(flaw) = arrival.flaw {
+            flaw.apply(&mut packet);
+        }
+        if let Some(captures) = &mut self.captures {
+            captures[to].note(now, &packet);
+        }
+        if self.refused[to].is_empty() && self.ports[to].write(&packet) {
+            self.free.push(packet);
+        } else {
+            self.refused[to].push_back(packet);
+        }
+    }
+
+    /// What all links together carried.
+    fn count(&mut self) {
+        for lane in &self.lanes {
+            for (pipe, carried) in lane.iter().zip(&mut self.report.carried) {
+                let stats = pipe.stats();
+                carried.packets += stats.offered;
+                carried.lost += stats.lost;
+                carried.dropped += stats.dropped() - stats.lost;
+            }
+        }
     }
 
     /// Sleeps until a host has sent something or `next`.
-    fn wait(&self, next: Option<u64>) {
-        let most = LOOK_AROUND.as_nanos() as u64;
-        let wait = next.map_or(most, |next| next.saturating_sub(self.now()).min(most));
-        let timeout = libc::timespec { tv_sec: 0, tv_nsec: wait as libc::c_long };
+    fn wait(&mut self, next: Option<Time>) {
+        let now = self.now();
+        let wait = next.map_or(LOOK_AROUND, |next| next.since(now).min(LOOK_AROUND));
+        let timeout = libc::timespec { tv_sec: 0, tv_nsec: wait.as_nanos() as libc::c_long };
         let watch = |port: &Port| libc::pollfd { fd: port.fd(), events: libc::POLLIN, revents: 0 };
         let mut fds = [watch(&self.ports[0]), watch(&self.ports[1])];
         // SAFETY: the array is as long as is said, the time lives as long as the call, and no mask is given.
         let _ = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+        let late = self.now().since(now + wait).as_nanos() as u64;
+        self.report.stood_still = self.report.stood_still.max(late);
     }
 }
 
@@ -307,18 +338,30 @@ fn flow(packet: &[u8], from: usize) -> Option<usize> {
     port.checked_sub(FIRST_PORT).map(usize::from)
 }
 
-/// Asks that the calling thread runs before ordinary ones, and is woken without slack; without the privilege only the
-/// latter.
-fn run_first() {
+/// Writes an ECN field into a packet of IPv4, with the checksum that it has then.
+fn mark(packet: &mut [u8], ecn: Ecn) {
+    let header = usize::from(packet[0] & 15) * 4;
+    packet[1] = packet[1] & !3 | ecn.bits();
+    let Some(header) = packet.get_mut(..header) else { return };
+    header[10..12].fill(0);
+    let mut sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
+}
+
+/// Asks that the calling thread, and those that it starts, run before ordinary ones and before those of a lower priority
+/// (1 to 99), and are woken without slack; without the privilege only the latter. So whatever else the machine does takes
+/// no part in a run: the kernel's own stacks go before ordinary threads too.
+pub fn run_first(priority: libc::c_int) {
     // SAFETY: two numbers.
     let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     // SAFETY: a sched_param is plain numbers, for which zero is a value.
     let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    parameters.sched_priority = 1;
+    parameters.sched_priority = priority;
     // SAFETY: the kernel reads the parameters, of the calling thread alone (0).
-    let _ = unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
-    };
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) };
 }
 
 #[cfg(test)]
@@ -340,12 +383,22 @@ mod tests {
         assert_eq!(flow(&[0x45, 0], 0), None);
     }
 
+    /// RFC 791 3.1: the header's checksum is right again after the mark.
+    #[test]
+    fn a_mark_keeps_the_checksum_right() {
+        let mut packet = vec![0x45, 0x02, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 9, 0, 1, 10, 9, 0, 2];
+        mark(&mut packet, Ecn::Ce);
+        assert_eq!(packet[1], 0x03);
+        let sum: u32 = packet.chunks(2).map(|p| u32::from(u16::from_be_bytes([p[0], p[1]]))).sum();
+        assert_eq!((sum >> 16) + (sum & 0xffff), 0xffff);
+    }
+
     #[test]
     fn lateness_is_told_by_share() {
         let mut late = Box::new([0; BINS]);
         late[0] = 98;
         late[10] = 2;
-        let report = Report { carried: [Carried::default(); 2], late, latest: 0 };
+        let report = Report { carried: [Carried::default(); 2], late, stood_still: 0 };
         assert_eq!(report.lateness(0.5), Duration::from_micros(20));
         assert_eq!(report.lateness(0.99), Duration::from_micros(220));
     }

@@ -44,7 +44,8 @@ const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::sockle
 fn wait(fd: RawFd, events: libc::c_short, until: Instant) -> bool {
     let left = until.saturating_duration_since(Instant::now());
     let mut poll = libc::pollfd { fd, events, revents: 0 };
-    let timeout = libc::c_int::try_from(left.as_millis()).unwrap_or(libc::c_int::MAX).max(0);
+    // Rounded up, or it would end too early.
+    let timeout = libc::c_int::try_from(left.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
     // SAFETY: one pollfd.
     unsafe { libc::poll(&raw mut poll, 1, timeout) > 0 }
 }

@@ -10,7 +10,6 @@ mod emulator;
 mod flow;
 mod linux;
 mod namespace;
-mod path;
 mod report;
 mod run;
 mod schedule;
@@ -47,6 +46,9 @@ struct Arguments {
     /// This cell only (may be given again); `list` shows them.
     #[arg(long, value_name = "NAME")]
     cell: Vec<String>,
+    /// This link in place of the cells, in the words of docs/simulator.md: "rate=10mbit delay=20ms loss=1%".
+    #[arg(long, value_name = "WORDS", conflicts_with = "cell")]
+    link: Option<String>,
     /// This congestion control only (may be given again).
     #[arg(long, value_name = "NAME")]
     control: Vec<String>,
@@ -77,8 +79,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.cell.iter().any(|name| name == "list") {
-        report::list();
-        return ExitCode::SUCCESS;
+        return match cells::all() {
+            Ok(cells) => {
+                cells.iter().for_each(|cell| println!("{:<20} {}", cell.name, cell.text));
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(&error, 2),
+        };
     }
     let asked = match Asked::from(&arguments) {
         Ok(asked) => asked,
@@ -100,8 +107,12 @@ fn main() -> ExitCode {
         full.lines = Line::gather(&asked.cells, &asked.controls, &done);
         full.failed = done.iter().filter_map(|(plan, result)| report::failure(plan, result)).collect();
     }
-    if arguments.only.as_deref() != Some("long") {
-        let jobs = short::jobs(&asked.pairings, arguments.seed, arguments.quick);
+    if arguments.only.as_deref() != Some("long") && arguments.link.is_none() && arguments.cell.is_empty() {
+        let jobs =
+            match short::jobs(&asked.pairings, arguments.seed, arguments.quick, arguments.keep.as_ref()) {
+                Ok(jobs) => jobs,
+                Err(error) => return refuse(&error, 2),
+            };
         let done = schedule::all(jobs, arguments.budget, "short flows");
         full.short = short::gather(&done);
         full.failed.extend(done.iter().filter_map(|(plan, result)| report::failure(plan, result)));
@@ -113,7 +124,10 @@ fn main() -> ExitCode {
     } else {
         full.print()
     }
-    let bar_counts = !arguments.quick && arguments.cell.is_empty() && arguments.seconds.is_none();
+    let bar_counts = !arguments.quick
+        && arguments.cell.is_empty()
+        && arguments.link.is_none()
+        && arguments.seconds.is_none();
     if !full.failed.is_empty() || (bar_counts && !full.passed) {
         ExitCode::FAILURE
     } else {
@@ -136,17 +150,18 @@ struct Asked {
 impl Asked {
     fn from(arguments: &Arguments) -> Result<Self, String> {
         let quick = ["lan-clean", "lossy-1", "shallow-queue"];
-        let all = |name: &&Cell| !arguments.quick || quick.contains(&name.name);
-        let cells = match &arguments.cell[..] {
-            [] => cells::ALL.iter().filter(all).copied().collect(),
-            names => names
-                .iter()
-                .map(|name| {
-                    let cell = cells::named(name).copied();
-                    cell.ok_or_else(|| format!("no cell is called '{name}': --cell list shows all"))
-                })
-                .collect::<Result<_, _>>()?,
-        };
+        let mut cells = cells::all()?;
+        if let Some(text) = &arguments.link {
+            cells = vec![Cell::described("link", text, None).map_err(|e| format!("--link: {e}"))?];
+        } else if let Some(name) =
+            arguments.cell.iter().find(|name| cells.iter().all(|cell| cell.name != **name))
+        {
+            return Err(format!("no cell is called '{name}': --cell list shows all"));
+        } else if !arguments.cell.is_empty() {
+            cells.retain(|cell| arguments.cell.contains(&cell.name));
+        } else if arguments.quick {
+            cells.retain(|cell| quick.contains(&&*cell.name));
+        }
         let controls: Vec<String> = match &arguments.control[..] {
             [] if arguments.quick => vec![CONTROLS[0].into()],
             [] => CONTROLS.map(String::from).to_vec(),
@@ -178,7 +193,7 @@ impl Asked {
                 for seed in arguments.seed..arguments.seed + seeds {
                     for &pairing in &self.pairings {
                         let plan = Plan {
-                            cell: *cell,
+                            cell: cell.clone(),
                             pairing,
                             congestion: congestion.clone(),
                             seed,

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cells::{self, Cell};
-use super::path::Loss;
+use super::cells::Cell;
 use super::run::{Outcome, Pairing, Plan};
 use super::short::{LOSSES, SIZES, Short};
 
@@ -21,7 +20,9 @@ const LATE_US: f64 = 1000.0;
 /// One cell with one congestion control.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Line {
-    pub cell: &'static str,
+    pub cell: String,
+    /// The link in words.
+    pub link: String,
     pub control: String,
     /// Mb/s, the mean over the seeds, by pairing.
     pub mbits: BTreeMap<&'static str, f64>,
@@ -59,7 +60,12 @@ impl Line {
     }
 
     fn of(cell: &Cell, control: &str, runs: &[&(Plan, Result<Outcome, String>)]) -> Self {
-        let mut line = Self { cell: cell.name, control: control.into(), ..Self::default() };
+        let mut line = Self {
+            cell: cell.name.clone(),
+            link: cell.text.clone(),
+            control: control.into(),
+            ..Self::default()
+        };
         for pairing in Pairing::ALL {
             let mut of: Vec<(u64, &Outcome)> = runs
                 .iter()
@@ -84,7 +90,7 @@ impl Line {
         line.sending = over(Pairing::FINACK_SENDS);
         line.receiving = over(Pairing::FINACK_RECEIVES);
         // Of each packet of 1500 bytes, 1448 are payload (RFC 7323's timestamps).
-        line.linux_share = linux.map(|l| l * 1e6 / (cell.there.rate * 1448.0 / 1500.0));
+        line.linux_share = linux.and_then(|l| Some(l * 1e6 / (cell.rate? as f64 * 1448.0 / 1500.0)));
         line
     }
 
@@ -236,28 +242,6 @@ impl Full {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Prints the cells.
-pub fn list() {
-    for cell in cells::ALL {
-        let there = cell.there;
-        let loss = match there.loss {
-            Loss::None => "none lost".into(),
-            Loss::Random(share) => format!("{} % lost", share * 100.0),
-            Loss::Bursty(share, length) => format!("{} % lost in runs of {length}", share * 100.0),
-        };
-        let reorder = there.reorder.map_or_else(String::new, |(share, by)| {
-            format!(", {} % held up for {} ms", share * 100.0, by.as_millis())
-        });
-        println!(
-            "{:<20} {} Mb/s, {:.1} ms, {} KB queue, {loss}{reorder}",
-            cell.name,
-            there.rate / 1e6,
-            (there.delay + cell.back.delay).as_secs_f64() * 1e3,
-            there.queue / 1000,
-        );
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::cells::Cell;
-use super::emulator::{Port, Report, Running};
+use super::emulator::{Port, Report, Running, run_first};
 use super::flow::{Flows, Samples};
 use super::{linux, namespace, user};
 
@@ -115,6 +115,9 @@ pub fn run(plan: &Plan) -> Result<Outcome, String> {
     sender.go.send(()).map_err(gone)?;
     let told = [sender.thread.join(), receiver.thread.join()];
     let file = plan.file();
+    if let Some(directory) = &plan.keep {
+        std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    }
     let link = link.finish(file.as_deref())?;
     let [sender, receiver] = told.map(|t| t.unwrap_or_else(|_| Err("a host panicked".into())));
     let (sender, receiver) =
@@ -146,6 +149,7 @@ fn host(stack: Stack, place: u8, flows: &Arc<Flows>, keep: bool) -> Result<Host,
     let (go, wait) = channel();
     let flows = Arc::clone(flows);
     let thread = std::thread::spawn(move || {
+        run_first(1);
         let samples = Samples::new(keep);
         let told = match stack {
             Stack::Linux => linux_host(place, &flows, samples, &ready, &wait),

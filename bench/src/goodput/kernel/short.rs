@@ -1,6 +1,7 @@
 //! Short flows: how long 10 KB, 100 KB and 1 MB take, from the call that opens the connection until the receiver has
 //! read its end.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cells;
@@ -36,15 +37,24 @@ pub struct Short {
 }
 
 /// All kinds.
-pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool) -> Vec<Job> {
+///
+/// # Errors
+/// Never.
+pub fn jobs(
+    pairings: &[Pairing],
+    seed: u64,
+    quick: bool,
+    keep: Option<&PathBuf>,
+) -> Result<Vec<Job>, String> {
     let mut jobs = Vec::new();
     let (sizes, losses, flows) =
         if quick { (&SIZES[..2], &[0.0, 0.01][..], 40) } else { (&SIZES[..], &LOSSES[..], FLOWS) };
     for &loss in losses {
+        let cell = cells::short(loss)?;
         for &bytes in sizes {
             for &pairing in pairings {
                 let plan = Plan {
-                    cell: cells::short(loss),
+                    cell: cell.clone(),
                     pairing,
                     congestion: "cubic".into(),
                     seed,
@@ -52,14 +62,14 @@ pub fn jobs(pairings: &[Pairing], seed: u64, quick: bool) -> Vec<Job> {
                     flows,
                     bytes,
                     at_once: AT_ONCE,
-                    keep: None,
+                    keep: keep.map(|directory| directory.join(format!("{bytes}-{}", loss * 100.0))),
                 };
                 let load = if bytes > 500_000 { 100 } else { 40 };
                 jobs.push(Job { plan, load });
             }
         }
     }
-    jobs
+    Ok(jobs)
 }
 
 /// The figures of all that was run, in the order of the tables.
@@ -75,12 +85,8 @@ fn one(plan: &Plan, outcome: &Outcome) -> Short {
     let mut times: Vec<f64> =
         outcome.completions.iter().map(|t| t.unwrap_or(TIME).as_secs_f64() * 1e3).collect();
     times.sort_by(f64::total_cmp);
-    let loss = match plan.cell.there.loss {
-        super::path::Loss::Random(share) => share,
-        _ => 0.0,
-    };
     Short {
-        loss,
+        loss: plan.cell.there.loss.share(),
         bytes: plan.bytes,
         pairing: plan.pairing.name(),
         flows: times.len(),

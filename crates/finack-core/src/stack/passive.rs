@@ -411,7 +411,7 @@ impl Stack {
         let mut c = Connection::new(&self.cx, birth);
         c.snd_wnd = u32::from(e.peer_window);
         c.snd_max_wnd = c.snd_wnd;
-        c.rcv_edge = 1 + i64::from(e.window);
+        c.rcv_edge = 1 + i64::from(e.offered());
         c.rcv_acked = 1;
         c.ts_recent = e.ts_recent;
         c.facts.unaccepted = true;

@@ -55,6 +55,15 @@ pub(crate) struct Embryo {
     pub(crate) under: Option<Slot>,
 }
 
+impl Embryo {
+    /// Bytes that the peer may send: an answer says them in units of the scale, rounded up, since what the SYN,ACK offered
+    /// may not be taken back (RFC 9293 SHLD-14).
+    pub(crate) fn offered(&self) -> u32 {
+        let unit = if self.answered_at.is_some() { 1 << self.agreed.rcv_wscale } else { 1 };
+        u32::from(self.window).next_multiple_of(unit)
+    }
+}
+
 /// What a segment that meets an embryo leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

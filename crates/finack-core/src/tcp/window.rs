@@ -107,7 +107,8 @@ impl Connection {
             self.ack.quick = 0;
         }
         let selected = self.select_window(cx);
-        let worth = (self.full_space() / 2).min(u32::from(self.rcv_mss)).max(1);
+        let full = clamped(self.full_space(), &self.options);
+        let worth = (full / 2).min(u32::from(self.rcv_mss)).max(1);
         let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
         let wanted = if tells { selected } else { current };
         let unit = 1u32 << shift;
@@ -132,10 +133,12 @@ impl Connection {
     /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
     /// whole segments where it is not scaled.
     pub(crate) fn select_window(&self, cx: &Cx) -> u32 {
-        let full = within_budget(self.full_space(), &self.options, cx);
+        let allowed = within_budget(self.full_space(), &self.options, cx);
+        // A window that is clamped below a segment opens again as a whole, or it would stay shut for ever.
+        let full = clamped(allowed, &self.options);
         let mss = u32::from(self.rcv_mss.max(1)).min(full);
         let unit = 1u32 << self.agreed.rcv_wscale;
-        let mut free = full.saturating_sub(self.recv.held() as u32);
+        let mut free = allowed.saturating_sub(self.recv.held() as u32);
         if free < full / 2 {
             free -= free % unit;
             if free < full / 16 || free < mss {

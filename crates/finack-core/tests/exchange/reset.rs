@@ -75,6 +75,18 @@ fn data_before_a_reset_is_flushed_by_the_rfc() {
     t.read_fails(c, Error::ConnectionReset);
 }
 
+/// RFC 9293 3.10.7.4: who loses bytes to the flush is told of the reset, not of the end of the stream (found by the swarm).
+#[test]
+fn flushed_data_is_no_end_of_the_stream() {
+    let mut t = Setup::new().rfc().server();
+    let c = t.accepted();
+    t.inject("FP. 1:101(100) ack 1");
+    t.take_sent();
+    t.inject("R 102:102(0)");
+    assert!(t.try_read(c, 100).is_err_and(|e| matches!(e, Error::BrokenPipe | Error::ConnectionReset)));
+    t.read_eof(c);
+}
+
 /// RFC 5961 3.2: a RST elsewhere in the window is challenged, and the connection lives.
 #[test]
 fn a_reset_inside_the_window() {

@@ -79,3 +79,38 @@ fn a_clamp_holds_for_every_window() {
         assert!(t.info(c).rcv_wnd <= 10_000);
     }
 }
+
+/// RFC 9293 3.8.6.1: a window that is clamped below a segment opens again once all is read (found by the swarm: it stayed
+/// shut, whatever the peer asked).
+#[test]
+fn a_clamp_below_a_segment_opens_again() {
+    let mut t = Setup::new().options(|o| (o.window_clamp, o.recv_buffer) = (Some(516), Some(1027))).server();
+    t.inject("S 0:0(0) win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.expect("S. 0:0(0) ack 1 win 516");
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    for at in [1, 517] {
+        t.inject(&format!("P. {at}:{}(516) ack 1", at + 516));
+        t.take_sent();
+    }
+    t.read(c, 1032);
+    t.take_sent();
+    // A probe asks whether it is open.
+    t.inject(". 1032:1032(0) ack 1");
+    t.expect(". 1:1(0) ack 1033 win 516");
+}
+
+/// RFC 9293 3.8.6.2.2: with `profile=rfc` too, half of a clamped window is worth telling.
+#[test]
+fn a_clamp_below_a_segment_opens_again_to_the_letter() {
+    let mut t = Setup::new().rfc().options(|o| o.window_clamp = Some(515)).server();
+    t.inject("S 0:0(0) win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.expect("S. 0:0(0) ack 1 win 515");
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    t.inject("P. 1:516(515) ack 1");
+    t.read(c, 515);
+    t.take_sent();
+    t.inject(". 515:515(0) ack 1");
+    t.expect(". 1:1(0) ack 516 win 515");
+}

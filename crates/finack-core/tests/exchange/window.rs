@@ -536,3 +536,18 @@ fn a_window_that_opens_and_closes_keeps_no_orphan() {
     }
     panic!("it still stands after ten minutes");
 }
+
+/// RFC 9293 SHLD-14: an answer before the handshake is over rounds the window up to its scale, and that holds from then on
+/// (found by the swarm: the next ACK took up to 127 bytes of it back).
+#[test]
+fn what_a_challenge_offered_is_not_taken_back() {
+    let mut t = Setup::new().server();
+    t.inject("S 0:0(0) win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.expect("S. 0:0(0) ack 1 win 64240");
+    t.inject("R 595:595(0)");
+    // 64240 bytes are 501.9 units of 128.
+    t.expect(". 1:1(0) ack 1 win 502");
+    t.inject("P. 1:60(59) ack 1");
+    // 502 * 128 + 1 = 64257 may not become 60 + 501 * 128 = 64188.
+    t.expect(". 1:1(0) ack 60 win 502");
+}

@@ -16,6 +16,8 @@ pub(super) type Verdict = Result<(), (Rule, String)>;
 
 /// SYNs and early segments that are remembered until it is clear which of them counts.
 const EARLY: usize = 32;
+/// An ACK this far from a SYN does not mean it.
+const NEAR: u32 = 1 << 24;
 /// Sent bytes that are kept to compare what is sent again with.
 const KEPT: usize = 8 << 20;
 
@@ -27,19 +29,11 @@ struct Offer {
     sack: bool,
     ts: bool,
     mss: Option<u16>,
-    data: u32,
 }
 
 impl Offer {
     fn of(seg: &Seg<'_>) -> Self {
-        Self {
-            seq: seg.seq,
-            scale: seg.wscale,
-            sack: seg.sack_ok,
-            ts: seg.ts.is_some(),
-            mss: seg.mss,
-            data: seg.payload.len() as u32 + u32::from(seg.has(flag::FIN)),
-        }
+        Self { seq: seg.seq, scale: seg.wscale, sack: seg.sack_ok, ts: seg.ts.is_some(), mss: seg.mss }
     }
 }
 
@@ -67,10 +61,16 @@ pub(super) struct Flow {
     pub(super) acked: i64,
     offered_edge: Option<i64>,
     ts_high: Option<u32>,
-    /// RSTs that arrived.
+    /// The host sent a RST.
+    aborted: bool,
+    /// RSTs that arrived for this four-tuple.
     pub(super) resets: u32,
-    /// New data went out since the last look at the connection.
-    pub(super) fresh: bool,
+    /// Those of them that came before this incarnation.
+    pub(super) resets_before: u32,
+    /// Bytes of new data that went out since the last look at the connection.
+    pub(super) fresh: u64,
+    /// Something arrived since then.
+    pub(super) heard: bool,
     /// Largest segment in bytes of payload that went out.
     pub(super) largest: usize,
 }
@@ -105,8 +105,11 @@ impl Flow {
             acked: 0,
             offered_edge: None,
             ts_high: arrived.and_then(|f| f.ts_high),
-            resets: 0,
-            fresh: false,
+            aborted: false,
+            resets: arrived.map_or(0, |f| f.resets),
+            resets_before: arrived.map_or(0, |f| f.resets),
+            fresh: 0,
+            heard: false,
             largest: 0,
         }
     }
@@ -160,7 +163,11 @@ impl Flow {
     /// The host sends a segment.
     pub(super) fn sent(&mut self, seg: &Seg<'_>, least_mss: u16) -> Verdict {
         if seg.has(flag::RST) {
+            self.aborted = true;
             return Ok(());
+        }
+        if core::mem::take(&mut self.aborted) && !seg.has(flag::SYN) {
+            self.rise_again(seg);
         }
         if seg.has(flag::SYN) {
             self.repeat_offer(seg);
@@ -177,6 +184,18 @@ impl Flow {
         Ok(())
     }
 
+    /// A segment after a RST: the ACK of a SYN cookie may come twice, and opens a connection each time, of which each
+    /// begins with the same numbers (RFC 4987 3.6).
+    fn rise_again(&mut self, seg: &Seg<'_>) {
+        self.nxt = position(seg.seq, self.iss, self.nxt);
+        (self.fin, self.offered_edge, self.acked) = (None, None, 0);
+        self.kept.clear();
+        self.kept_from = self.nxt;
+        if let Some(peer) = self.peer {
+            self.acked = position(seg.ack, peer.seq, 0);
+        }
+    }
+
     fn repeat_offer(&mut self, seg: &Seg<'_>) {
         let again = Offer::of(seg);
         self.own.scale = self.own.scale.or(again.scale);
@@ -189,8 +208,9 @@ impl Flow {
         if self.peer.is_some() {
             return Ok(());
         }
-        let fits = |o: &&Offer| seg.ack.wrapping_sub(o.seq).wrapping_sub(1) <= o.data;
-        let Some(&offer) = self.offers.iter().rev().find(fits) else {
+        // Data may have come with the SYN or right behind it: whether all of it came is seen later.
+        let beyond = |o: &&Offer| seg.ack.wrapping_sub(o.seq).wrapping_sub(1);
+        let Some(&offer) = self.offers.iter().rev().min_by_key(beyond).filter(|o| beyond(o) < NEAR) else {
             return broken(Rule::AckedUnseen, format!("ACK {} fits no SYN that came", seg.ack));
         };
         self.peer = Some(offer);
@@ -271,7 +291,7 @@ impl Flow {
             {
                 return broken(Rule::SendWindow, format!("data up to {end}, the window ends at {edge}"));
             }
-            self.fresh |= !seg.payload.is_empty();
+            self.fresh += seg.payload.len() as u64;
             self.nxt = end;
         }
         Ok(())
@@ -342,12 +362,14 @@ impl Flow {
         self.acked = ack;
         let shift = if seg.has(flag::SYN) || !self.scaled() { 0 } else { self.own.scale.unwrap_or(0) };
         let edge = ack + (i64::from(seg.window) << shift);
+        // A SYN's window is not scaled: it may fall short of one that was.
         if let Some(before) = self.offered_edge
             && edge < before
+            && !(seg.has(flag::SYN) && seg.window == u16::MAX)
         {
             return broken(Rule::WindowShrunk, format!("the right edge goes from {before} back to {edge}"));
         }
-        self.offered_edge = Some(edge);
+        self.offered_edge = self.offered_edge.max(Some(edge));
         self.sent_sack(seg, peer.seq)
     }
 
@@ -375,6 +397,7 @@ impl Flow {
 
     /// A segment arrives at the host.
     pub(super) fn arrived(&mut self, seg: &Seg<'_>) {
+        self.heard = true;
         if seg.has(flag::RST) {
             self.resets += 1;
         }

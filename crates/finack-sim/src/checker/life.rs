@@ -36,7 +36,7 @@ pub(super) const fn may_follow(from: State, to: State) -> bool {
 
 /// Looks at one connection after the host did something.
 pub(super) fn look(flow: &mut Flow, stack: &Stack, now: Instant, socket: &TcpSocket) -> Verdict {
-    let fresh = core::mem::take(&mut flow.fresh);
+    let (fresh, heard) = (core::mem::take(&mut flow.fresh), core::mem::take(&mut flow.heard));
     let Some(info) = &socket.info else { return Ok(()) };
     if !info.state.is_synchronized() {
         return Ok(());
@@ -46,10 +46,11 @@ pub(super) fn look(flow: &mut Flow, stack: &Stack, now: Instant, socket: &TcpSoc
     if info.cwnd < mss && info.loss_state != LossState::Recovery {
         return Err((Rule::SmallCwnd, format!("cwnd is {}, a segment {mss}", info.cwnd)));
     }
-    // Limited transmit (RFC 3042) and a tail loss probe (RFC 8985 7.3) go beyond it, and the segment that reaches its
-    // edge need not end there.
-    let most = info.cwnd + 4 * mss.max(flow.largest as u64);
-    if fresh && info.in_flight > most {
+    let segment = mss.max(flow.largest as u64);
+    // A timer may send one segment of new data whatever the window: a tail loss probe (RFC 8985 7.3).
+    let is_probe = !heard && fresh <= segment;
+    // Limited transmit (RFC 3042) goes beyond it, and the segment that reaches its edge need not end there.
+    if fresh > 0 && !is_probe && info.in_flight > info.cwnd + 4 * segment {
         return Err((
             Rule::InFlight,
             format!("{} bytes in flight after new data, cwnd is {}", info.in_flight, info.cwnd),

@@ -254,7 +254,8 @@ impl Checker {
         let Some(edge) = self.edges.get_mut(host.0).filter(|_| self.violation.is_none()) else { return };
         let mut found = None;
         for key in core::mem::take(&mut edge.touched) {
-            let Some(flow) = edge.flows.get_mut(&key).filter(|f| !f.is_unborn()) else { continue };
+            let known = edge.flows.get_mut(&key).filter(|f| !f.is_unborn());
+            let Some(flow) = known.filter(|_| !edge.fragmented.contains(&key.1.ip())) else { continue };
             let Some(socket) = stack.tcp_socket(now, key.0, key.1) else { continue };
             if let Err(wrong) = life::look(flow, stack, now, &socket) {
                 found = Some((Some(key), wrong));
@@ -292,10 +293,16 @@ impl Checker {
         self.judge(host, None, now, verdict);
     }
 
-    /// RSTs that came in for this connection.
+    /// RSTs that came in for this four-tuple so far.
     #[must_use]
     pub fn resets_arrived(&self, host: HostId, local: SocketAddr, remote: SocketAddr) -> u32 {
         self.flow(host, local, remote).map_or(0, |f| f.resets)
+    }
+
+    /// RSTs that had come in for this four-tuple when its present incarnation began.
+    #[must_use]
+    pub fn resets_before(&self, host: HostId, local: SocketAddr, remote: SocketAddr) -> u32 {
+        self.flow(host, local, remote).map_or(0, |f| f.resets_before)
     }
 
     /// The initial sequence numbers of the connection, the host's own and the peer's, once both are known.
@@ -311,3 +318,6 @@ impl Checker {
 
 /// How long after the last close a host may take to forget everything: TIME-WAIT, FIN-WAIT-2 and the retries of orphans.
 pub const AFTERMATH: Duration = Duration::from_secs(1000);
+
+#[cfg(test)]
+mod tests;

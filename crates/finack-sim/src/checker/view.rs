@@ -39,7 +39,7 @@ impl Seg<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum View<'a> {
     Tcp(Seg<'a>),
-    /// A piece of an IP packet between these two.
+    /// A piece of an IP packet with TCP in it, between these two.
     Fragment(IpAddr, IpAddr),
     /// Nothing that is looked at: another protocol, or damaged.
     Other,
@@ -89,11 +89,11 @@ fn view_v4(b: &[u8]) -> View<'_> {
     }
     let address = |at: usize| IpAddr::V4(Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]));
     let (src, dst) = (address(12), address(16));
-    if be16(b, 6) & 0x3fff != 0 {
-        return View::Fragment(src, dst);
-    }
     if b[9] != proto::TCP {
         return View::Other;
+    }
+    if be16(b, 6) & 0x3fff != 0 {
+        return View::Fragment(src, dst);
     }
     tcp(src, dst, &b[header..total], total, sum(&b[12..20]))
 }
@@ -107,7 +107,7 @@ fn view_v6(b: &[u8]) -> View<'_> {
     let (src, dst) = (address(8), address(24));
     match b[6] {
         proto::TCP => tcp(src, dst, &b[40..total], total, sum(&b[8..40])),
-        proto::FRAGMENT => View::Fragment(src, dst),
+        proto::FRAGMENT if b.get(40) == Some(&proto::TCP) => View::Fragment(src, dst),
         _ => View::Other,
     }
 }

@@ -118,10 +118,7 @@ struct Draft {
 impl Draft {
     fn take(&mut self, word: &str) -> Result<(), String> {
         let Some((name, value)) = word.split_once('=') else {
-            return Err(match closest(word, &WORDS) {
-                Some(known) => format!("\"{word}\" needs a value: did you mean {known}=...?"),
-                None => format!("\"{word}\" is no word of a link: {}", list(&WORDS)),
-            });
+            return Err(no_word(word));
         };
         let told = |e: String| format!("{name}={value}: {e}");
         let hop = &mut self.hop;
@@ -156,6 +153,23 @@ impl Draft {
             hop.queue.limit.bytes = Some((bytes as u64).max(crate::queue::FULL_PACKET));
         }
         Ok(hop)
+    }
+}
+
+/// What a word without a value might have been.
+fn no_word(word: &str) -> String {
+    let boxes = &crate::boxes::text::BOXES[..];
+    let name = word.split(':').next().unwrap_or(word);
+    if DISCIPLINES.contains(&name) {
+        format!("\"{word}\" stands behind a queue's size: write queue=...,{word}")
+    } else if boxes.contains(&word) {
+        format!("\"{word}\" is a box: write -> on both sides of it")
+    } else if let Some(known) = closest(word, &WORDS) {
+        format!("\"{word}\" needs a value: did you mean {known}=...?")
+    } else if let Some(known) = closest(word, boxes) {
+        format!("\"{word}\" is neither a box nor a word of a link: did you mean {known}?")
+    } else {
+        format!("\"{word}\" is no word of a link: {}", list(&WORDS))
     }
 }
 

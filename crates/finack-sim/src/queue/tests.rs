@@ -82,6 +82,25 @@ fn codel_tolerates_bursts() {
     assert_eq!(run.dropped, []);
 }
 
+/// RFC 8289 5.6: on a link that needs 20 ms for a packet each has waited for longer than the target; while no more than
+/// one full packet stays behind, none is dropped for that.
+#[test]
+fn codel_leaves_one_packet() {
+    for (standing, drops) in [(2, false), (4, true)] {
+        let mut queue = Queue::packets(100).codel().managed(START).expect("a managed queue");
+        let mut dropped = 0;
+        for i in 0..standing {
+            assert!(queue.push(packet(i, START, Ecn::NotEct), &mut |_| ()).is_ok());
+        }
+        for i in 1..100 {
+            let now = START + ms(20 * i);
+            queue.pop(now, &mut |_| dropped += 1);
+            assert!(queue.push(packet(i, now, Ecn::NotEct), &mut |_| ()).is_ok());
+        }
+        assert_eq!(dropped > 0, drops, "{standing} standing: {dropped} dropped");
+    }
+}
+
 /// RFC 8289 5.5: where the last dropping state is not long past, the next begins at the rate that it ended with.
 #[test]
 fn codel_remembers_its_rate() {

@@ -111,6 +111,7 @@ impl World {
             if touched.is_empty() {
                 continue;
             }
+            let mut ended = false;
             for flow in flows.iter_mut().filter(|flow| !flow.is_over()) {
                 if touched.contains(&flow.from.0) {
                     flow.write(self);
@@ -118,8 +119,9 @@ impl World {
                 if touched.contains(&flow.to.0) {
                     flow.read(self);
                 }
+                ended |= flow.is_over();
             }
-            if flows.iter().all(Bulk::is_over) {
+            if ended && flows.iter().all(Bulk::is_over) {
                 return true;
             }
         }

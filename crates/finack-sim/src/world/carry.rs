@@ -7,7 +7,7 @@ use finack_core::Instant;
 use finack_core::device::{Packet, PacketMeta};
 
 use super::cut::{cut, transport};
-use super::link::{Passing, Verdict, too_big};
+use super::link::{Passing, Verdict, forge, too_big};
 use super::tap::Seen;
 use super::{Boxed, HostId, LinkId, Node, PipeId, Sight, Source, World, gro};
 use crate::boxes::{Middlebox, Running};
@@ -302,6 +302,9 @@ impl World {
             verdict = self.ask_faults(&frame);
             self.impose(verdict, &mut fate);
         }
+        if verdict == Verdict::Forge {
+            frame.bytes = forge(frame.bytes);
+        }
         self.record.note(self.now, frame.number, &frame.bytes, verdict);
         self.observe(&frame, pipe, Sight::Sent);
         self.admit(pipe, frame, fate);
@@ -345,7 +348,7 @@ impl World {
 
     fn impose(&mut self, verdict: Verdict, fate: &mut Fate) {
         match verdict {
-            Verdict::Pass => {}
+            Verdict::Pass | Verdict::Forge => {}
             Verdict::Drop => fate.lost = true,
             Verdict::Duplicate => fate.twice = true,
             Verdict::Delay(by) => fate.held = by,

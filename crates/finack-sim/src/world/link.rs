@@ -6,7 +6,7 @@ use finack_core::Instant;
 
 use super::HostId;
 use crate::link::{Chance, Held, Hop, Jitter, Loss, Path, Rate};
-use crate::packet::{Icmp, Pkt, build, glance, v4, v6};
+use crate::packet::{Body, Icmp, Pkt, build, glance, parse, v4, v6};
 use crate::queue::Queue;
 
 /// A link in few words: both directions alike, a plain queue, chances in parts per million. All that a link can be is a
@@ -122,4 +122,20 @@ pub enum Verdict {
     Delay(Duration),
     /// It arrives with one bit flipped.
     Corrupt,
+    /// It arrives with its last byte of data changed and a checksum that fits: no stack can see that.
+    Forge,
+}
+
+/// Changes a TCP segment's last byte; other packets stay as they are.
+pub(super) fn forge(bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(mut packet) = parse(&bytes) else { return bytes };
+    match &mut packet.body {
+        Body::Tcp(tcp) if !tcp.payload.is_empty() => {
+            if let Some(last) = tcp.payload.last_mut() {
+                *last ^= 0x55;
+            }
+            build(&packet)
+        }
+        _ => bytes,
+    }
 }

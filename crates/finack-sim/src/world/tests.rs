@@ -2,6 +2,8 @@ use core::net::{IpAddr, SocketAddr};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use finack_core::settings::Congestion;
+
 use super::*;
 use crate::boxes::Running;
 use crate::link::{Path, Why};
@@ -216,4 +218,49 @@ fn marks_reach_the_receiver() {
         16,
         "the first finds none waiting, the fourth three, which is not more than three"
     );
+}
+
+/// RFC 3168: over a queue that marks, a connection with ECN gives way to marks and loses nothing to its management.
+#[test]
+fn a_queue_that_marks_instead_of_dropping() {
+    let mut w = World::new(6, Hop::default());
+    let ecn = Settings { tcp_ecn: 1, ..Settings::default() };
+    let (a, b) = (w.host(ecn.clone(), units()), w.host(ecn, units()));
+    let links = w.join(a, b, &path("rate=20mbit delay=10ms queue=500pkt,codel,ecn"));
+    let (c, s) = w.connect(a, b, 80, SocketOptions::default());
+    let mut flows = [Bulk::new((a, c), (b, s), None)];
+    let end = w.now() + Duration::from_secs(20);
+    w.run_bulk(&mut flows, end);
+    let stats = w.link_stats(links[0].there);
+    assert!(stats.marked > 3 && stats.early == 0, "{stats:?}");
+    assert!(flows[0].read > 20_000_000 / 8 * 20 * 85 / 100, "{} bytes, {stats:?}", flows[0].read);
+    assert!(stats.waited / (stats.sent as u32) < ms(15), "{stats:?}");
+}
+
+/// RFC 9332 1.1, 4: over a dual queue a scalable flow and a classic one share the link about equally, and the scalable one's
+/// packets wait much less.
+#[test]
+fn a_dual_queue_is_shared() {
+    let mut w = World::new(7, Hop::default());
+    let host = |w: &mut World| w.host(Settings { tcp_ecn: 3, ..Settings::default() }, units());
+    let (near, far) = ([host(&mut w), host(&mut w)], [host(&mut w), host(&mut w)]);
+    let links =
+        w.dumbbell(&near, &far, |_| path("delay=1ms"), &path("rate=20mbit delay=4ms queue=1000pkt,dualpi2"));
+    let mut flows = Vec::new();
+    for (i, congestion) in [Congestion::Prague, Congestion::Cubic].into_iter().enumerate() {
+        let options = SocketOptions { congestion: Some(congestion), ..SocketOptions::default() };
+        let (c, s) = w.connect(near[i], far[i], 80, options);
+        flows.push((c, Bulk::new((near[i], c), (far[i], s), None)));
+    }
+    let conns = [flows[0].0, flows[1].0];
+    let mut flows: Vec<Bulk> = flows.into_iter().map(|(_, bulk)| bulk).collect();
+    let end = w.now() + Duration::from_secs(20);
+    w.run_bulk(&mut flows, end);
+    let read = [flows[0].read, flows[1].read];
+    let rtt = [0, 1].map(|i| w.stack(near[i]).tcp_info(w.now(), conns[i]).unwrap().srtt);
+    let stats = w.link_stats(links[0].there);
+    let all: u64 = read.iter().sum();
+    assert!(all > 20_000_000 / 8 * 20 * 85 / 100, "{read:?}, {stats:?}");
+    assert!(read.iter().all(|&r| r > all / 4), "{read:?}, {rtt:?}, {stats:?}");
+    assert!(rtt[0] + ms(3) < rtt[1], "{rtt:?}");
 }

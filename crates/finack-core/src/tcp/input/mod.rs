@@ -287,7 +287,9 @@ fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) 
         _ => Error::ConnectionReset,
     };
     if cx.settings.profile == Profile::Rfc {
-        // RFC 9293 3.10.7.4: all segment queues are flushed. Linux leaves what was received readable.
+        // RFC 9293 3.10.7.4: all segment queues are flushed. Linux leaves what was received readable. Who has lost bytes
+        // must not be told of the end of the stream instead.
+        c.facts.fin_received &= c.recv.len() == 0;
         c.recv.clear(&mut cx.pool);
     }
     fail(c, error);

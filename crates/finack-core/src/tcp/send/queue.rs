@@ -244,6 +244,15 @@ pub(crate) struct SentOrder {
     pub(crate) end: Pos,
 }
 
+impl SentOrder {
+    /// Whether what was sent first as `unit` had left before. At one instant new data follows what is sent again: which of
+    /// the two was first does not show then.
+    fn overtook_original(&self, unit: &Sent) -> bool {
+        let (at, end) = (unit.sent_at, unit.end);
+        at < self.at || (at == self.at && !self.again && end < self.end)
+    }
+}
+
 /// What RACK knows of the latest delivery (RFC 8985 5.3), and what it asks of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
@@ -542,7 +551,7 @@ impl RetransmitQueue {
         for unit in self.units.range_mut(first..) {
             let is_original = !unit.marks.has(Marks::RETRANSMITTED);
             let pending = is_original && !unit.marks.has(Marks::SACKED) && !unit.marks.has(Marks::LOST);
-            if is_original && unit.order() >= by.newest {
+            if is_original && !by.newest.overtook_original(unit) {
                 break;
             }
             if pending {

@@ -191,6 +191,9 @@ fn a_trace() {
         assert!(p.push(now, Offer { size, ..FULL }, i).is_ok());
     }
     assert_eq!(drain(&mut p), [(6, ms(20)), (7, ms(20)), (8, ms(25))]);
+    // What those left of 25 ms is gone: a whole packet takes the next time, and takes all of it.
+    assert!(p.push(START + ms(26), Offer { size: 1504, ..FULL }, 9).is_ok());
+    assert_eq!(drain(&mut p), [(9, ms(30))]);
 }
 
 /// What is wrong with a trace is said in one line, with the line's number.

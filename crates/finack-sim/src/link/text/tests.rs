@@ -90,6 +90,9 @@ fn nonsense() {
     );
     refuses("dealy=20ms", "\"dealy\" is no word of a link: did you mean delay?");
     refuses("delay", "\"delay\" needs a value: did you mean delay=...?");
+    refuses("delay=1ms -> nta", "\"nta\" is neither a box nor a word of a link: did you mean nat?");
+    refuses("queue=64pkt codel", "\"codel\" stands behind a queue's size: write queue=...,codel");
+    refuses("delay=1ms nat", "\"nat\" is a box: write -> on both sides of it");
     refuses("delay=20", "delay=20: \"20\" is no time: write it as 500us, 20ms or 1s");
     refuses("delay=2h", "delay=2h: \"2h\" is no time: write it as 500us, 20ms or 1s");
     refuses("mtu=40", "mtu=40: 40 is too small: at least 68");

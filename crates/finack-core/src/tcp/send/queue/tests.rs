@@ -133,3 +133,20 @@ fn sent_at(at: Instant) -> SentState {
         app_limited: false,
     }
 }
+
+/// RFC 8985 6.2 step 2: at one instant the lower position was sent first, and what was sent again before new data. So its
+/// delivery says nothing of the new data.
+#[test]
+fn new_data_is_not_overtaken_by_what_was_sent_again_at_the_same_time() {
+    let (then, now) = (Instant::from_millis(50), Instant::from_millis(150));
+    let mut q = queue(&[(1, 101), (101, 201)]);
+    q.mark_front_lost(100);
+    q.resent(1, 101, &sent_at(then));
+    q.push(Sent::new(201, 301, Marks::default(), &sent_at(then)));
+    let mut summary = AckSummary { answers_until: now, ..AckSummary::default() };
+    q.acknowledge(101, &mut summary);
+    let newest = summary.newest.unwrap();
+    assert_eq!((newest.at, newest.again), (then, true));
+    q.mark_overtaken(&Deadline { newest, patience: Duration::from_millis(100), now });
+    assert_eq!(marked(&q, Marks::LOST), [(101, 201)]);
+}
