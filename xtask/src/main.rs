@@ -1,6 +1,6 @@
 //! Chores of the finack repository.
 //!
-//! `cargo xtask bench` and `cargo xtask fuzz` build what is in `bench/`, a workspace of its own whose dependencies are
+//! `cargo xtask bench`, `explore` and `fuzz` build what is in `bench/`, a workspace of its own whose dependencies are
 //! nobody else's, in release, and run it. `cargo xtask conformance` makes the table of requirements.
 
 mod conformance;
@@ -18,6 +18,9 @@ usage: cargo xtask COMMAND
   bench goodput [--quick] [--json] [--only TEXT] [--controllers A,B] [--seed S] [--kernel] ...
         What finack carries over simulated paths that lose, delay and reorder: one flow, many, short ones, beside what the
         RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
+  explore [--quick] [--json] [--world NAME] [--list] [--show] [--situations N]
+        Explores small worlds of two hosts exhaustively: every interleaving of calls, arrivals, losses, timers; fails on any
+        violation, and where what must be found is not. --quick takes under a minute.
   fuzz [--packets N] [--seed S]
         Attacks the engine with hostile packets (10,000,000 by default); fails on any violation.
   swarm [--seconds N] [--seed S] [--seeds COUNT] [--quick] [--json] [--replay CASE]
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let program = match arguments.next().as_deref() {
         Some("bench") => "finack-bench",
+        Some("explore") => "finack-explore",
         Some("fuzz") => "finack-fuzz",
         Some("swarm") => "finack-swarm",
         Some("conformance") => return conformance(arguments),

@@ -39,9 +39,9 @@ struct Arguments {
     /// Prints the figures as JSON too, as the last line.
     #[arg(long)]
     json: bool,
-    /// Only simulations whose name holds this text.
+    /// Only simulations whose name holds this text; of several texts, all of them.
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
     /// One flow of each controller over this path instead, as in docs/simulator.md: 'rate=10mbit delay=20ms loss=1%'.
     #[arg(long, value_name = "PATH", value_parser = own::path, conflicts_with_all = ["only", "write", "pictures"])]
     link: Option<finack_sim::link::Path>,
@@ -58,7 +58,7 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
     /// Puts the tables into docs/performance.md and pictures into docs/pictures.
-    #[arg(long, conflicts_with = "pictures")]
+    #[arg(long, conflicts_with_all = ["pictures", "only", "controllers"])]
     write: bool,
     /// How many simulations run at once; as many as there are cores if left out.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -115,7 +115,7 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
         controllers = USUAL.iter().filter_map(|n| Congestion::named(n)).collect();
     }
     let scope = Scope { quick: arguments.quick, seed: arguments.seed, controllers };
-    let wanted = |job: &Job| arguments.only.as_ref().is_none_or(|text| job.name.contains(text));
+    let wanted = |job: &Job| arguments.only.iter().all(|text| job.name.contains(text));
     let mut jobs: Vec<Job> = GROUPS.iter().flat_map(|(jobs, _)| jobs(&scope)).filter(wanted).collect();
     if let Some(link) = &arguments.link {
         jobs = own::jobs(&scope, link, arguments.seconds);
@@ -125,7 +125,7 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
         jobs.extend(pictures::jobs(&scope).into_iter().filter(wanted));
     }
     if jobs.is_empty() {
-        return Err("no simulation has that text in its name".into());
+        return Err("no simulation has that in its name".into());
     }
     let threads = match arguments.threads {
         Some(threads) => usize::from(threads),

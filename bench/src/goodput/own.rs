@@ -39,8 +39,15 @@ pub(crate) fn jobs(scope: &Scope, own: &link::Path, seconds: u64) -> Vec<Job> {
 
 pub(crate) fn report(scope: &Scope, results: &Results<'_>) -> Report {
     let mut report = Report::default();
-    let columns =
-        ["controller", "goodput, Mb/s", "of the link, %", "sent again, %", "lost, packets", "round trip, ms"];
+    let columns = [
+        "controller",
+        "goodput, Mb/s",
+        "of the link, %",
+        "sent again, %",
+        "lost, packets",
+        "round trip, ms",
+        "held by the receiver, s",
+    ];
     let mut table = Table::new("", "", &columns);
     for controller in &scope.controllers {
         let name = name(controller.name());
@@ -62,6 +69,7 @@ pub(crate) fn report(scope: &Scope, results: &Results<'_>) -> Report {
             format!("{:.2}", again * 100.0),
             outcome.lost.to_string(),
             format!("{:.1}", trips.iter().sum::<f64>() / trips.len().max(1) as f64),
+            format!("{:.2}", flow.held),
         ]);
         for (what, value, unit) in
             [("goodput", goodput, "bit/s"), ("share of the link", share, ""), ("sent again", again, "")]

@@ -101,6 +101,8 @@ pub(crate) struct FlowResult {
     /// From its SYN to the last byte read, in seconds, where that came.
     pub(crate) done: Option<f64>,
     pub(crate) samples: Vec<Sample>,
+    /// Seconds in which the receiver's window kept it from sending.
+    pub(crate) held: f64,
     /// Segments sent again.
     pub(crate) resent: u64,
     /// Segments sent with data.
@@ -404,6 +406,7 @@ impl<'a> Run<'a> {
             let mut sample =
                 Sample { at: now.since(BEGIN).as_secs_f64(), read: flow.result.read, ..Sample::default() };
             if let Some(info) = flow.sender.and_then(|conn| stack.tcp_info(now, conn).ok()) {
+                flow.result.held = info.peer_window_limited.as_secs_f64();
                 sample.cwnd = info.cwnd;
                 sample.in_flight = info.in_flight;
                 sample.srtt = info.srtt.as_secs_f64();

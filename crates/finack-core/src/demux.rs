@@ -163,8 +163,8 @@ impl Demux {
         }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// Slots in the index.
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 

@@ -245,6 +245,16 @@ impl PortTable {
         Some(port)
     }
 
+    /// How many claims there are, on all ports together.
+    pub(crate) fn owners(&self) -> usize {
+        let count = |port: &Port| match &port.owners {
+            Owners::None => 0,
+            Owners::One(_, count) => *count as usize,
+            Owners::Many(map) => map.values().map(|count| *count as usize).sum(),
+        };
+        self.ports.pages.iter().flatten().flat_map(|page| page.iter()).map(count).sum()
+    }
+
     /// Bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
         let many = |p: &Port| if let Owners::Many(map) = &p.owners { map.len() } else { 0 };

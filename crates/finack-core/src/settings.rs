@@ -350,6 +350,8 @@ settings! {
     /// 1: CUBIC and NewReno are paced, too, at the rate for which bursts are sized, as behind Linux's fq; 0: only what
     /// asks for it is, which BBR and SO_MAX_PACING_RATE do.
     tcp_pacing, "finack.tcp_pacing", 0, 0, 1, "";
+    /// 1: windows that are not used are kept for five minutes, and a loss takes them back to what was used (RFC 7661).
+    tcp_cwnd_validation, "finack.tcp_cwnd_validation", 0, 0, 1, "";
     /// 1: the receive window is tuned to what the application reads.
     tcp_moderate_rcvbuf, "net.ipv4.tcp_moderate_rcvbuf", 1, 0, 1, "";
     /// Unsent bytes below which a socket is writable.
@@ -384,6 +386,9 @@ settings! {
     rmem_default, "net.core.rmem_default", 212_992, 2304, 1 << 30, "bytes";
     /// Send buffer of a UDP socket.
     wmem_default, "net.core.wmem_default", 212_992, 4608, 1 << 30, "bytes";
+    /// 1: initial sequence numbers do not follow the clock. For tests that show what the clock is good for: with it an old
+    /// segment can be taken for a new one.
+    testing_fixed_isn, "finack.testing_fixed_isn", 0, 0, 1, "";
     /// Most sockets and connections of each kind that the stack holds.
     max_connections, "finack.max_connections", 1_048_576, 1, 536_870_911, "";
 }

@@ -82,8 +82,18 @@ impl Sub for Instant {
     }
 }
 
+/// What stands around the nanoseconds of an instant that is printed with a sign (`{:+?}`), for a reader that makes other
+/// numbers of them.
+pub(crate) const MARK_OPEN: &str = "\u{1}";
+pub(crate) const MARK_CLOSE: &str = "\u{2}";
+
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.sign_plus() {
+            f.write_str(MARK_OPEN)?;
+            f.write_fmt(format_args!("{}", self.0))?;
+            return f.write_str(MARK_CLOSE);
+        }
         write!(f, "{}.{:06}s", self.0 / 1_000_000_000, self.0 / 1_000 % 1_000_000)
     }
 }

@@ -5,6 +5,7 @@
 //! - [`link`], [`queue`], [`boxes`]: what lies between hosts, as values and as text; they know nothing of worlds.
 //! - [`checker`]: what must hold in every world, checked at every step.
 //! - [`explore`]: every order of delivery and every single loss of a small exchange.
+//! - [`explorer`]: worlds of two hosts in which everything that may happen is explored, and all that must hold is checked.
 //! - [`hostile`]: mutated and structured random packets, with the memory watched.
 //! - [`swarm`]: random worlds from seeds, shrunk where a rule is broken.
 //! - [`packet`]: packets as values, built and judged by code that shares nothing with the engine.
@@ -29,6 +30,7 @@
 pub mod boxes;
 pub mod checker;
 pub mod explore;
+pub mod explorer;
 pub mod hostile;
 pub mod link;
 pub mod packet;

@@ -1,8 +1,8 @@
-//! The link between two hosts, in real time: a thread that reads what either sends, and hands it to the other when it is
-//! due.
+//! The link between two hosts, in real time: a thread that reads what either sends, and hands it to the other when
+//! it is due.
 //!
-//! It takes no memory while it runs but for the first packets, and where it may it runs before all ordinary threads. How
-//! late it was is counted: a link that was late by a good part of a round trip would measure the machine.
+//! It takes no memory while it runs but for the first packets, and where it may it runs before all ordinary threads.
+//! How late it was is counted: a link that was late by a good part of a round trip would measure the machine.
 
 use std::collections::VecDeque;
 use std::io;
@@ -145,8 +145,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Begins to carry: the first port is the data's sender. Flows from [`FIRST_PORT`] on have each a link of `cell`'s kind
-    /// of their own, with losses of its own that follow from `seed`.
+    /// Begins to carry: the first port is the data's sender. Flows from [`FIRST_PORT`] on have each a link of `cell`'s
+    /// kind of their own, with losses of its own that follow from `seed`.
     pub fn start(cell: &Cell, seed: u64, flows: usize, ports: [Port; 2], capture: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let lane = |flow: u64| {
@@ -351,9 +351,9 @@ fn mark(packet: &mut [u8], ecn: Ecn) {
     header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
 }
 
-/// Asks that the calling thread, and those that it starts, run before ordinary ones and before those of a lower priority
-/// (1 to 99), and are woken without slack; without the privilege only the latter. So whatever else the machine does takes
-/// no part in a run: the kernel's own stacks go before ordinary threads too.
+/// Asks that the calling thread, and those that it starts, run before ordinary ones and before those of a lower
+/// priority (1 to 99), and are woken without slack; without the privilege only the latter. So whatever else the machine
+/// does takes no part in a run: the kernel's own stacks go before ordinary threads too.
 pub fn run_first(priority: libc::c_int) {
     // SAFETY: two numbers.
     let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };

@@ -90,8 +90,8 @@ impl Flows {
         self.received.load(Ordering::Relaxed) as f64 * 8.0 / self.time.as_secs_f64()
     }
 
-    /// How long each flow took, from the call that opened it until the receiver had read its end; `None` for one that was not
-    /// through in its time.
+    /// How long each flow took, from the call that opened it until the receiver had read its end; `None` for one that
+    /// was not through in its time.
     pub fn completions(&self) -> Vec<Option<Duration>> {
         let one = |(begun, ended): (&AtomicU64, &AtomicU64)| {
             let (begun, ended) = (begun.load(Ordering::Acquire), ended.load(Ordering::Acquire));

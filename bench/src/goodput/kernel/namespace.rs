@@ -41,7 +41,9 @@ pub fn prepare() -> Result<(), String> {
         map(user, group).map_err(|e| format!("--kernel: the user namespace can't be set up: {e}"))?;
     }
     tun().map(drop).map_err(|error| {
-        format!("--kernel needs a TUN device: /dev/net/tun: {error} (modprobe tun; in a container, --device /dev/net/tun)")
+        format!(
+            "--kernel needs a TUN device: /dev/net/tun: {error} (modprobe tun; in a container, --device /dev/net/tun)"
+        )
     })
 }
 

@@ -201,7 +201,8 @@ impl Full {
         if let (Some(median), Some(least)) = (self.median, self.least) {
             let verdict = if self.passed { "held" } else { "missed" };
             println!(
-                "median of finack over Linux {median:.3} (bar {MEDIAN_BAR:.2}), least {least:.3} (bar {LEAST_BAR:.2}): {verdict}"
+                "median of finack over Linux {median:.3} (bar {MEDIAN_BAR:.2}), least {least:.3} \
+                 (bar {LEAST_BAR:.2}): {verdict}"
             );
         }
         if self.lines.iter().any(|line| !line.has_bar()) {

@@ -8,8 +8,8 @@ use super::run::{Outcome, Plan, run};
 /// Most runs at once, whatever little they carry.
 const AT_ONCE: usize = 12;
 
-/// A run during which the machine stood still for so long, in nanoseconds, tells nothing of the stacks: it is repeated, so
-/// many times at most.
+/// A run during which the machine stood still for so long, in nanoseconds, tells nothing of the stacks: it is repeated,
+/// so many times at most.
 const STOOD_STILL: u64 = 30_000_000;
 const REPEATS: usize = 3;
 

@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
 #[cfg(not(feature = "md5-ao"))]
@@ -25,6 +26,7 @@ mod transmit;
 mod udp;
 
 pub use crate::udp::{Gate, UdpReport};
+pub use fingerprint::Origin;
 pub use hold::{Incoming, IncomingId, Refusal};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 

@@ -137,7 +137,7 @@ impl Stack {
             trace_id: self.cx.new_trace_id(),
             generation: self.next_generation(),
             listener,
-            iss: iss::initial_sequence(&self.cx.secrets, tuple, now),
+            iss: iss::initial_sequence(&self.cx.secrets, &self.cx.settings, tuple, now),
             irs: segment.seq,
             ts_recent: segment.options.timestamps.map_or(0, |(val, _)| val),
             ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),

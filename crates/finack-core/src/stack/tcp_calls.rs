@@ -182,6 +182,10 @@ impl Stack {
         if options.congestion != old.congestion {
             c.switch_congestion(cx, options.congestion.unwrap_or(cx.settings.congestion));
         }
+        if options.congestion != old.congestion || options.max_pacing_rate != old.max_pacing_rate {
+            // Another rate from now on, or none.
+            c.pacer = None;
+        }
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
             c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);
         }

@@ -380,7 +380,8 @@ impl Stack {
             trace_id: self.cx.new_trace_id(),
             options: Arc::new(options),
             state: State::Closed,
-            iss: iss.unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &tuple, now)),
+            iss: iss
+                .unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &self.cx.settings, &tuple, now)),
             irs: 0,
             ts_offset: iss::timestamp_offset(&self.cx.secrets, &tuple),
             agreed,

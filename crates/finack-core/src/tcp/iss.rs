@@ -2,11 +2,15 @@
 
 use super::Tuple;
 use crate::hash::Secrets;
+use crate::settings::Settings;
 use crate::time::Instant;
 
 /// ISN = M + F(four-tuple, secret): a clock of 4 µs, and a keyed hash.
-pub(crate) fn initial_sequence(secrets: &Secrets, tuple: &Tuple, now: Instant) -> u32 {
-    let clock = (now.as_micros() / 4) as u32;
+///
+/// `finack.testing_fixed_isn` stops the clock, so that a test sees what it is good for: every connection of a four-tuple
+/// begins at the same number then, and only TIME-WAIT and timestamps tell old segments from new ones.
+pub(crate) fn initial_sequence(secrets: &Secrets, settings: &Settings, tuple: &Tuple, now: Instant) -> u32 {
+    let clock = if settings.testing_fixed_isn == 1 { 0 } else { (now.as_micros() / 4) as u32 };
     clock.wrapping_add(
         secrets.isn.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish() as u32
     )

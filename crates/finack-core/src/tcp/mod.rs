@@ -177,8 +177,6 @@ pub struct TcpInfo {
     pub pacing_rate: Option<u64>,
     /// SO_MAX_PACING_RATE in bytes a second, where set.
     pub max_pacing_rate: Option<u64>,
-    /// Segments that reached the peer, as far as bytes tell.
-    pub delivered: u64,
     /// Segments that were sent again and are still out.
     pub retrans_out: u64,
     /// Bytes a second that reached the peer, by the latest sample; 0 before the first.

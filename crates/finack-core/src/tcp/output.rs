@@ -331,8 +331,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
 fn note_use(c: &mut Connection, end: Pos) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
     let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
-    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
-        c.peak = Peak { bytes: out, until: end, limited };
+    if limited || c.snd_una >= c.usage.peak.until || !c.usage.peak.limited && out > c.usage.peak.bytes {
+        c.usage.peak = Peak { bytes: out, until: end, limited };
     }
     limited
 }
@@ -344,6 +344,15 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
         return;
     }
     let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
+    let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
+    if let Some(validation) = &mut c.usage.validation {
+        // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
+        let times = validation.on_resume(now, c.last_send_at);
+        if times > 0 {
+            c.congestion.on_idle(times, initial);
+        }
+        return;
+    }
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
         // Linux halves the window for each RTO, the RFC takes all of it back at once.
@@ -351,7 +360,6 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
             Profile::Linux => idle.as_nanos() / rto.as_nanos().max(1),
             Profile::Rfc => u128::from(u32::MAX),
         };
-        let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
         c.congestion.on_idle(rtos as u32, initial);
     }
 }

@@ -79,7 +79,7 @@ impl Connection {
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
                 self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
-                let base = self.reduction_base(cx, delivered.out);
+                let base = self.base_of_loss(cx, now, delivered.out);
                 if !self.is_reducing() {
                     // Marks of this window of data reduced it already (RFC 3168 6.1.3).
                     self.congestion.on_loss(base, mss);
@@ -88,7 +88,10 @@ impl Connection {
                 self.timers.stop(Timer::Loss);
                 self.facts.loss_probe_due = false;
             }
-            Verdict::Left => self.congestion.on_recovered(),
+            Verdict::Left => {
+                self.congestion.on_recovered();
+                self.validate_after_recovery(now);
+            }
             Verdict::Nothing if progress.lost_again => self.reduce_again(cx, delivered),
             Verdict::Nothing => {}
         }
@@ -126,6 +129,27 @@ impl Connection {
         if by_window { self.congestion.cwnd() } else { out }
     }
 
+    /// The same as a recovery begins; a window that is not used counts as what was (RFC 7661 4.4.1).
+    fn base_of_loss(&mut self, cx: &Cx, now: Instant, out: u64) -> u64 {
+        let (cwnd, srtt) = (self.congestion.cwnd(), self.rtt.srtt().unwrap_or_default());
+        let repeated = self.stats.bytes_retrans;
+        let used = self.usage.validation.as_mut().and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
+        if let Some(used) = used {
+            self.congestion.set_cwnd(used.min(cwnd));
+        }
+        used.unwrap_or_else(|| self.reduction_base(cx, out))
+    }
+
+    /// What was sent again was too much by itself, where the window had not been used (RFC 7661 4.4.1).
+    fn validate_after_recovery(&mut self, now: Instant) {
+        let (ssthresh, repeated) = (self.congestion.ssthresh(), self.stats.bytes_retrans);
+        let left = self.usage.validation.as_mut().and_then(|v| v.on_recovered(now, ssthresh, repeated));
+        if let Some(left) = left {
+            let mss = u64::from(self.mss.max(1));
+            self.congestion.settle_at(left.max(mss), mss);
+        }
+    }
+
     fn begin_episode(&self, flight: u64) -> Episode {
         Episode {
             prior: self.congestion.to_undo(),
@@ -157,6 +181,9 @@ impl Connection {
     /// RFC 4015 3.2: nothing was lost; the window is as before.
     fn undo(&mut self, cx: &mut Cx, now: Instant) {
         let Some(episode) = self.episode.take() else { return };
+        if let Some(validation) = &mut self.usage.validation {
+            validation.restart(now);
+        }
         self.withdraw_reduction();
         cx.counters.tcp_undone += 1;
         match episode.prior {
@@ -176,6 +203,9 @@ impl Connection {
         if !self.recovery.is_about(self.snd_una) || (first && phase == Phase::Loss) {
             let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
             self.episode = Some(Box::new(self.begin_episode(flight)));
+        }
+        if let Some(validation) = &mut self.usage.validation {
+            validation.restart(now);
         }
         // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.
         if first {
@@ -201,7 +231,11 @@ impl Connection {
 
     /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
     /// goes on; should it prove needless, the window stays what it is by then, as on Linux.
+    ///
+    /// RFC 9331 4.2: Prague is only for connections with accurate feedback; others get CUBIC for it.
     pub(crate) fn switch_congestion(&mut self, cx: &Cx, kind: Congestion) {
+        let blind = self.state.is_synchronized() && !self.has_accurate_feedback();
+        let kind = if kind == Congestion::Prague && blind { Congestion::Cubic } else { kind };
         if kind == self.congestion.kind() {
             return;
         }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::congestion::{Control, Controller};
+use super::congestion::{Control, Controller, Validation};
 use super::ecn::EcnState;
 use super::mtu_search::MtuSearch;
 use super::pacer::Pacer;
@@ -243,7 +243,7 @@ pub(crate) struct Connection {
     pub(crate) episode: Option<Box<Episode>>,
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
-    pub(crate) peak: Peak,
+    pub(crate) usage: Usage,
     /// Only of those that are paced.
     pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) delivered: u64,
@@ -278,6 +278,14 @@ pub(crate) struct Connection {
     pub(crate) charged: u64,
     pub(crate) listener: u32,
     pub(crate) stats: Stats,
+}
+
+/// How much of the congestion window is made use of.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    pub(crate) peak: Peak,
+    /// With `tcp_cwnd_validation` (RFC 7661).
+    pub(crate) validation: Option<Box<Validation>>,
 }
 
 /// How much of the congestion window a flight made use of.
@@ -365,7 +373,7 @@ impl Connection {
             recovery: Recovery::new(),
             episode: None,
             ecn: None,
-            peak: Peak::default(),
+            usage: Usage { peak: Peak::default(), validation: Validation::wanted(&cx.settings, now) },
             pacer: None,
             delivered: 0,
             delivered_at: now,
@@ -557,7 +565,8 @@ impl Connection {
         let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
         let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory();
+        let validation = self.usage.validation.as_ref().map_or(0, |_| size_of::<Validation>());
+        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory() + validation;
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

@@ -70,6 +70,11 @@ impl Units {
         let buffer = u32::try_from(settings.tcp_wmem_default).unwrap_or(u32::MAX);
         Self { tail: 1, pushed: 1, buffer, chrono: Chrono::new(now) }
     }
+
+    /// Forgets what `tcp_info` tells of the times in which it sent.
+    pub(crate) const fn forget_times(&mut self) {
+        self.chrono = Chrono::new(Instant::ZERO);
+    }
 }
 
 impl Connection {

@@ -157,7 +157,6 @@ impl Wheel {
     }
 
     /// Armed entries.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -18,6 +18,7 @@ mod mtu;
 mod nagle;
 mod open;
 mod options;
+mod pacing;
 mod paws;
 mod record;
 mod recovery;

@@ -1,9 +1,11 @@
 //! Stacks against stacks on a virtual network: what must hold whatever the network does.
 #![allow(clippy::unwrap_used, reason = "a test's helpers may fail the test")]
 
+mod bbr;
 mod ecn;
 mod explored;
 mod life;
+mod marks;
 mod memory;
 mod response;
 mod swarm;

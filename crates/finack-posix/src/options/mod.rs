@@ -47,8 +47,7 @@ unsupported! {
     TCP_RTO_MAX_MS ENOPROTOOPT "sysctl net.ipv4.tcp_rto_max_ms sets it for all";
     TCP_RTO_MIN_US ENOPROTOOPT "sysctl net.ipv4.tcp_rto_min_us sets it for all";
     TCP_DELACK_MAX_US ENOPROTOOPT "ACKs are delayed by 40 ms at least and 200 ms at most";
-    SO_MAX_PACING_RATE ENOPROTOOPT "pacing is not built";
-    SO_TXTIME ENOPROTOOPT "pacing is not built";
+    SO_TXTIME ENOPROTOOPT "what is to leave when is not the program's to say";
     SO_MEMINFO ENOPROTOOPT "SIOCINQ, SIOCOUTQ and TCP_INFO tell what is queued";
     SO_TIMESTAMP ENOPROTOOPT "received packets have no time stamps here";
     SO_TIMESTAMPNS ENOPROTOOPT "received packets have no time stamps here";

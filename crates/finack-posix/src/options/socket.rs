@@ -42,6 +42,18 @@ fn buffer(value: &[u8], least: i64) -> Result<(usize, i64), Errno> {
     Ok((usize::try_from(reads / 2).unwrap_or(usize::MAX), reads))
 }
 
+/// SO_MAX_PACING_RATE in bytes a second: 32 bits or, where as many are given, 64. All ones stand for no bound.
+fn pacing_rate(value: &[u8]) -> Result<Option<u64>, Errno> {
+    let rate = match value.first_chunk::<8>() {
+        Some(long) => u64::from_le_bytes(*long),
+        None => match int(value)? as u32 {
+            u32::MAX => u64::MAX,
+            rate => u64::from(rate),
+        },
+    };
+    Ok((rate != u64::MAX).then_some(rate))
+}
+
 impl Common {
     /// Options that no engine is asked about; whether it was one.
     fn set(&mut self, name: i64, value: &[u8]) -> Result<bool, Errno> {
@@ -103,6 +115,7 @@ impl Stream {
                 let (bytes, reads) = buffer(value, MIN_RECV_BUFFER)?;
                 (o.recv_buffer, self.common.recv_buffer) = (Some(bytes), Some(reads));
             }
+            abi::SO_MAX_PACING_RATE => o.max_pacing_rate = pacing_rate(value)?,
             abi::SO_ZEROCOPY => self.errors.zerocopy = ranged(value, 0..=1)? == 1,
             abi::SO_TIMESTAMPING => {
                 let flags = ranged(value, 0..=0x1_ffff)?;
@@ -148,6 +161,7 @@ impl Stream {
             abi::SO_PEEK_OFF => {
                 number(self.peek_offset.map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)))
             }
+            abi::SO_MAX_PACING_RATE => o.max_pacing_rate.unwrap_or(u64::MAX).to_le_bytes().to_vec(),
             abi::SO_ZEROCOPY => number(self.errors.zerocopy.into()),
             abi::SO_TIMESTAMPING => number(self.errors.stamping()),
             abi::SO_ERROR => {

@@ -14,6 +14,8 @@ fn what_is_set_reads_back() {
         (abi::SOL_SOCKET, abi::SO_RCVLOWAT, 0, 1),
         (abi::SOL_SOCKET, abi::SO_RCVLOWAT, 9, 9),
         (abi::SOL_SOCKET, abi::SO_PRIORITY, 6, 6),
+        (abi::SOL_SOCKET, abi::SO_MAX_PACING_RATE, 1_000_000, 1_000_000),
+        (abi::SOL_SOCKET, abi::SO_MAX_PACING_RATE, -1, -1),
         (abi::SOL_SOCKET, abi::SO_ZEROCOPY, 1, 1),
         (abi::SOL_TCP, abi::TCP_NODELAY, 1, 1),
         (abi::SOL_TCP, abi::TCP_CORK, 1, 1),

@@ -353,8 +353,8 @@ fn assertions_look_at_the_connection_as_it_was_then() {
     assert_eq!(failure.what, "the assertion does not hold: AssertionError: 1");
     assert_eq!(failure.pos.line, 9);
     assert_eq!(
-        not_run(&text("assert tcpi_pacing_rate == 2")),
-        "line 9: tcpi_pacing_rate is not known to finack"
+        not_run(&text("assert tcpi_total_rto_time == 2")),
+        "line 9: tcpi_total_rto_time is not known to finack"
     );
     assert_eq!(not_run(&text("assert tcpi_nonesuch == 2")), "line 9: tcpi_nonesuch is not known to finack");
     let nobody = fails("0 %{ assert tcpi_state == TCP_CLOSE }%\n");

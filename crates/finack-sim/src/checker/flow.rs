@@ -1,8 +1,8 @@
 //! One end of one incarnation of a connection, as its packets show it.
 //!
-//! All positions count from the initial sequence number of the side whose stream they are in: the SYN has position 0, the
-//! first byte 1. What arrives is believed generously (whatever has a right checksum counts, though the host may have
-//! refused it), so that nothing is called wrong that the host could have done rightly.
+//! All positions count from the initial sequence number of the side whose stream they are in: the SYN has position
+//! 0, the first byte 1. What arrives is believed generously (whatever has a right checksum counts, though the host
+//! may have refused it), so that nothing is called wrong that the host could have done rightly.
 
 use std::collections::VecDeque;
 
@@ -14,8 +14,12 @@ use crate::packet::flag;
 /// What a check says: which rule, and how it was broken.
 pub(super) type Verdict = Result<(), (Rule, String)>;
 
-/// SYNs and early segments that are remembered until it is clear which of them counts.
-const EARLY: usize = 32;
+/// ECE, CWR and AE.
+const ECN_FLAGS: u16 = flag::ECE | flag::CWR | flag::AE;
+/// SYNs that are remembered until it is clear which of them counts.
+const OFFERS: usize = 32;
+/// Segments that came before that.
+const EARLY: usize = 2048;
 /// An ACK this far from a SYN does not mean it.
 const NEAR: u32 = 1 << 24;
 /// Sent bytes that are kept to compare what is sent again with.
@@ -29,11 +33,32 @@ struct Offer {
     sack: bool,
     ts: bool,
     mss: Option<u16>,
+    /// One of ECE, CWR and AE.
+    ecn: bool,
 }
 
 impl Offer {
+    /// What either of two SYNs with the same number offered: a fall-back leaves things out when it repeats them.
+    fn or(self, other: Self) -> Self {
+        Self {
+            seq: self.seq,
+            scale: self.scale.or(other.scale),
+            sack: self.sack || other.sack,
+            ts: self.ts || other.ts,
+            mss: self.mss.max(other.mss),
+            ecn: self.ecn || other.ecn,
+        }
+    }
+
     fn of(seg: &Seg<'_>) -> Self {
-        Self { seq: seg.seq, scale: seg.wscale, sack: seg.sack_ok, ts: seg.ts.is_some(), mss: seg.mss }
+        Self {
+            seq: seg.seq,
+            scale: seg.wscale,
+            sack: seg.sack_ok,
+            ts: seg.ts.is_some(),
+            mss: seg.mss,
+            ecn: seg.flags & ECN_FLAGS != 0,
+        }
     }
 }
 
@@ -61,8 +86,8 @@ pub(super) struct Flow {
     pub(super) acked: i64,
     offered_edge: Option<i64>,
     ts_high: Option<u32>,
-    /// The host sent a RST.
-    aborted: bool,
+    /// The host sent a RST, or said that the connection is over.
+    pub(super) over: bool,
     /// RSTs that arrived for this four-tuple.
     pub(super) resets: u32,
     /// Those of them that came before this incarnation.
@@ -105,7 +130,7 @@ impl Flow {
             acked: 0,
             offered_edge: None,
             ts_high: arrived.and_then(|f| f.ts_high),
-            aborted: false,
+            over: false,
             resets: arrived.map_or(0, |f| f.resets),
             resets_before: arrived.map_or(0, |f| f.resets),
             fresh: 0,
@@ -131,6 +156,7 @@ impl Flow {
             sack_count: 0,
             options_len: 0,
             payload: &[],
+            ecn: 0,
             ip_len: 0,
         };
         Self { nxt: -1, ..Self::new(&nothing, None) }
@@ -163,10 +189,10 @@ impl Flow {
     /// The host sends a segment.
     pub(super) fn sent(&mut self, seg: &Seg<'_>, least_mss: u16) -> Verdict {
         if seg.has(flag::RST) {
-            self.aborted = true;
+            self.over = true;
             return Ok(());
         }
-        if core::mem::take(&mut self.aborted) && !seg.has(flag::SYN) {
+        if core::mem::take(&mut self.over) && !seg.has(flag::SYN) {
             self.rise_again(seg);
         }
         if seg.has(flag::SYN) {
@@ -175,6 +201,7 @@ impl Flow {
         if seg.has(flag::ACK) {
             self.choose_peer(seg)?;
         }
+        self.sent_ecn(seg)?;
         self.sent_options(seg)?;
         self.sent_sequence(seg)?;
         self.sent_size(seg, least_mss)?;
@@ -184,7 +211,7 @@ impl Flow {
         Ok(())
     }
 
-    /// A segment after a RST: the ACK of a SYN cookie may come twice, and opens a connection each time, of which each
+    /// A segment after the end: the ACK of a SYN cookie may come twice, and opens a connection each time, of which each
     /// begins with the same numbers (RFC 4987 3.6).
     fn rise_again(&mut self, seg: &Seg<'_>) {
         self.nxt = position(seg.seq, self.iss, self.nxt);
@@ -201,6 +228,7 @@ impl Flow {
         self.own.scale = self.own.scale.or(again.scale);
         self.own.ts |= again.ts;
         self.own.sack |= again.sack;
+        self.own.ecn |= again.ecn;
     }
 
     /// Which of the SYNs that came the host means.
@@ -218,6 +246,24 @@ impl Flow {
         for (seq, len) in core::mem::take(&mut self.early) {
             let at = position(seq, offer.seq, 0);
             self.have.add(at, at + i64::from(len));
+        }
+        Ok(())
+    }
+
+    fn sent_ecn(&self, seg: &Seg<'_>) -> Verdict {
+        if seg.ecn == 3 {
+            return broken(Rule::Ecn, "a packet that is marked CE by its sender".into());
+        }
+        let agreed = self.own.ecn && self.peer.is_none_or(|p| p.ecn);
+        if seg.has(flag::SYN) || agreed {
+            return Ok(());
+        }
+        if seg.flags & ECN_FLAGS != 0 || seg.ecn != 0 {
+            let (flags, field) = (seg.flags & ECN_FLAGS, seg.ecn);
+            return broken(
+                Rule::Ecn,
+                format!("flags {flags:#x} and field {field} where ECN was not agreed on"),
+            );
         }
         Ok(())
     }
@@ -408,11 +454,12 @@ impl Flow {
         }
         let syn = u32::from(seg.has(flag::SYN));
         if syn == 1 {
-            self.offers.retain(|o| o.seq != seg.seq);
-            if self.offers.len() == EARLY {
+            let before = self.offers.iter().position(|o| o.seq == seg.seq).map(|at| self.offers.remove(at));
+            if self.offers.len() == OFFERS {
                 self.offers.remove(0);
             }
-            self.offers.push(Offer::of(seg));
+            let offer = Offer::of(seg);
+            self.offers.push(before.map_or(offer, |b| offer.or(b)));
         }
         self.arrived_text(seg, syn);
         if seg.has(flag::ACK) && !self.is_unborn() {

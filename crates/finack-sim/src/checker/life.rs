@@ -9,6 +9,9 @@ use finack_core::trace::ResetReason;
 use super::Rule;
 use super::flow::{Flow, Verdict};
 
+/// Bytes of options that a segment has at most.
+const MOST_OPTIONS: u64 = 40;
+
 /// Whether a connection may go from one state to the other: RFC 9293 figure 5, with what its text adds.
 pub(super) const fn may_follow(from: State, to: State) -> bool {
     use State::{
@@ -43,7 +46,8 @@ pub(super) fn look(flow: &mut Flow, stack: &Stack, now: Instant, socket: &TcpSoc
     }
     let mss = u64::from(info.snd_mss);
     // During recovery the window is what is in flight and what PRR lets out, which may be less (RFC 9937 6.2).
-    if info.cwnd < mss && info.loss_state != LossState::Recovery {
+    // What options leave of a segment changes from one to the next.
+    if info.cwnd + MOST_OPTIONS < mss && info.loss_state != LossState::Recovery {
         return Err((Rule::SmallCwnd, format!("cwnd is {}, a segment {mss}", info.cwnd)));
     }
     let segment = mss.max(flow.largest as u64);

@@ -5,8 +5,8 @@
 //! network does in between, so it judges a host rightly whatever box, fault or hostile peer is there. It reads packets
 //! with code of its own, keeps what is in flight and nothing else, and costs a fraction of what the engine does.
 //!
-//! What the applications see (each byte once and in order, none of another incarnation, true errors) is checked by those
-//! who play the applications: [`Transfer`](crate::world::Transfer) and [`swarm`](crate::swarm).
+//! What the applications see (each byte once and in order, none of another incarnation, true errors) is checked by
+//! those who play the applications: [`Transfer`](crate::world::Transfer) and [`swarm`](crate::swarm).
 
 mod flow;
 mod life;
@@ -152,6 +152,9 @@ impl Edge {
         let (Some(id), TraceKind::State { from, to }) = (event.conn, &event.kind) else { return Ok(()) };
         let was = self.states.insert(id, *to);
         if *to == State::Closed {
+            if let Some(f) = event.local.zip(event.remote).and_then(|key| self.flows.get_mut(&key)) {
+                f.over = true;
+            }
             self.states.remove(&id);
         }
         if was.is_some_and(|was| was != *from) {
@@ -248,8 +251,8 @@ impl Checker {
         self.judge(host, event.local.zip(event.remote), event.at, verdict);
     }
 
-    /// Looks at the connections whose packets came or went since the last look. To be called when the host has sent what
-    /// it wants to send.
+    /// Looks at the connections whose packets came or went since the last look. To be called when the host has sent
+    /// what it wants to send.
     pub fn look(&mut self, host: HostId, now: Instant, stack: &Stack) {
         let Some(edge) = self.edges.get_mut(host.0).filter(|_| self.violation.is_none()) else { return };
         let mut found = None;
@@ -316,7 +319,8 @@ impl Checker {
     }
 }
 
-/// How long after the last close a host may take to forget everything: TIME-WAIT, FIN-WAIT-2 and the retries of orphans.
+/// How long after the last close a host may take to forget everything: TIME-WAIT, FIN-WAIT-2 and the retries of
+/// orphans.
 pub const AFTERMATH: Duration = Duration::from_secs(1000);
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ rules! {
     Timestamps = "timestamps", "RFC 7323 3.2, 4.3: TSopt on every segment, TSval monotone, TSecr one that came";
     /// An option counts only if both offered it.
     Options = "options", "RFC 7323 2.2, 3.2, RFC 2018 2: a SYN,ACK has no option that the SYN lacked";
+    /// ECN is used where both offered it, and no host says that there was congestion.
+    Ecn = "ecn", "RFC 3168 6.1, 6.1.1, RFC 9768 3.1: ECT, ECE and CWR only where both offered ECN; CE is the network's";
     /// No segment is larger than the peer takes.
     Mss = "mss", "RFC 9293 3.7.1, MUST-14 to MUST-16, MUST-67: SendMSS bounds each segment";
     /// No packet is larger than the device's MTU.

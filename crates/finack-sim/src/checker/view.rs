@@ -21,6 +21,8 @@ pub(super) struct Seg<'a> {
     pub(super) sack_count: usize,
     pub(super) options_len: usize,
     pub(super) payload: &'a [u8],
+    /// The ECN field of the IP header.
+    pub(super) ecn: u8,
     /// Bytes of the whole IP packet.
     pub(super) ip_len: usize,
 }
@@ -95,7 +97,7 @@ fn view_v4(b: &[u8]) -> View<'_> {
     if be16(b, 6) & 0x3fff != 0 {
         return View::Fragment(src, dst);
     }
-    tcp(src, dst, &b[header..total], total, sum(&b[12..20]))
+    tcp((src, dst), &b[header..total], total, sum(&b[12..20]), b[1] & 3)
 }
 
 fn view_v6(b: &[u8]) -> View<'_> {
@@ -106,13 +108,13 @@ fn view_v6(b: &[u8]) -> View<'_> {
     let address = |at: usize| IpAddr::V6(Ipv6Addr::from(core::array::from_fn::<u8, 16, _>(|i| b[at + i])));
     let (src, dst) = (address(8), address(24));
     match b[6] {
-        proto::TCP => tcp(src, dst, &b[40..total], total, sum(&b[8..40])),
+        proto::TCP => tcp((src, dst), &b[40..total], total, sum(&b[8..40]), b[1] >> 4 & 3),
         proto::FRAGMENT if b.get(40) == Some(&proto::TCP) => View::Fragment(src, dst),
         _ => View::Other,
     }
 }
 
-fn tcp(src: IpAddr, dst: IpAddr, b: &[u8], ip_len: usize, addresses: u64) -> View<'_> {
+fn tcp((src, dst): (IpAddr, IpAddr), b: &[u8], ip_len: usize, addresses: u64, ecn: u8) -> View<'_> {
     if b.len() < 20 {
         return View::Other;
     }
@@ -136,6 +138,7 @@ fn tcp(src: IpAddr, dst: IpAddr, b: &[u8], ip_len: usize, addresses: u64) -> Vie
         sack_count: 0,
         options_len: header - 20,
         payload: &b[header..],
+        ecn,
         ip_len,
     };
     options(&b[20..header], &mut seg);

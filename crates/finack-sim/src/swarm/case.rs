@@ -1,18 +1,18 @@
 //! A seed and what was taken out of its world: `SEED` or `SEED:EDIT,EDIT,...`.
 //!
-//! Edits name things by their place in the world that the seed draws, so that each means the same whatever else is taken
-//! out. [`shrink`](super::shrink) finds them; people may write them too:
+//! Edits name things by their place in the world that the seed draws, so that each means the same whatever else is
+//! taken out. [`shrink`](super::shrink) finds them; people may write them too:
 //!
 //! - `-talk2`, `-udp0`, `-crash1`, `-box0`: without it.
 //! - `host1.plain`: a device that does nothing; `host1.NAME`: that setting at its default.
-//! - `talk2.once`, `.port`, `.v4`, `.early`, `.start`, `.crossed`, `.awaits`: once; from any port; over IPv4; no data with
-//!   the SYN; at once; one opens; nobody waits for the other's bytes.
-//! - `talk2a.opt0`, `.step3`, `.step3=100`, `.reads`, `.chunk`, `.end` (`a` opens, `b` is the other): without that option
-//!   or step; so many bytes; reads at once; writes at once; closes in order.
-//! - `way0-1.rate`, `.queue`, `.mtu`, `.delay`, `.change`: unlimited; a plain queue of 200 ms; any size; 10 ms; no change
-//!   of MTU.
-//! - `faults=0-1:17x+1-0:4l2500`: these faults and no others: packet 17 from host 0 to host 1 is lost (`x`; `d` doubled, `c`
-//!   one bit flipped, `f` forged), packet 4 back is late by 2500 microseconds.
+//! - `talk2.once`, `.port`, `.v4`, `.early`, `.start`, `.crossed`, `.awaits`: once; from any port; over IPv4; no
+//!   data with the SYN; at once; one opens; nobody waits for the other's bytes.
+//! - `talk2a.opt0`, `.step3`, `.step3=100`, `.reads`, `.chunk`, `.end` (`a` opens, `b` is the other): without that
+//!   option or step; so many bytes; reads at once; writes at once; closes in order.
+//! - `way0-1.rate`, `.queue`, `.mtu`, `.delay`, `.change`: unlimited; a plain queue of 200 ms; any size; 10 ms; no
+//!   change of MTU.
+//! - `faults=0-1:17x+1-0:4l2500`: these faults and no others: packet 17 from host 0 to host 1 is lost (`x`; `d`
+//!   doubled, `c` one bit flipped, `f` forged), packet 4 back is late by 2500 microseconds.
 
 use core::fmt;
 use core::str::FromStr;

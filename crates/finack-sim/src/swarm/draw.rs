@@ -30,10 +30,16 @@ pub fn draw(seed: u64) -> Plan {
     let count = if on.has(F::Crowd) { 3 + d.rng.below(MOST_HOSTS as u64 - 2) as usize } else { 2 };
     let hosts: Vec<HostPlan> = (0..count).map(|_| d.host()).collect();
     let quiet = Duration::from_millis(2000 + d.rng.below(38_000));
-    let ways = d.ways(count, quiet);
+    let mut ways = d.ways(count, quiet);
     let roomy = hosts.iter().map(|h| h.mtu).chain(ways.iter().map(Way::least_mtu)).all(|m| m >= 1280);
     let v6 = on.has(F::Ipv6) && roomy;
     let boxes = d.boxes(count);
+    // Who is told in other numbers that a packet was too large cannot know that it was his.
+    for x in boxes.iter().filter(|x| x.rewrites()) {
+        for at in [x.near * count + x.far, x.far * count + x.near] {
+            (ways[at].mtu, ways[at].mtu_change) = (9500, None);
+        }
+    }
     let mut talks = d.talks(count, v6);
     for talk in &mut talks {
         if let Some(x) = boxes.iter().find(|x| {
@@ -87,6 +93,15 @@ impl Draw {
             // Client and server; every listener; with a cookie or without one (RFC 7413 5, 6).
             set("tcp_fastopen", *self.rng.pick(&[0x403, 0x403, 0x607]));
         }
+        if self.on.has(F::Ecn) {
+            set("tcp_ecn", *self.rng.pick(&[0, 1, 1, 2, 3, 3, 4, 5]));
+            if self.rng.one_in(3) {
+                set("tcp_ecn_option", self.rng.below(3));
+                set("tcp_ecn_option_beacon", self.rng.below(5));
+                set("tcp_ecn_fallback", self.rng.below(2));
+                set("finack.tcp_ecn_control", self.rng.below(3));
+            }
+        }
         if self.half(F::Probing) {
             set("tcp_mtu_probing", 1 + self.rng.below(2));
         }
@@ -100,7 +115,6 @@ impl Draw {
             set("tcp_tw_reuse", self.rng.below(3));
             set("tcp_rfc1337", self.rng.below(2));
         }
-        let mut settings = settings;
         if self.half(F::Rfc) {
             settings.push(("finack.profile", "rfc".into()));
         }
@@ -180,12 +194,18 @@ impl Draw {
         } else {
             Manager::Tail
         };
+        // A queue that holds no burst at all carries next to nothing.
         let trace = if self.half(F::Trace) { self.trace() } else { Vec::new() };
+        let a_few_packets = match rate {
+            _ if !trace.is_empty() => millis(300),
+            Some(bits) => Duration::from_micros(48_000_000_000 / bits.max(1)),
+            None => Duration::ZERO,
+        };
         Way {
             delay,
             rate,
             trace,
-            queue: millis(5 + self.rng.size(9)),
+            queue: millis(5 + self.rng.size(9)).max(a_few_packets),
             manager,
             mtu,
             black_hole: self.half(F::BlackHole),

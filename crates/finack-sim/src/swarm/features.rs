@@ -74,6 +74,8 @@ features! {
     NoScaling = "no-scaling", 25;
     /// Hosts with the RFCs' profile.
     Rfc = "profile=rfc", 30;
+    /// ECN in all its forms.
+    Ecn = "ecn", 40;
     /// Congestion control other than the default.
     Control = "control", 50;
     /// Recovery's settings.

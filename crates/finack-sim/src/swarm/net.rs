@@ -87,8 +87,9 @@ impl Net {
         }
         let (seed, lane) = (self.plan.seed, (from * hosts + to) as u64);
         let chance = |what: u64, ppm: u32| dice([seed, lane, index, what]) % 1_000_000 < u64::from(ppm);
+        // In whole microseconds, as a list of faults says them.
         let up_to = |what: u64, most: Duration| {
-            Duration::from_nanos(dice([seed, lane, index, what]) % (most.as_nanos() as u64).max(1))
+            Duration::from_micros(dice([seed, lane, index, what]) % (most.as_micros() as u64).max(1))
         };
         let mix = &way.mix;
         let mood = &mut self.lanes[from * hosts + to].in_burst;

@@ -438,8 +438,8 @@ impl<'p> Runner<'p> {
         self.incarnations[..incarnation].iter().filter(|i| i.talk == talk).count() as u32
     }
 
-    /// An old SYN may open again what it opened before: with fast open (RFC 7413 6.1), where the host forgot what it had,
-    /// and with cookies, whose SYN,ACKs are not remembered.
+    /// An old SYN may open again what it opened before: with fast open (RFC 7413 6.1), where the host forgot what
+    /// it had, and with cookies, whose SYN,ACKs are not remembered.
     fn may_be_double(&self, talk: usize, openers: usize) -> bool {
         let t = &self.plan.talks[talk];
         let on = self.plan.features;
@@ -577,7 +577,7 @@ impl<'p> Runner<'p> {
                 self.stats.resets += 1;
                 if resets == a.resets_before && !on.has(Feature::Pressure) {
                     Some("no RST came")
-                } else if !peer_gone && !(t.crossed.is_some() && !opened) {
+                } else if !peer_gone && (t.crossed.is_none() || opened) {
                     Some("the peer is there and did nothing")
                 } else {
                     None

@@ -229,6 +229,11 @@ impl Control for Cubic {
         self.cwnd = window(cwnd);
     }
 
+    fn settle_at(&mut self, bytes: u64, mss: u64) {
+        self.cwnd = window(bytes.max(mss));
+        self.ssthresh = window(bytes.max(2 * mss));
+    }
+
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
         self.reduce(in_flight, mss);
         // RFC 9438 4.8: the next stage of congestion avoidance begins on its plateau.

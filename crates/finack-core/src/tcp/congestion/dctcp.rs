@@ -105,6 +105,10 @@ impl Control for Dctcp {
         self.reno.set_cwnd(cwnd);
     }
 
+    fn settle_at(&mut self, window: u64, mss: u64) {
+        self.reno.settle_at(window, mss);
+    }
+
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
         self.reno.on_timeout(in_flight, mss);
     }

@@ -7,6 +7,7 @@ mod hystart;
 mod newreno;
 mod prague;
 mod prr;
+mod validation;
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) use dctcp::Dctcp;
 pub(crate) use newreno::NewReno;
 pub(crate) use prague::Prague;
 pub(crate) use prr::{Progress as PrrAck, Prr};
+pub(crate) use validation::Validation;
 
 use super::rate::RateSample;
 use crate::settings::Congestion;
@@ -153,6 +155,10 @@ pub(crate) trait Control {
     fn on_undone(&mut self, _now: Instant) {}
     /// Recovery says how much may be out while it lasts (RFC 9937 6.2), or after a time-out.
     fn set_cwnd(&mut self, cwnd: u64);
+    /// So much is the window, and where slow start ends (RFC 7661 4.4.1).
+    fn settle_at(&mut self, window: u64, _mss: u64) {
+        self.set_cwnd(window);
+    }
     /// Its window holds while losses are repaired, too: proportional rate reduction has no say.
     fn rules_recovery(&self) -> bool {
         false
@@ -180,7 +186,7 @@ pub(crate) enum Controller {
     Cubic(Cubic),
     Bbr(Box<Bbr>),
     Dctcp(Dctcp),
-    Prague(Prague),
+    Prague(Box<Prague>),
 }
 
 impl Controller {
@@ -191,7 +197,7 @@ impl Controller {
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
             Congestion::Dctcp => Self::Dctcp(Dctcp::new(NewReno::new(initial))),
-            Congestion::Prague => Self::Prague(Prague::new(NewReno::new(initial))),
+            Congestion::Prague => Self::Prague(Box::new(Prague::new(NewReno::new(initial)))),
         }
     }
 
@@ -203,7 +209,7 @@ impl Controller {
             Congestion::Reno => Self::NewReno(reno),
             Congestion::Cubic => Self::Cubic(Cubic::resuming(cwnd, ssthresh)),
             Congestion::Dctcp => Self::Dctcp(Dctcp::new(reno)),
-            Congestion::Prague => Self::Prague(Prague::new(reno)),
+            Congestion::Prague => Self::Prague(Box::new(Prague::new(reno))),
             Congestion::Bbr => Self::Bbr(Bbr::new(cwnd, seed)),
         }
     }
@@ -231,6 +237,7 @@ impl Controller {
     pub(crate) const fn heap_memory(&self) -> usize {
         match self {
             Self::Bbr(_) => size_of::<Bbr>(),
+            Self::Prague(_) => size_of::<Prague>(),
             _ => 0,
         }
     }
@@ -283,6 +290,9 @@ impl Control for Controller {
     }
     fn on_undone(&mut self, now: Instant) {
         each!(self, c => c.on_undone(now));
+    }
+    fn settle_at(&mut self, window: u64, mss: u64) {
+        each!(self, c => c.settle_at(window, mss));
     }
     fn rules_recovery(&self) -> bool {
         each!(self, c => c.rules_recovery())

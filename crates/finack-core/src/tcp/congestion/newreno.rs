@@ -88,6 +88,10 @@ impl Control for NewReno {
         self.cwnd = cwnd;
     }
 
+    fn settle_at(&mut self, window: u64, mss: u64) {
+        self.reduce_to(window, mss);
+    }
+
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
         self.ssthresh = (in_flight / 2).max(2 * mss);
         self.cwnd = mss;

@@ -115,7 +115,8 @@ impl Control for Prague {
     fn on_ack(&mut self, d: &Delivery) {
         if self.classic || self.reno.cwnd() < self.reno.ssthresh() {
             self.reno.on_ack(d);
-        } else if d.cwnd_limited {
+        } else if d.cwnd_limited || d.used * 4 >= self.reno.cwnd() * 3 {
+            // Paced, the last of a window leaves when the first is acknowledged: it is in use although it is never full.
             // What was marked does not count.
             self.grow(d, d.acked.saturating_sub(d.ce));
         }
@@ -161,6 +162,10 @@ impl Control for Prague {
 
     fn set_cwnd(&mut self, cwnd: u64) {
         self.reno.set_cwnd(cwnd);
+    }
+
+    fn settle_at(&mut self, window: u64, mss: u64) {
+        self.reno.settle_at(window, mss);
     }
 
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {

@@ -142,16 +142,6 @@ impl EcnState {
         self.mode == Mode::Accurate && self.accurate.ace() & 2 != 0
     }
 
-    /// What decides over what follows.
-    pub(crate) fn summary(&self) -> impl core::hash::Hash + use<> {
-        let a = &self.accurate;
-        let sender =
-            (self.capable, self.heeds, self.gave_up, self.reduced_until, self.cwr_due, self.prr.is_some());
-        let receiver =
-            (self.echo, self.prior, self.seen, a.received_ce & 7, a.untold, a.last, a.reflect, a.demand);
-        (self.mode as u8, sender, receiver, a.delivered_ce & 7, a.seen as u8)
-    }
-
     pub(crate) fn info(&self) -> EcnInfo {
         let a = &self.accurate;
         let bytes = |[ect0, ce, ect1]: [u32; 3]| EcnBytes { ect0, ce, ect1 };
@@ -473,6 +463,11 @@ impl Connection {
     /// The retransmission timer ran out. Answers whether that was waited for.
     pub(crate) fn waited_for_timer(&mut self) -> bool {
         self.ecn.as_mut().is_some_and(|ecn| core::mem::take(&mut ecn.waits))
+    }
+
+    /// Whether the peer tells of every mark (RFC 9331 4.2).
+    pub(crate) fn has_accurate_feedback(&self) -> bool {
+        self.ecn.as_ref().is_some_and(|ecn| ecn.mode == Mode::Accurate)
     }
 
     /// The window was reduced, for whatever reason: marks of what is out are answered by that, and the peer is told

@@ -246,6 +246,7 @@ fn recover(
         acked: summary.acked,
         newly_sacked: summary.newly_sacked,
         duplicate,
+        stalls: before.out > 0 && summary.acked == 0 && placed.end == placed.start,
         sack: c.agreed.sack,
         rack_advanced,
         original_end: summary.original_end,
@@ -334,8 +335,8 @@ fn tell_congestion(
         lost: progress.lost,
         ce: marked.bytes,
         sample,
-        used: u64::from(c.peak.bytes),
-        cwnd_limited: c.peak.limited,
+        used: u64::from(c.usage.peak.bytes),
+        cwnd_limited: c.usage.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
@@ -343,6 +344,12 @@ fn tell_congestion(
     c.congestion.on_delivery(&delivery);
     if c.congestion.holds_back() {
         c.mark_app_limited();
+    }
+    if c.recovery.phase != Phase::Recovery
+        && let Some(validation) = &mut c.usage.validation
+    {
+        let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
+        validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);
     }
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;

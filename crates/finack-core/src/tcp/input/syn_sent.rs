@@ -190,6 +190,8 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.ack.ato.is_zero() {
         c.ack.data_at = now;
     }
+    // A scalable controller needs more feedback than this peer may give.
+    c.switch_congestion(cx, c.congestion.kind());
     c.grow_send_buffer(cx);
     c.begin_window(cx);
     c.start_keepalive(cx, now);

@@ -109,6 +109,8 @@ pub(crate) struct AckEvent<'a> {
     pub(crate) newly_sacked: u64,
     /// It is a duplicate in the sense of RFC 5681 2.
     pub(crate) duplicate: bool,
+    /// It acknowledges nothing new and brings nothing, though its window may be another.
+    pub(crate) stalls: bool,
     /// The connection uses SACK.
     pub(crate) sack: bool,
     /// RACK.segment is a later one than before.
@@ -275,8 +277,8 @@ impl Recovery {
         }
         self.frto = Frto::Watching;
         if ack.nxt > self.point {
-            // Step 3a.
-            if ack.newly_sacked > 0 || ack.duplicate {
+            // Step 3a. A receiver whose window changes with each segment sends no duplicate in the strict sense.
+            if ack.newly_sacked > 0 || ack.duplicate || (!ack.sack && ack.stalls) {
                 self.frto = Frto::Off;
             }
         } else if ack.acked > 0 {

@@ -60,6 +60,11 @@ impl Rtt {
         self.rto = rto.min(max) as u32;
     }
 
+    /// Forgets when the least round trip was measured.
+    pub(crate) const fn forget_age(&mut self) {
+        self.min_at = 0;
+    }
+
     /// RFC 6298 5.7: data after a SYN that had to be sent again starts with 3 seconds, unless a sample came since.
     pub(crate) fn after_lost_syn(&mut self) {
         if self.srtt == 0 {

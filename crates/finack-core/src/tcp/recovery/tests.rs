@@ -48,6 +48,7 @@ impl World {
             acked: summary.acked,
             newly_sacked: summary.newly_sacked,
             duplicate: false,
+            stalls: false,
             sack: true,
             rack_advanced: self.recovery.rack.on_delivered(summary, una, now, MSS),
             original_end: summary.original_end,
@@ -194,6 +195,24 @@ fn a_needless_time_out_is_undone() {
     w.queue.acknowledge(2001, &mut summary);
     assert!(w.on_ack(410, &summary, |_| {}).undone);
     assert_eq!((w.queue.lost(), w.recovery.phase), (0, Phase::Open));
+}
+
+/// RFC 5682 2.1 step 3a: without SACK an ACK that does not advance ends the watch, also where its window is another one: else what is
+/// lost would wait for one time-out after the other.
+#[test]
+fn a_window_that_changes_does_not_hide_a_needed_time_out() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
+    let mut summary = AckSummary::default();
+    w.queue.acknowledge(1001, &mut summary);
+    w.on_ack(500, &summary, |e| (e.sack, e.has_new_data) = (false, true));
+    assert!(w.recovery.holds_repeats());
+    let window_moved = |e: &mut AckEvent<'_>| (e.sack, e.stalls, e.nxt) = (false, true, 12_001);
+    w.on_ack(600, &AckSummary::default(), window_moved);
+    assert!(!w.recovery.holds_repeats());
+    assert_eq!((w.first_lost(), w.recovery.phase), (Some((1001, 2001)), Phase::Loss));
+    assert_eq!(w.recovery.frto, Frto::Off);
 }
 
 /// The ACK that shows that a time-out was needless may show a loss as well: it is repaired at once, from the window as it was

@@ -630,10 +630,10 @@ impl RetransmitQueue {
         self.repair.is_some() || self.units.front().is_some_and(|u| u.marks.has(Marks::RETRANSMITTED))
     }
 
-    /// Positions that were sent again and are neither SACKed nor lost since.
-    pub(crate) fn repeats_out(&self) -> u64 {
+    /// Segments that were sent again and are neither SACKed nor lost since.
+    pub(crate) fn repeats_out(&self, mss: u64) -> u64 {
         let holds = self.may_hold_repeats();
-        self.units.iter().filter(|unit| holds && unit.is_repeat_out()).map(Sent::len).sum()
+        self.units.iter().filter(|unit| holds && unit.is_repeat_out()).map(|u| u.len().div_ceil(mss)).sum()
     }
 
     /// Whether a retransmission is out.

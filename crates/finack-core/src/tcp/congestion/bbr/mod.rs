@@ -1,5 +1,9 @@
 //! BBR version 3 (draft-ietf-ccwg-bbr-06): a model of the path, its rate and its round trip, says how fast to send and
-//! how much may be out. Loss bounds the model only where it is more than the path has for other reasons.
+//! how much may be out. Loss bounds the model only where it is more than the path has anyway.
+//!
+//! Where this departs from the draft: LossThresh is about loss beyond what the path shows while its queue is empty (see
+//! [`model::Noise`]); short of that a round with losses does not lower the short-term bounds either; and Startup does not
+//! end for losses while the rate still grows.
 //!
 //! All of it in whole numbers: bytes, bytes a second, and gains in percent.
 
@@ -13,7 +17,7 @@ use core::time::Duration;
 
 use super::{Control, Delivery, Losses, Sending};
 use crate::time::Instant;
-use model::{Aggregation, Latest, Rtts, Undo};
+use model::{Aggregation, Latest, Noise, Rtts, Undo};
 use probe_bw::{AckPhase, Cycle};
 use startup::FullPipe;
 
@@ -29,8 +33,6 @@ const CWND_GAIN: u64 = 200;
 const PROBE_RTT_CWND_GAIN: u64 = 50;
 /// What is left of a bound after a loss (Beta).
 const BETA: u64 = 70;
-/// LossThresh: a share of what is in flight, in percent.
-const LOSS_THRESHOLD: u64 = 2;
 /// Headroom: the share of the bound of what is in flight that is left to others, in percent.
 const HEADROOM: u64 = 15;
 /// PacingMarginPercent.
@@ -129,6 +131,7 @@ pub(crate) struct Bbr {
     inflight_short: u64,
     inflight_long: u64,
     latest: Latest,
+    noise: Noise,
     rtts: Rtts,
     aggregation: Aggregation,
     full: FullPipe,
@@ -136,6 +139,8 @@ pub(crate) struct Bbr {
     undo: Undo,
     /// Losses are being repaired.
     repairing: bool,
+    /// Since the last ACK it was told what is lost.
+    told: bool,
     idle_restart: bool,
     /// The window kept data back since so much was delivered; until so much is, that counts.
     limited_until: u64,
@@ -167,12 +172,14 @@ impl Bbr {
             inflight_short: UNBOUNDED,
             inflight_long: UNBOUNDED,
             latest: Latest::default(),
+            noise: Noise::default(),
             rtts: Rtts::new(),
             aggregation: Aggregation::default(),
             full: FullPipe::default(),
             cycle: Cycle::default(),
             undo: Undo::default(),
             repairing: false,
+            told: false,
             idle_restart: false,
             limited_until: 0,
             probe_rtt_done: None,
@@ -312,6 +319,7 @@ impl Control for Bbr {
         self.mss = d.mss.max(1);
         self.delivered = d.delivered;
         self.in_flight = d.still_in_flight;
+        self.told = false;
         self.note_rtt(d.srtt);
         if self.repairing && !d.repairing {
             self.repairing = false;
@@ -324,10 +332,14 @@ impl Control for Bbr {
 
     fn on_lost(&mut self, losses: &Losses) {
         self.handle_losses(losses);
+        self.told = true;
     }
 
     fn on_loss(&mut self, _in_flight: u64, _mss: u64) {
-        self.note_loss();
+        // What was lost has been told before, unless a tail loss probe repaired it.
+        if !self.told {
+            self.note_loss();
+        }
         self.save_cwnd();
         self.repairing = true;
     }
@@ -389,3 +401,6 @@ impl Control for Bbr {
         self.cwnd = self.cwnd.max(mss);
     }
 }
+
+#[cfg(test)]
+mod tests;

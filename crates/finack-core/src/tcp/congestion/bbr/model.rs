@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{BETA, Bbr, LOSS_THRESHOLD, Rounds, STARTUP_GAIN, State, UNBOUNDED, gained, volume};
+use super::{BETA, Bbr, Rounds, STARTUP_GAIN, State, UNBOUNDED, gained, volume};
 use crate::tcp::congestion::{Delivery, Losses};
 use crate::time::Instant;
 
@@ -12,9 +12,17 @@ const MIN_RTT_LASTS: Duration = Duration::from_secs(10);
 const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
 /// ExtraAckedFilterLen is ten rounds: two halves of so many.
 const EXTRA_ACKED_HALF: u64 = 5;
-/// Shares of CE marks, in units of 1/1024: all, what a new round counts for in the mean, what is too much, and the share
-/// of the mean by which a round with marks cuts. As Linux's tcp_bbr of version 3; the draft leaves ECN to others.
+/// Shares are in units of 1/1024.
 const ALL: u64 = 1024;
+/// LossThresh: two percent.
+const LOSS_THRESHOLD: u64 = 20;
+/// More than so much is never taken for the path's own loss: four percent.
+const MOST_NOISE: u64 = 41;
+/// Segments that make a sample of it.
+const NOISE_SAMPLE: u64 = 200;
+/// Standard deviations that are chance.
+const CHANCE: u64 = 2;
+/// A share of CE marks that is too much, as in Linux's tcp_bbr of version 3; the draft leaves ECN to others.
 const ECN_TOO_HIGH: u64 = ALL / 2;
 
 /// The least round trips (5.5.7, 5.3.4.3).
@@ -40,10 +48,57 @@ impl Rtts {
     }
 }
 
+/// The loss that the path has for itself: what is lost while its queue is empty, so that no sender can be the cause. On
+/// a wireless link, say, that is no reason to send less.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Noise {
+    lost: u64,
+    arrived: u64,
+    /// The same of the present round, and whether round trips in it told of a queue.
+    round: (u64, u64),
+    queued: bool,
+    /// Its mean share.
+    share: u64,
+}
+
+impl Noise {
+    /// The share of loss above which too much is in flight.
+    const fn threshold(&self) -> u64 {
+        LOSS_THRESHOLD + self.share
+    }
+
+    /// An ACK; `new_round` begins with it, and `steady` says that the round before was not one of probing.
+    fn update(&mut self, d: &Delivery, min_rtt: Option<Duration>, new_round: bool, steady: bool) {
+        if new_round {
+            if steady && !self.queued {
+                self.lost += self.round.0;
+                self.arrived += self.round.1;
+            }
+            self.round = (0, 0);
+            self.queued = false;
+        }
+        self.round.0 += d.lost;
+        self.round.1 += d.newly_delivered;
+        if let (Some(rtt), Some(min)) = (d.rtt, min_rtt) {
+            self.queued |= rtt > min + (min / 8).max(Duration::from_millis(1));
+        }
+        let all = self.lost + self.arrived;
+        if all >= NOISE_SAMPLE * d.mss {
+            let sample = (self.lost * ALL / all).min(MOST_NOISE);
+            // The first sample counts, and later ones a quarter.
+            self.share = if self.share == 0 { sample } else { (3 * self.share + sample) / 4 };
+            (self.lost, self.arrived) = (0, 0);
+        }
+    }
+}
+
 /// What the last round delivered (5.5.10.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Latest {
     bw: u64,
+    /// What it lost, and what arrived.
+    lost: u64,
+    got: u64,
     pub(super) inflight: u64,
     loss_round: u64,
     pub(super) loss_round_start: bool,
@@ -139,6 +194,8 @@ impl Bbr {
     /// UpdateLatestDeliverySignals (5.5.10.3).
     pub(super) fn update_latest(&mut self, d: &Delivery) {
         self.latest.loss_round_start = false;
+        self.latest.lost += d.lost;
+        self.latest.got += d.newly_delivered;
         if d.lost > 0 {
             self.latest.loss_events += 1;
         }
@@ -157,6 +214,7 @@ impl Bbr {
             self.latest.bw = sample.rate();
             self.latest.inflight = sample.delivered;
             self.latest.loss_events = 0;
+            (self.latest.lost, self.latest.got) = (0, 0);
         }
     }
 
@@ -164,11 +222,13 @@ impl Bbr {
     pub(super) fn update_congestion_signals(&mut self, d: &Delivery) {
         self.update_max_bw(d);
         self.update_marks(d);
+        let steady = matches!(self.state, State::ProbeBwCruise | State::ProbeBwDown);
+        self.noise.update(d, self.rtts.min(), self.rounds.start, steady);
         if !self.latest.loss_round_start {
             return;
         }
         if !self.state.accelerates() {
-            self.adapt_lower_bounds();
+            self.adapt_lower_bounds(d.sack);
         }
         self.latest.loss_in_round = false;
         self.latest.marks_in_round = false;
@@ -213,13 +273,14 @@ impl Bbr {
     }
 
     /// InitLowerBounds, LossLowerBounds.
-    fn adapt_lower_bounds(&mut self) {
+    fn adapt_lower_bounds(&mut self, sack: bool) {
         if self.latest.marks_in_round {
             self.inflight_short = self.inflight_short.min(self.cwnd);
             let kept = ALL - self.latest.alpha / 3;
             self.inflight_short = self.inflight_short / ALL * kept + self.inflight_short % ALL * kept / ALL;
         }
-        if !self.latest.loss_in_round {
+        let sent = self.latest.got + self.latest.lost;
+        if !self.latest.loss_in_round || !self.is_too_high(self.latest.lost, sent, sack) {
             return;
         }
         if self.bw_short == UNBOUNDED {
@@ -270,21 +331,30 @@ impl Bbr {
     pub(super) fn handle_losses(&mut self, l: &Losses) {
         self.note_loss();
         self.mss = l.mss.max(1);
-        if !self.cycle.samples || !is_too_high(l.since_sent, l.sent_in_flight, l.sack) {
+        if !self.cycle.samples || !self.is_too_high(l.since_sent, l.sent_in_flight, l.sack) {
             return;
         }
         // InflightAtLoss: how much of what was sent would have been within the bound?
         let before = l.sent_in_flight.saturating_sub(l.bytes);
         let lost_before = l.since_sent.saturating_sub(l.bytes);
-        let allowed = (before * LOSS_THRESHOLD / 100).saturating_sub(lost_before);
-        let prefix = allowed * 100 / (100 - LOSS_THRESHOLD);
+        let threshold = self.noise.threshold();
+        let allowed = (before * threshold / ALL).saturating_sub(lost_before);
+        let prefix = allowed * ALL / (ALL - threshold);
         self.handle_inflight_too_high(before + prefix, l.app_limited, l.now);
     }
 
     /// IsInflightTooHigh (5.5.10.2), and the same of marks.
     pub(super) fn is_inflight_too_high(&self, d: &Delivery) -> bool {
-        let lost = d.sample.is_some_and(|s| is_too_high(s.lost, s.in_flight, d.sack));
+        let lost = d.sample.is_some_and(|s| self.is_too_high(s.lost, s.in_flight, d.sack));
         lost || self.latest.marked_rounds > 0
+    }
+
+    /// More than the threshold's share of `in_flight` is lost, and more than chance explains: of few segments one or two
+    /// say nothing, which is what a standard deviation is for.
+    const fn is_too_high(&self, lost: u64, in_flight: u64, sack: bool) -> bool {
+        let expected = in_flight * self.noise.threshold() / ALL;
+        let chance = (expected * self.mss).isqrt();
+        lost > expected + CHANCE * chance || (lost > 0 && !sack)
     }
 
     /// HandleSpuriousLossDetection (5.5.11.2).
@@ -309,8 +379,4 @@ impl Bbr {
             _ => {}
         }
     }
-}
-
-fn is_too_high(lost: u64, in_flight: u64, sack: bool) -> bool {
-    lost * 100 > in_flight * LOSS_THRESHOLD || (lost > 0 && !sack)
 }

@@ -83,20 +83,19 @@ impl Bbr {
         }
         let rate = d.sample.map_or(0, |s| s.rate());
         match self.state {
-            State::ProbeBwDown => {
-                if !self.probes_if_due(d.now) && self.is_time_to_cruise() {
+            State::ProbeBwDown | State::ProbeBwCruise => {
+                let probes = self.probes_if_due(d.now);
+                if !probes && self.is_time_to_cruise() {
                     self.state = State::ProbeBwCruise;
                 }
-            }
-            State::ProbeBwCruise => {
-                self.probes_if_due(d.now);
             }
             State::ProbeBwRefill if self.rounds.start => {
                 self.cycle.samples = true;
                 self.start_up(rate);
             }
             State::ProbeBwUp => {
-                if self.is_time_to_go_down(rate) {
+                let over = self.is_time_to_go_down(rate);
+                if over {
                     self.cycle.prev_too_high = false;
                     self.start_down(d.now);
                 }

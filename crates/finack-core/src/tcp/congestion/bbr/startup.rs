@@ -72,7 +72,9 @@ impl Bbr {
     /// CheckStartupHighLoss (5.3.1.3), and the same of marks.
     fn loses_much_in_startup(&self, d: &Delivery) -> bool {
         let round_of_repair = self.latest.loss_round_start && d.repairing && self.repairing;
-        let losses = round_of_repair && (self.latest.loss_events >= LOSS_EVENTS || !d.sack);
+        // While the rate grows the pipe is not full, whatever is lost on the way.
+        let losses =
+            round_of_repair && self.full.rounds > 0 && (self.latest.loss_events >= LOSS_EVENTS || !d.sack);
         (losses && self.is_inflight_too_high(d)) || self.latest.marked_rounds >= MARKED_ROUNDS
     }
 
