@@ -7,7 +7,7 @@ use finack_wire::icmp::{self, IcmpMessage, Unreachable};
 use finack_wire::ip::{self, Fragment, IpEmit};
 use finack_wire::ndp::{self, NdpMessage};
 use finack_wire::tcp::{self, Flags, TcpEmit, TcpHeader};
-use finack_wire::tcp_options::{AuthOption, FastOpen, RawOptions, SackBlocks, TcpOptions};
+use finack_wire::tcp_options::{AccEcn, AuthOption, FastOpen, RawOptions, SackBlocks, TcpOptions};
 use finack_wire::{ipv4, ipv6, udp};
 use proptest::collection::vec;
 use proptest::option;
@@ -71,10 +71,23 @@ fn tcp_options() -> impl Strategy<Value = TcpOptions> {
         option::of(any::<u16>()),
         option::weighted(0.2, any::<[u8; 16]>()),
         option::weighted(0.2, ao),
+        option::weighted(0.3, (any::<bool>(), any::<[u32; 3]>(), 0..=3_usize)),
     )
         .prop_map(
-            |(mss, window_scale, sack_permitted, timestamps, sack, fast_open, user_timeout, md5, ao)| {
+            |(
+                mss,
+                window_scale,
+                sack_permitted,
+                timestamps,
+                sack,
+                fast_open,
+                user_timeout,
+                md5,
+                ao,
+                counters,
+            )| {
                 TcpOptions {
+                    acc_ecn: counters.map(|(first, counters, len)| AccEcn::new(first, counters, len)),
                     mss,
                     window_scale,
                     sack_permitted,
@@ -282,6 +295,7 @@ proptest! {
         prop_assert!(!parsed.sack_permitted || options.sack_permitted);
         prop_assert!(parsed.timestamps.is_none() || parsed.timestamps == options.timestamps);
         prop_assert!(parsed.fast_open.is_none() || parsed.fast_open == options.fast_open);
+        prop_assert!(parsed.acc_ecn.is_none() || parsed.acc_ecn == options.acc_ecn);
         prop_assert!(parsed.user_timeout.is_none() || parsed.user_timeout == options.user_timeout);
         prop_assert!(parsed.md5.is_none() || parsed.md5 == options.md5);
         prop_assert!(parsed.ao.is_none() || options.ao.is_some());

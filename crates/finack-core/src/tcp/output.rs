@@ -144,7 +144,7 @@ fn resend(c: &Connection, cx: &Cx) -> Option<Plan> {
 fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     let (start, end) = (c.snd_nxt, c.snd_end());
     let all = end - start;
-    if all <= 0 {
+    if all <= 0 || c.waits_for_timer() {
         return None;
     }
     let mss = Pos::from(c.mss);

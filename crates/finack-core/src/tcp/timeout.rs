@@ -66,6 +66,9 @@ impl Connection {
     }
 
     fn on_retransmit_timer(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
+        if self.waited_for_timer() && self.rtx.is_empty() {
+            return Outcome::Keep;
+        }
         match self.state {
             State::SynSent | State::SynReceived => self.on_syn_timeout(cx, now),
             _ if self.rtx.is_empty() => self.on_persist_timer(cx, now),

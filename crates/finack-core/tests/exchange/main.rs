@@ -5,6 +5,7 @@ mod capture;
 mod close;
 mod data;
 mod direct;
+mod ecn;
 mod events;
 mod fast_open;
 mod icmp;

@@ -10,6 +10,8 @@ mod tests;
 
 use finack_wire::ip::Ecn;
 use finack_wire::tcp::{Flags, MAX_OPTIONS_LEN};
+#[cfg(test)]
+use finack_wire::tcp_options::AccEcn;
 use finack_wire::tcp_options::TcpOptions;
 
 pub(crate) use accurate::{Accurate, BYTES_AT_FIRST, Marked, Report, Seen};
@@ -71,6 +73,8 @@ pub(crate) struct EcnState {
     reduced_until: Pos,
     /// The window goes down to so many bytes while what is out is acknowledged.
     prr: Option<(Prr, u64)>,
+    /// The window is one segment, and marks still come: the next new data waits for the retransmission timer.
+    waits: bool,
     /// Classic: CWR is due on the next new data.
     cwr_due: bool,
     /// Classic: ECE goes out until CWR comes.
@@ -113,6 +117,7 @@ impl EcnState {
             fail: 0,
             reduced_until: 0,
             prr: None,
+            waits: false,
             cwr_due: false,
             echo: false,
             prior: None,
@@ -433,6 +438,8 @@ impl Connection {
             return;
         }
         cx.counters.tcp_ecn_reductions += 1;
+        // RFC 3168 6.1.2: less than a segment a round trip is a segment each time that the timer runs out.
+        let waits = self.congestion.cwnd() <= u64::from(self.mss);
         let (base, before) = (self.reduction_base(cx, out), self.congestion.cwnd());
         self.congestion.on_ecn(base, u64::from(self.mss.max(1)));
         let (goal, flight) = (self.congestion.cwnd(), self.snd_nxt > self.snd_una);
@@ -444,7 +451,18 @@ impl Connection {
         self.note_reduction();
         if let Some(ecn) = &mut self.ecn {
             ecn.prr = smooth.then(|| (Prr::new(out), goal));
+            ecn.waits = waits;
         }
+    }
+
+    /// Whether new data waits for the retransmission timer.
+    pub(crate) fn waits_for_timer(&self) -> bool {
+        self.ecn.as_ref().is_some_and(|ecn| ecn.waits)
+    }
+
+    /// The retransmission timer ran out. Answers whether that was waited for.
+    pub(crate) fn waited_for_timer(&mut self) -> bool {
+        self.ecn.as_mut().is_some_and(|ecn| core::mem::take(&mut ecn.waits))
     }
 
     /// Whether the peer tells of every mark (RFC 9331 4.2).

@@ -182,7 +182,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if c.is_reducing() {
         c.reduce_smoothly(before.delivered(c, summary.acked), advanced);
     }
-    tell_congestion(c, cx, now, &summary, &before, &progress, rtt, marked.bytes);
+    tell_congestion(c, cx, now, &summary, &before, &progress, rtt, marked);
     if advanced {
         c.retries = 0;
         if rtt.is_none() {
@@ -194,6 +194,10 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.trouble_since = (!c.rtx.is_empty()).then_some(now);
         c.restart_retransmit(cx, now);
         c.announce_room(cx);
+        if c.waits_for_timer() {
+            let rto = c.rto(cx);
+            c.timers.arm(Timer::Retransmit, now + rto);
+        }
         if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
             c.schedule_loss_probe(cx, now);
         }
@@ -306,7 +310,7 @@ fn tell_congestion(
     before: &Before,
     progress: &Progress,
     rtt: Option<Duration>,
-    ce: u64,
+    marked: Marked,
 ) {
     let newly_delivered = before.delivered(c, summary.acked);
     let sample = deliver(c, now, summary, newly_delivered);
@@ -329,7 +333,7 @@ fn tell_congestion(
         in_flight: before.in_flight,
         still_in_flight: c.in_flight(),
         lost: progress.lost,
-        ce,
+        ce: marked.bytes,
         sample,
         used: u64::from(c.usage.peak.bytes),
         cwnd_limited: c.usage.peak.limited,
@@ -350,9 +354,12 @@ fn tell_congestion(
     // As Linux: where things arrive out of order, what is SACKed counts when it is.
     let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
+    // RFC 3168 6.1.2: an ACK that reports marks does not make it grow.
+    let echoes = marked.packets > 0 && !c.congestion.reduces_at_once() && !c.congestion.rules_recovery();
     // As Linux: the ACK that ends a recovery counts for the window that comes after it.
     let ended = progress.verdict == Verdict::Left && cx.settings.profile == Profile::Linux;
-    let quiet = (progress.verdict == Verdict::Nothing || ended) && !progress.undone && !c.is_reducing();
+    let steady = (progress.verdict == Verdict::Nothing || ended) && !progress.undone;
+    let quiet = steady && !echoes && !c.is_reducing();
     if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
     }
