@@ -356,10 +356,7 @@ fn tell_congestion(
     let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
     // RFC 3168 6.1.2: an ACK that reports marks does not make it grow.
     let echoes = marked.packets > 0 && !c.congestion.reduces_at_once() && !c.congestion.rules_recovery();
-    // As Linux: the ACK that ends a recovery counts for the window that comes after it.
-    let ended = progress.verdict == Verdict::Left && cx.settings.profile == Profile::Linux;
-    let steady = (progress.verdict == Verdict::Nothing || ended) && !progress.undone;
-    let quiet = steady && !echoes && !c.is_reducing();
+    let quiet = !echoes && progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
     if c.recovery.phase != Phase::Recovery && quiet && grows {
         c.congestion.on_ack(&delivery);
     }
