@@ -301,7 +301,7 @@ settings! {
     tcp_wmem_max, "net.ipv4.tcp_wmem[2]", 4_194_304, 4096, 1 << 30, "bytes";
     /// Memory budget of all connections together: data queued and windows advertised.
     tcp_mem, "net.ipv4.tcp_mem[2]", 1 << 30, 1 << 16, 1 << 40, "bytes";
-    /// The one number for memory: sets tcp_mem[2] to it, and tcp_rmem[2] and tcp_wmem[2] to half of it; 0 leaves them.
+    /// The one number for memory: sets the greatest of tcp_mem to it, and those of tcp_rmem and tcp_wmem to half of it; 0 leaves them.
     memory, "finack.memory", 0, 0, 1 << 40, "bytes";
     /// Segments with TCP-AO from who has no key here: 0 dropped, 1 taken as if unsigned, 2 as the profile has it.
     tcp_ao_unmatched, "finack.tcp_ao_unmatched", 2, 0, 2, "";
