@@ -408,10 +408,11 @@ impl Flow {
         self.acked = ack;
         let shift = if seg.has(flag::SYN) || !self.scaled() { 0 } else { self.own.scale.unwrap_or(0) };
         let edge = ack + (i64::from(seg.window) << shift);
-        // A SYN's window is not scaled: it may fall short of one that was.
+        // A SYN's window is not scaled: it may fall short of one that was, by what that was rounded up where it is repeated.
+        let unit = 1 << self.own.scale.unwrap_or(0);
         if let Some(before) = self.offered_edge
             && edge < before
-            && !(seg.has(flag::SYN) && seg.window == u16::MAX)
+            && !(seg.has(flag::SYN) && (seg.window == u16::MAX || before - edge < unit))
         {
             return broken(Rule::WindowShrunk, format!("the right edge goes from {before} back to {edge}"));
         }
