@@ -147,6 +147,8 @@ pub(crate) const TASKS: usize = 2;
 pub struct App {
     /// How often the host was started again.
     pub boots: u8,
+    /// The host has crashed, now or in an earlier life.
+    pub crashed: bool,
     /// Its connections, by number from 1.
     pub records: [Record; MOST],
     /// The next call of each list.
@@ -457,7 +459,7 @@ impl App {
         for record in self.records.iter_mut().filter(|r| !matches!(r.phase, Phase::Unborn | Phase::Gone)) {
             (record.phase, record.farewell) = (Phase::Gone, Farewell::Crash);
         }
-        (self.deaf, self.half_open) = (false, 0);
+        (self.crashed, self.deaf, self.half_open) = (true, false, 0);
         self.ready.clear();
     }
 

@@ -49,6 +49,22 @@ fn an_abort() {
     expect_fine(&with("abort", 1, 0, 0));
 }
 
+/// RFC 9293 3.5.1: a host that crashed answers what it does not know with a RST, or is told by it that it crashed.
+#[test]
+fn a_crash_is_told() {
+    expect_fine(&with("crash-silent", 0, 0, 0));
+}
+
+/// RFC 9293 3.8.6.1: a reader that comes late closes the window, the writer probes it, and all arrives.
+#[test]
+fn a_window_that_closes_is_probed() {
+    let outcome = with("zero-window", 0, 0, 0);
+    expect_fine(&outcome);
+    let sent = |is: fn(&crate::packet::Tcp) -> bool| outcome.machinery.sent().any(is);
+    assert!(sent(|tcp| tcp.window == 0), "no window was closed");
+    assert!(sent(|tcp| tcp.window == 0 && tcp.ack == 16), "{}", 1);
+}
+
 /// RFC 9293 3.6.1: who waits for the last ACK is reset, where the other host keeps no TIME-WAIT and its ACK is lost.
 #[test]
 fn the_lost_last_ack_is_found() {
