@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use finack_core::Error;
 
-use super::app::{App, Op, Phase, Record};
+use super::app::{App, Op, Phase, READ_SIZE, Record};
 use super::ladder::{Bases, numbers, options};
 use super::replay::{CRASH, Happening, Row, rows};
 use super::search::{Outcome, Violation};
@@ -103,7 +103,8 @@ impl Writer {
                 }
                 Happening::Other(CRASH) => {
                     self.over = true;
-                    let _ = writeln!(self.out, "// Here the host loses all that it has, and the script ends.");
+                    let _ =
+                        writeln!(self.out, "// Here the host loses all that it has, and the script ends.");
                 }
                 Happening::Timer | Happening::Other(_) => {}
             }
@@ -154,7 +155,7 @@ impl Writer {
                 let fd = self.fds.get(n);
                 let result =
                     if new.eof { "0".to_owned() } else { outcome(u32::from(new.got - old.got), &new) };
-                self.line(at, &format!("read({fd}, ..., 16) = {result}"));
+                self.line(at, &format!("read({fd}, ..., {READ_SIZE}) = {result}"));
             }
             Op::ShutWrite(n) => {
                 let fd = self.fds.get(n);

@@ -44,7 +44,7 @@ struct Sketch {
     patience: Option<u8>,
     keepalive: bool,
     quickack: bool,
-    /// The largest window that is offered, where it is to be small.
+    /// The largest window that is offered, where it is to be small; the buffer is then as small as it gets.
     window: Option<u32>,
     settings: &'static [(&'static str, &'static str)],
     must_find: Option<&'static str>,
@@ -63,6 +63,7 @@ impl Sketch {
             host.options.keepalive_interval = Some(Duration::from_secs(1));
             host.options.keepalive_count = Some(5);
             host.options.window_clamp = self.window;
+            // As small as a buffer gets: 1152 bytes of data.
             host.options.recv_buffer = self.window.map(|_| 1);
         }
         World {
@@ -362,11 +363,11 @@ fn minding(plain: &Sketch) -> Vec<Sketch> {
             name: "zero-window",
             about: "one writes more than fits, the other reads up to two ticks late",
             lives: [
-                &[&[&[Connect(1), Send(1, 16), Close(1)]]],
+                &[&[&[Connect(1), Send(1, 1200), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
             ],
             patience: Some(2),
-            window: Some(4),
+            window: Some(600),
             faults: faults(1, 0, 0),
             quick: faults(1, 0, 0),
             ..open
