@@ -60,7 +60,7 @@ fn a_crash_is_told() {
 #[test]
 fn a_closed_window_is_probed() {
     let mut world = named("zero-window", true).unwrap();
-    (world.patience, world.faults.losses) = (Some(1), 0);
+    (world.patience, world.faults.losses) = (Some(0), 1);
     let outcome = explore(&world, Limits { situations: 500_000, recheck: true }, |_| true);
     expect_fine(&outcome);
     let sent = || outcome.machinery.sent();

@@ -134,6 +134,7 @@ fn opening(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
             ],
+            faults: faults(2, 1, 0),
             ..*plain
         },
         Sketch {
@@ -151,7 +152,7 @@ fn opening(plain: &Sketch) -> Vec<Sketch> {
             about: "both open at once, and close",
             prelude: &[],
             lives: [&[&[&[Connect(1), Close(1)]]], &[&[&[Connect(1), Close(1)]]]],
-            faults: faults(1, 0, 0),
+            faults: faults(2, 0, 0),
             ..*plain
         },
     ]
@@ -184,11 +185,12 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Send(1, 1), Recv(1, 1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Recv(1, 1), Send(1, 1), RecvEof(1), Close(1)]]],
             ],
+            faults: faults(2, 1, 0),
             ..open
         },
         Sketch {
             name: "half-close",
-            faults: faults(2, 1, 0),
+            faults: faults(2, 1, 1),
             about: "one shuts down writing, and reads what the other still has to say",
             lives: [
                 &[&[&[Connect(1), Send(1, 1), ShutWrite(1), RecvEof(1), Close(1)]]],
@@ -198,7 +200,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "close-unread",
-            faults: faults(2, 1, 0),
+            faults: faults(2, 1, 1),
             about: "one closes while something is unread, or comes later",
             keepalive: true,
             lives: [
@@ -220,7 +222,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
         },
         Sketch {
             name: "linger",
-            faults: faults(2, 1, 0),
+            faults: faults(2, 1, 1),
             about: "both close with SO_LINGER: success says that all arrived",
             lives: [
                 &[&[&[Connect(1), Send(1, 1), Linger(1, 3)]]],
@@ -310,6 +312,7 @@ fn crashing(plain: &Sketch) -> Vec<Sketch> {
             prelude: OPEN,
             patience: Some(4),
             keepalive: true,
+            faults: faults(1, 0, 0),
             ..*plain
         },
         Sketch {
@@ -320,6 +323,7 @@ fn crashing(plain: &Sketch) -> Vec<Sketch> {
                 &[SERVE_ANEW],
             ],
             quick: faults(0, 0, 0),
+            faults: faults(1, 0, 0),
             ..again
         },
         Sketch {
@@ -361,15 +365,15 @@ fn minding(plain: &Sketch) -> Vec<Sketch> {
     vec![
         Sketch {
             name: "zero-window",
-            about: "one writes more than fits, the other reads up to two ticks late",
+            about: "one writes more than fits, the other reads a tick late",
             lives: [
                 &[&[&[Connect(1), Send(1, 1200), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
             ],
-            patience: Some(2),
+            patience: Some(1),
             window: Some(600),
             faults: faults(1, 0, 0),
-            quick: faults(1, 0, 0),
+            quick: faults(0, 0, 0),
             ..open
         },
         Sketch {
@@ -377,6 +381,7 @@ fn minding(plain: &Sketch) -> Vec<Sketch> {
             about: "as 'talk', ACKs wait for data to go with",
             lives: answer,
             quickack: false,
+            faults: faults(2, 1, 0),
             ..open
         },
         Sketch {
@@ -408,7 +413,7 @@ fn clocked(plain: &Sketch) -> Vec<Sketch> {
             name: "reuse-while-peer-waits-by-clock",
             about: "as 'reuse-while-peer-waits'; by the clock a new SYN ends TIME-WAIT (MAY-2)",
             lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
-            faults: faults(0, 1, 0),
+            faults: faults(1, 0, 0),
             quick: faults(0, 0, 0),
             ..again
         },
