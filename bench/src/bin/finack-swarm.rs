@@ -214,7 +214,7 @@ fn tell(total: &Mutex<Total>, elapsed: Duration, limit: Duration) {
     if std::io::stderr().is_terminal() {
         eprint!("\r{line}   ");
         let _ = std::io::stderr().flush();
-    } else if elapsed.as_secs() % 10 == 0 {
+    } else if elapsed.as_secs().is_multiple_of(10) {
         eprintln!("{line}");
     }
 }
@@ -269,7 +269,7 @@ fn command(case: &Case) -> String {
 }
 
 fn print_failure(total: &Total, case: &Case, outcome: &Outcome) {
-    if let Some(plan) = case.plan().ok() {
+    if let Ok(plan) = case.plan() {
         println!("\n{plan}");
     }
     let lines: Vec<&str> = outcome.ladder.lines().collect();

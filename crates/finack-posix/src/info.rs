@@ -116,7 +116,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
     let out = info.send_queue.saturating_sub(info.not_sent);
     let (peer_scale, our_scale) = info.window_scale.unwrap_or((0, 0));
     let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
-    let table: [(&'static str, Width, Value); 70] = [
+    let table: [(&'static str, Width, Value); 56] = [
         ("tcpi_state", Byte, known(state_number(info.state) as u64)),
         ("tcpi_ca_state", Byte, known(loss_state(info) as u64)),
         ("tcpi_retransmits", Byte, known(info.backoff.into())),
@@ -173,6 +173,18 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_rcv_ooopack", Word, known(info.out_of_order.into())),
         ("tcpi_snd_wnd", Word, known(info.snd_wnd)),
         ("tcpi_rcv_wnd", Word, known(info.rcv_wnd)),
+    ];
+    table
+        .into_iter()
+        .chain(late_fields(info))
+        .map(|(name, width, value)| Field { name, value, width })
+        .collect()
+}
+
+/// The last of them, congestion notification for the most part.
+fn late_fields(info: &TcpInfo) -> [(&'static str, Width, Value); 14] {
+    let (known, unknown): (fn(u64) -> Value, Value) = (Some, None);
+    [
         ("tcpi_rehash", Word, known(0)),
         ("tcpi_total_rto", Short, unknown),
         ("tcpi_total_rto_recoveries", Short, unknown),
@@ -188,8 +200,7 @@ pub fn fields(info: &TcpInfo) -> Vec<Field> {
         ("tcpi_ecn_mode", Bits(0), known(ecn_mode(info))),
         ("tcpi_accecn_opt_seen", Bits(2), known(info.ecn.option_seen.into())),
         ("tcpi_accecn_fail_mode", Bits(4), known(info.ecn.fail_mode.into())),
-    ];
-    table.into_iter().map(|(name, width, value)| Field { name, value, width }).collect()
+    ]
 }
 
 /// The structure's bytes; what the engine does not know is 0.

@@ -292,6 +292,7 @@ impl Stack {
             if let Some(prior) = ecn.prior_ack() {
                 // What came since has an ACK of its own behind this one.
                 head.ack = c.rcv_seq(prior);
+                head.window = c.window_from(prior);
                 told = false;
             }
             c.stamp_ecn(&self.cx.settings, now, &mut head, Kind::Ack);

@@ -413,8 +413,9 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
         return;
     }
     let blocked_by_window = c.snd_edge() - c.snd_nxt < Pos::from(c.mss).min(c.snd_end() - c.snd_nxt);
-    if c.rtx.is_empty() && blocked_by_window {
-        // RFC 9293 MUST-35 to MUST-37: probe, first after an RTO, then ever more rarely.
+    if c.rtx.is_empty() && (blocked_by_window || c.waits_for_timer()) {
+        // RFC 9293 MUST-35 to MUST-37: probe, first after an RTO, then ever more rarely. RFC 3168 6.1.2: or the timer lets a
+        // segment go.
         if !c.timers.is_armed(Timer::Retransmit) {
             c.trouble_since.get_or_insert(now);
             let rto = c.rto(cx);

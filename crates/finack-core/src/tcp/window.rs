@@ -118,6 +118,15 @@ impl Connection {
         field.min(u32::from(u16::MAX)) as u16
     }
 
+    /// The window field of an ACK of `prior`, which lies below RCV.NXT: it ends where what was offered ends.
+    pub(crate) fn window_from(&mut self, prior: Pos) -> u16 {
+        let unit = Pos::from(1u32 << self.agreed.rcv_wscale);
+        let field = ((self.rcv_edge - prior).max(0) + unit - 1) / unit;
+        let field = field.min(Pos::from(u16::MAX));
+        self.rcv_edge = self.rcv_edge.max(prior + field * unit);
+        field as u16
+    }
+
     /// Where what may be unread ends in any case. Rounding up to the scale moves the right edge by a little with
     /// each segment; a peer that fills the window up to an odd byte, again and again, must not make the queue grow
     /// for ever.

@@ -5,9 +5,11 @@ use core::time::Duration;
 use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta};
 use finack_core::stack::ConnId;
 use finack_core::tcp::EcnMode;
-use finack_sim::packet::build;
-use finack_sim::script::Script;
-use finack_sim::{Setup, packet::Body};
+use finack_sim::Setup;
+use finack_sim::packet::{Body, build, flag};
+use finack_sim::script::{Script, Sent};
+
+use crate::support::segment;
 
 /// An accepted connection with accurate ECN, and the option on both sides.
 fn accurate(setup: Setup) -> (Script, ConnId) {
@@ -128,16 +130,33 @@ fn at_one_segment_marks_leave_the_pace_to_the_timer() {
     t.expect("P?. 4381:5841(1460) ack 1");
 }
 
+/// The same where the peer closes its window meanwhile and opens it again: the update neither ends the wait nor makes it last for
+/// ever.
+#[test]
+fn a_window_update_does_not_stop_the_timer_that_marks_wait_for() {
+    let setup = Setup::new().set("tcp_initial_cwnd", 1).set("tcp_congestion_control", "reno");
+    let (mut t, c) = classic(setup);
+    t.write(c, 14_600);
+    t.expect("P?. 1:1461(1460) ack 1");
+    t.pass_ms(20);
+    t.inject("E. 1:1(0) ack 1461 win 0");
+    t.inject("E. 1:1(0) ack 1461 win 65535");
+    t.quiet_ms(150);
+    t.await_packet(0..=300, "P?W. 1461:2921(1460) ack 1 ecn ect0");
+    t.take_sent();
+}
+
 /// RFC 8257 3.2: with DCTCP the receiver's ECE follows each mark, and what came before a change has an ACK of its own.
 #[test]
 fn with_dctcp_the_echo_follows_each_mark() {
     let setup = Setup::new().set("tcp_congestion_control", "dctcp").options(|o| o.quickack = false);
     let (mut t, c) = classic(setup);
-    let mut at = 1;
+    let edge = |p: &Sent| segment(p).ack.wrapping_add(segment(p).window.into());
+    let (mut at, mut offered) = (1, 0);
     // Past the ACKs that are not delayed.
     for _ in 0..40 {
         t.inject(&format!(". {at}:{}(1460) ack 1 ecn ect0", at + 1460));
-        t.take_sent();
+        offered = t.take_sent().last().map_or(offered, edge);
         at += 1460;
     }
     t.pass_ms(100);
@@ -147,8 +166,11 @@ fn with_dctcp_the_echo_follows_each_mark() {
     t.inject(&format!(". {at}:{}(1460) ack 1 ecn ect0", at + 1460));
     t.expect_nothing();
     t.inject(&format!(". {}:{}(1460) ack 1 ecn ce", at + 1460, at + 2920));
-    t.expect(&format!(". 1:1(0) ack {}", at + 1460));
-    t.expect(&format!("E. 1:1(0) ack {}", at + 2920));
+    let (prior, latest) = (t.next_sent(), t.next_sent());
+    assert_eq!(segment(&latest).ack, segment(&prior).ack + 1460);
+    assert_eq!([&prior, &latest].map(|p| segment(p).flags & flag::ECE != 0), [false, true]);
+    // RFC 9293 SHLD-14: it offers no less than was offered.
+    assert!(edge(&prior) >= offered, "{} {offered}", edge(&prior));
 }
 
 /// RFC 9768 3.1.2: both ends open at once, and both know accurate ECN.
@@ -164,6 +186,19 @@ fn a_simultaneous_open_agrees_on_accurate_ecn() {
     t.write(c, 100);
     t.expect("PEA. 1:101(100) ack 1 ecn ect0");
     assert_eq!(t.info(c).ecn.mode, EcnMode::Accurate);
+}
+
+/// Both open, and one asks for classic feedback only: the other can't know that it would take the accurate one too.
+#[test]
+fn a_simultaneous_open_agrees_on_what_both_asked_for() {
+    let mut t = Setup::new().set("tcp_ecn", 4).client();
+    let c = t.connect();
+    t.expect("SEW 0:0(0)");
+    t.inject("SEWA 0:0(0) win 65535 <mss 1460,sackOK>");
+    t.expect("SE. 0:0(0) ack 1");
+    t.inject("SE. 0:0(0) ack 1 win 65535 <mss 1460,sackOK>");
+    t.take_sent();
+    assert_eq!(t.info(c).ecn.mode, EcnMode::Classic);
 }
 
 /// RFC 3168 6.1.4, 5.1: RSTs and ACKs of TIME-WAIT are Not-ECT.

@@ -77,7 +77,7 @@ fn every_script_passes() {
 
 #[test]
 fn every_script_says_first_what_it_shows_and_by_which_rule() {
-    let rules = ["RFC ", "(2)", "(7)", "POSIX", "Linux"];
+    let rules = ["RFC ", "draft-ietf-", "(2)", "(7)", "POSIX", "Linux"];
     for path in all() {
         let text = fs::read_to_string(&path).unwrap();
         let first = text.lines().next().unwrap_or_default();

@@ -45,9 +45,11 @@ pub(super) fn look(flow: &mut Flow, stack: &Stack, now: Instant, socket: &TcpSoc
         return Ok(());
     }
     let mss = u64::from(info.snd_mss);
-    // During recovery the window is what is in flight and what PRR lets out, which may be less (RFC 9937 6.2).
+    // During recovery, and while marks take the window down, it is what is in flight and what PRR lets out, which may be
+    // less (RFC 9937 6.2).
     // What options leave of a segment changes from one to the next.
-    if info.cwnd + MOST_OPTIONS < mss && info.loss_state != LossState::Recovery {
+    let reducing = matches!(info.loss_state, LossState::Recovery | LossState::Marked);
+    if info.cwnd + MOST_OPTIONS < mss && !reducing {
         return Err((Rule::SmallCwnd, format!("cwnd is {}, a segment {mss}", info.cwnd)));
     }
     let segment = mss.max(flow.largest as u64);

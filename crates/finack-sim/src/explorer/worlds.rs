@@ -160,7 +160,7 @@ fn opening(plain: &Sketch) -> Vec<Sketch> {
 
 fn closing(plain: &Sketch) -> Vec<Sketch> {
     let open = Sketch { prelude: OPEN, ..*plain };
-    vec![
+    [
         Sketch {
             name: "close",
             faults: faults(2, 1, 1),
@@ -198,6 +198,14 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
             ],
             ..open
         },
+    ]
+    .into_iter()
+    .chain(cutting_short(&open))
+    .collect()
+}
+
+fn cutting_short(open: &Sketch) -> [Sketch; 3] {
+    [
         Sketch {
             name: "close-unread",
             faults: faults(2, 1, 1),
@@ -207,7 +215,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Send(1, 1), RecvEof(1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Close(1)]]],
             ],
-            ..open
+            ..*open
         },
         Sketch {
             name: "abort",
@@ -218,7 +226,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Send(1, 1), Abort(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Send(1, 1), RecvEof(1), Close(1)]]],
             ],
-            ..open
+            ..*open
         },
         Sketch {
             name: "linger",
@@ -228,7 +236,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Send(1, 1), Linger(1, 3)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Linger(1, 3)]]],
             ],
-            ..open
+            ..*open
         },
     ]
 }

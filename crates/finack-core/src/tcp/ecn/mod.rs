@@ -325,10 +325,14 @@ impl Connection {
         if segment.flags.ack() {
             marked = ecn.take_syn_ack(segment.flags, segment.ecn, segment.options.acc_ecn);
         } else {
-            // Both opened: as if only the peer had (RFC 9768 3.1.2).
-            let sent = ecn.handshake_sent;
+            // Both opened: as if only the peer had (RFC 9768 3.1.2), but for what our SYN did not ask for, which the peer
+            // can't know of.
+            let (asked, sent) = (ecn.mode, ecn.handshake_sent);
             let granted = Grant::of(settings, kind, segment.flags, segment.ecn).state();
             **ecn = granted.map_or(EcnState::new(Mode::None), |state| *state);
+            if asked == Mode::AskedClassic && ecn.mode == Mode::Accurate {
+                **ecn = EcnState::new(Mode::Classic);
+            }
             (ecn.handshake_sent, ecn.in_handshake) = (sent, false);
         }
         if ecn.mode == Mode::None {

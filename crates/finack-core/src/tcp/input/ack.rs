@@ -194,10 +194,6 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.trouble_since = (!c.rtx.is_empty()).then_some(now);
         c.restart_retransmit(cx, now);
         c.announce_room(cx);
-        if c.waits_for_timer() {
-            let rto = c.rto(cx);
-            c.timers.arm(Timer::Retransmit, now + rto);
-        }
         if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
             c.schedule_loss_probe(cx, now);
         }

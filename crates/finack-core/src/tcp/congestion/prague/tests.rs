@@ -28,7 +28,7 @@ impl Path {
     fn round(&mut self, marked: u64) {
         let segments = self.c.cwnd() / MSS;
         for n in 0..segments {
-            self.now = self.now + self.rtt / segments as u32;
+            self.now += self.rtt / segments as u32;
             self.delivered += MSS;
             let ce = if n < marked { MSS } else { 0 };
             if n == 0 && marked > 0 {
@@ -143,7 +143,7 @@ fn a_classic_queue_gets_a_classic_response() {
     p.rounds(4, 1);
     assert!(p.c.classic);
     assert!(!p.c.reduces_at_once());
-    p.now = p.now + Duration::from_secs(1);
+    p.now += Duration::from_secs(1);
     p.round(0);
     let before = p.c.cwnd();
     p.c.on_ecn(before, MSS);
