@@ -124,6 +124,10 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     if c.state != State::SynSent {
         c.irs = c.irs.wrapping_sub(origin.received);
     }
+    let clock = c.agreed.timestamps.then(|| ts_clock(now));
+    if let Some(episode) = &mut c.episode {
+        episode.undo.tell_relative(clock);
+    }
     if c.agreed.timestamps && c.state != State::SynSent {
         c.ts_recent = c.ts_recent.wrapping_sub(ts_clock(now));
     }

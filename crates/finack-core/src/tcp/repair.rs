@@ -21,7 +21,7 @@ const REORDER_SLACK: Duration = Duration::from_millis(11);
 pub(crate) struct Episode {
     /// Congestion control as it was before, unless it remembers that itself.
     prior: Option<Controller>,
-    pub(super) undo: Undo,
+    pub(crate) undo: Undo,
     prr: Prr,
     /// The window was reduced a second time, because something that was sent again was lost.
     twice: bool,

@@ -23,9 +23,9 @@ pub enum Op {
     /// Opens connection N to the other host's address and port, and waits until it is open or has failed.
     Connect(u8),
     /// Writes so many bytes.
-    Send(u8, u8),
+    Send(u8, u16),
     /// Reads until so many bytes came in all.
-    Recv(u8, u8),
+    Recv(u8, u16),
     /// Reads to the end of the stream.
     RecvEof(u8),
     /// `shutdown(SHUT_WR)`.
@@ -113,9 +113,9 @@ pub struct Record {
     /// Connections of the other host (bits by number) whose segments opened it; 0 where it was not accepted.
     pub peers: u8,
     /// Bytes that the application wrote.
-    pub sent: u8,
+    pub sent: u16,
     /// Bytes that it read, and of which connection of the other host they were.
-    pub got: u8,
+    pub got: u16,
     /// See `got`; 0 before the first.
     pub from: u8,
     /// It said that it will write no more.
@@ -127,7 +127,7 @@ pub struct Record {
     /// How it let go.
     pub farewell: Farewell,
     /// Bytes that its stack has taken in order.
-    pub arrived: u8,
+    pub arrived: u16,
     /// Its stack has taken the peer's FIN.
     pub fin_arrived: bool,
     /// A read, a write or a connect would block, and nothing was announced since.
@@ -147,6 +147,8 @@ pub(crate) const TASKS: usize = 2;
 pub struct App {
     /// How often the host was started again.
     pub boots: u8,
+    /// The host has crashed, now or in an earlier life.
+    pub crashed: bool,
     /// Its connections, by number from 1.
     pub records: [Record; MOST],
     /// The next call of each list.
@@ -190,9 +192,14 @@ impl Answer {
     }
 }
 
+/// What a byte tells of its place: its index, modulo this.
+const ROUND: u16 = 31;
+/// Bytes that a read takes at most.
+pub(crate) const READ_SIZE: usize = 2000;
+
 /// The byte that connection `conn` writes at `index`.
-fn tagged(conn: u8, index: u8) -> u8 {
-    conn << 5 | index
+fn tagged(conn: u8, index: u16) -> u8 {
+    conn << 5 | (index % ROUND) as u8
 }
 
 /// The host's stack, its time and its handles.
@@ -376,21 +383,21 @@ impl App {
         (true, Answer { text: "open".into(), wrong })
     }
 
-    fn send(&mut self, n: u8, len: u8, m: &mut Machine<'_>) -> (bool, Answer) {
+    fn send(&mut self, n: u8, len: u16, m: &mut Machine<'_>) -> (bool, Answer) {
         let sent = self.get(n).sent;
         let data: Vec<u8> = (sent..sent + len).map(|i| tagged(n, i)).collect();
         let result = self.handle(n, m).and_then(|h| m.stack.tcp_send(m.now, h, &data, SendFlags::default()));
         let record = self.record(n);
         match result {
-            Ok(count) => record.sent += count as u8,
+            Ok(count) => record.sent += count as u16,
             Err(Error::WouldBlock) => record.asleep[WRITE] = true,
             Err(error) => record.error = record.error.or(Some(error)),
         }
         (result != Err(Error::WouldBlock), Answer::of(&result))
     }
 
-    fn recv(&mut self, n: u8, total: Option<u8>, m: &mut Machine<'_>) -> (bool, Answer) {
-        let mut buf = [0; 16];
+    fn recv(&mut self, n: u8, total: Option<u16>, m: &mut Machine<'_>) -> (bool, Answer) {
+        let mut buf = [0; READ_SIZE];
         let result =
             self.handle(n, m).and_then(|h| m.stack.tcp_recv(m.now, h, &mut buf, RecvFlags::default()));
         let mut answer = Answer::of(&result);
@@ -457,7 +464,7 @@ impl App {
         for record in self.records.iter_mut().filter(|r| !matches!(r.phase, Phase::Unborn | Phase::Gone)) {
             (record.phase, record.farewell) = (Phase::Gone, Farewell::Crash);
         }
-        (self.deaf, self.half_open) = (false, 0);
+        (self.crashed, self.deaf, self.half_open) = (true, false, 0);
         self.ready.clear();
     }
 
@@ -517,7 +524,7 @@ impl App {
     pub(crate) fn look(&mut self, m: &Machine<'_>) {
         for (record, handle) in self.records.iter_mut().zip(&m.handles.conns) {
             let Some(info) = handle.and_then(|h| m.stack.tcp_info(m.now, h).ok()) else { continue };
-            record.arrived = record.arrived.max(info.bytes_received as u8);
+            record.arrived = record.arrived.max(info.bytes_received as u16);
             let ready = handle.and_then(|h| m.stack.tcp_ready(h).ok()).unwrap_or_default();
             record.fin_arrived |= ready.contains(Ready::READ_CLOSED) && !ready.contains(Ready::ERROR);
         }
@@ -537,14 +544,14 @@ impl Record {
     /// Bytes were read; answers what is wrong with them.
     fn take(&mut self, bytes: &[u8]) -> Option<String> {
         for &byte in bytes {
-            let (conn, index) = (byte >> 5, byte & 31);
+            let (conn, index) = (byte >> 5, u16::from(byte & 31));
             if self.from != 0 && conn != self.from {
                 return Some(format!(
                     "a read got a byte of the other host's connection #{conn} behind bytes of #{}",
                     self.from
                 ));
             }
-            if index != self.got {
+            if index != self.got % ROUND {
                 return Some(format!("a read got byte {index} where byte {} was due", self.got));
             }
             (self.from, self.got) = (conn, self.got + 1);

@@ -120,6 +120,9 @@ impl Host {
         };
         let deadline = stack.next_deadline();
         let empty = stack.leftovers().is_empty();
+        // Who has nothing to do and nothing to lose does not crash: it would be another program that begins then.
+        let finished = self.app.is_finished(spec);
+        let over = finished && empty;
         let waits = |t: &usize| matches!(self.app.op(*t, spec), Some(super::app::Op::Accept(_)));
         let lingers = self.app.records.iter().any(|r| matches!(r.phase, super::app::Phase::Lingering(1..)));
         Face {
@@ -127,11 +130,11 @@ impl Host {
             waiting: (0..TASKS).filter(waits).map(|t| 1 << t).sum(),
             due: deadline.is_some_and(|at| at <= self.now),
             timed: deadline.is_some() || lingers,
-            finished: self.app.is_finished(spec),
+            finished,
             empty,
             patient: callable == 0 || world.patience.is_none_or(|most| self.app.waited < most),
             up: true,
-            may_crash: usize::from(self.app.boots) + 1 < spec.lives.len(),
+            may_crash: usize::from(self.app.boots) + 1 < spec.lives.len() && !over,
         }
     }
 

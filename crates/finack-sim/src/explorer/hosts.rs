@@ -102,6 +102,12 @@ impl Hosts {
         &self.segments[number as usize]
     }
 
+    /// Every TCP segment that was ever sent.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> impl Iterator<Item = &crate::packet::Tcp> {
+        self.segments.iter().filter_map(|s| s.packet.as_tcp())
+    }
+
     /// A RST is never sent again: where nobody asks (keep-alive) its loss leaves the other end open for ever, as it must.
     pub(crate) fn may_be_lost(&self, segment: u32) -> bool {
         let keepalive = self.world.hosts.iter().all(|h| h.options.keepalive);

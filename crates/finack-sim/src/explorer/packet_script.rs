@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use finack_core::Error;
 
-use super::app::{App, Op, Phase, Record};
+use super::app::{App, Op, Phase, READ_SIZE, Record};
 use super::ladder::{Bases, numbers, options};
-use super::replay::{Happening, Row, rows};
+use super::replay::{CRASH, Happening, Row, rows};
 use super::search::{Outcome, Violation};
 use super::world::End;
 
@@ -46,11 +46,13 @@ struct Writer {
     out: String,
     at: u32,
     fds: Descriptors,
+    /// The host has crashed: the language has no word for it.
+    over: bool,
 }
 
 fn script(outcome: &Outcome, violation: &Violation, end: End) -> String {
     let world = &outcome.world;
-    let mut w = Writer { out: String::new(), at: 0, fds: Descriptors::default() };
+    let mut w = Writer { out: String::new(), at: 0, fds: Descriptors::default(), over: false };
     let _ = writeln!(
         w.out,
         "// {}, as {} lives through it: {}",
@@ -90,7 +92,7 @@ impl Writer {
     }
 
     fn row(&mut self, row: &Row, end: End, at: u32, bases: &mut Bases) {
-        if row.end == end {
+        if row.end == end && !self.over {
             match &row.what {
                 Happening::Call { op, before, after, .. } => self.call(*op, before, after, at),
                 Happening::Arrival(sending, _) => {
@@ -99,12 +101,18 @@ impl Writer {
                         self.line(at, &format!("< {text} win {}{}", tcp.window, options(tcp)));
                     }
                 }
+                Happening::Other(CRASH) => {
+                    self.over = true;
+                    let _ =
+                        writeln!(self.out, "// Here the host loses all that it has, and the script ends.");
+                }
                 Happening::Timer | Happening::Other(_) => {}
             }
         }
         for sending in &row.sent {
             bases.see(sending);
             if sending.from == end
+                && !self.over
                 && let Some(tcp) = sending.segment.packet.as_tcp()
             {
                 let text = numbers(tcp, end, bases);
@@ -147,7 +155,7 @@ impl Writer {
                 let fd = self.fds.get(n);
                 let result =
                     if new.eof { "0".to_owned() } else { outcome(u32::from(new.got - old.got), &new) };
-                self.line(at, &format!("read({fd}, ..., 16) = {result}"));
+                self.line(at, &format!("read({fd}, ..., {READ_SIZE}) = {result}"));
             }
             Op::ShutWrite(n) => {
                 let fd = self.fds.get(n);

@@ -35,6 +35,9 @@ pub(crate) enum Happening {
     Other(&'static str),
 }
 
+/// How a crash is told.
+pub(crate) const CRASH: &str = "CRASH";
+
 /// A step as it is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -85,7 +88,7 @@ pub(crate) fn rows(outcome: &Outcome, violation: &Violation) -> Vec<Row> {
                 sending.arrivals -= 1;
                 Happening::Arrival(sending.clone(), age)
             }
-            (Event::Crash, _) => Happening::Other("CRASH"),
+            (Event::Crash, _) => Happening::Other(CRASH),
             (Event::Reboot, _) => Happening::Other("starts again"),
             (Event::GiveUp(_), _) => Happening::Other("waits no longer"),
             _ => Happening::Timer,

@@ -196,15 +196,14 @@ fn error(number: u8, mine: &Record, me: &App, peer: &App) -> Option<String> {
     let sent = |reason: &ResetReason| {
         ResetReason::ALL.iter().position(|r| r == reason).is_some_and(|at| peer.resets >> at & 1 == 1)
     };
-    let crashed = |a: &App| a.boots > 0 || a.records.iter().any(|r| r.farewell == Farewell::Crash);
-    let caused = crashed(peer) || crashed(me) || peer.gave_up || TRUTHFUL.iter().any(sent);
+    let caused = peer.crashed || me.crashed || peer.gave_up || TRUTHFUL.iter().any(sent);
     let true_enough = match error {
         Error::ConnectionReset => caused,
         // After an error of its own, or where the application has closed its end itself.
         Error::BrokenPipe => caused || mine.fin,
         // Nobody was there to listen.
         Error::ConnectionRefused => caused || peer.resets != 0,
-        Error::TimedOut => crashed(peer) || peer.gave_up,
+        Error::TimedOut => peer.crashed || peer.gave_up,
         _ => false,
     };
     (!true_enough).then(|| format!("connection #{number} was told '{error}', for which there is no cause"))

@@ -49,6 +49,36 @@ fn an_abort() {
     expect_fine(&with("abort", 1, 0, 0));
 }
 
+/// RFC 9293 3.5.1: a host that crashed answers what it does not know with a RST, or is told by it that it crashed.
+#[test]
+fn a_crash_is_told() {
+    expect_fine(&with("crash-silent", 0, 0, 0));
+}
+
+/// RFC 9293 3.8.6.1: a reader that comes late closes the window, the writer probes it, and all arrives, also where the
+/// segment that opens it is lost.
+#[test]
+fn a_closed_window_is_probed() {
+    let mut world = named("zero-window", true).unwrap();
+    world.faults.losses = 1;
+    // As far as it goes in a test.
+    let outcome = explore(&world, limits(), |_| true);
+    assert!(outcome.violation.is_none(), "{}", outcome.ladder());
+    let sent = || outcome.machinery.sent();
+    let begun = sent().find(|tcp| tcp.payload.len() == 300).map(|tcp| tcp.seq).unwrap();
+    let full = begun.wrapping_add(600 + 536);
+    assert!(sent().any(|tcp| tcp.ack == full && tcp.window == 0), "the window is closed");
+    assert!(sent().any(|tcp| tcp.seq == full.wrapping_sub(1) && tcp.payload.is_empty()), "it is probed");
+    assert!(sent().any(|tcp| tcp.ack == full && tcp.window > 0), "it is opened");
+}
+
+/// Hosts that delay their ACKs and have repeated something are not taken for others: the time of the first repetition
+/// counts where timestamps tell it (RFC 3522), relative to their clock.
+#[test]
+fn delayed_acks() {
+    expect_fine(&with("delayed-acks", 0, 0, 0));
+}
+
 /// RFC 9293 3.6.1: who waits for the last ACK is reset, where the other host keeps no TIME-WAIT and its ACK is lost.
 #[test]
 fn the_lost_last_ack_is_found() {

@@ -44,6 +44,8 @@ struct Sketch {
     patience: Option<u8>,
     keepalive: bool,
     quickack: bool,
+    /// The largest window that is offered, where it is to be small; the buffer is then as small as it gets.
+    window: Option<u32>,
     settings: &'static [(&'static str, &'static str)],
     must_find: Option<&'static str>,
     /// Bounds of the network in the quick form.
@@ -60,6 +62,9 @@ impl Sketch {
             host.options.keepalive_idle = Some(Duration::from_secs(2));
             host.options.keepalive_interval = Some(Duration::from_secs(1));
             host.options.keepalive_count = Some(5);
+            host.options.window_clamp = self.window;
+            // As small as a buffer gets: 1152 bytes of data.
+            host.options.recv_buffer = self.window.map(|_| 1);
         }
         World {
             name: self.name,
@@ -106,6 +111,7 @@ fn sketches() -> Vec<Sketch> {
         patience: Some(0),
         keepalive: false,
         quickack: true,
+        window: None,
         settings: &[],
         must_find: None,
         quick: faults(1, 0, 0),
@@ -113,6 +119,9 @@ fn sketches() -> Vec<Sketch> {
     let mut all = opening(&plain);
     all.extend(closing(&plain));
     all.extend(reusing(&plain));
+    all.extend(crashing(&plain));
+    all.extend(minding(&plain));
+    all.extend(clocked(&plain));
     all
 }
 
@@ -125,6 +134,7 @@ fn opening(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
             ],
+            faults: faults(2, 0, 0),
             ..*plain
         },
         Sketch {
@@ -175,6 +185,7 @@ fn closing(plain: &Sketch) -> Vec<Sketch> {
                 &[&[&[Connect(1), Send(1, 1), Recv(1, 1), Close(1)]]],
                 &[&[&[Listen, Accept(1), Unlisten, Recv(1, 1), Send(1, 1), RecvEof(1), Close(1)]]],
             ],
+            faults: faults(2, 0, 0),
             ..open
         },
         Sketch {
@@ -256,7 +267,7 @@ fn reusing(plain: &Sketch) -> Vec<Sketch> {
             name: "reuse-while-peer-waits",
             about: "who closed last opens the same four-tuple anew, into the peer's TIME-WAIT",
             lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
-            faults: faults(0, 1, 0),
+            faults: faults(0, 0, 0),
             quick: faults(0, 0, 0),
             ..late
         },
@@ -275,6 +286,144 @@ fn reusing(plain: &Sketch) -> Vec<Sketch> {
             settings: NO_TIME_WAIT,
             must_find: Some("an old segment"),
             ..late
+        },
+    ]
+}
+
+/// Bob hears alice out, closes, and serves her again.
+const SERVE_ANEW: Program =
+    &[&[Listen, Accept(1), RecvEof(1), Close(1), Accept(2), Unlisten, RecvEof(2), Close(2)]];
+/// A life in which nothing is done.
+const SILENT: Program = &[];
+
+fn crashing(plain: &Sketch) -> Vec<Sketch> {
+    let again = Sketch { prelude: OPEN_AND_LISTENING, faults: faults(2, 0, 0), ..*plain };
+    vec![
+        Sketch {
+            name: "crash-silent",
+            about: "one crashes, and knows nothing of it when it is asked",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), RecvEof(1), Close(1)]], SILENT],
+                &[&[&[Listen, Accept(1), Unlisten, Recv(1, 1), Send(1, 1), Close(1)]]],
+            ],
+            prelude: OPEN,
+            keepalive: true,
+            ..*plain
+        },
+        Sketch {
+            name: "keep-alive",
+            about: "both are silent for as long as they like; one crashes, and keep-alive tells the other",
+            lives: [
+                &[&[&[Connect(1), Close(1)]], SILENT],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
+            ],
+            prelude: OPEN,
+            patience: Some(4),
+            keepalive: true,
+            faults: faults(1, 0, 0),
+            ..*plain
+        },
+        Sketch {
+            name: "crash-and-reopen",
+            about: "one crashes and opens the same four-tuple with another ISN (RFC 9293 3.5.1)",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), Close(1)]], &[&[Connect(2), Send(2, 1), Close(2)]]],
+                &[SERVE_ANEW],
+            ],
+            quick: faults(0, 0, 0),
+            faults: faults(1, 0, 0),
+            ..again
+        },
+        Sketch {
+            name: "crash-while-opening",
+            about: "one crashes while it opens, and opens again",
+            lives: [&[&[&[Connect(1), Close(1)]], &[&[Connect(2), Close(2)]]], &[SERVE_ANEW]],
+            prelude: LISTENING,
+            faults: faults(0, 0, 0),
+            quick: faults(0, 0, 0),
+            ..again
+        },
+        Sketch {
+            name: "crash-of-server",
+            about: "the listening host crashes and listens again; the other opens anew",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1), RecvEof(1), Close(1), Connect(2), Close(2)]]],
+                &[
+                    &[&[Listen, Accept(1), Recv(1, 1), Close(1), Unlisten]],
+                    &[&[Listen, Accept(2), Unlisten, RecvEof(2), Close(2)]],
+                ],
+            ],
+            keepalive: true,
+            faults: faults(0, 0, 0),
+            quick: faults(0, 0, 0),
+            ..again
+        },
+    ]
+}
+
+/// What Linux does by default: SACK, timestamps, tail loss probes.
+const LINUX: &[(&str, &str)] = &[("tcp_sack", "1"), ("tcp_timestamps", "1"), ("tcp_early_retrans", "3")];
+
+fn minding(plain: &Sketch) -> Vec<Sketch> {
+    let open = Sketch { prelude: OPEN, ..*plain };
+    let answer: [&'static [Program]; 2] = [
+        &[&[&[Connect(1), Send(1, 1), Recv(1, 1), Close(1)]]],
+        &[&[&[Listen, Accept(1), Unlisten, Recv(1, 1), Send(1, 1), RecvEof(1), Close(1)]]],
+    ];
+    vec![
+        Sketch {
+            name: "zero-window",
+            about: "one writes more than fits, the other reads a tick late",
+            lives: [
+                &[&[&[Connect(1), Send(1, 1200), Close(1)]]],
+                &[&[&[Listen, Accept(1), Unlisten, RecvEof(1), Close(1)]]],
+            ],
+            patience: Some(1),
+            window: Some(600),
+            faults: faults(1, 0, 0),
+            quick: faults(0, 0, 0),
+            ..open
+        },
+        Sketch {
+            name: "delayed-acks",
+            about: "as 'talk', ACKs wait for data to go with",
+            lives: answer,
+            quickack: false,
+            faults: faults(2, 0, 0),
+            ..open
+        },
+        Sketch {
+            name: "by-default",
+            about: "as 'talk' with what Linux does by default: SACK, timestamps, tail loss probes, delayed ACKs",
+            lives: answer,
+            quickack: false,
+            settings: LINUX,
+            ..open
+        },
+    ]
+}
+
+/// Initial sequence numbers follow the clock (RFC 9293 3.4.1, RFC 6528).
+const CLOCK: &[(&str, &str)] = &[("finack.testing_fixed_isn", "0")];
+
+fn clocked(plain: &Sketch) -> Vec<Sketch> {
+    let again = Sketch { prelude: OPEN_AND_LISTENING, settings: CLOCK, ..*plain };
+    vec![
+        Sketch {
+            name: "reuse-by-clock",
+            about: "as 'reuse'; initial sequence numbers follow the clock",
+            lives: [&[TWICE], &[SERVE_TWICE]],
+            faults: faults(2, 0, 0),
+            quick: faults(1, 0, 0),
+            ..again
+        },
+        Sketch {
+            name: "reuse-while-peer-waits-by-clock",
+            about: "as 'reuse-while-peer-waits'; by the clock a new SYN ends TIME-WAIT (MAY-2)",
+            lives: [&[FOLLOW_TWICE], &[CLOSE_FIRST_TWICE]],
+            faults: faults(0, 0, 0),
+            quick: faults(0, 0, 0),
+            ..again
         },
     ]
 }

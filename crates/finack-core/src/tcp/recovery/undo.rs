@@ -36,6 +36,12 @@ impl Undo {
         self.unexplained == Some(0)
     }
 
+    /// Tells the time of the first repetition relative to `clock`; where no echo can be compared with it only that there was
+    /// one.
+    pub(crate) fn tell_relative(&mut self, clock: Option<u32>) {
+        self.first = self.first.map(|at| clock.map_or(0, |clock| at.wrapping_sub(clock)));
+    }
+
     /// RFC 3522: the ACK echoes a time before the first repetition, so it answers what was sent before.
     pub(crate) fn answers_original(&self, echo: Option<u32>) -> bool {
         match (self.first, echo) {
