@@ -569,6 +569,8 @@ impl<'p> Runner<'p> {
         let peer_gone =
             crashed || muddled || peer.is_none_or(|p| p.abandoned || p.error.is_some() || p.closed);
         let (on, gives_up) = (self.plan.features, self.gives_up(self.side(app)));
+        // Its connection is gone then, though its application may not have asked yet.
+        let peer_gone = peer_gone || self.peer(app).is_some_and(|p| self.gives_up(self.side(p)));
         let wrong = match error {
             Error::ConnectionReset
             | Error::BrokenPipe
