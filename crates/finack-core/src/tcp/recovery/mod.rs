@@ -272,7 +272,9 @@ impl Recovery {
             return Frtoed::GoesOn;
         }
         // Step 3b: something arrived that was not sent again. The time-out came too early.
-        if ack.original_end.is_some_and(|end| end <= self.point) {
+        // Without SACK the first ACK may cover what had arrived before the time-out, so that only the second tells (2.1 step 3b).
+        let tells = ack.sack || ack.nxt > self.point;
+        if tells && ack.original_end.is_some_and(|end| end <= self.point) {
             return Frtoed::Undone;
         }
         self.frto = Frto::Watching;

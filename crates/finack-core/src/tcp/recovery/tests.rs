@@ -215,6 +215,19 @@ fn a_window_that_changes_does_not_hide_a_needed_time_out() {
     assert_eq!(w.recovery.frto, Frto::Off);
 }
 
+/// RFC 5682 2.1 steps 2 and 3: without SACK the first ACK after a time-out may cover what had arrived before it, behind a gap: it
+/// does not show that the time-out was needless.
+#[test]
+fn without_sack_the_first_ack_undoes_nothing() {
+    let mut w = World::new(spaced());
+    w.recovery.on_timeout(&mut w.queue, 10_001, true, Instant::from_millis(400));
+    w.queue.resent(1, 1001, &sent_at(Instant::from_millis(400)));
+    let mut summary = AckSummary::default();
+    w.queue.acknowledge(3001, &mut summary);
+    assert!(!w.on_ack(500, &summary, |e| e.sack = false).undone);
+    assert_eq!((w.first_lost(), w.recovery.phase), (Some((3001, 4001)), Phase::Loss));
+}
+
 /// The ACK that shows that a time-out was needless may show a loss as well: it is repaired at once, from the window as it was
 /// (RFC 4015 3.2, RFC 8985 6.2 step 5).
 #[test]
