@@ -95,7 +95,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     // One entry for all timers, moved lazily; the timers themselves stay.
     (c.wheel, c.wheel_at) = (None, Instant::FAR_FUTURE);
     // Told by `tcp_info` alone.
-    c.state_since = Instant::ZERO;
+    c.times.state_since = Instant::ZERO;
     c.units.forget_times();
     c.stats = Stats { retrans_segs: c.stats.retrans_segs, ..Stats::default() };
     if !matches!(c.state, State::SynSent | State::SynReceived) {
@@ -106,7 +106,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     c.rtt.forget_age();
     // Looked at by keep-alive, and while the peer's window is closed: it closes by a segment that is received then.
     if !c.options.keepalive && c.snd_wnd > 0 {
-        c.last_recv_at = Instant::ZERO;
+        c.times.last_recv_at = Instant::ZERO;
     }
     // With TCP_QUICKACK every ACK that is due goes at once: what would decide by how much it is delayed has no say.
     if c.options.quickack {
@@ -267,7 +267,7 @@ mod tests {
         assert_ne!(changed(|c| c.retries += 1), name);
         assert_ne!(changed(|c| c.snd_wl1 += 1), name);
         assert_ne!(changed(|c| c.usage.peak.until += 1), name);
-        assert_ne!(changed(|c| c.last_send_at = Instant::from_millis(999)), name);
+        assert_ne!(changed(|c| c.times.last_send_at = Instant::from_millis(999)), name);
         assert_eq!(changed(|c| c.trace_id += 1), name);
     }
 }

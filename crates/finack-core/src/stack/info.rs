@@ -194,7 +194,7 @@ impl Stack {
             recv_queue: c.recv.len() as u64,
             send_queue: c.send.len() as u64,
             timer: connection_timer(c, now),
-            time_in_state: Some(now.since(c.state_since)),
+            time_in_state: Some(now.since(c.times.state_since)),
             orphan: c.facts.orphan,
             info: Some(c.info(&self.cx, now)),
             ..bare(c.state, Some(TraceId(c.trace_id)), &c.tuple)

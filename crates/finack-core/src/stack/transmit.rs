@@ -39,6 +39,12 @@ pub(super) enum Decided {
     Segment { connection: u32, header: usize, from: Pos, to: Pos, segment_size: u16, checksum: TxChecksum },
 }
 
+/// Whether a segment of a unit has data that goes for the first time, which ECN treats otherwise (RFC 3168 6.1.5).
+fn kind_of(reason: SendReason, len: usize) -> Kind {
+    let again = matches!(reason, SendReason::Retransmission(_));
+    if len > 0 && !again { Kind::New } else { Kind::Again }
+}
+
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
@@ -190,9 +196,7 @@ impl Stack {
         let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
         let told = output::options(c, &self.cx, now, room, &mut head.options);
         if c.ecn.is_some() {
-            let again = matches!(emission.reason, SendReason::Retransmission(_));
-            let kind = if len > 0 && !again { Kind::New } else { Kind::Again };
-            c.stamp_ecn(&self.cx.settings, now, &mut head, kind);
+            c.stamp_ecn(&self.cx.settings, now, &mut head, kind_of(emission.reason, len));
         }
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
@@ -212,11 +216,8 @@ impl Stack {
         self.cx.counters.tcp_out_segs += u64::from(segments);
         output::acknowledged(c, told);
         let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
-        let reason = if fin && len == 0 && emission.reason == SendReason::Data {
-            SendReason::Fin
-        } else {
-            emission.reason
-        };
+        let only_fin = fin && len == 0 && emission.reason == SendReason::Data;
+        let reason = if only_fin { SendReason::Fin } else { emission.reason };
         self.emission = (to < emission.end).then_some(Emission { at: to, ..emission });
         self.trace_sent(now, Some(id), &head, len, segments, shift, reason);
         Some(Decided::Segment {

@@ -81,10 +81,10 @@ impl Connection {
             send_buffer_limited: self.units.chrono.by_send_buffer(now),
             rcv_rtt: self.tuning.as_ref().and_then(|t| t.rtt()).unwrap_or_default(),
             rcv_space: self.tuning.as_ref().map_or(10 * u64::from(self.mss), |t| t.space()),
-            since_sent: now.since(self.last_send_at),
-            since_received: now.since(self.last_recv_at),
+            since_sent: now.since(self.times.last_send_at),
+            since_received: now.since(self.times.last_recv_at),
             since_data_received: now.since(self.ack.data_at),
-            time_in_state: now.since(self.state_since),
+            time_in_state: now.since(self.times.state_since),
             age: now.since(self.created_at),
         }
     }

@@ -224,7 +224,7 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         Plan::Ack(_) => {}
     }
     if matches!(plan, Plan::Syn | Plan::Resend { .. } | Plan::Data { .. } | Plan::MtuProbe { .. }) {
-        c.last_send_at = now;
+        c.times.last_send_at = now;
     }
 }
 
@@ -343,11 +343,11 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     if !core::mem::take(&mut c.facts.written) {
         return;
     }
-    let (rto, idle) = (c.rtt.base(), now.since(c.last_send_at));
+    let (rto, idle) = (c.rtt.base(), now.since(c.times.last_send_at));
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
     if let Some(validation) = &mut c.usage.validation {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
-        let times = validation.on_resume(now, c.last_send_at);
+        let times = validation.on_resume(now, c.times.last_send_at);
         if times > 0 {
             c.congestion.on_idle(times, initial);
         }

@@ -265,10 +265,8 @@ pub(crate) struct Connection {
     pub(crate) probes: u8,
     /// When the oldest unanswered transmission or probe went out.
     pub(crate) trouble_since: Option<Instant>,
-    pub(crate) last_recv_at: Instant,
-    pub(crate) last_send_at: Instant,
+    pub(crate) times: Times,
     pub(crate) created_at: Instant,
-    pub(crate) state_since: Instant,
 
     // The application.
     pub(crate) error: Option<Error>,
@@ -318,6 +316,15 @@ pub(crate) struct Birth {
 /// What a controller that leaves something to chance draws from.
 pub(crate) fn chance(cx: &Cx, trace_id: u64) -> u64 {
     cx.secrets.chance.table().u64(trace_id).finish()
+}
+
+/// When things happened last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) last_recv_at: Instant,
+    pub(crate) last_send_at: Instant,
+    /// The present state was entered.
+    pub(crate) state_since: Instant,
 }
 
 /// The controller that its socket or the settings name.
@@ -387,10 +394,8 @@ impl Connection {
             retries: 0,
             probes: 0,
             trouble_since: None,
-            last_recv_at: now,
-            last_send_at: now,
+            times: Times { last_recv_at: now, last_send_at: now, state_since: now },
             created_at: now,
-            state_since: now,
             error: None,
             soft_error: None,
             ready: Ready::default(),
@@ -459,7 +464,7 @@ impl Connection {
     pub(crate) fn enter(&mut self, cx: &mut Cx, now: Instant, state: State) {
         let from = core::mem::replace(&mut self.state, state);
         if from != state {
-            self.state_since = now;
+            self.times.state_since = now;
             cx.trace(now, self.trace_id, &self.tuple, TraceKind::State { from, to: state });
         }
     }

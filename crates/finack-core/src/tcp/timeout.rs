@@ -148,14 +148,14 @@ impl Connection {
 
     /// R2 (RFC 9293 MUST-20): has the peer been silent for too long?
     fn is_out_of_time(&self, cx: &Cx, now: Instant) -> bool {
-        let since = self.trouble_since.unwrap_or(self.last_send_at);
+        let since = self.trouble_since.unwrap_or(self.times.last_send_at);
         let waited = now.since(since);
         if let Some(most) = self.user_timeout() {
             return waited >= most;
         }
         if self.snd_wnd == 0 && !self.facts.orphan {
             // The peer took its window back: these are probes, and it lives as long as it answers.
-            let silent = now.since(self.last_recv_at);
+            let silent = now.since(self.times.last_recv_at);
             return silent > Duration::from_millis(cx.settings.tcp_rto_max_ms) * 2;
         }
         let retries = if self.facts.orphan { orphan_retries(cx) } else { cx.settings.tcp_retries2 };
@@ -241,7 +241,7 @@ impl Connection {
             return Outcome::Keep;
         }
         let idle_limit = self.keepalive_idle(cx);
-        let idle = now.since(self.last_recv_at);
+        let idle = now.since(self.times.last_recv_at);
         let busy = !self.rtx.is_empty() || self.snd_end() > self.snd_nxt;
         if busy || idle < idle_limit {
             let wait = if busy { idle_limit } else { idle_limit - idle };

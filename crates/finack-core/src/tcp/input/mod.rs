@@ -145,7 +145,7 @@ fn on_checked(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>
     if !placed.segment.flags.ack() {
         return drop_segment(c, cx, now, placed, DropReason::NoAck);
     }
-    c.last_recv_at = now;
+    c.times.last_recv_at = now;
     on_acceptable(c, cx, now, placed)
 }
 
@@ -208,7 +208,7 @@ fn off_window(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>
     if placed.segment.flags.syn() {
         return challenge_syn(c, cx, now, placed.segment);
     }
-    c.last_recv_at = now;
+    c.times.last_recv_at = now;
     text::note_duplicate(c, placed.start, placed.end.min(c.rcv_nxt()));
     unacceptable(c, cx, now, placed, DropReason::OutOfWindow)
 }

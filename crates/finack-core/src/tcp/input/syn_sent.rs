@@ -52,7 +52,7 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         // RFC 7323 3.2: the echo proves that it answers an older SYN.
         return Outcome::RefuseSegment(ResetReason::UnexpectedAck);
     }
-    c.last_recv_at = now;
+    c.times.last_recv_at = now;
     agree(c, cx, now, segment);
     if c.facts.fast_open && flags.ack() {
         // RFC 7413 4.1.3.1: that the data was not taken is a negative response too. Linux does not count it.
