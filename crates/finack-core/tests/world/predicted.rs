@@ -92,8 +92,11 @@ fn transfers(seed: u64, predicts: bool) -> Story {
         .collect();
     let (mut states, mut steps) = (DefaultHasher::new(), 0_u64);
     let end = w.now() + Duration::from_secs(3600);
-    while !transfers.iter().all(Transfer::is_done) && w.step(end) {
+    loop {
         transfers.iter_mut().for_each(|t| t.poll(&mut w));
+        if transfers.iter().all(Transfer::is_done) || !w.step(end) {
+            break;
+        }
         steps += 1;
         if steps % 32 == 0 {
             note_states(&w, hosts, &mut states);
