@@ -109,7 +109,7 @@ pub fn run(settings: &Settings, seconds: u32, attack: Option<&mut dyn Attack>) -
         packets.clear();
         attack.step(ms, &mut packets);
         siege.assault(&packets, attack);
-        if ms % 100 == 0 {
+        if ms.is_multiple_of(100) {
             siege.report.memory_peak = siege.report.memory_peak.max(siege.server.memory());
         }
     }

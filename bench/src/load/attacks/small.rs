@@ -59,7 +59,7 @@ impl Attack for Panic {
             return;
         }
         if ms % ROUND < GROWTH {
-            if ms % 10 == 0 {
+            if ms.is_multiple_of(10) {
                 self.una = self.next;
                 self.ack(&[], out);
             }
