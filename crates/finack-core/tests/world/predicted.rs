@@ -98,7 +98,7 @@ fn transfers(seed: u64, predicts: bool) -> Story {
             break;
         }
         steps += 1;
-        if steps % 32 == 0 {
+        if steps.is_multiple_of(32) {
             note_states(&w, hosts, &mut states);
         }
     }
