@@ -169,7 +169,8 @@ impl RecvQueue {
         if filled { Inserted::FilledGap } else { Inserted::InOrder }
     }
 
-    fn append(&mut self, pool: &mut Pool, payload: Payload<'_>) {
+    /// Takes what is next in order.
+    pub(crate) fn append(&mut self, pool: &mut Pool, payload: Payload<'_>) {
         if self.staged > 0 && self.staged as usize == payload.bytes.len() {
             // It was copied when its checksum was verified.
             self.staged = 0;
