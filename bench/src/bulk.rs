@@ -6,8 +6,8 @@ use bytes::Bytes;
 use finack_core::device::Capabilities;
 
 use crate::bare::{Bare, Way};
-use crate::engine::{BUFFERS, Options, ROUND, finish, push_lwip};
-use crate::measure::{Comparison, Role, Subject, rate};
+use crate::engine::{BUFFERS, ROUND, finish, push_ipstack, push_lwip};
+use crate::measure::{Comparison, Options, Role, Subject, rate};
 use crate::pair::{Handing, Pair, Setup};
 use crate::peers::{lwip, pktkit, smoltcp};
 
@@ -97,6 +97,7 @@ pub fn small(name: &str, options: &Options) -> Comparison {
         push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| {
             lwip::bulk(length.as_secs_f64()) * 8.0 / 1e9
         });
+        push_ipstack(&mut subjects, |pair, length| pair.bulk(length) * 8.0 / 1e9);
     }
     finish(name, "Gb/s", true, options, subjects)
 }
@@ -111,10 +112,12 @@ fn units(handing: Handing, checksum_tx: bool, link_sums: bool) -> Setup {
 pub fn summed(name: &str, options: &Options) -> Comparison {
     let apart = finack(&units(Handing::Lent, false, false));
     let mut subjects = vec![
-        Subject::new("finack", Role::Finack, finack(&units(Handing::Lent, true, true))),
-        Subject::new("finack, a link that only copies", Role::Bare, apart),
-        Subject::new("bare loop, summed while copied", Role::Bare, bare(CALL, Way::Fused)),
-        Subject::new("bare loop, summed apart", Role::Bare, bare(CALL, Way::Summed)),
+        Subject::new("finack", Role::Finack, finack(&units(Handing::Given, true, true))),
+        Subject::new("finack, packets lent", Role::Bare, finack(&units(Handing::Lent, true, true))),
+        Subject::new("finack, lent, a link that only copies", Role::Bare, apart),
+        Subject::new("bare loop, three copies", Role::Bare, bare(CALL, Way::GivenFused)),
+        Subject::new("bare loop, four copies", Role::Bare, bare(CALL, Way::Fused)),
+        Subject::new("bare loop, four, summed apart", Role::Bare, bare(CALL, Way::Summed)),
     ];
     if !options.alone {
         subjects.push(Subject::new(
