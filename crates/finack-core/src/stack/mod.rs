@@ -291,6 +291,7 @@ impl Stack {
                 budget: Budget { used: 0, limit },
                 next_trace_id: 0,
                 cookies: Default::default(),
+                short_cuts: true,
             },
         }
     }

@@ -1,8 +1,6 @@
 //! How much is written and sent in one piece, and how much may be queued: Linux's units of writing (its socket
 //! buffers), whose sizes show on the wire as bursts and PSH flags and in the calls as what a write takes.
 
-use core::time::Duration;
-
 use super::chrono::Chrono;
 use super::congestion::Control;
 use super::seq::Pos;
@@ -46,11 +44,8 @@ pub(crate) struct Room {
     from: Pos,
     tail: Pos,
     pushed: Pos,
-}
-
-/// What `as_micros` says, without its arithmetic of 128 bits.
-const fn micros(time: Duration) -> u64 {
-    time.as_secs() * 1_000_000 + time.subsec_micros() as u64
+    /// Of a full unit.
+    goal: Pos,
 }
 
 /// A peer with a small window gets segments of half of it at most, so that two can be out (`tcp_bound_to_half_wnd`).
@@ -99,7 +94,7 @@ impl Connection {
             paced => paced,
         };
         let Some(rate) = rate else { return (half.min(most).max(1) * mss) as Pos };
-        let shift = micros(self.rtt.min()) >> settings.tcp_tso_rtt_log;
+        let shift = self.rtt.min_us() >> settings.tcp_tso_rtt_log;
         let near = if shift < 32 { MAX_UNIT >> shift } else { 0 };
         let bytes = (rate >> BURST_SHIFT).saturating_add(u64::from(near)).min(u64::from(MAX_UNIT));
         let segments = (bytes / mss).max(settings.tcp_min_tso_segs).min(half).min(most).max(1);
@@ -109,7 +104,7 @@ impl Connection {
     /// Bytes a second that bursts are sized for where the controller names no rate (`tcp_update_pacing_rate`); `None`
     /// before the round trip is known.
     pub(crate) fn nominal_rate(&self, cx: &Cx) -> Option<u64> {
-        let srtt_us = micros(self.rtt.srtt()?).max(1);
+        let srtt_us = Some(self.rtt.srtt_us()).filter(|&us| us > 0)?;
         let cwnd = self.congestion.cwnd();
         let slow_start = cwnd < self.congestion.ssthresh() / 2;
         let ratio =
@@ -195,9 +190,7 @@ impl Connection {
         let mut left = len as Pos;
         let mut queued = self.send_queued();
         let (limit, most_unsent) = (self.send_limit(cx), self.unsent_limit(cx));
-        let edge = self.snd_edge().min(next + self.congestion.cwnd().saturating_sub(self.in_flight()) as Pos);
-        let edge = if self.state.is_synchronized() { edge } else { next };
-        let mss = Pos::from(self.mss.max(1));
+        let unsent = next;
         while left > 0 {
             let begun = at - tail.max(next);
             let mut room = if at > next && begun > 0 { goal - begun } else { 0 };
@@ -215,6 +208,8 @@ impl Connection {
             if left == 0 || take < room {
                 break;
             }
+            let edge = self.edge_from(unsent);
+            let mss = Pos::from(self.mss.max(1));
             let (sent_from, burst) = (next, self.burst(cx));
             if at > pushed + Pos::from(self.snd_max_wnd / 2) {
                 pushed = at;
@@ -225,20 +220,31 @@ impl Connection {
             let bursts = ((next - sent_from) + burst - 1).div_euclid(burst) as usize;
             queued += bursts.saturating_sub(usize::from(next == at)) * UNIT_OVERHEAD;
         }
-        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
+        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed, goal }
+    }
+
+    /// How far the windows let new data go that begins at `next`.
+    fn edge_from(&self, next: Pos) -> Pos {
+        if !self.state.is_synchronized() {
+            return next;
+        }
+        let room = self.congestion.cwnd().saturating_sub(self.in_flight());
+        self.snd_edge().min(next + room as Pos)
     }
 
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         self.facts.written = true;
         self.note_application_limit(room.from);
-        let (end, goal) = (self.send.end(), self.unit_goal());
+        let (end, goal) = (self.send.end(), room.goal);
         if goal < 2 * Pos::from(self.mss) {
             self.note_pushes_between(room.from, end, goal);
         }
         // Less was appended than there was room for, perhaps.
-        let beyond = (room.tail - end).max(0) + goal - 1;
-        self.units.tail = room.tail - beyond.div_euclid(goal) * goal;
+        self.units.tail = room.tail;
+        if room.tail > end {
+            self.units.tail -= (room.tail - end + goal - 1).div_euclid(goal) * goal;
+        }
         self.units.pushed = room.pushed.min(end);
         let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
         self.facts.unpushed = more && !forced;

@@ -111,9 +111,9 @@ impl Connection {
         let worth = (full / 2).min(u32::from(self.rcv_mss)).max(1);
         let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
         let wanted = if tells { selected } else { current };
-        let unit = 1u32 << shift;
         let most = u32::from(u16::MAX) << shift;
-        let field = wanted.max(current).saturating_add(held).min(most).div_ceil(unit);
+        // Rounded up; 30 bits at most.
+        let field = (wanted.max(current).saturating_add(held).min(most) + ((1 << shift) - 1)) >> shift;
         self.rcv_edge = self.rcv_edge.max(acked + Pos::from(field << shift));
         field.min(u32::from(u16::MAX)) as u16
     }
@@ -149,7 +149,7 @@ impl Connection {
         let unit = 1u32 << self.agreed.rcv_wscale;
         let mut free = allowed.saturating_sub(self.recv.held() as u32);
         if free < full / 2 {
-            free -= free % unit;
+            free &= !(unit - 1);
             if free < full / 16 || free < mss {
                 return 0;
             }

@@ -361,6 +361,28 @@ impl SendBuffer {
         self.slices(from, to, &mut slices).1
     }
 
+    /// Bytes `from..to`, where one block holds them all, as it mostly does.
+    pub(crate) fn slice(&self, from: Pos, to: Pos) -> Option<&[u8]> {
+        let mut block = self.blocks.front()?;
+        if from >= block.end() {
+            block = self.blocks.get(self.blocks.partition_point(|b| b.end() <= from))?;
+        }
+        let at = |pos: Pos| usize::try_from(pos - block.start).ok();
+        block.as_slice().get(at(from)?..at(to)?)
+    }
+
+    /// The checksum's sum of bytes `from..to`.
+    pub(crate) fn sum(&self, from: Pos, to: Pos) -> u16 {
+        match self.slice(from, to) {
+            Some(slice) => finack_sum::sum(slice),
+            None => {
+                let mut sum = Accumulator::new();
+                self.add_to(from, to, &mut sum);
+                sum.folded()
+            }
+        }
+    }
+
     /// Adds bytes `from..to` to a checksum.
     pub(crate) fn add_to(&self, from: Pos, to: Pos, sum: &mut Accumulator) {
         let mut at = from.max(self.start);
