@@ -50,6 +50,21 @@ pub(super) enum Decided {
     },
 }
 
+/// A packet with a payload in one piece, or with none. The array is filled where it stays: it is large.
+#[inline(always)]
+fn lend<'a>(
+    header: &'a [u8],
+    slice: &'a [u8],
+    segment_size: u16,
+    checksum: TxChecksum,
+    number: u64,
+) -> Transmit<'a> {
+    let mut payload = [&[][..]; MAX_SLICES];
+    payload[0] = slice;
+    let slices = usize::from(!slice.is_empty());
+    Transmit { header, payload, slices, segment_size, checksum, number }
+}
+
 /// Whether a segment of a unit has data that goes for the first time, which ECN treats otherwise (RFC 3168 6.1.5).
 fn kind_of(reason: SendReason, len: usize) -> Kind {
     let again = matches!(reason, SendReason::Retransmission(_));
@@ -63,36 +78,22 @@ impl Stack {
         self.cx.tracer.packet = None;
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
-        let mut payload = [&[][..]; MAX_SLICES];
         match decided {
-            Decided::Raw => Some(Transmit {
-                header: self.ip.out.lent(),
-                payload,
-                slices: 0,
-                segment_size: 0,
-                checksum: TxChecksum::Complete,
-                number,
-            }),
+            Decided::Raw => {
+                Some(lend(self.ip.out.lent(), &[], 0, TxChecksum::Complete, number))
+            }
             Decided::Segment { connection, header, from, to, segment_size, checksum, .. } => {
-                let mut slices = 0;
-                if to > from {
-                    let c = self.connections.get(connection)?;
-                    slices = match c.send.slice(from, to) {
-                        Some(slice) => {
-                            payload[0] = slice;
-                            1
-                        }
-                        None => c.send.slices(from, to, &mut payload).0,
-                    };
+                let header = &self.header[..header];
+                if to <= from {
+                    return Some(lend(header, &[], 0, checksum, number));
                 }
-                Some(Transmit {
-                    header: &self.header[..header],
-                    payload,
-                    slices,
-                    segment_size,
-                    checksum,
-                    number,
-                })
+                let c = self.connections.get(connection)?;
+                if let Some(slice) = c.send.slice(from, to) {
+                    return Some(lend(header, slice, segment_size, checksum, number));
+                }
+                let mut payload = [&[][..]; MAX_SLICES];
+                let (slices, _) = c.send.slices(from, to, &mut payload);
+                Some(Transmit { header, payload, slices, segment_size, checksum, number })
             }
         }
     }
@@ -113,6 +114,9 @@ impl Stack {
         loop {
             // What is observed from here on concerns the packet that comes of it, or one that never leaves.
             let number = self.ip.out.next_number();
+            if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
+                return None;
+            }
             self.cx.tracer.packet = Some(PacketId::Out(number));
             if let Some(decided) = self.emit_next(now) {
                 return Some((decided, number));
@@ -145,7 +149,9 @@ impl Stack {
         if c.search.is_some() {
             c.refresh_search(cx, now);
         }
-        let Next::Send(plan) = output::next_segment(c, cx, now) else {
+        let plain = output::small_write(c, cx).filter(|_| cx.short_cuts).map(Next::Send);
+        debug_assert!(plain.is_none_or(|next| next == output::next_segment(c, cx, now)), "{plain:?}");
+        let Next::Send(plan) = plain.unwrap_or_else(|| output::next_segment(c, cx, now)) else {
             self.refresh(now, index);
             return None;
         };
@@ -160,9 +166,8 @@ impl Stack {
                     Plan::MtuProbe { .. } => SendReason::MtuProbe,
                     _ => SendReason::Data,
                 };
-                *emission =
-                    Some(Emission { connection: index, generation, at: start, end, whole, reason, push });
-                desk.next_packet(c, now, emission)
+                let unit = Emission { connection: index, generation, at: start, end, whole, reason, push };
+                desk.next_packet(c, now, &unit, emission)
             }
             Plan::Syn => self.emit_syn(now, index),
             Plan::Probe(reason) => Some(desk.bare(c, now, c.snd_una - 1, reason)),
@@ -175,16 +180,12 @@ impl Stack {
     /// The next packet of the unit under way.
     fn emit_next(&mut self, now: Instant) -> Option<Decided> {
         let Self { connections, cx, ip, auth, header, emission, .. } = self;
-        let unit = (*emission)?;
-        let live = connections
+        let unit = emission.take()?;
+        let c = connections
             .get_mut(unit.connection)
-            .filter(|c| c.generation == unit.generation && c.facts.indexed);
-        let Some(c) = live else {
-            *emission = None;
-            return None;
-        };
+            .filter(|c| c.generation == unit.generation && c.facts.indexed)?;
         let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection };
-        desk.next_packet(c, now, emission)
+        desk.next_packet(c, now, &unit, emission)
     }
 
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
@@ -217,21 +218,23 @@ struct Part {
 }
 
 impl Desk<'_> {
-    /// The next packet of the unit under way, if that is not over.
+    /// The next packet of a unit, if that is not over; the rest of it stays `left`.
     fn next_packet(
         &mut self,
         c: &mut Connection,
         now: Instant,
-        emission: &mut Option<Emission>,
+        unit: &Emission,
+        left: &mut Option<Emission>,
     ) -> Option<Decided> {
-        let unit = emission.take()?;
         // What was acknowledged meanwhile need not go out any more.
         let from = unit.at.max(c.snd_una);
         if from >= unit.end {
             return None;
         }
         let Cut { to, segment } = cut(c, &self.cx.device, from, unit.end, unit.whole);
-        *emission = (to < unit.end).then_some(Emission { at: to, ..unit });
+        if to < unit.end {
+            *left = Some(Emission { at: to, ..*unit });
+        }
         let window = c.advertise(self.cx);
         let data_end = to.min(c.send.end());
         let len = (data_end - from).max(0) as usize;

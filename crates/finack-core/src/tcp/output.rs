@@ -60,6 +60,30 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
     }
 }
 
+/// What [`next_segment`] answers where that is plain: all that was written and not sent fits a segment, and nothing has to be
+/// said or done before. `None`: it must look.
+#[inline]
+pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Plan> {
+    let (start, end) = (c.snd_nxt, c.send.end());
+    let data = end - start;
+    let facts = &c.facts;
+    let rest = facts.syn_due | facts.loss_probe_due | facts.fin_queued;
+    let calm = !rest
+        && c.snd_una > 0
+        && c.state.is_synchronized()
+        && c.rtx.lost() == 0
+        && c.pacer.is_none()
+        && c.ecn.is_none()
+        && c.search.is_none()
+        && c.send.is_plain();
+    let fits = data > 0
+        && data <= Pos::from(c.mss)
+        && end <= c.snd_edge()
+        && c.in_flight() + data as u64 <= c.congestion.cwnd();
+    let goes = data == Pos::from(c.mss) || facts.push_small || may_send_small(c, cx, false);
+    (calm && fits && goes).then_some(Plan::Data { start, end })
+}
+
 /// Pacing is about data that the window lets go: not about what is sent for want of an answer.
 fn goes_at_any_time(c: &Connection, plan: &Plan) -> bool {
     let after_timeout = c.recovery.phase == Phase::Loss && c.backoff > 0;
@@ -125,6 +149,9 @@ fn control_segment(c: &Connection) -> Option<Plan> {
 }
 
 fn resend(c: &Connection, cx: &Cx) -> Option<Plan> {
+    if c.rtx.lost() == 0 {
+        return None;
+    }
     let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
     let first = unit.start == c.snd_una;
     // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.

@@ -103,13 +103,15 @@ impl Connection {
         let acked = self.ack_pos();
         let held = (self.rcv_nxt() - acked) as u32;
         let current = self.rcv_wnd();
-        if self.is_half_full() {
+        let space = self.full_space();
+        if self.recv.held() as u32 > space - space / 2 {
             self.ack.quick = 0;
         }
-        let selected = self.select_window(cx);
-        let full = clamped(self.full_space(), &self.options);
-        let worth = (full / 2).min(u32::from(self.rcv_mss)).max(1);
-        let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
+        let selected = self.window_of(space, cx);
+        let tells = cx.settings.profile == Profile::Linux || {
+            let worth = (clamped(space, &self.options) / 2).min(u32::from(self.rcv_mss)).max(1);
+            selected >= current + worth
+        };
         let wanted = if tells { selected } else { current };
         let most = u32::from(u16::MAX) << shift;
         // Rounded up; 30 bits at most.
@@ -142,7 +144,13 @@ impl Connection {
     /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
     /// whole segments where it is not scaled.
     pub(crate) fn select_window(&self, cx: &Cx) -> u32 {
-        let allowed = within_budget(self.full_space(), &self.options, cx);
+        self.window_of(self.full_space(), cx)
+    }
+
+    /// The same of a buffer with room for `space` bytes.
+    #[inline]
+    fn window_of(&self, space: u32, cx: &Cx) -> u32 {
+        let allowed = within_budget(space, &self.options, cx);
         // A window that is clamped below a segment opens again as a whole, or it would stay shut for ever.
         let full = clamped(allowed, &self.options);
         let mss = u32::from(self.rcv_mss.max(1)).min(full);

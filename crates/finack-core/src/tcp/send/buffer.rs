@@ -164,6 +164,12 @@ impl SendBuffer {
         self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST + e.shared * SHARED_COST)
     }
 
+    /// Nothing in it is a record, a shared buffer or waited for.
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.extra.is_none()
+    }
+
     /// A record ends with what was appended last.
     pub(crate) fn end_record(&mut self) {
         let records = &mut self.extra.get_or_insert_default().records;
@@ -367,8 +373,8 @@ impl SendBuffer {
         if from >= block.end() {
             block = self.blocks.get(self.blocks.partition_point(|b| b.end() <= from))?;
         }
-        let at = |pos: Pos| usize::try_from(pos - block.start).ok();
-        block.as_slice().get(at(from)?..at(to)?)
+        let at = |pos: Pos| (pos - block.start) as usize;
+        block.as_slice().get(at(from)..at(to))
     }
 
     /// The checksum's sum of bytes `from..to`.
