@@ -85,6 +85,11 @@ impl Demux {
         &mut self.nodes[slot.kind() as usize][slot.index()]
     }
 
+    /// Looks at where a search for this hash will begin, so that the processor fetches it.
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        u64::from(self.heads[self.bucket(hash as u32)])
+    }
+
     /// The first slot with this hash of which `matches` says yes.
     pub(crate) fn find(&self, hash: u64, mut matches: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let hash = hash as u32;

@@ -5,6 +5,7 @@ use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
 
 use super::Stack;
+use super::refresh::Agenda;
 use super::tcp_input::sent;
 use crate::auth::Auth;
 use crate::cx::Cx;
@@ -133,7 +134,8 @@ impl Stack {
 
     /// The connection's turn: one unit or one control segment, then it queues again if there is more.
     fn next_of(&mut self, now: Instant, index: u32, generation: u32) -> Option<Decided> {
-        let Self { connections, cx, ip, auth, header, emission, .. } = self;
+        let Self { connections, cx, ip, auth, header, emission, wheel, ready_to_send, events, .. } = self;
+        let mut agenda = Agenda { wheel, ready_to_send, events };
         let c = connections.get_mut(index).filter(|c| c.generation == generation)?;
         c.facts.tx_queued = false;
         if !c.facts.indexed {
@@ -152,7 +154,7 @@ impl Stack {
         let plain = output::small_write(c, cx).filter(|_| cx.short_cuts).map(Next::Send);
         debug_assert!(plain.is_none_or(|next| next == output::next_segment(c, cx, now)), "{plain:?}");
         let Next::Send(plan) = plain.unwrap_or_else(|| output::next_segment(c, cx, now)) else {
-            self.refresh(now, index);
+            agenda.refresh(c, cx, now, index);
             return None;
         };
         output::commit(c, cx, now, &plan);
@@ -169,11 +171,15 @@ impl Stack {
                 let unit = Emission { connection: index, generation, at: start, end, whole, reason, push };
                 desk.next_packet(c, now, &unit, emission)
             }
-            Plan::Syn => self.emit_syn(now, index),
+            Plan::Syn => {
+                let decided = self.emit_syn(now, index);
+                self.refresh(now, index);
+                return decided;
+            }
             Plan::Probe(reason) => Some(desk.bare(c, now, c.snd_una - 1, reason)),
             Plan::Ack(reason) => Some(desk.bare(c, now, acceptable_seq(c), reason)),
         };
-        self.refresh(now, index);
+        agenda.refresh(c, desk.cx, now, index);
         decided
     }
 
