@@ -335,9 +335,14 @@ impl Stack {
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
     /// never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waits =
-            [self.waits4.oldest(), self.waits6.oldest()].into_iter().flatten().map(|(_, at)| at).min();
-        [self.wheel.next(), waits, self.ip_next_timeout()].into_iter().flatten().min()
+        let mut first = self.wheel.next();
+        let waits = [self.waits4.oldest(), self.waits6.oldest()];
+        for at in [waits[0].map(|(_, at)| at), waits[1].map(|(_, at)| at), self.ip_next_timeout()] {
+            if let Some(at) = at {
+                first = Some(first.map_or(at, |first| first.min(at)));
+            }
+        }
+        first
     }
 
     /// The next thing an application waits for; call until `None`.

@@ -11,12 +11,12 @@ use crate::auth::Auth;
 use crate::cx::Cx;
 use crate::device::{MAX_SLICES, Transmit, TxChecksum};
 use crate::ip::Ident;
-use crate::tcp::State;
 use crate::tcp::ecn::Kind;
 use crate::tcp::emit::{self, Head, Plain};
 use crate::tcp::output::{self, Next, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
+use crate::tcp::{Place, State};
 use crate::time::Instant;
 use crate::trace::{PacketId, RetransmitReason, SendReason};
 
@@ -44,6 +44,8 @@ pub(super) enum Decided {
         header: usize,
         from: Pos,
         to: Pos,
+        /// Where these stand, if they lie in one piece.
+        place: Option<Place>,
         segment_size: u16,
         checksum: TxChecksum,
         /// It is addressed to this host itself.
@@ -80,16 +82,14 @@ impl Stack {
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
         match decided {
-            Decided::Raw => {
-                Some(lend(self.ip.out.lent(), &[], 0, TxChecksum::Complete, number))
-            }
-            Decided::Segment { connection, header, from, to, segment_size, checksum, .. } => {
+            Decided::Raw => Some(lend(self.ip.out.lent(), &[], 0, TxChecksum::Complete, number)),
+            Decided::Segment { connection, header, from, to, place, segment_size, checksum, .. } => {
                 let header = &self.header[..header];
                 if to <= from {
                     return Some(lend(header, &[], 0, checksum, number));
                 }
                 let c = self.connections.get(connection)?;
-                if let Some(slice) = c.send.slice(from, to) {
+                if let Some(slice) = place.and_then(|place| c.send.slice(place)) {
                     return Some(lend(header, slice, segment_size, checksum, number));
                 }
                 let mut payload = [&[][..]; MAX_SLICES];
@@ -168,8 +168,13 @@ impl Stack {
                     Plan::MtuProbe { .. } => SendReason::MtuProbe,
                     _ => SendReason::Data,
                 };
-                let unit = Emission { connection: index, generation, at: start, end, whole, reason, push };
-                desk.next_packet(c, now, &unit, emission)
+                let mut unit =
+                    Emission { connection: index, generation, at: start, end, whole, reason, push };
+                let decided = desk.next_packet(c, now, &mut unit);
+                if unit.at < unit.end {
+                    *emission = Some(unit);
+                }
+                decided
             }
             Plan::Syn => {
                 let decided = self.emit_syn(now, index);
@@ -186,12 +191,17 @@ impl Stack {
     /// The next packet of the unit under way.
     fn emit_next(&mut self, now: Instant) -> Option<Decided> {
         let Self { connections, cx, ip, auth, header, emission, .. } = self;
-        let unit = emission.take()?;
-        let c = connections
+        let unit = emission.as_mut()?;
+        let live = connections
             .get_mut(unit.connection)
-            .filter(|c| c.generation == unit.generation && c.facts.indexed)?;
-        let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection };
-        desk.next_packet(c, now, &unit, emission)
+            .filter(|c| c.generation == unit.generation && c.facts.indexed);
+        let decided = live.and_then(|c| {
+            Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection }.next_packet(c, now, unit)
+        });
+        if decided.is_none() || unit.at >= unit.end {
+            *emission = None;
+        }
+        decided
     }
 
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
@@ -218,29 +228,24 @@ struct Part {
     from: Pos,
     /// Behind its last byte of payload.
     to: Pos,
+    /// Where these bytes stand, if they lie in one piece.
+    place: Option<Place>,
     kind: Kind,
     /// What SACK blocks may take beside the data, in bytes.
     room: usize,
 }
 
 impl Desk<'_> {
-    /// The next packet of a unit, if that is not over; the rest of it stays `left`.
-    fn next_packet(
-        &mut self,
-        c: &mut Connection,
-        now: Instant,
-        unit: &Emission,
-        left: &mut Option<Emission>,
-    ) -> Option<Decided> {
+    /// The next packet of a unit, if that is not over, which it is once it stands at its end.
+    fn next_packet(&mut self, c: &mut Connection, now: Instant, unit: &mut Emission) -> Option<Decided> {
         // What was acknowledged meanwhile need not go out any more.
         let from = unit.at.max(c.snd_una);
         if from >= unit.end {
+            unit.at = unit.end;
             return None;
         }
         let Cut { to, segment } = cut(c, &self.cx.device, from, unit.end, unit.whole);
-        if to < unit.end {
-            *left = Some(Emission { at: to, ..*unit });
-        }
+        unit.at = to;
         let window = c.advertise(self.cx);
         let data_end = to.min(c.send.end());
         let len = (data_end - from).max(0) as usize;
@@ -255,13 +260,16 @@ impl Desk<'_> {
         let only_fin = fin && len == 0 && unit.reason == SendReason::Data;
         let reason = if only_fin { SendReason::Fin } else { unit.reason };
         let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
-        let part = Part { from, to: data_end.max(from), kind: kind_of(unit.reason, len), room };
+        let to = data_end.max(from);
+        let place = if len > 0 { c.send.find(from, to) } else { None };
+        let part = Part { from, to, place, kind: kind_of(unit.reason, len), room };
         let (header, checksum) = self.write(c, now, plain, &part, (segments, reason));
         Some(Decided::Segment {
             connection: self.index,
             header,
             from,
             to: part.to,
+            place: part.place,
             segment_size,
             checksum,
             stays_here: c.facts.loopback,
@@ -269,6 +277,7 @@ impl Desk<'_> {
     }
 
     /// What the headers of a segment say that begins at `from`, but for options.
+    #[inline]
     fn plain(&mut self, c: &Connection, from: Pos, flags: Flags, window: u16) -> Plain {
         let (urgent_flag, urgent) = output::urgent(c, self.cx, from);
         let dont_fragment = c.sends_whole(self.cx);
@@ -288,6 +297,7 @@ impl Desk<'_> {
     }
 
     /// Writes the headers of a segment. `told` is for observers: of how many wire segments, and why they go out.
+    #[inline]
     fn write(
         &mut self,
         c: &mut Connection,
@@ -302,9 +312,15 @@ impl Desk<'_> {
         };
         plain.stamps = stamps;
         let len = (part.to - part.from) as usize;
-        let payload_sum = || if len == 0 { 0 } else { c.send.sum(part.from, part.to) };
-        let written =
-            plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
+        let payload_sum = || match part.place.and_then(|place| c.send.slice(place)) {
+            Some(slice) => finack_sum::sum(slice),
+            None => {
+                let mut sum = Accumulator::new();
+                c.send.add_to(part.from, part.to, &mut sum);
+                sum.folded()
+            }
+        };
+        let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
         output::acknowledged(c, true);
         if self.cx.tracer.is_on() {
             self.note_sent(c, now, &plain.head(&c.tuple), len, told);
@@ -359,7 +375,7 @@ impl Desk<'_> {
     fn bare(&mut self, c: &mut Connection, now: Instant, pos: Pos, reason: SendReason) -> Decided {
         let window = c.advertise(self.cx);
         let plain = self.plain(c, pos, Flags::ACK, window);
-        let part = Part { from: pos, to: pos, kind: Kind::Ack, room: output::ALL_ROOM };
+        let part = Part { from: pos, to: pos, place: None, kind: Kind::Ack, room: output::ALL_ROOM };
         let (header, checksum) = self.write(c, now, plain, &part, (1, reason));
         self.count_bare(c);
         self.without_text(c, header, checksum)
@@ -399,6 +415,7 @@ impl Desk<'_> {
             header,
             from: 1,
             to: end,
+            place: c.send.find(1, end),
             segment_size: 0,
             checksum,
             stays_here: c.facts.loopback,
@@ -416,6 +433,7 @@ impl Desk<'_> {
             header,
             from: 0,
             to: 0,
+            place: None,
             segment_size: 0,
             checksum,
             stays_here: c.facts.loopback,

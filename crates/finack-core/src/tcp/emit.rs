@@ -109,8 +109,7 @@ impl Plain {
             return (0, TxChecksum::Complete);
         };
         let sum = self.write_tcp(tuple, tcp_len, segment);
-        let checksum =
-            if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum())) };
+        let checksum = if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum())) };
         segment[16..18].copy_from_slice(&checksum.to_be_bytes());
         let state = if offload {
             TxChecksum::Partial { start: ip_len as u16, offset: 16 }

@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn rates_are_compared_as_if_they_were_divided() {
         let sample = |delivered, nanos| RateSample { delivered, nanos, ..take(100, 0).unwrap() };
-        for (delivered, nanos) in [(0, 1), (1, 1), (1, 3), (1448, 10_000), (7, 999_999_999), (u64::MAX, 1), (1 << 40, 7)] {
+        for (delivered, nanos) in
+            [(0, 1), (1, 1), (1, 3), (1448, 10_000), (7, 999_999_999), (u64::MAX, 1), (1 << 40, 7)]
+        {
             let s = sample(delivered, nanos);
             let rate = s.rate();
             for near in [rate.saturating_sub(1), rate, rate.saturating_add(1), 0, u64::MAX - 1] {

@@ -44,8 +44,6 @@ pub(crate) struct Room {
     from: Pos,
     tail: Pos,
     pushed: Pos,
-    /// Of a full unit.
-    goal: Pos,
 }
 
 /// A peer with a small window gets segments of half of it at most, so that two can be out (`tcp_bound_to_half_wnd`).
@@ -76,8 +74,12 @@ impl Connection {
     /// Payload bytes of a full unit of writing (`tcp_xmit_size_goal`).
     pub(crate) fn unit_goal(&self) -> Pos {
         let mss = u32::from(self.mss.max(1));
-        let most = within_half_window(MAX_UNIT, self.snd_max_wnd);
-        Pos::from((most / mss * mss).max(mss))
+        Pos::from((self.most_of_unit() / mss * mss).max(mss))
+    }
+
+    /// The same, not rounded to segments.
+    fn most_of_unit(&self) -> u32 {
+        within_half_window(MAX_UNIT, self.snd_max_wnd)
     }
 
     /// Payload bytes that go out in one burst at most: what the path's rate carries in a millisecond, more where the
@@ -183,11 +185,16 @@ impl Connection {
     /// How much of a write of `len` bytes is taken. Room is asked for when a unit is begun, not for each byte: a unit that
     /// is begun is filled (`tcp_sendmsg_locked`). What would go out meanwhile makes room for more in the last unit.
     pub(crate) fn room_for(&self, cx: &Cx, len: usize) -> Room {
-        let goal = self.unit_goal();
         let mut at = self.send.end();
         let (mut tail, mut pushed) = (self.units.tail, self.units.pushed);
         let mut next = self.snd_nxt.max(1).min(at);
         let mut left = len as Pos;
+        if at == next && len <= usize::from(self.mss) {
+            // It begins a unit, and does not fill it.
+            let taken = if self.send_queued() < self.send_limit(cx) { len } else { 0 };
+            return Room { bytes: taken, from: at, tail: if taken > 0 { at } else { tail }, pushed };
+        }
+        let goal = self.unit_goal();
         let mut queued = self.send_queued();
         let (limit, most_unsent) = (self.send_limit(cx), self.unsent_limit(cx));
         let unsent = next;
@@ -220,7 +227,7 @@ impl Connection {
             let bursts = ((next - sent_from) + burst - 1).div_euclid(burst) as usize;
             queued += bursts.saturating_sub(usize::from(next == at)) * UNIT_OVERHEAD;
         }
-        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed, goal }
+        Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
     }
 
     /// How far the windows let new data go that begins at `next`.
@@ -236,13 +243,14 @@ impl Connection {
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         self.facts.written = true;
         self.note_application_limit(room.from);
-        let (end, goal) = (self.send.end(), room.goal);
-        if goal < 2 * Pos::from(self.mss) {
-            self.note_pushes_between(room.from, end, goal);
+        let end = self.send.end();
+        if self.most_of_unit() < 2 * u32::from(self.mss) {
+            self.note_pushes_between(room.from, end, self.unit_goal());
         }
         // Less was appended than there was room for, perhaps.
         self.units.tail = room.tail;
         if room.tail > end {
+            let goal = self.unit_goal();
             self.units.tail -= (room.tail - end + goal - 1).div_euclid(goal) * goal;
         }
         self.units.pushed = room.pushed.min(end);

@@ -3,7 +3,6 @@
 //! It is paced; it shares a queue evenly whatever the round trips; to losses, and to the marks of a queue that seems to be
 //! a classic one, it responds as Reno does.
 
-
 use super::dctcp::Alpha;
 use super::{Control, Delivery, NewReno};
 

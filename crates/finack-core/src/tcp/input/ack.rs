@@ -174,8 +174,12 @@ pub(super) fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -
 }
 
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: Moved) {
-    if placed.segment.options.sack.is_empty() && advance(c, cx, now, ack) {
-        return;
+    if placed.segment.options.sack.is_empty() {
+        // Who only receives has nothing out.
+        let idle = c.rtx.is_empty() && ack == c.snd_una && c.ecn.is_none() && cx.short_cuts;
+        if idle || advance(c, cx, now, ack) {
+            return;
+        }
     }
     let before = Before::new(c);
     let outstanding = !c.rtx.is_empty();

@@ -70,6 +70,14 @@ impl Block {
     }
 }
 
+/// Bytes in one block, which they name as long as nothing is let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    block: u32,
+    at: u32,
+    len: u32,
+}
+
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
 /// records of one byte do not make more of them than the buffer's size allows.
 const RECORD_COST: usize = 512;
@@ -367,26 +375,19 @@ impl SendBuffer {
         self.slices(from, to, &mut slices).1
     }
 
-    /// Bytes `from..to`, where one block holds them all, as it mostly does.
-    pub(crate) fn slice(&self, from: Pos, to: Pos) -> Option<&[u8]> {
-        let mut block = self.blocks.front()?;
-        if from >= block.end() {
-            block = self.blocks.get(self.blocks.partition_point(|b| b.end() <= from))?;
-        }
-        let at = |pos: Pos| (pos - block.start) as usize;
-        block.as_slice().get(at(from)..at(to))
+    /// Where bytes `from..to` stand, where one block holds them all, as it mostly does.
+    pub(crate) fn find(&self, from: Pos, to: Pos) -> Option<Place> {
+        // There are few blocks, and what is sent for the first time stands in one of the last.
+        let index = self.blocks.iter().rposition(|block| block.start <= from)?;
+        let at = (from - self.blocks[index].start) as usize;
+        let place = Place { block: index as u32, at: at as u32, len: (to - from).max(0) as u32 };
+        self.slice(place).map(|_| place)
     }
 
-    /// The checksum's sum of bytes `from..to`.
-    pub(crate) fn sum(&self, from: Pos, to: Pos) -> u16 {
-        match self.slice(from, to) {
-            Some(slice) => finack_sum::sum(slice),
-            None => {
-                let mut sum = Accumulator::new();
-                self.add_to(from, to, &mut sum);
-                sum.folded()
-            }
-        }
+    /// What stands there.
+    pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
+        let at = place.at as usize;
+        self.blocks.get(place.block as usize)?.as_slice().get(at..at + place.len as usize)
     }
 
     /// Adds bytes `from..to` to a checksum.

@@ -63,7 +63,8 @@ fn a_small_window_grows_as_reno_would() {
     let mut c = after_loss(10);
     let start = c.cwnd();
     for n in 0..20 {
-        let d = Delivery { now: Instant::from_millis(1000 + n), srtt_us: 1000, ..delivery(MSS, c.cwnd(), MSS) };
+        let d =
+            Delivery { now: Instant::from_millis(1000 + n), srtt_us: 1000, ..delivery(MSS, c.cwnd(), MSS) };
         for _ in 0..c.cwnd() / MSS {
             c.on_ack(&d);
         }
