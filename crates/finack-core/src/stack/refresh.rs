@@ -2,13 +2,12 @@
 
 use alloc::collections::VecDeque;
 
-use super::tables::Token;
 use super::{EventSource, Stack};
 use crate::cx::Cx;
 use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
 use crate::time::Instant;
-use crate::timer::Wheel;
+use crate::timer::{Owner, Wheel};
 
 /// Where it stands what connections want.
 pub(super) struct Agenda<'a> {
@@ -58,10 +57,7 @@ impl Agenda<'_> {
         if earliest >= c.wheel_at {
             return;
         }
-        match c.wheel {
-            Some(key) => self.wheel.rearm(key, earliest),
-            None => c.wheel = Some(self.wheel.insert(earliest, Token::Connection(index).pack())),
-        }
+        self.wheel.arm(Owner::connection(index), earliest);
         c.wheel_at = earliest;
     }
 }
