@@ -13,6 +13,7 @@ mod memory;
 mod pair;
 mod peers;
 mod run;
+mod shards;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +32,8 @@ enum What {
     Engine,
     /// Bytes a connection takes, by state.
     Memory,
+    /// Several shards on as many cores, against one.
+    Shards,
     /// Programs in `finack run`, with servers on the host, beside slirp4netns and pasta.
     Run,
 }
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 
 fn measure(arguments: Arguments) {
     keep_memory();
-    if arguments.what != Some(What::Run) {
+    if !matches!(arguments.what, Some(What::Run | What::Shards)) {
         pin(arguments.core);
     }
     let pace = if arguments.quick {
@@ -84,13 +87,13 @@ fn measure(arguments: Arguments) {
     if arguments.what == Some(What::Run) {
         lines.extend(run::all(arguments.quick, arguments.only.as_deref()));
     }
+    let (quick, alone) = (arguments.quick, arguments.alone);
+    let options = engine::Options { pace, quick, only: arguments.only, alone };
+    if arguments.what == Some(What::Shards) {
+        lines.extend(shards::all(&options));
+    }
     if arguments.what.is_none_or(|what| what == What::Engine) {
-        lines.extend(engine::all(&engine::Options {
-            pace,
-            quick: arguments.quick,
-            only: arguments.only,
-            alone: arguments.alone,
-        }));
+        lines.extend(engine::all(&options));
     }
     if arguments.json {
         match serde_json::to_string(&lines) {

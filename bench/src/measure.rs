@@ -155,7 +155,8 @@ pub fn rate(length: Duration, mut step: impl FnMut() -> u64) -> f64 {
     }
 }
 
-fn processor_time() -> Duration {
+/// What the calling thread has used.
+pub fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

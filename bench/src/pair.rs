@@ -8,6 +8,7 @@ use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, Pack
 use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
 use finack_core::settings::Settings;
 use finack_core::stack::{ConnId, InterfaceAddress, ListenerId};
+use finack_core::steer::Steering;
 use finack_core::{Config, Error, Instant, Stack};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -31,15 +32,27 @@ struct Link {
     buffers: Vec<Vec<u8>>,
     metas: [PacketMeta; BATCH],
     handing: Handing,
+    /// Where the client is one of several shards: how packets are steered, and which it is.
+    steering: Option<(Steering, usize)>,
 }
 
 impl Link {
     fn new(handing: Handing) -> Self {
-        Self { buffers: vec![Vec::new(); BATCH], metas: [PacketMeta::default(); BATCH], handing }
+        let (buffers, metas) = (vec![Vec::new(); BATCH], [PacketMeta::default(); BATCH]);
+        Self { buffers, metas, handing, steering: None }
+    }
+
+    /// Has a look at each of the packets that were gathered, as a driver with several shards does.
+    fn steer(&self, count: usize) {
+        let Some((steering, index)) = &self.steering else { return };
+        for packet in &self.buffers[..count] {
+            let shard = steering.of_packet(packet);
+            assert_eq!(shard, Some(*index), "the packets of a connection come to its shard");
+        }
     }
 
     /// Copies all that `from` wants to send, and gives it to `to`. Answers how many packets that were.
-    fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
+    fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant, steer: bool) -> u64 {
         let mut carried = 0;
         loop {
             let mut count = 0;
@@ -66,12 +79,15 @@ impl Link {
                 return carried;
             }
             carried += count as u64;
+            if steer {
+                self.steer(count);
+            }
             self.hand(to, now, count);
         }
     }
 
     fn hand(&mut self, to: &mut Stack, now: Instant, count: usize) {
-        let Self { buffers, metas, handing } = self;
+        let Self { buffers, metas, handing, .. } = self;
         if *handing == Handing::Given {
             for i in 0..count {
                 let bytes = PacketBytes::Shared(Bytes::from(std::mem::take(&mut buffers[i])));
@@ -168,6 +184,12 @@ impl Pair {
         }
     }
 
+    /// Makes the client, which has done nothing yet, the shard `index` of several.
+    pub fn set_shard(&mut self, steering: Steering, index: usize) {
+        self.client.set_shard(&steering, index);
+        self.link.steering = Some((steering, index));
+    }
+
     /// Lets virtual time pass, and what is due in it happen.
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
@@ -180,11 +202,11 @@ impl Pair {
     }
 
     pub fn carry_there(&mut self) -> u64 {
-        self.link.carry(&mut self.client, &mut self.server, self.now)
+        self.link.carry(&mut self.client, &mut self.server, self.now, false)
     }
 
     pub fn carry_back(&mut self) -> u64 {
-        self.link.carry(&mut self.server, &mut self.client, self.now)
+        self.link.carry(&mut self.server, &mut self.client, self.now, true)
     }
 
     /// Carries packets until neither side has any.
