@@ -1,5 +1,7 @@
 //! A network of several shards does what one of a single shard does.
 
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
+
 mod common;
 
 use std::collections::HashSet;

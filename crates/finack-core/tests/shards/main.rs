@@ -216,11 +216,11 @@ fn sockets_of_one_host_meet_across_shards() {
     assert_eq!((&buf[..got.len], got.from), (&b"to myself"[..], here(1053)));
 
     let listeners = listen(&mut host, here(PORT), 40);
-    for shard in 0..4 {
+    for (shard, listener) in listeners.into_iter().enumerate() {
         let conn = host.stacks[shard].tcp_connect(now, None, here(PORT), SocketOptions::default()).unwrap();
         assert!(host.send(now).is_empty());
         assert_eq!(host.stacks[shard].tcp_state(conn), Ok(State::Established));
-        let (_, peer) = host.stacks[shard].tcp_accept(now, listeners[shard]).unwrap();
+        let (_, peer) = host.stacks[shard].tcp_accept(now, listener).unwrap();
         assert_eq!(Ok(peer), host.stacks[shard].tcp_local_addr(conn));
     }
 }

@@ -94,7 +94,7 @@ impl Exchange {
             return self.ends[1].push(End::new(0, conn, script(number, false)));
         }
         let host = &mut self.world.here;
-        let (shard, bind) = if number % 4 == 0 {
+        let (shard, bind) = if number.is_multiple_of(4) {
             let local: SocketAddr = here(3000 + number as u16);
             let binds = Stack::tcp_bind_all(&mut host.all(), now, local, BindOptions::default()).unwrap();
             let shard = host.stacks[0].tcp_shard_of(binds[0], there(PORT)).unwrap();
