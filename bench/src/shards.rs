@@ -12,8 +12,7 @@ use std::time::Duration;
 use finack_core::steer::Steering;
 
 use crate::bare::Bare;
-use crate::engine::Options;
-use crate::measure::{Comparison, Role, Subject, compare, rate};
+use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
 use crate::pair::{Pair, Setup};
 
 const SEED: [u8; 32] = [42; 32];
@@ -37,7 +36,7 @@ pub fn all(options: &Options) -> Vec<Comparison> {
         let cores = &cores[..count];
         let mut case = |name: &str, run: &dyn Fn(&str) -> Comparison| {
             let name = format!("{name}, {count} shards on {count} cores");
-            if options.only.as_ref().is_none_or(|only| name.contains(only)) {
+            if options.wants(&name) {
                 let line = run(&name);
                 line.print();
                 lines.push(line);

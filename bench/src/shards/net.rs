@@ -13,8 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{SEED, Worker, stay_on, threads};
-use crate::engine::Options;
-use crate::measure::{Comparison, Role, compare, processor_time, rate};
+use crate::measure::{Comparison, Options, Role, compare, processor_time, rate};
 
 /// As a TUN device has it.
 const UNITS: Capabilities = Capabilities { mtu: 1500, max_unit: 65_535, checksum_tx: true, udp_units: false };

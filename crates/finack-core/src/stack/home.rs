@@ -75,8 +75,9 @@ impl Stack {
     /// - ports that connections choose are such that their answers come to this shard.
     pub fn set_shard(&mut self, steering: &Steering, index: usize) {
         let (part, count) = (index as u32, steering.shards() as u32);
-        // Whoever sees what several shards tell can tell their connections and packets apart.
-        self.cx.next_trace_id = u64::from(part) << 48;
+        // Whoever sees what several shards tell can tell their connections (of whose numbers 48 bits are kept) and
+        // packets apart.
+        self.cx.next_trace_id = u64::from(part) << 40;
         self.ip.out.set_first_number(u64::from(part) << 48);
         self.ip.ident.set_part(part, count);
         self.home =
