@@ -6,6 +6,7 @@
 
 mod net;
 
+use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
 use crate::pair::{Pair, Setup};
 
 const SEED: [u8; 32] = [42; 32];
+/// TCP's number in an IP header.
+const TCP: u8 = 6;
 /// Virtual time that passes in a round of packets.
 const ROUND: Duration = Duration::from_micros(10);
 /// Bytes of send and receive buffers: all of it stays in the cache.
@@ -30,6 +33,12 @@ pub(super) type Worker = Box<dyn FnMut(Duration) -> f64 + Send>;
 pub fn all(options: &Options) -> Vec<Comparison> {
     let cores = cores();
     let mut lines = Vec::new();
+    let name = "engine, steering a packet to its shard";
+    if options.wants(name) {
+        let line = steering(name, options);
+        line.print();
+        lines.push(line);
+    }
     let most = cores.len();
     let counts = std::iter::successors(Some(2), |n| Some(n * 2)).take_while(|&n| n <= most);
     for count in counts {
@@ -59,6 +68,34 @@ pub fn all(options: &Options) -> Vec<Comparison> {
         eprintln!("bench shards needs two cores that this process may use; there is one (see taskset -p)");
     }
     lines
+}
+
+/// What every packet costs that a device with several shards hands over, in nanoseconds.
+fn steering(name: &str, options: &Options) -> Comparison {
+    // As far as steering looks at it: version, protocol, addresses, ports.
+    let packet = |v6: bool| {
+        let mut packet = vec![7_u8; 1500];
+        let (version, protocol) = if v6 { (0x60, 6) } else { (0x45, 9) };
+        packet[0] = version;
+        packet[protocol] = TCP;
+        if !v6 {
+            packet[6..8].fill(0);
+        }
+        packet
+    };
+    let of = |v6: bool| {
+        let (steering, mut packet) = (Steering::new(&SEED, 4), packet(v6));
+        let port = if v6 { 40 } else { 20 };
+        move |length| {
+            1e9 / rate(length, || {
+                packet[port] = packet[port].wrapping_add(1);
+                u64::from(black_box(steering.of_packet(black_box(&packet))).is_some())
+            })
+        }
+    };
+    let subjects =
+        vec![Subject::new("IPv4", Role::Finack, of(false)), Subject::new("IPv6", Role::Bare, of(true))];
+    compare(name, "ns", false, options.pace, subjects)
 }
 
 /// The cores that this process may use.

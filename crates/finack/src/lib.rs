@@ -47,7 +47,7 @@
 //! woken after it is let go. Nothing is queued between a socket and the engine, so nothing there needs a bound.
 //!
 //! Where one core does not suffice, [`NetBuilder::shards`] makes several such engines of one network, each with its lock,
-//! its queue of the device and its driver.
+//! its queue of the device and its driver (which takes in up to 64 packets more at a time that others have for it).
 
 pub mod blocking;
 pub mod device;
