@@ -305,7 +305,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.pace(cx, now, start, end);
     c.stats.bytes_sent += (data_end - start).max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
-    if now.since(c.ack.data_at) < c.ack.ato {
+    if now.nanos_since(c.ack.data_at) < c.ack.ato {
         c.ack.interactive = true;
     }
     let only = c.rtx.front().is_some_and(|u| u.start == start);

@@ -189,7 +189,7 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.facts.fin_queued {
         c.enter(cx, now, State::FinWait1);
     }
-    if c.ack.ato.is_zero() {
+    if c.ack.ato == 0 {
         c.ack.data_at = now;
     }
     // A scalable controller needs more feedback than this peer may give.
