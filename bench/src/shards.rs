@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use finack_core::steer::Steering;
 
-use crate::bare::Bare;
+use crate::bare::{Bare, Way};
 use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
 use crate::pair::{Pair, Setup};
 
@@ -218,5 +218,5 @@ fn lives(index: usize, count: usize) -> Worker {
 
 fn bare_bulk(_: usize) -> Worker {
     let mut bare = Bare::new(1448);
-    Box::new(move |length| rate(length, || bare.bulk(true)) * 8.0 / 1e9)
+    Box::new(move |length| rate(length, || bare.bulk(Way::Fused)) * 8.0 / 1e9)
 }
