@@ -69,6 +69,12 @@ impl Instant {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The instant `micros` microseconds later.
+    #[inline]
+    pub(crate) const fn after_micros(self, micros: u64) -> Self {
+        self.after_nanos(micros.saturating_mul(1_000))
+    }
+
     /// The earlier of the two.
     #[inline]
     pub fn min(self, other: Self) -> Self {

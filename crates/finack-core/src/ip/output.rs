@@ -48,6 +48,11 @@ impl OutQueue {
         self.number
     }
 
+    /// Numbers from `first` on.
+    pub(crate) const fn set_first_number(&mut self, first: u64) {
+        self.number = first;
+    }
+
     /// Queues a finished packet, checksums and all; false where the queue is full and the packet was dropped.
     #[cfg(test)]
     pub(crate) fn push(&mut self, packet: Vec<u8>) -> bool {
@@ -81,6 +86,11 @@ impl OutQueue {
     /// Whether at least half of the queue is free.
     pub(crate) fn is_half_free(&self) -> bool {
         self.queue.len() <= MOST_PACKETS / 2 && self.bytes <= MOST_BYTES / 2
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and

@@ -11,12 +11,14 @@ mod fast_open;
 mod fingerprint;
 mod gate;
 mod hold;
+mod home;
 mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
 mod passive;
 mod refresh;
+mod shards;
 mod tables;
 mod tcp_calls;
 mod tcp_direct;
@@ -30,6 +32,7 @@ mod udp;
 pub use crate::udp::{Gate, UdpReport};
 pub use fingerprint::Origin;
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use home::{ForShards, Handed};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
@@ -246,11 +249,11 @@ pub struct Stack {
     events: VecDeque<EventSource>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
+    /// Where this is one of several stacks that are one host.
+    home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
     /// The connection that got the last segment that was expected; the next one is often for it, too.
     recent: u32,
-    /// See [`set_prediction`](Self::set_prediction).
-    predicts: bool,
 }
 
 /// Who has an event to tell; what it is stands with the object, so that several changes become one event.
@@ -285,9 +288,9 @@ impl Stack {
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
             emission: None,
+            home: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
             recent: expected::NOBODY,
-            predicts: true,
             cx: Cx {
                 settings: config.settings,
                 device: config.device,
@@ -299,6 +302,7 @@ impl Stack {
                 budget: Budget { used: 0, limit },
                 next_trace_id: 0,
                 cookies: Default::default(),
+                short_cuts: true,
             },
         }
     }
@@ -315,11 +319,12 @@ impl Stack {
         self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
     }
 
-    /// Whether segments that are just what is expected may take a short way in (the default). Nothing that can be observed
-    /// depends on it but time and [`Counters::tcp_expected`]: tests show that.
+    /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
+    /// way out (the default). Nothing that can be observed depends on it but time and [`Counters::tcp_expected`]: tests show
+    /// that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
-        self.predicts = on;
+        self.cx.short_cuts = on;
     }
 
     /// Does what is due at `now`.
@@ -338,9 +343,12 @@ impl Stack {
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
     /// never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waits =
-            [self.waits4.oldest(), self.waits6.oldest()].into_iter().flatten().map(|(_, at)| at).min();
-        [self.wheel.next(), waits, self.ip_next_timeout()].into_iter().flatten().min()
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, None) | (None, one) => one,
+        };
+        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
+        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
     }
 
     /// The next thing an application waits for; call until `None`.
@@ -403,6 +411,12 @@ impl Stack {
         self.cx.settings.set(name, value)?;
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
+    }
+
+    /// Replaces all settings; connections that exist keep what they negotiated.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.cx.settings = settings;
+        self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
     /// Replaces the routes. Connections that stand follow their MTUs with the next segment that they send.

@@ -34,7 +34,8 @@ impl Agenda<'_> {
             cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
         }
         if c.facts.indexed && !c.facts.tx_queued {
-            match glance(c).unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
+            let seen = if cx.short_cuts { glance(c, cx) } else { None };
+            match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
                 Wish::Send => {
                     c.facts.tx_queued = true;
                     self.ready_to_send.push_back((index, c.generation));
@@ -81,12 +82,12 @@ impl From<Next> for Wish {
 
 /// Whether it wants to send, where that shows without deciding what: an ACK is owed in any case, or nothing is there to
 /// send. Most steps leave a connection so. `None`: [`output::next_segment`] must look.
-fn glance(c: &Connection) -> Option<Wish> {
+fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
     if c.ack.now.is_some() {
         // With data or without.
         return c.state.is_synchronized().then_some(Wish::Send);
     }
     let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
     let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0;
-    quiet.then_some(Wish::Nothing)
+    if quiet { Some(Wish::Nothing) } else { output::small_write(c, cx).map(|_| Wish::Send) }
 }

@@ -180,19 +180,7 @@ impl Stack {
         if !self.cx.tracer.is_on() {
             return;
         }
-        let shift = if head.flags.syn() { 0 } else { shift };
-        let kind = TraceKind::Segment(SegmentTrace {
-            dir: Direction::Out,
-            seq: head.seq,
-            ack: head.ack,
-            flags: head.flags,
-            window: u32::from(head.window) << shift,
-            len: len as u32,
-            segments,
-            urgent: head.urgent,
-            options: head.options,
-            reason,
-        });
+        let kind = sent(head, len, segments, shift, reason);
         self.trace_segment(now, id, &head.tuple, kind);
     }
 
@@ -202,6 +190,24 @@ impl Stack {
             None => self.cx.trace_stray(now, Self::ends(tuple), kind),
         }
     }
+}
+
+/// What is observed of a segment that goes out.
+#[cold]
+pub(super) fn sent(head: &Head, len: usize, segments: u16, shift: u8, reason: SendReason) -> TraceKind {
+    let shift = if head.flags.syn() { 0 } else { shift };
+    TraceKind::Segment(SegmentTrace {
+        dir: Direction::Out,
+        seq: head.seq,
+        ack: head.ack,
+        flags: head.flags,
+        window: u32::from(head.window) << shift,
+        len: len as u32,
+        segments,
+        urgent: head.urgent,
+        options: head.options,
+        reason,
+    })
 }
 
 /// What is observed of a segment that came in.

@@ -496,8 +496,8 @@ impl Connection {
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::Loss);
         } else {
-            let rto = self.rto(cx);
-            self.timers.arm(Timer::Retransmit, now + rto);
+            let rto = self.rtt.backed_off_us(u32::from(self.backoff), &cx.settings);
+            self.timers.arm(Timer::Retransmit, now.after_micros(rto));
         }
     }
 
