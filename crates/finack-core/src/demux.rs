@@ -78,7 +78,7 @@ impl Bucket {
         let mut bytes = [0; 16];
         bytes[..PLACES].copy_from_slice(&self.tags);
         let differing = u128::from_le_bytes(bytes) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
-        !((differing & LOW) + LOW | differing) & HIGH
+        !(((differing & LOW) + LOW) | differing) & HIGH
     }
 
     /// The places whose tag is this.
