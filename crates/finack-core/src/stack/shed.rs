@@ -14,7 +14,7 @@ use crate::time::Instant;
 use crate::trace::ResetReason;
 
 /// Entries that are over are looked for when there are so many more of them than connections.
-const SLACK: usize = 1024;
+const SLACK: usize = 64;
 
 /// Connections by index and generation, in the order in which they became what the list is for.
 type List = VecDeque<(u32, u32)>;
@@ -62,14 +62,17 @@ impl Stack {
         self.tidy(|e| &mut e.stuck);
     }
 
-    /// Forgets entries whose connections are over, once they are more than the others.
+    /// Forgets entries whose connections are over: at the front at once, elsewhere when they are more than the others.
     fn tidy(&mut self, list: impl Fn(&mut Expendable) -> &mut List) {
-        let list = list(&mut self.expendable);
-        if list.len() > 2 * self.connections.len() + SLACK {
-            let connections = &self.connections;
-            list.retain(|&(index, generation)| {
-                connections.get(index).is_some_and(|c| c.generation == generation && c.facts.indexed)
-            });
+        let (list, connections) = (list(&mut self.expendable), &self.connections);
+        let live = |&(index, generation): &(u32, u32)| {
+            connections.get(index).is_some_and(|c| c.generation == generation && c.facts.indexed)
+        };
+        while list.front().is_some_and(|entry| !live(entry)) {
+            list.pop_front();
+        }
+        if list.len() > 2 * connections.len() + SLACK {
+            list.retain(live);
         }
     }
 
