@@ -243,7 +243,7 @@ impl Connection {
             }
             return;
         };
-        match tuning.on_read(now, read, mss) {
+        match tuning.on_read(now, read, self.recv.len() as u64, mss) {
             Measured::Idle => {
                 self.tuning = None;
                 self.rcv_tuned = read;
