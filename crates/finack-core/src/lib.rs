@@ -32,6 +32,7 @@ pub mod options;
 mod pool;
 mod ports;
 pub mod settings;
+mod ring;
 mod slab;
 pub mod stack;
 pub mod tcp;
