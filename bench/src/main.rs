@@ -79,7 +79,7 @@ fn measure(arguments: Arguments) {
     let mut lines = Vec::new();
     // First, so that the allocator has seen nothing yet.
     if arguments.what == Some(What::Memory) {
-        lines.extend(memory::all(arguments.alone));
+        lines.extend(memory::all(arguments.alone, arguments.quick));
     }
     if arguments.what == Some(What::Run) {
         lines.extend(run::all(arguments.quick, arguments.only.as_deref()));

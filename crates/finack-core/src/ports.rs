@@ -308,8 +308,7 @@ impl PortTable {
         // repeated for every connect.
         let mut tries =
             half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
-        let (port, passed) =
-            tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
+        let (port, passed) = tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
         // Some noise, so that what one destination sees does not tell how many connections others got.
         let skip = passed.max(self.rng.below(8) * 2);
         *self.perturb.entry(index) = walked.wrapping_add(skip + 2);

@@ -23,7 +23,8 @@ impl Stack {
         for (index, c) in self.connections.iter() {
             charged += c.charged;
             if !c.facts.indexed {
-                if c.state != State::Closed || self.wheel.is_armed(Owner::connection(index)) || c.facts.orphan {
+                if c.state != State::Closed || self.wheel.is_armed(Owner::connection(index)) || c.facts.orphan
+                {
                     return Err(alloc::format!("a connection in no table is kept in {}", c.state));
                 }
                 continue;

@@ -45,12 +45,7 @@ impl Stack {
 
     /// Makes a record; where the table is full the oldest gives way. The connection that it is of hands over its place in the
     /// index of four-tuples, and its claim on the port.
-    pub(super) fn new_time_wait(
-        &mut self,
-        now: Instant,
-        tuple: &Tuple,
-        record: &TimeWait,
-    ) -> Option<Slot> {
+    pub(super) fn new_time_wait(&mut self, now: Instant, tuple: &Tuple, record: &TimeWait) -> Option<Slot> {
         self.cx.counters.tcp_time_waits += 1;
         let most = self.cx.settings.tcp_max_tw_buckets as usize;
         if most == 0 {

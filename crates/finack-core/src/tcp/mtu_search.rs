@@ -166,7 +166,9 @@ impl Connection {
     pub(crate) fn only_mtu_probe_lost(&mut self, cx: &mut Cx, now: Instant) -> bool {
         let (una, lost) = (self.snd_una, self.rtx.lost());
         let headway = self.headway();
-        let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) else { return false };
+        let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) else {
+            return false;
+        };
         let Some(probe) = search.probe.take() else { return false };
         if una != probe.start || lost > (probe.end - probe.start) as u64 {
             return false;

@@ -133,7 +133,11 @@ impl Connection {
     fn base_of_loss(&mut self, cx: &Cx, now: Instant, out: u64) -> u64 {
         let (cwnd, srtt) = (self.congestion.cwnd(), self.rtt.srtt().unwrap_or_default());
         let repeated = self.rare().bytes_retrans;
-        let used = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()).and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
+        let used = self
+            .rare
+            .as_deref_mut()
+            .and_then(|rare| rare.validation.as_mut())
+            .and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
         if let Some(used) = used {
             self.congestion.set_cwnd(used.min(cwnd));
         }
@@ -143,7 +147,11 @@ impl Connection {
     /// What was sent again was too much by itself, where the window had not been used (RFC 7661 4.4.1).
     fn validate_after_recovery(&mut self, now: Instant) {
         let (ssthresh, repeated) = (self.congestion.ssthresh(), self.rare().bytes_retrans);
-        let left = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()).and_then(|v| v.on_recovered(now, ssthresh, repeated));
+        let left = self
+            .rare
+            .as_deref_mut()
+            .and_then(|rare| rare.validation.as_mut())
+            .and_then(|v| v.on_recovered(now, ssthresh, repeated));
         if let Some(left) = left {
             let mss = u64::from(self.mss.max(1));
             self.congestion.settle_at(left.max(mss), mss);

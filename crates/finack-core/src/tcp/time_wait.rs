@@ -78,7 +78,9 @@ impl Key for Key4 {
 
     fn from_tuple(t: &Tuple) -> Option<Self> {
         match (t.local, t.remote) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => Some(Self([local.to_bits(), remote.to_bits(), ports(t)])),
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                Some(Self([local.to_bits(), remote.to_bits(), ports(t)]))
+            }
             _ => None,
         }
     }

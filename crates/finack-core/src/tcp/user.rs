@@ -233,7 +233,11 @@ impl Connection {
             return Err(Error::InvalidArgument);
         }
         let Some(byte) = self.rare().urgent.byte else {
-            return Err(if self.rare().urgent.mark.is_some() { Error::WouldBlock } else { Error::InvalidArgument });
+            return Err(if self.rare().urgent.mark.is_some() {
+                Error::WouldBlock
+            } else {
+                Error::InvalidArgument
+            });
         };
         let Some(first) = buf.first_mut() else { return Ok(0) };
         *first = byte;

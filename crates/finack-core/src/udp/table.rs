@@ -110,7 +110,9 @@ impl Table {
     }
 
     fn find(&self, key: &Key) -> Option<Slot> {
-        self.index.find(hash(&self.secret, key), |slot| self.groups.get(slot.index()).is_some_and(|g| g.key == *key))
+        self.index.find(hash(&self.secret, key), |slot| {
+            self.groups.get(slot.index()).is_some_and(|g| g.key == *key)
+        })
     }
 }
 

@@ -106,7 +106,8 @@ struct Rare {
 impl Rare {
     fn of(e: &Embryo) -> Option<Self> {
         let late = delay(e).is_none();
-        let rare = e.tag.is_signed() || e.gives_cookie.is_some() || e.answered_at.is_some() || e.under.is_some();
+        let rare =
+            e.tag.is_signed() || e.gives_cookie.is_some() || e.answered_at.is_some() || e.under.is_some();
         (rare || late).then_some(Self {
             tag: e.tag,
             gives_cookie: e.gives_cookie,
@@ -220,7 +221,13 @@ pub(crate) struct Embryos {
 
 impl Default for Embryos {
     fn default() -> Self {
-        Self { records: SegmentVec::default(), v6: Slab::default(), rare: Slab::default(), free: NONE, len: 0 }
+        Self {
+            records: SegmentVec::default(),
+            v6: Slab::default(),
+            rare: Slab::default(),
+            free: NONE,
+            len: 0,
+        }
     }
 }
 

@@ -8,7 +8,10 @@ const MSS: u64 = 1000;
 
 fn flight(segments: i64) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
-    queue.push(&mut Pool::default(), Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)));
+    queue.push(
+        &mut Pool::default(),
+        Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)),
+    );
     queue
 }
 

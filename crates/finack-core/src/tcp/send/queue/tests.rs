@@ -3,7 +3,10 @@ use super::*;
 fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
     for (i, &(start, end)) in units.iter().enumerate() {
-        queue.push(&mut Pool::default(), Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))));
+        queue.push(
+            &mut Pool::default(),
+            Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))),
+        );
     }
     queue
 }
