@@ -145,7 +145,7 @@ fn measure(arguments: Arguments) -> Result<ExitCode, String> {
 fn lines(what: What, options: &Options) -> Result<(Vec<Line>, Vec<String>), String> {
     let compared = match what {
         What::Engine => engine::all(options),
-        What::Memory => memory::all(options.alone),
+        What::Memory => memory::all(options),
         What::Tun => tun::all(options),
         What::Run => run::all(options),
         What::Udp => udp::all(options),

@@ -121,7 +121,7 @@ impl Stack {
         {
             c.raise_path_mtu(&self.cx, mtu);
         }
-        if c.search.is_some() {
+        if c.rare().search.is_some() {
             c.refresh_search(&self.cx, now);
         }
         let Next::Send(plan) = output::next_segment(c, &self.cx, now) else {
@@ -372,7 +372,7 @@ fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos
     let mtu = device.mtu.min(c.path_mtu as usize);
     let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
     // An urgent pointer counts from its own segment: no unit can carry it for several.
-    let urgent = c.snd_up.is_some_and(|up| up > from);
+    let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
     let whole = !urgent && alike && c.facts.auth_len == 0;

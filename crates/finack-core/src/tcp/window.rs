@@ -227,17 +227,17 @@ impl Connection {
             return;
         }
         let (read, mss) = (self.recv.read_pos(), u64::from(self.mss));
-        let Some(tuning) = &mut self.tuning else {
+        let Some(tuning) = self.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else {
             // Requests and answers need no measuring.
             if read - self.rcv_tuned >= Pos::from(self.full_space() / 4) {
                 let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
-                self.tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
+                self.rare_mut().tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
             }
             return;
         };
         match tuning.on_read(now, read, mss) {
             Measured::Idle => {
-                self.tuning = None;
+                self.rare_mut().tuning = None;
                 self.rcv_tuned = read;
             }
             Measured::Wants(window) => self.make_buffer_for(window, cx),

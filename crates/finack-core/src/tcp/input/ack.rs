@@ -16,7 +16,7 @@ use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
 use crate::tcp::timers::Timer;
-use crate::time::Instant;
+use crate::time::{Instant, Known};
 use crate::trace::{DropReason, EndCause, ResetReason};
 
 /// Whether the rest of the segment is looked at.
@@ -95,7 +95,7 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
         // has its time, or a peer that opens and closes its window could keep it for ever.
         c.backoff = 0;
         c.retries = 0;
-        c.trouble_since = Some(now);
+        c.trouble_since = Known::at(now);
         c.restart_retransmit(cx, now);
     }
     c.snd_wnd = window;
@@ -154,7 +154,9 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.rtx.acknowledge(ack, &mut summary);
         c.snd_una = ack;
         c.release_sent(cx, ack);
-        c.snd_up = c.snd_up.filter(|&up| up > ack);
+        if let Some(rare) = &mut c.rare {
+            rare.snd_up = rare.snd_up.filter(|&up| up > ack);
+        }
     }
     if c.agreed.sack {
         take_sack_blocks(c, cx, placed, &mut summary);
@@ -170,7 +172,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding && summary.duplicate.is_none() {
         return;
     }
-    if advanced && c.search.is_some() {
+    if advanced && c.rare().search.is_some() {
         c.search_on_ack(cx, now, summary.acked, summary.retransmitted_acked);
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
@@ -191,7 +193,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         }
         c.backoff = 0;
         c.soft_error = None;
-        c.trouble_since = (!c.rtx.is_empty()).then_some(now);
+        c.trouble_since = (!c.rtx.is_empty()).then_some(now).into();
         c.restart_retransmit(cx, now);
         c.announce_room(cx);
         if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
@@ -331,8 +333,8 @@ fn tell_congestion(
         lost: progress.lost,
         ce: marked.bytes,
         sample,
-        used: u64::from(c.usage.peak.bytes),
-        cwnd_limited: c.usage.peak.limited,
+        used: u64::from(c.peak.bytes),
+        cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
@@ -342,7 +344,7 @@ fn tell_congestion(
         c.mark_app_limited();
     }
     if c.recovery.phase != Phase::Recovery
-        && let Some(validation) = &mut c.usage.validation
+        && let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut())
     {
         let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
         validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);

@@ -55,7 +55,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     // It takes all of it where nothing waits to be read. Otherwise nothing lies beyond the window, and nothing behind a FIN.
     let edge =
         if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
-    let end = c.rcv_fin.map_or(edge, |fin| fin.min(edge));
+    let end = c.rcv_fin.min(edge);
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);
     if payload.bytes.is_empty() {
@@ -81,7 +81,8 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         }
         Inserted::OutOfOrder => {
             cx.counters.tcp_out_of_order += 1;
-            c.stats.out_of_order = c.stats.out_of_order.wrapping_add(1);
+            let rare = c.rare_mut();
+            rare.out_of_order = rare.out_of_order.wrapping_add(1);
             measure(c, cx, placed);
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
@@ -116,9 +117,9 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
 /// Remembers a duplicate for the next ACK (RFC 2883).
 pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
     // What is held back was not acknowledged: to the peer it is no duplicate.
-    let held = end > c.ack_hold;
+    let held = end > c.rare().ack_hold;
     if c.agreed.sack && end > start && start >= 1 && !held {
-        c.ack.dsack = Some((start, end));
+        c.rare_mut().dsack = Some((start, end));
     }
 }
 
@@ -130,7 +131,7 @@ fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, ful
         let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
         (echo, Duration::from_millis(u64::from(age.max(1))))
     });
-    if let Some(tuning) = &mut c.tuning {
+    if let Some(tuning) = c.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) {
         tuning.on_data(now, next, edge, echo.filter(|(_, age)| age.as_secs() < 3600));
     }
 }
@@ -184,7 +185,7 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         return;
     }
     let unacked = c.ack_pos() - c.rcv_acked;
-    if unacked == 0 && c.ack_hold != Pos::MAX && !c.recv.has_gap() {
+    if unacked == 0 && c.rare().ack_hold != Pos::MAX && !c.recv.has_gap() {
         // There is nothing that an ACK could say before the application lets it.
         c.ack.pending = false;
         return;

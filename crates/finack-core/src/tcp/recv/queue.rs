@@ -1,7 +1,6 @@
 //! What was received in order and not yet read.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use super::reorder::{Inserted, Reorder, extend};
 use crate::device::MAX_SLICES;
 use crate::pool::Pool;
+use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
 /// From this size on a shared packet is kept as it is; a smaller one would pin more memory than it fills.
@@ -31,7 +31,7 @@ impl Payload<'_> {
 
 /// Bytes that stay until they are read.
 #[derive(Clone, Debug)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     Compact(Vec<u8>),
     Shared(Bytes),
 }
@@ -90,7 +90,7 @@ pub(crate) struct RecvQueue {
     next: Pos,
     /// The next byte that the application reads.
     read: Pos,
-    chunks: VecDeque<Chunk>,
+    chunks: Ring<Chunk>,
     /// Bytes of the first chunk that were read.
     head: usize,
     /// Present only while something is missing.
@@ -100,7 +100,7 @@ pub(crate) struct RecvQueue {
 impl RecvQueue {
     /// Empty; the first byte will stand at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { next: start, read: start, chunks: VecDeque::new(), head: 0, reorder: None }
+        Self { next: start, read: start, chunks: Ring::new(), head: 0, reorder: None }
     }
 
     pub(crate) const fn next(&self) -> Pos {
@@ -159,6 +159,7 @@ impl RecvQueue {
     }
 
     fn append(&mut self, pool: &mut Pool, mut payload: Payload<'_>) {
+        self.chunks.wake(&mut pool.chunks);
         self.next += payload.bytes.len() as Pos;
         if payload.owner.is_some() && payload.bytes.len() >= KEEP_SHARED {
             self.chunks.push_back(Chunk::keep(payload, pool));
@@ -261,9 +262,7 @@ impl RecvQueue {
                 chunk.give_back(pool);
             }
         }
-        if self.chunks.is_empty() && self.chunks.capacity() > 16 {
-            self.chunks = VecDeque::new();
-        }
+        self.chunks.rest(&mut pool.chunks);
     }
 
     /// The byte at `pos`, if it was received in order and not read.
@@ -272,7 +271,7 @@ impl RecvQueue {
         if pos < self.read {
             return None;
         }
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             let slice = chunk.as_slice();
             if pos < at + slice.len() as Pos {
                 return slice.get((pos - at) as usize).copied();
@@ -286,7 +285,8 @@ impl RecvQueue {
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
         self.skip(pool, self.len());
         self.drop_reorder(pool);
-        self.chunks = VecDeque::new();
+        self.chunks.clear();
+        self.chunks.rest(&mut pool.chunks);
         self.head = 0;
     }
 
@@ -301,7 +301,7 @@ impl RecvQueue {
 
     pub(crate) fn memory(&self) -> usize {
         self.chunks.iter().map(Chunk::memory).sum::<usize>()
-            + self.chunks.capacity() * size_of::<Chunk>()
+            + self.chunks.memory()
             + self.reorder.as_ref().map_or(0, |r| r.memory())
     }
 }
