@@ -100,6 +100,8 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     c.stats = Stats::default();
     if let Some(rare) = &mut c.rare {
         (rare.bytes_retrans, rare.out_of_order) = (0, 0);
+        // As good as never, once it limits nothing any more.
+        rare.challenge_at = rare.challenge_at.filter(|&at| now.since(at) < limit);
     }
     // That it once had something that few have.
     c.rare = c.rare.filter(|rare| rare.retrans_segs > 0 || !rare.is_over());
@@ -123,8 +125,6 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     if now.since(c.ack.data_at) > longest {
         c.ack.data_at = Instant::ZERO;
     }
-    // As good as never, once it limits nothing any more.
-    c.ack.challenge_at = c.ack.challenge_at.get().filter(|&at| now.since(at) < limit).into();
     c.iss = c.iss.wrapping_sub(origin.sent);
     if c.state != State::SynSent {
         c.irs = c.irs.wrapping_sub(origin.received);

@@ -31,6 +31,7 @@ pub use hold::{Incoming, IncomingId, Refusal};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -41,6 +42,7 @@ use crate::demux::Demux;
 use crate::device::{Capabilities, Packet};
 use crate::hash::{Rng, Secrets};
 use crate::ip::Ip;
+use crate::options::SocketOptions;
 use crate::pool::Pool;
 use crate::ports::PortTable;
 use crate::settings::Settings;
@@ -242,6 +244,8 @@ pub struct Stack {
     /// Connections with something to send, in turn.
     ready_to_send: VecDeque<(u32, u32)>,
     events: VecDeque<EventSource>,
+    /// Those of the last socket that had some of its own: the next one often has the same.
+    recent_options: Option<Arc<SocketOptions>>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
@@ -278,6 +282,7 @@ impl Stack {
             generation: 0,
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
+            recent_options: None,
             emission: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
             cx: Cx {
@@ -426,6 +431,14 @@ impl Stack {
             + self.cx.tracer.memory()
             + self.ip.memory()
             + self.udp.memory()
+    }
+
+    /// A socket's options, in memory that sockets with the same ones share.
+    fn share_options(&mut self, options: SocketOptions) -> Arc<SocketOptions> {
+        match &self.recent_options {
+            Some(recent) if **recent == options => recent.clone(),
+            _ => self.recent_options.insert(Arc::new(options)).clone(),
+        }
     }
 
     fn next_generation(&mut self) -> u32 {

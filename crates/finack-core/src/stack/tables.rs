@@ -219,7 +219,7 @@ impl Stack {
             if c.send.clear(&mut self.cx.pool) {
                 c.announce(super::Ready::COMPLETED);
             }
-            c.rtx.clear();
+            c.rtx.clear(&mut self.cx.pool);
             c.recv.drop_reorder(&mut self.cx.pool);
             c.wheel_at = Instant::FAR_FUTURE;
             self.wheel.disarm(timer::Owner::connection(index));
@@ -240,9 +240,10 @@ impl Stack {
     }
 
     pub(super) fn free_connection(&mut self, index: u32) {
-        if let Some(mut c) = self.connections.remove(index) {
+        if let Some(c) = self.connections.get_mut(index) {
             c.recv.clear(&mut self.cx.pool);
             self.cx.budget.replace(c.charged, 0);
+            self.connections.free(index);
         }
     }
 

@@ -9,6 +9,7 @@ use super::pacer::Pacer;
 use super::recv::Tuning;
 use super::seq::Pos;
 use super::tcb::{Connection, Urgent};
+use crate::time::Instant;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub(crate) struct Rare {
     pub(crate) urgent: Urgent,
     /// SND.UP: behind the last urgent byte.
     pub(crate) snd_up: Option<Pos>,
+    /// Where the application stood when tuning the receive buffer last came to nothing.
+    pub(crate) tuned: Pos,
+    /// When the last answer to something unacceptable went out.
+    pub(crate) challenge_at: Option<Instant>,
     /// A duplicate to report (RFC 2883).
     pub(crate) dsack: Option<(Pos, Pos)>,
     /// What is not acknowledged yet although it is here: everything from this position on (`Pos::MAX`: nothing).
@@ -43,6 +48,8 @@ impl Rare {
         tuning: None,
         urgent: Urgent { mark: None, byte: None, taken: false },
         snd_up: None,
+        tuned: 1,
+        challenge_at: None,
         dsack: None,
         ack_hold: Pos::MAX,
         bytes_retrans: 0,
@@ -62,7 +69,7 @@ impl Rare {
             && self.pacer.is_none()
             && self.tuning.is_none();
         let marks = self.urgent == Self::NONE.urgent && self.snd_up.is_none() && self.dsack.is_none();
-        boxes && marks && self.ack_hold == Pos::MAX
+        boxes && marks && self.ack_hold == Pos::MAX && self.tuned == 1 && self.challenge_at.is_none()
     }
 
     fn memory(&self) -> usize {

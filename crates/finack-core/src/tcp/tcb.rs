@@ -65,8 +65,6 @@ pub(crate) struct AckState {
     pub(crate) ato: Duration,
     /// When data came last.
     pub(crate) data_at: Instant,
-    /// When the last answer to something unacceptable went out.
-    pub(crate) challenge_at: Known,
 }
 
 impl AckState {
@@ -79,7 +77,6 @@ impl AckState {
             interactive: false,
             ato: Duration::ZERO,
             data_at: now,
-            challenge_at: Known::NOT,
         }
     }
 }
@@ -210,8 +207,6 @@ pub(crate) struct Connection {
     pub(crate) rcv_buf: u32,
     /// What is learned from what comes.
     pub(crate) rcv_learned: Learned,
-    /// Where the application stood when tuning the buffer last came to nothing.
-    pub(crate) rcv_tuned: Pos,
     /// Largest segment seen, an estimate of what the peer sends.
     pub(crate) rcv_mss: u16,
     pub(crate) ts_recent: u32,
@@ -339,7 +334,6 @@ impl Connection {
             rcv_acked: 0,
             rcv_fin: Pos::MAX,
             rcv_learned: Learned::new(),
-            rcv_tuned: 1,
             rcv_mss: mss.min(536),
             ts_recent: 0,
             ts_recent_at: now,
@@ -543,7 +537,8 @@ impl Connection {
     pub(crate) fn heap_memory(&self) -> usize {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        let boxes = episode + ecn + self.congestion.heap_memory() + self.rare_memory();
+        let controller = self.congestion.heap_memory();
+        let boxes = episode + ecn + controller + self.rare_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

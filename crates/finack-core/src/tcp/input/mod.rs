@@ -21,7 +21,7 @@ use crate::cx::Cx;
 use crate::error::Error;
 use crate::settings::Profile;
 use crate::stack::Ready;
-use crate::time::{Instant, Known};
+use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, ResetReason, SendReason, TraceKind};
 
 use paws::Paws;
@@ -232,10 +232,10 @@ fn unacceptable(
 /// RFC 5961 10, limited per connection: no counter shared with others that an attacker could read.
 fn may_answer(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
     let least = core::time::Duration::from_millis(cx.settings.tcp_invalid_ratelimit);
-    if c.ack.challenge_at.get().is_some_and(|at| now.since(at) < least) {
+    if c.rare().challenge_at.is_some_and(|at| now.since(at) < least) {
         return false;
     }
-    c.ack.challenge_at = Known::at(now);
+    c.rare_mut().challenge_at = Some(now);
     true
 }
 

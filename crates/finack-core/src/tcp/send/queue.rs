@@ -692,7 +692,10 @@ impl RetransmitQueue {
         found.is_some_and(|u| u.end == end && u.marks.has(Marks::PUSH))
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.units.clear();
+        self.units.rest(&mut pool.units);
         *self = Self::default();
     }
 
