@@ -204,7 +204,6 @@ impl Demux {
     }
 
     /// Looks at where a search for this hash will begin, so that the processor fetches it.
-    #[allow(dead_code, reason = "for looking ahead in a batch")]
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let table = self.table_of(hash as u32);
         table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed))

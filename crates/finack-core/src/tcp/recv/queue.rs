@@ -158,7 +158,8 @@ impl RecvQueue {
         if filled { Inserted::FilledGap } else { Inserted::InOrder }
     }
 
-    fn append(&mut self, pool: &mut Pool, mut payload: Payload<'_>) {
+    /// Takes what is next in order.
+    pub(crate) fn append(&mut self, pool: &mut Pool, mut payload: Payload<'_>) {
         self.chunks.wake(&mut pool.chunks);
         self.next += payload.bytes.len() as Pos;
         if payload.owner.is_some() && payload.bytes.len() >= KEEP_SHARED {
