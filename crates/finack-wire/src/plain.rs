@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use finack_sum::Accumulator;
+
 use crate::tcp::{self, Flags};
 use crate::{ip, ipv4, ipv6, protocol};
 
@@ -137,6 +139,17 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn urgent(&self) -> u16 {
         crate::bytes::u16_at(self.segment, 18).unwrap_or(0)
+    }
+
+    /// The sum of what the TCP checksum covers in front of the data. With the data's added it is 0xffff where the checksum is
+    /// right (RFC 9293 MUST-3): for who sums the data while copying it.
+    #[inline]
+    #[must_use]
+    pub fn sum_ahead(&self) -> Accumulator {
+        let mut sum = Accumulator::new();
+        sum.add_u16(ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len()));
+        sum.add(self.segment.get(..self.header_len()).unwrap_or_default());
+        sum
     }
 
     /// Whether the TCP checksum is right (RFC 9293 MUST-3).

@@ -69,15 +69,7 @@ pub(crate) struct AckState {
 
 impl AckState {
     const fn new(now: Instant) -> Self {
-        Self {
-            pending: false,
-            now: None,
-            quick: 0,
-            pushed: 0,
-            interactive: false,
-            ato: 0,
-            data_at: now,
-        }
+        Self { pending: false, now: None, quick: 0, pushed: 0, interactive: false, ato: 0, data_at: now }
     }
 }
 

@@ -243,7 +243,7 @@ impl Connection {
             }
             return;
         };
-        match tuning.on_read(now, read, mss) {
+        match tuning.on_read(now, read, self.recv.len() as u64, mss) {
             Measured::Idle => {
                 let rare = self.rare_mut();
                 (rare.tuning, rare.tuned) = (None, read);

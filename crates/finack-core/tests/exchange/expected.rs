@@ -3,6 +3,7 @@
 
 use finack_core::counters::Counters;
 use finack_core::device::{Packet, Transmit};
+use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
 use finack_sim::packet::build;
 use finack_sim::{Script, Setup};
@@ -139,6 +140,30 @@ fn a_bit_that_is_another() {
             mend(&mut wrong);
             both_ways(&t, &[wrong]);
         }
+    }
+}
+
+/// RFC 9293 MUST-3: data is copied while its checksum is verified, and was never there where that proves wrong.
+#[test]
+fn data_whose_checksum_is_wrong() {
+    for len in [1, 127, 128, 129, 1000, 1459, 1460] {
+        let mut t = Setup::new().server();
+        let c = t.accepted();
+        let mut packets = Vec::new();
+        for i in 0..20 {
+            let (from, to) = (1 + i * len, 1 + (i + 1) * len);
+            let right = bytes(&t, &format!("P. {from}:{to}({len}) ack 1"));
+            let mut wrong = right.clone();
+            wrong[40 + (i * 67 % len) as usize] ^= 0x40;
+            packets.extend([wrong, right]);
+        }
+        assert_eq!(both_ways(&t, &packets), 20, "of {len} bytes");
+        let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
+        t.inject_batch(&batch);
+        assert_eq!(t.stack.counters().dropped(DropReason::TcpChecksum), 20);
+        t.read(c, 20 * len as usize);
+        t.read_blocks(c);
+        t.take_sent();
     }
 }
 

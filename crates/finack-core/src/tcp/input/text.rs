@@ -142,9 +142,12 @@ fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, ful
     let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
         let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(offset));
-        (echo, Duration::from_millis(u64::from(age.max(1))))
+        (echo, Duration::from_millis(u64::from(age)))
     });
-    tuning.on_data(now, next, edge, echo.filter(|(_, age)| age.as_secs() < 3600));
+    // An age of nothing says only that the clock did not tick.
+    let echo = echo.filter(|(_, age)| !age.is_zero() && age.as_secs() < 3600);
+    let drained = c.recv.len() <= placed.segment.payload.bytes.len();
+    tuning.on_data(now, next, edge, echo, drained);
 }
 
 /// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
