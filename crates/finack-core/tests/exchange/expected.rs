@@ -3,6 +3,8 @@
 
 use finack_core::counters::Counters;
 use finack_core::device::{Packet, Transmit};
+use finack_core::options::Shutdown;
+use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
 use finack_sim::packet::build;
@@ -60,7 +62,7 @@ fn bytes(t: &Script, text: &str) -> Vec<u8> {
 }
 
 /// The peer's segments of an established connection of which 100 bytes each way are acknowledged, and 1000 of ours out.
-fn talking(timestamps: bool) -> Script {
+fn talking(timestamps: bool) -> (Script, ConnId) {
     let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
     let mut t = setup.server();
     let c = t.accepted();
@@ -71,14 +73,14 @@ fn talking(timestamps: bool) -> Script {
     t.inject(". 101:101(0) ack 101");
     t.write(c, 1000);
     t.take_sent();
-    t
+    (t, c)
 }
 
 /// RFC 1323 4.1 (Jacobson's header prediction): data in order and ACKs of what is out are what is expected.
 #[test]
 fn what_is_expected() {
     for timestamps in [false, true] {
-        let t = talking(timestamps);
+        let (t, _) = talking(timestamps);
         for text in [
             "P. 101:201(100) ack 101",
             ". 101:1561(1460) ack 101",
@@ -98,7 +100,7 @@ fn what_is_expected() {
 /// RFC 9293 3.10.7.4: whatever is out of the ordinary is handled step by step.
 #[test]
 fn what_is_not() {
-    let t = talking(false);
+    let (t, _) = talking(false);
     for text in [
         "P. 102:202(100) ack 101",
         "P. 100:201(101) ack 101",
@@ -117,7 +119,7 @@ fn what_is_not() {
     ] {
         assert_eq!(both_ways(&t, &[bytes(&t, text)]), 0, "{text}");
     }
-    let t = talking(true);
+    let (t, _) = talking(true);
     for text in [
         "P. 101:201(100) ack 101 <>",
         "P. 101:201(100) ack 101 <nop,nop,TS val 0 ecr 0>",
@@ -131,7 +133,7 @@ fn what_is_not() {
 #[test]
 fn a_bit_that_is_another() {
     for timestamps in [false, true] {
-        let t = talking(timestamps);
+        let (t, _) = talking(timestamps);
         let right = bytes(&t, "P. 101:111(10) ack 1101");
         for at in 0..right.len() * 8 {
             let mut wrong = right.clone();
@@ -183,17 +185,20 @@ fn mend(packet: &mut [u8]) {
 /// In any state of the connection, and of what the other end sent before.
 #[test]
 fn in_any_state() {
-    let change: [(&str, fn(&mut Script)); 6] = [
-        ("a gap", |t| t.inject("P. 301:401(100) ack 101")),
-        ("a gap, filled", |t| {
+    let change: [(&str, fn(&mut Script, ConnId)); 9] = [
+        ("our FIN, sent", |t, c| t.shutdown(c, Shutdown::Write)),
+        ("nobody reads", |t, c| t.shutdown(c, Shutdown::Both)),
+        ("nobody is there", |t, c| t.close(c)),
+        ("a gap", |t, _| t.inject("P. 301:401(100) ack 101")),
+        ("a gap, filled", |t, _| {
             t.inject("P. 301:401(100) ack 101");
             t.take_sent();
             t.inject("P. 101:301(200) ack 101");
         }),
-        ("the peer's FIN behind a gap", |t| t.inject("F. 301:401(100) ack 101")),
-        ("urgent data to come", |t| t.inject("U. 101:101(0) ack 101 urg 150")),
-        ("the peer's FIN", |t| t.inject("F. 101:101(0) ack 101")),
-        ("duplicate ACKs", |t| {
+        ("the peer's FIN behind a gap", |t, _| t.inject("F. 301:401(100) ack 101")),
+        ("urgent data to come", |t, _| t.inject("U. 101:101(0) ack 101 urg 150")),
+        ("the peer's FIN", |t, _| t.inject("F. 101:101(0) ack 101")),
+        ("duplicate ACKs", |t, _| {
             for _ in 0..4 {
                 t.inject(". 101:101(0) ack 101");
                 t.take_sent();
@@ -201,8 +206,8 @@ fn in_any_state() {
         }),
     ];
     for (what, change) in change {
-        let mut t = talking(false);
-        change(&mut t);
+        let (mut t, c) = talking(false);
+        change(&mut t, c);
         t.take_sent();
         for text in [
             "P. 101:201(100) ack 101",
@@ -210,6 +215,8 @@ fn in_any_state() {
             ". 101:101(0) ack 1101",
             "P. 401:501(100) ack 1101",
             ". 102:102(0) ack 1101",
+            ". 101:101(0) ack 1102",
+            "P. 101:201(100) ack 1102",
         ] {
             println!("{what}: {text}");
             both_ways(&t, &[bytes(&t, text)]);
@@ -220,7 +227,7 @@ fn in_any_state() {
 /// Packets that come together are looked at together, and handled in their order.
 #[test]
 fn together() {
-    let t = talking(false);
+    let (t, _) = talking(false);
     let texts = [
         "P. 101:201(100) ack 101",
         "P. 201:301(100) ack 501",
@@ -241,7 +248,7 @@ fn together() {
 /// A device that says how many segments a packet stands for is counted so (RFC 1213 tcpInSegs).
 #[test]
 fn joined_segments() {
-    let mut t = talking(false);
+    let (mut t, _) = talking(false);
     let packet = bytes(&t, "P. 101:3021(2920) ack 101");
     let mut joined = Packet::borrowed(&packet);
     (joined.meta.segments, joined.meta.segment_size) = (2, 1460);

@@ -12,17 +12,24 @@ use crate::time::Instant;
 
 /// Whether `segment`, which has no flags but ACK and PSH and no options but timestamps, is the next in order on a
 /// connection where nothing is out of the ordinary: it lies in the window, it acknowledges what is out or was acknowledged
-/// last, its timestamp is no older than the last.
+/// last, but no FIN, its timestamp is no older than the last, and somebody reads.
 pub(crate) fn is_expected(c: &Connection, segment: &Segment<'_>) -> bool {
     let next = c.recv.next();
-    let end = next + segment.payload.bytes.len() as Pos;
+    let len = segment.payload.bytes.len();
+    let end = next + len as Pos;
     let stamped = match segment.options.timestamps {
         Some((value, _)) => c.agreed.timestamps && !seq::before(value, c.ts_recent),
         None => !c.agreed.timestamps,
     };
     let ack = seq::expand(c.iss, c.snd_una, segment.ack);
+    let taken = match c.state {
+        State::Established => len == 0 || !c.facts.orphan,
+        // All that was written is not acknowledged yet: servers often close as soon as they have written.
+        State::FinWait1 => ack <= c.send.end() && (len == 0 || !c.facts.orphan && !c.facts.read_shut),
+        _ => false,
+    };
     segment.seq == c.rcv_seq(next)
-        && c.state == State::Established
+        && taken
         && stamped
         && (c.snd_una..=c.snd_nxt).contains(&ack)
         && end <= c.rcv_edge.min(c.most_unread())
@@ -30,7 +37,6 @@ pub(crate) fn is_expected(c: &Connection, segment: &Segment<'_>) -> bool {
         && c.rcv_fin == Pos::MAX
         && c.rare().urgent.mark.is_none()
         && c.ecn.is_none()
-        && !c.facts.orphan
 }
 
 /// Takes a segment that [`is_expected`]. The connection goes on.
@@ -40,7 +46,7 @@ pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     c.times.last_recv_at = now;
     let start = c.recv.next();
     let placed = Placed { segment, start, end: start + len as Pos, scaled: true };
-    // Neither SND.UNA's bounds nor our FIN can end anything here: the ACK is in range, and nothing was closed.
+    // It ends nothing: it is in range, and acknowledges no FIN.
     let _ = ack::process(c, cx, now, &placed);
     if len > 0 {
         c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(segment.segments));
