@@ -54,7 +54,12 @@ pub(super) struct Records<'a> {
 impl Records<'_> {
     /// Who has the four-tuple.
     pub(super) fn find(&self, demux: &Demux, hash: u64, tuple: &Tuple) -> Option<Slot> {
-        demux.find(hash, |slot| self.tuple(slot).is_some_and(|t| t == *tuple))
+        demux.find(hash, |slot| match slot.kind() {
+            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
+            Kind::Embryo => self.embryos.tuple(slot.index()).is_some_and(|t| t == *tuple),
+            Kind::TimeWait4 => self.waits4.is_of(slot.index(), tuple),
+            Kind::TimeWait6 => self.waits6.is_of(slot.index(), tuple),
+        })
     }
 
     /// The four-tuple that leads to a slot.
