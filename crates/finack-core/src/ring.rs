@@ -4,10 +4,11 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 /// A queue that may be at rest: then it is empty, and takes no memory of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ring<T>(Option<Box<VecDeque<T>>>);
 
 /// Queues at rest that are kept; more are freed.
@@ -39,6 +40,13 @@ fn memory<T>(queue: &VecDeque<T>) -> usize {
 impl<T> Default for Ring<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Whether an empty one is at rest does not show.
+impl<T: fmt::Debug> fmt::Debug for Ring<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().flat_map(|queue| queue.iter())).finish()
     }
 }
 

@@ -100,3 +100,14 @@ impl Connection {
         self.rare.as_ref().map_or(0, |rare| rare.memory())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a million idle connections take is this a million times. What few of them need belongs elsewhere.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 768, "{}", size_of::<Connection>());
+    }
+}
