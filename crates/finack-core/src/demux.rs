@@ -86,7 +86,7 @@ impl Bucket {
         const LOW: u128 = 0x7f7f_7f7f_7f7f_7f7f_7f7f_7f7f;
         const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080;
         let differing = u128::from_le_bytes(self.head) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
-        !((differing & LOW) + LOW | differing) & HIGH
+        !(((differing & LOW) + LOW) | differing) & HIGH
     }
 
     /// The places whose tag is this.

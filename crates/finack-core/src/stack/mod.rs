@@ -318,8 +318,9 @@ impl Stack {
         self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
     }
 
-    /// Whether segments that are just what is expected may take a short way in (the default). Nothing that can be observed
-    /// depends on it but time and [`Counters::tcp_expected`]: tests show that.
+    /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
+    /// way out (the default). Nothing that can be observed depends on it but time and [`Counters::tcp_expected`]: tests show
+    /// that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
         self.cx.short_cuts = on;
@@ -341,14 +342,12 @@ impl Stack {
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
     /// never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let mut first = self.wheel.next();
-        let waits = [self.waits4.oldest(), self.waits6.oldest()];
-        for at in [waits[0].map(|(_, at)| at), waits[1].map(|(_, at)| at), self.ip_next_timeout()] {
-            if let Some(at) = at {
-                first = Some(first.map_or(at, |first| first.min(at)));
-            }
-        }
-        first
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, None) | (None, one) => one,
+        };
+        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
+        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
     }
 
     /// The next thing an application waits for; call until `None`.

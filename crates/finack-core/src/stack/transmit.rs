@@ -76,7 +76,16 @@ fn kind_of(reason: SendReason, len: usize) -> Kind {
 
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
+    #[inline]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        // Who asks until there is nothing asks once in vain each time.
+        if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
+            return None;
+        }
+        self.next_transmit(now)
+    }
+
+    fn next_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
         let decided = self.decide_for_device(now);
         self.cx.tracer.packet = None;
         let (decided, number) = decided?;
@@ -115,9 +124,6 @@ impl Stack {
         loop {
             // What is observed from here on concerns the packet that comes of it, or one that never leaves.
             let number = self.ip.out.next_number();
-            if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
-                return None;
-            }
             self.cx.tracer.packet = Some(PacketId::Out(number));
             if let Some(decided) = self.emit_next(now) {
                 return Some((decided, number));
@@ -151,9 +157,22 @@ impl Stack {
         if c.rare().search.is_some() {
             c.refresh_search(cx, now);
         }
-        let plain = output::small_write(c, cx).filter(|_| cx.short_cuts).map(Next::Send);
-        debug_assert!(plain.is_none_or(|next| next == output::next_segment(c, cx, now)), "{plain:?}");
-        let Next::Send(plan) = plain.unwrap_or_else(|| output::next_segment(c, cx, now)) else {
+        if cx.short_cuts
+            && let Some(end) = output::small_write(c, cx)
+        {
+            let (at, reason) = (c.snd_nxt, SendReason::Data);
+            output::commit_small(c, cx, now, end);
+            let push = c.rtx.is_pushed(end);
+            let mut unit = Emission { connection: index, generation, at, end, whole: false, reason, push };
+            let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index };
+            let decided = desk.next_packet(c, now, &mut unit);
+            if unit.at < unit.end {
+                *emission = Some(unit);
+            }
+            agenda.refresh(c, desk.cx, now, index);
+            return decided;
+        }
+        let Next::Send(plan) = output::next_segment(c, cx, now) else {
             agenda.refresh(c, cx, now, index);
             return None;
         };
@@ -263,7 +282,7 @@ impl Desk<'_> {
         let to = data_end.max(from);
         let place = if len > 0 { c.send.find(from, to) } else { None };
         let part = Part { from, to, place, kind: kind_of(unit.reason, len), room };
-        let (header, checksum) = self.write(c, now, plain, &part, (segments, reason));
+        let header = self.write(c, now, plain, &part, (segments, reason));
         Some(Decided::Segment {
             connection: self.index,
             header,
@@ -271,7 +290,7 @@ impl Desk<'_> {
             to: part.to,
             place: part.place,
             segment_size,
-            checksum,
+            checksum: self.left_of_checksum(c),
             stays_here: c.facts.loopback,
         })
     }
@@ -305,7 +324,7 @@ impl Desk<'_> {
         mut plain: Plain,
         part: &Part,
         told: (u16, SendReason),
-    ) -> (usize, TxChecksum) {
+    ) -> usize {
         let Some(stamps) = output::plain_options(c, now).filter(|_| self.cx.short_cuts) else {
             let mut head = plain.head(&c.tuple);
             return self.write_with_options(c, now, &mut head, part, told);
@@ -336,7 +355,7 @@ impl Desk<'_> {
         head: &mut Head,
         part: &Part,
         told: (u16, SendReason),
-    ) -> (usize, TxChecksum) {
+    ) -> usize {
         let mut all = output::options(c, self.cx, now, part.room, &mut head.options);
         if let Some(ecn) = &c.ecn {
             if part.kind == Kind::Ack
@@ -356,11 +375,11 @@ impl Desk<'_> {
     }
 
     /// Writes the headers of a segment with bytes `from..to`, and signs it where it must be signed.
-    fn sign(&mut self, c: &Connection, head: &mut Head, from: Pos, to: Pos) -> (usize, TxChecksum) {
+    fn sign(&mut self, c: &Connection, head: &mut Head, from: Pos, to: Pos) -> usize {
         let len = (to - from) as usize;
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(from, to, sum);
-        match self.auth.signer(self.index, c, head.flags, from) {
+        let (len, _) = match self.auth.signer(self.index, c, head.flags, from) {
             None => emit::headers(head, len, add, None, offload, self.header),
             Some(signer) => {
                 signer.reserve(&mut head.options);
@@ -368,6 +387,16 @@ impl Desk<'_> {
                 let (slices, _) = c.send.slices(from, to, &mut lent);
                 emit::headers(head, len, add, Some((&signer, &lent[..slices])), offload, self.header)
             }
+        };
+        len
+    }
+
+    /// What the device has to do for the checksum of a segment.
+    fn left_of_checksum(&self, c: &Connection) -> TxChecksum {
+        if self.cx.device.checksum_tx {
+            TxChecksum::Partial { start: c.tuple.ip_header_len() as u16, offset: 16 }
+        } else {
+            TxChecksum::Complete
         }
     }
 
@@ -376,9 +405,9 @@ impl Desk<'_> {
         let window = c.advertise(self.cx);
         let plain = self.plain(c, pos, Flags::ACK, window);
         let part = Part { from: pos, to: pos, place: None, kind: Kind::Ack, room: output::ALL_ROOM };
-        let (header, checksum) = self.write(c, now, plain, &part, (1, reason));
+        let header = self.write(c, now, plain, &part, (1, reason));
         self.count_bare(c);
-        self.without_text(c, header, checksum)
+        self.without_text(c, header)
     }
 
     fn syn(&mut self, c: &mut Connection, now: Instant, our_mss: u16) -> Option<Decided> {
@@ -400,9 +429,9 @@ impl Desk<'_> {
         }
         self.count_bare(c);
         if end <= 1 {
-            let (header, checksum) = self.sign(c, &mut head, 0, 0);
+            let header = self.sign(c, &mut head, 0, 0);
             self.note_sent(c, now, &head, 0, (1, reason));
-            return Some(self.without_text(c, header, checksum));
+            return Some(self.without_text(c, header));
         }
         // A SYN with data (RFC 7413 4.2.1). Who signs tries no fast open, so that this is never signed.
         let len = (end - 1) as usize;
@@ -427,7 +456,7 @@ impl Desk<'_> {
         c.stats.segs_out += 1;
     }
 
-    fn without_text(&self, c: &Connection, header: usize, checksum: TxChecksum) -> Decided {
+    fn without_text(&self, c: &Connection, header: usize) -> Decided {
         Decided::Segment {
             connection: self.index,
             header,
@@ -435,7 +464,7 @@ impl Desk<'_> {
             to: 0,
             place: None,
             segment_size: 0,
-            checksum,
+            checksum: self.left_of_checksum(c),
             stays_here: c.facts.loopback,
         }
     }

@@ -77,8 +77,8 @@ impl Plain {
         }
     }
 
-    /// What [`headers`] writes for the same. `payload_sum` is asked for the sum of the payload, unless the device is to add
-    /// that.
+    /// What [`headers`] writes for the same; answers the length. `payload_sum` is asked for the sum of the payload, unless
+    /// the device is to add that (`offload`).
     ///
     /// Sums are made of the words that are written, not of what was written.
     pub(crate) fn write(
@@ -88,7 +88,7 @@ impl Plain {
         payload_sum: impl FnOnce() -> u16,
         offload: bool,
         out: &mut [u8; MAX_HEADERS],
-    ) -> (usize, TxChecksum) {
+    ) -> usize {
         let tcp_len = if self.stamps.is_some() { STAMPED } else { BARE };
         let segment_len = tcp_len + payload_len;
         let (ip_len, addresses) = match (tuple.local, tuple.remote) {
@@ -106,17 +106,12 @@ impl Plain {
         };
         let pseudo = addresses + u64::from(protocol::TCP) + segment_len as u64;
         let Some(segment) = out.get_mut(ip_len..).and_then(|rest| rest.first_chunk_mut::<STAMPED>()) else {
-            return (0, TxChecksum::Complete);
+            return 0;
         };
         let sum = self.write_tcp(tuple, tcp_len, segment);
         let checksum = if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum())) };
         segment[16..18].copy_from_slice(&checksum.to_be_bytes());
-        let state = if offload {
-            TxChecksum::Partial { start: ip_len as u16, offset: 16 }
-        } else {
-            TxChecksum::Complete
-        };
-        (ip_len + tcp_len, state)
+        ip_len + tcp_len
     }
 
     /// Answers the sum of the addresses.

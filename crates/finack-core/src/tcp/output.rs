@@ -60,10 +60,9 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
     }
 }
 
-/// What [`next_segment`] answers where that is plain: all that was written and not sent fits a segment, and nothing has to be
-/// said or done before. `None`: it must look.
-#[inline]
-pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Plan> {
+/// Whether all that was written and not sent fits a segment, and nothing has to be said or done before: then
+/// [`next_segment`] plans to send just that, up to the position that is answered. `None`: it must look.
+pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
     let (start, end) = (c.snd_nxt, c.send.end());
     let data = end - start;
     let facts = &c.facts;
@@ -81,7 +80,7 @@ pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Plan> {
         && end <= c.snd_edge()
         && c.in_flight() + data as u64 <= c.congestion.cwnd();
     let goes = data == Pos::from(c.mss) || facts.push_small || may_send_small(c, cx, false);
-    (calm && fits && goes).then_some(Plan::Data { start, end })
+    (calm && fits && goes).then_some(end)
 }
 
 /// Pacing is about data that the window lets go: not about what is sent for want of an answer.
@@ -233,6 +232,14 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
         Profile::Linux => c.snd_small <= c.snd_una,
         Profile::Rfc => c.snd_nxt == c.snd_una && !follows_full,
     }
+}
+
+/// [`commit`] of what [`small_write`] found: everything up to `end`.
+pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) {
+    let start = c.snd_nxt;
+    debug_assert_eq!(next_segment(c, cx, now), Next::Send(Plan::Data { start, end }));
+    commit_data(c, cx, now, start, end);
+    c.times.last_send_at = now;
 }
 
 /// Carries a plan out, up to the point where headers are written.

@@ -185,7 +185,8 @@ fn mend(packet: &mut [u8]) {
 /// In any state of the connection, and of what the other end sent before.
 #[test]
 fn in_any_state() {
-    let change: [(&str, fn(&mut Script, ConnId)); 9] = [
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 9] = [
         ("our FIN, sent", |t, c| t.shutdown(c, Shutdown::Write)),
         ("nobody reads", |t, c| t.shutdown(c, Shutdown::Both)),
         ("nobody is there", |t, c| t.close(c)),

@@ -205,7 +205,7 @@ pub(crate) fn live(seed: u64, predicts: bool, noted: bool) -> Story {
         }
         w.run_for(Duration::from_millis(1 + rng.below(20)));
         steps += 1;
-        if noted && steps % 16 == 0 {
+        if noted && steps.is_multiple_of(16) {
             note_states(&w, [a, b], &mut states);
         }
         let sum: u64 = apps.iter().map(|a| a.read + a.written + u64::from(a.eof) + u64::from(a.shut)).sum();

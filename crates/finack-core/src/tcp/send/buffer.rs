@@ -75,9 +75,9 @@ impl Block {
 /// Bytes in one block, which they name as long as nothing is let go of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    block: u32,
-    at: u32,
-    len: u32,
+    block: usize,
+    at: usize,
+    len: usize,
 }
 
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
@@ -379,18 +379,19 @@ impl SendBuffer {
     }
 
     /// Where bytes `from..to` stand, where one block holds them all, as it mostly does.
+    #[inline]
     pub(crate) fn find(&self, from: Pos, to: Pos) -> Option<Place> {
         // There are few blocks, and what is sent for the first time stands in one of the last.
         let index = self.blocks.iter().rposition(|block| block.start <= from)?;
         let at = (from - self.blocks[index].start) as usize;
-        let place = Place { block: index as u32, at: at as u32, len: (to - from).max(0) as u32 };
+        let place = Place { block: index, at, len: (to - from).max(0) as usize };
         self.slice(place).map(|_| place)
     }
 
     /// What stands there.
+    #[inline]
     pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
-        let at = place.at as usize;
-        self.blocks.get(place.block as usize)?.as_slice().get(at..at + place.len as usize)
+        self.blocks.get(place.block)?.as_slice().get(place.at..place.at + place.len)
     }
 
     /// Adds bytes `from..to` to a checksum.
