@@ -35,6 +35,7 @@ mod ring;
 pub mod settings;
 mod slab;
 pub mod stack;
+pub mod steer;
 pub mod tcp;
 #[cfg(test)]
 mod testing;

@@ -11,12 +11,14 @@ mod fast_open;
 mod fingerprint;
 mod gate;
 mod hold;
+mod home;
 mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
 mod passive;
 mod refresh;
+mod shards;
 mod tables;
 mod tcp_calls;
 mod tcp_direct;
@@ -30,6 +32,7 @@ mod udp;
 pub use crate::udp::{Gate, UdpReport};
 pub use fingerprint::Origin;
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use home::{ForShards, Handed};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
@@ -250,6 +253,8 @@ pub struct Stack {
     recent_options: Option<Arc<SocketOptions>>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
+    /// Where this is one of several stacks that are one host.
+    home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
     /// The connection that got the last segment that was expected; the next one is often for it, too.
     recent: u32,
@@ -288,6 +293,7 @@ impl Stack {
             events: VecDeque::new(),
             recent_options: None,
             emission: None,
+            home: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
             recent: expected::NOBODY,
             cx: Cx {
@@ -410,6 +416,12 @@ impl Stack {
         self.cx.settings.set(name, value)?;
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
+    }
+
+    /// Replaces all settings; connections that exist keep what they negotiated.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.cx.settings = settings;
+        self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
     /// Replaces the routes. Connections that stand follow their MTUs with the next segment that they send.

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
+use finack_core::Stack;
 use finack_core::stack::{Gate, UdpId, UdpRecv};
 use finack_wire::icmp::ErrorKind;
 
+use crate::error::to_io;
 use crate::host::Net;
-use crate::shard::{Inner, READ, Shard, WRITE, Wait};
+use crate::shard::{Everywhere, Inner, READ, WRITE};
 
 /// Bytes that may wait in a gate, unless set otherwise: it stands for many sockets.
 const BUFFER: usize = 4 << 20;
@@ -60,8 +61,7 @@ impl From<UdpRecv> for Datagram {
 /// It is of use in a network that takes [any address](crate::NetBuilder::any_address). At most 4 MiB wait in it; what
 /// comes beyond is dropped and counted. Dropping it closes it.
 pub struct UdpGate {
-    shard: Arc<Shard>,
-    gate: UdpId,
+    parts: Everywhere<UdpId>,
 }
 
 impl fmt::Debug for UdpGate {
@@ -72,8 +72,7 @@ impl fmt::Debug for UdpGate {
 
 impl Drop for UdpGate {
     fn drop(&mut self) {
-        // Gone already is what was asked for.
-        let _ = self.shard.close(self.gate, |stack, _| stack.udp_close(self.gate));
+        self.parts.close(|stack, _, gate| stack.udp_close(gate));
     }
 }
 
@@ -96,12 +95,19 @@ impl UdpGate {
     }
 
     fn open(net: &Net, gate: Gate) -> io::Result<Self> {
-        let gate = net.shard.open(|stack, _| {
+        let part = BUFFER / net.shards();
+        let open = |stack: &mut &mut Stack| {
             let gate = stack.open_gate(gate)?;
-            stack.udp_set_buffers(gate, Some(BUFFER), Some(BUFFER))?;
+            stack.udp_set_buffers(gate, Some(part), Some(part))?;
             Ok(gate)
-        })?;
-        Ok(Self { shard: Arc::clone(&net.shard), gate })
+        };
+        // One that has a gate has it on all of them.
+        let parts = net.shards.open_all(|stacks, _| stacks.iter_mut().map(open).collect())?;
+        Ok(Self { parts })
+    }
+
+    fn shard_of(&self, ends: Ends) -> usize {
+        self.parts.shards().of_flow(ends.local, ends.peer)
     }
 
     /// Waits for the next one. What does not fit into `buf` is lost. Dropping the future loses none.
@@ -109,9 +115,8 @@ impl UdpGate {
     /// # Errors
     /// The network was shut down.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<Datagram> {
-        let gate = self.gate;
-        let recv = |inner: &mut Inner, _| inner.stack.udp_recv(gate, buf, false);
-        Wait::new(&self.shard, gate, READ, recv).await.map(Datagram::from)
+        let recv = |inner: &mut Inner, _, gate| inner.stack.udp_recv(gate, buf, false);
+        self.parts.any(READ, recv).await.map(|(_, received)| Datagram::from(received))
     }
 
     /// [`recv`](Self::recv), now or never.
@@ -119,7 +124,7 @@ impl UdpGate {
     /// # Errors
     /// As [`recv`](Self::recv); `WouldBlock` where nothing is there.
     pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<Datagram> {
-        self.shard.call(|stack, _| stack.udp_recv(self.gate, buf, false)).map(Datagram::from)
+        self.parts.try_any(|stack, _, gate| stack.udp_recv(gate, buf, false)).map(Datagram::from)
     }
 
     /// Sends a datagram (or echo reply) to `ends.peer` that seems to come from `ends.local`.
@@ -128,7 +133,9 @@ impl UdpGate {
     /// `WouldBlock` while too much waits for the device, too long (`EMSGSIZE`), no route (`NetworkUnreachable`), port 0
     /// (`InvalidInput`), the network was shut down.
     pub fn try_send(&self, ends: Ends, data: &[u8]) -> io::Result<()> {
-        self.shard.call(|stack, now| stack.gate_send(now, self.gate, ends.local, ends.peer, data))
+        self.parts.on(self.shard_of(ends), |stack, now, gate| {
+            stack.gate_send(now, gate, ends.local, ends.peer, data)
+        })
     }
 
     /// [`try_send`](Self::try_send), waiting for the device to have room.
@@ -136,11 +143,9 @@ impl UdpGate {
     /// # Errors
     /// As [`try_send`](Self::try_send), but for `WouldBlock`.
     pub async fn send(&self, ends: Ends, data: &[u8]) -> io::Result<()> {
-        let gate = self.gate;
-        Wait::new(&self.shard, gate, WRITE, move |inner: &mut Inner, now| {
-            inner.stack.gate_send(now, gate, ends.local, ends.peer, data)
-        })
-        .await
+        let send =
+            |inner: &mut Inner, now, gate| inner.stack.gate_send(now, gate, ends.local, ends.peer, data);
+        self.parts.wait_on(self.shard_of(ends), WRITE, send).await
     }
 
     /// Sends as many of `datagrams` as the device takes, with the lock taken and the device called once for all of
@@ -152,18 +157,25 @@ impl UdpGate {
         &self,
         datagrams: impl IntoIterator<Item = (Ends, &'a [u8])>,
     ) -> io::Result<usize> {
-        self.shard.call(|stack, now| {
-            let mut sent = 0;
-            for (ends, data) in datagrams {
-                match stack.gate_send(now, self.gate, ends.local, ends.peer, data) {
-                    Err(finack_core::Error::WouldBlock) if sent > 0 => break,
-                    Err(finack_core::Error::WouldBlock) => return Err(finack_core::Error::WouldBlock),
-                    // The others are not to wait for it.
-                    Ok(()) | Err(_) => sent += 1,
+        let (mut all, mut sent) = (datagrams.into_iter().peekable(), 0);
+        while let Some(home) = all.peek().map(|&(ends, _)| self.shard_of(ends)) {
+            let full = self.parts.on(home, |stack, now, gate| {
+                while let Some((ends, data)) = all.next_if(|&(ends, _)| self.shard_of(ends) == home) {
+                    match stack.gate_send(now, gate, ends.local, ends.peer, data) {
+                        Err(finack_core::Error::WouldBlock) => return Ok(true),
+                        // The others are not to wait for it.
+                        Ok(()) | Err(_) => sent += 1,
+                    }
                 }
+                Ok(false)
+            })?;
+            match full {
+                true if sent == 0 => return Err(to_io(finack_core::Error::WouldBlock)),
+                true => break,
+                false => {}
             }
-            Ok(sent)
-        })
+        }
+        Ok(sent)
     }
 
     /// Tells the sender `ends.peer` by ICMP what became of what it had sent to `ends.local`, of which `data` is the
@@ -179,8 +191,8 @@ impl UdpGate {
         kind: ErrorKind,
         reporter: Option<IpAddr>,
     ) -> io::Result<()> {
-        let (gate, ends) = (self.gate, (ends.local, ends.peer));
-        self.shard.call(|stack, now| stack.gate_report(now, gate, ends, data, kind, reporter))
+        let (home, ends) = (self.shard_of(ends), (ends.local, ends.peer));
+        self.parts.on(home, |stack, now, gate| stack.gate_report(now, gate, ends, data, kind, reporter))
     }
 
     /// How many were dropped because the gate was full.
@@ -188,6 +200,6 @@ impl UdpGate {
     /// # Errors
     /// The network was shut down.
     pub fn drops(&self) -> io::Result<u64> {
-        self.shard.query(|stack, _| stack.udp_drops(self.gate))
+        Ok(self.parts.look(|stack, gate| stack.udp_drops(gate))?.into_iter().sum())
     }
 }
