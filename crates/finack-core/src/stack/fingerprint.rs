@@ -97,6 +97,8 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     // Told by `tcp_info` alone.
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
+    // Who would have to give way at a bound that a search does not reach.
+    (c.facts.counted, c.facts.stuck) = (false, false);
     c.stats = Stats::default();
     if let Some(rare) = &mut c.rare {
         (rare.bytes_retrans, rare.out_of_order) = (0, 0);
