@@ -10,6 +10,9 @@ use crate::time::Instant;
 const MIN_RTT_LASTS: Duration = Duration::from_secs(10);
 /// ProbeRTTInterval.
 const PROBE_RTT_INTERVAL: Duration = Duration::from_secs(5);
+/// A round trip that is longer by at most this part shows that the queue is empty, and that the shortest one still holds. The
+/// draft wants a shorter one, which over a path whose length does not change never comes.
+const SAME_RTT: u32 = 64;
 /// ExtraAckedFilterLen is ten rounds: two halves of so many.
 const EXTRA_ACKED_HALF: u64 = 5;
 /// Shares are in units of 1/1024.
@@ -304,6 +307,8 @@ impl Bbr {
         rtts.expired = d.now > rtts.recent_at + PROBE_RTT_INTERVAL && rtts.recent != Duration::MAX;
         if let Some(rtt) = d.rtt.filter(|&rtt| rtt < rtts.recent || rtts.expired) {
             (rtts.recent, rtts.recent_at) = (rtt, d.now);
+        } else if d.rtt.is_some_and(|rtt| rtt <= rtts.recent + rtts.recent / SAME_RTT) {
+            rtts.recent_at = d.now;
         }
         if rtts.recent < rtts.min || d.now > rtts.min_at + MIN_RTT_LASTS {
             (rtts.min, rtts.min_at) = (rtts.recent, rtts.recent_at);

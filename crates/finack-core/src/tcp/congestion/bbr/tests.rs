@@ -274,6 +274,16 @@ fn probe_rtt_looks_for_a_shorter_round_trip() {
     assert!(path.bbr.cwnd() >= window.min(2 * BDP) - MSS);
 }
 
+/// draft-ietf-ccwg-bbr 5.3.4.3, but that a round trip as short as the shortest counts as one: it need not be looked for.
+#[test]
+fn a_queue_that_was_seen_empty_need_not_be_emptied() {
+    let mut path = Path::cruising();
+    for _ in 0..60_000 / RTT {
+        path.round(STEADY);
+        assert_ne!(path.bbr.state, State::ProbeRtt);
+    }
+}
+
 /// draft-ietf-ccwg-bbr 5.3.4.2: who was idle for long enough need not probe.
 #[test]
 fn idleness_counts_as_a_probe_of_the_round_trip() {
