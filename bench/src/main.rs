@@ -13,6 +13,8 @@ mod memory;
 mod pair;
 mod peers;
 mod run;
+mod tun;
+mod udp;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,6 +35,10 @@ enum What {
     Memory,
     /// Programs in `finack run`, with servers on the host, beside slirp4netns and pasta.
     Run,
+    /// Stacks over a TUN device, with the kernel at its other end.
+    Tun,
+    /// Datagrams over a TUN device and through `finack run`.
+    Udp,
 }
 
 /// Measures finack beside its peers.
@@ -52,6 +58,9 @@ struct Arguments {
     /// Leaves the peers out.
     #[arg(long)]
     alone: bool,
+    /// The bare loops alone.
+    #[arg(long)]
+    bare: bool,
     /// The core to stay on; -1 for none.
     #[arg(long, default_value_t = 1, allow_hyphen_values = true)]
     core: i32,
@@ -59,8 +68,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((_, words)) = words.split_first().filter(|(first, _)| *first == client::NAME) {
-        return client::main(words);
+    match words.split_first() {
+        Some((first, words)) if first == client::NAME => return client::main(words),
+        Some((first, words)) if first == run::bare::NAME => return run::bare::main(words),
+        _ => {}
     }
     measure(Arguments::parse());
     ExitCode::SUCCESS
@@ -68,7 +79,7 @@ fn main() -> ExitCode {
 
 fn measure(arguments: Arguments) {
     keep_memory();
-    if arguments.what != Some(What::Run) {
+    if !matches!(arguments.what, Some(What::Run | What::Tun | What::Udp)) {
         pin(arguments.core);
     }
     let pace = if arguments.quick {
@@ -83,6 +94,21 @@ fn measure(arguments: Arguments) {
     }
     if arguments.what == Some(What::Run) {
         lines.extend(run::all(arguments.quick, arguments.only.as_deref()));
+    }
+    let over_tun = tun::Options {
+        pace,
+        only: arguments.only.clone(),
+        alone: arguments.alone,
+        bare: arguments.bare,
+    };
+    if arguments.what == Some(What::Tun) {
+        lines.extend(tun::all(&over_tun));
+    }
+    if arguments.what == Some(What::Udp) {
+        lines.extend(udp::over_tun(&over_tun));
+        if !arguments.bare {
+            lines.extend(run::datagrams(arguments.quick, arguments.only.as_deref()));
+        }
     }
     if arguments.what.is_none_or(|what| what == What::Engine) {
         lines.extend(engine::all(&engine::Options {

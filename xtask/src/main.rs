@@ -11,10 +11,10 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  bench [engine|memory|run] [--quick] [--json] [--only TEXT] [--alone] [--core N]
+  bench [engine|memory|run|tun|udp] [--quick] [--json] [--only TEXT] [--alone] [--bare] [--core N]
         Measures finack beside its peers in alternating runs; the engines where nothing is named.
         --quick takes under a minute (run: eight), --only leaves out cases without TEXT in their name,
-        --alone leaves out the peers, --core -1 does not stay on one core.
+        --alone leaves out the peers, --bare (tun, udp) all but the bare loop, --core -1 does not stay on one core.
   bench goodput [--quick] [--json] [--only TEXT] [--controllers A,B] [--seed S] [--kernel] ...
         What finack carries over simulated paths that lose, delay and reorder: one flow, many, short ones, beside what the
         RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         program =
             if rest.iter().any(|a| a == "--kernel") { "finack-goodput-kernel" } else { "finack-goodput" };
     }
-    if program == "finack-bench" && rest.iter().any(|a| a == "run") && !build_finack() {
+    if program == "finack-bench" && rest.iter().any(|a| a == "run" || a == "udp") && !build_finack() {
         return ExitCode::FAILURE;
     }
     let manifest = root().join("bench/Cargo.toml");

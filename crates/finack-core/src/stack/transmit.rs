@@ -3,6 +3,7 @@
 use finack_sum::Accumulator;
 use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
+use finack_wire::udp;
 
 use super::Stack;
 use super::tcp_input::bare_head;
@@ -54,14 +55,18 @@ impl Stack {
         self.cx.counters.ip_out_requests += 1;
         let mut payload = [&[][..]; MAX_SLICES];
         match decided {
-            Decided::Raw => Some(Transmit {
-                header: self.ip.out.lent(),
-                payload,
-                slices: 0,
-                segment_size: 0,
-                checksum: TxChecksum::Complete,
-                number,
-            }),
+            Decided::Raw => {
+                let lent = self.ip.out.lent();
+                let Some(unit) = self.ip.out.lent_unit() else {
+                    let checksum = TxChecksum::Complete;
+                    return Some(Transmit { header: lent, payload, slices: 0, segment_size: 0, checksum, number });
+                };
+                let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
+                payload[0] = data;
+                // Where the checksum stands in a UDP header (RFC 768).
+                let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
+                Some(Transmit { header, payload, slices: 1, segment_size: unit.each, checksum, number })
+            }
             Decided::Segment { connection, header, from, to, segment_size, checksum } => {
                 let c = self.connections.get(connection)?;
                 let (slices, _) = c.send.slices(from, to, &mut payload);

@@ -14,6 +14,10 @@ use crate::shard::{Inner, READ, Shard, WRITE, Wait};
 /// Bytes that may wait in a gate, unless set otherwise: it stands for many sockets.
 const BUFFER: usize = 4 << 20;
 
+/// Datagrams that are sent as one packet at most, and their bytes.
+const RUN: usize = 64;
+const RUN_BYTES: usize = 65_000;
+
 /// Where something came from and went to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
@@ -122,6 +126,27 @@ impl UdpGate {
         self.shard.call(|stack, _| stack.udp_recv(self.gate, buf, false)).map(Datagram::from)
     }
 
+    /// Waits for the next ones that came from one end to another with the same header, and takes as many as fit into
+    /// `buf`, one after the other: all but the last have the size of the first, which is told, and 64 is the most. The second
+    /// number is the bytes of all. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub async fn recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
+        let gate = self.gate;
+        let recv = |inner: &mut Inner, _| inner.stack.udp_recv_run(gate, buf);
+        Wait::new(&self.shard, gate, READ, recv).await.map(|(first, len)| (first.into(), len))
+    }
+
+    /// [`recv_run`](Self::recv_run), now or never.
+    ///
+    /// # Errors
+    /// As [`recv_run`](Self::recv_run); `WouldBlock` where nothing is there.
+    pub fn try_recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
+        let received = self.shard.call(|stack, _| stack.udp_recv_run(self.gate, buf));
+        received.map(|(first, len)| (first.into(), len))
+    }
+
     /// Sends a datagram (or echo reply) to `ends.peer` that seems to come from `ends.local`.
     ///
     /// # Errors
@@ -143,8 +168,9 @@ impl UdpGate {
         .await
     }
 
-    /// Sends as many of `datagrams` as the device takes, with the lock taken and the device called once for all of
-    /// them; answers how many. One that can't be sent at all is counted and left out.
+    /// Sends as many of `datagrams` as the device takes, with the lock taken once for all of them; answers how many. One
+    /// that can't be sent at all is counted and left out. Neighbours between the same ends that have one size go as one
+    /// packet to a device that cuts it.
     ///
     /// # Errors
     /// `WouldBlock` where not even the first can be sent now; the network was shut down.
@@ -152,14 +178,41 @@ impl UdpGate {
         &self,
         datagrams: impl IntoIterator<Item = (Ends, &'a [u8])>,
     ) -> io::Result<usize> {
+        let mut datagrams = datagrams.into_iter().peekable();
+        let mut parts = Vec::with_capacity(RUN);
         self.shard.call(|stack, now| {
             let mut sent = 0;
-            for (ends, data) in datagrams {
-                match stack.gate_send(now, self.gate, ends.local, ends.peer, data) {
+            while let Some((ends, first)) = datagrams.next() {
+                parts.clear();
+                parts.push(first);
+                let mut bytes = first.len();
+                while parts.len() < RUN
+                    && parts.last().is_some_and(|last| last.len() == first.len())
+                    && let Some((_, next)) = datagrams.next_if(|(other, next)| {
+                        *other == ends && (1..=first.len()).contains(&next.len()) && bytes + next.len() <= RUN_BYTES
+                    })
+                {
+                    bytes += next.len();
+                    parts.push(next);
+                }
+                match stack.gate_send_run(now, self.gate, ends.local, ends.peer, &parts) {
+                    Ok(count) => {
+                        sent += count;
+                        if count < parts.len() {
+                            break;
+                        }
+                    }
                     Err(finack_core::Error::WouldBlock) if sent > 0 => break,
                     Err(finack_core::Error::WouldBlock) => return Err(finack_core::Error::WouldBlock),
-                    // The others are not to wait for it.
-                    Ok(()) | Err(_) => sent += 1,
+                    // The others are not to wait for it; of these the first alone is known to be at fault.
+                    Err(_) if parts.len() > 1 => {
+                        sent += 1;
+                        for data in &parts[1..] {
+                            let _ = stack.gate_send(now, self.gate, ends.local, ends.peer, data);
+                            sent += 1;
+                        }
+                    }
+                    Err(_) => sent += 1,
                 }
             }
             Ok(sent)

@@ -191,13 +191,13 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
     Some(turn)
 }
 
-/// Up to a batch of packets; whether the device had none.
+/// Up to a batch of packets; whether the device has no more.
 ///
 /// # Errors
 /// The device's end.
 fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::Result<bool> {
     match device.recv_batch(packets, BATCH) {
-        Ok(count) => Ok(count == 0),
+        Ok(count) => Ok(count == 0 || device.is_drained()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
         // Nothing for us in all that it looked through, but there may be more.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
