@@ -95,12 +95,8 @@ fn measure(arguments: Arguments) {
     if arguments.what == Some(What::Run) {
         lines.extend(run::all(arguments.quick, arguments.only.as_deref()));
     }
-    let over_tun = tun::Options {
-        pace,
-        only: arguments.only.clone(),
-        alone: arguments.alone,
-        bare: arguments.bare,
-    };
+    let over_tun =
+        tun::Options { pace, only: arguments.only.clone(), alone: arguments.alone, bare: arguments.bare };
     if arguments.what == Some(What::Tun) {
         lines.extend(tun::all(&over_tun));
     }

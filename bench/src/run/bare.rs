@@ -35,8 +35,9 @@ pub fn main(words: &[String]) -> ExitCode {
     let (to_relay, device) = std::sync::mpsc::channel::<OwnedFd>();
     let (program, arguments) = (program.clone(), arguments.to_vec());
     thread::spawn(move || {
-        let made = interface::enter()
-            .and_then(|()| Interface::new(0).with_offload().map_err(|error| format!("no TUN interface: {error}")));
+        let made = interface::enter().and_then(|()| {
+            Interface::new(0).with_offload().map_err(|error| format!("no TUN interface: {error}"))
+        });
         let device = match made {
             Ok(device) => device,
             Err(missing) => {
@@ -173,7 +174,12 @@ impl Relay {
         let (_, socket, each) = &mut self.datagrams[at];
         if *each != datagram.each {
             *each = datagram.each;
-            let _ = crate::udp::client::set(socket, libc::SOL_UDP, libc::UDP_SEGMENT, datagram.each as libc::c_int);
+            let _ = crate::udp::client::set(
+                socket,
+                libc::SOL_UDP,
+                libc::UDP_SEGMENT,
+                datagram.each as libc::c_int,
+            );
         }
         let _ = socket.send(&packet[datagram.data.clone()]);
     }

@@ -75,7 +75,9 @@ impl Interface {
     /// Makes it with nothing but packets, as stacks without offload want it.
     pub fn plain(&self) -> io::Result<OwnedFd> {
         // SAFETY: the path ends with a zero; what is returned is checked.
-        let fd = unsafe { libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        let fd = unsafe {
+            libc::open(c"/dev/net/tun".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ipstack::{IpStack, IpStackConfig, IpStackStream, IpStackTcpStream, IpStackUdpStream, TcpConfig, TcpOptions};
+use ipstack::{
+    IpStack, IpStackConfig, IpStackStream, IpStackTcpStream, IpStackUdpStream, TcpConfig, TcpOptions,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -51,9 +53,15 @@ impl AsyncWrite for Tun {
     }
 }
 
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives, and is the `AsyncFd`'s from here on.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
+}
+
 /// Serves for as long as the process lives.
 pub fn serve(fd: OwnedFd) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Its connections block in place when they are dropped, which a runtime of the current thread does not let them.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let mut tcp = TcpConfig::default();
         // It has no window scaling: as much as fits the field; and what its own example has.
@@ -63,7 +71,7 @@ pub fn serve(fd: OwnedFd) -> io::Result<()> {
         let mut config = IpStackConfig::default();
         config.mtu(MTU as u16).map_err(io::Error::other)?;
         config.with_tcp_config(tcp);
-        let mut stack = IpStack::new(config, Tun(AsyncFd::new(fd)?));
+        let mut stack = IpStack::new(config, Tun(watch(fd)?));
         while let Ok(stream) = stack.accept().await {
             match stream {
                 IpStackStream::Tcp(stream) => drop(tokio::spawn(serve_one(stream))),

@@ -183,7 +183,9 @@ pub fn run(cases: &[Case], options: &Options) -> Vec<Comparison> {
             Err(why) => missing.push(why),
         }
     }
-    let cases = cases.iter().filter(|case| options.only.as_ref().is_none_or(|text| case.name.contains(text.as_str())));
+    let cases = cases
+        .iter()
+        .filter(|case| options.only.as_ref().is_none_or(|text| case.name.contains(text.as_str())));
     cases.map(|case| line(case, &served, &missing, options.pace)).collect()
 }
 
@@ -204,7 +206,9 @@ fn line(case: &Case, served: &[Served], missing: &[String], pace: Pace) -> Compa
     }
     let subjects = able.into_iter().map(|one| {
         let to = one.interface.server(case.port);
-        Subject::new(one.who.name(), one.who.role(), move |length| (case.client)(to, length).unwrap_or(f64::NAN))
+        Subject::new(one.who.name(), one.who.role(), move |length| {
+            (case.client)(to, length).unwrap_or(f64::NAN)
+        })
     });
     let mut line = compare(case.name, case.unit, case.more_is_better, pace, subjects.collect());
     missing.push(format!("average packet, bytes: {}", sizes.join(", ")));

@@ -113,7 +113,9 @@ fn shift(mut options: &[u8]) -> u8 {
         match options {
             [1, rest @ ..] => options = rest,
             [3, 3, shift, ..] => return *shift,
-            [2..=255, len @ 2.., ..] if usize::from(*len) <= options.len() => options = &options[usize::from(*len)..],
+            [2..=255, len, ..] if (2..=options.len()).contains(&usize::from(*len)) => {
+                options = &options[usize::from(*len)..];
+            }
             _ => return 0,
         }
     }

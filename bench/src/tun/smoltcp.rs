@@ -68,7 +68,9 @@ pub fn serve(at: &Interface, fd: OwnedFd) {
     let mut tun = Tun { fd, rx: vec![0; MTU], tx: vec![0; MTU] };
     let mut iface = Iface::new(Config::new(HardwareAddress::Ip), &mut tun, Instant::now());
     iface.update_ip_addrs(|addrs| {
-        addrs.push(IpCidr::new(IpAddress::Ipv4(at.addresses().1), 24)).expect("there is room for one address");
+        addrs
+            .push(IpCidr::new(IpAddress::Ipv4(at.addresses().1), 24))
+            .expect("there is room for one address");
     });
     let mut sockets = SocketSet::new(Vec::new());
     let mut served: Vec<(u16, SocketHandle)> = Vec::new();
@@ -91,7 +93,8 @@ pub fn serve(at: &Interface, fd: OwnedFd) {
         moved |= take_datagrams(sockets.get_mut(bound[0]), &mut counted[0]);
         moved |= give_datagrams(sockets.get_mut(bound[1]), &mut counted[1]);
         if !moved {
-            let most = iface.poll_delay(Instant::now(), &sockets).map(|d| Duration::from_micros(d.total_micros()));
+            let most =
+                iface.poll_delay(Instant::now(), &sockets).map(|d| Duration::from_micros(d.total_micros()));
             if most != Some(Duration::ZERO) {
                 interface::wait(&tun.fd, most);
             }

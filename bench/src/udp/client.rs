@@ -13,7 +13,7 @@ const BUFFER: libc::c_int = 212_992;
 const GIVE_UP: u32 = 100;
 
 /// Sets an option to a number; whether the kernel knows it.
-pub(super) fn set(socket: &UdpSocket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+pub fn set(socket: &UdpSocket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
     let len = size_of_val(&value) as libc::socklen_t;
     let value = (&raw const value).cast();
     // SAFETY: the value is one int of that length, which the kernel only reads.

@@ -88,7 +88,9 @@ impl Flow {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         let len = size_of_val(&linger) as libc::socklen_t;
         // SAFETY: one `linger` of that length, which the kernel only reads.
-        unsafe { libc::setsockopt(self.host(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len) };
+        unsafe {
+            libc::setsockopt(self.host(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len)
+        };
     }
 
     pub fn from_program(&mut self, segment: &Segment, data: &[u8], device: &OwnedFd, out: &mut [u8]) {
@@ -185,8 +187,14 @@ impl Flow {
     /// Sends a segment, whose data stands in `out` where it belongs.
     fn send(&self, device: &OwnedFd, out: &mut [u8], flags: u8, data: usize) {
         let window = MOST.saturating_sub(self.waiting.len()) >> SHIFT;
-        let head =
-            Head { ends: self.ends, seq: self.snd_nxt, ack: self.rcv_nxt, flags, window: window as u16, data };
+        let head = Head {
+            ends: self.ends,
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            flags,
+            window: window as u16,
+            data,
+        };
         let headers = plain::write_tcp(out, &head);
         interface::write(device, &out[..headers + data]);
     }

@@ -59,7 +59,14 @@ impl Stack {
                 let lent = self.ip.out.lent();
                 let Some(unit) = self.ip.out.lent_unit() else {
                     let checksum = TxChecksum::Complete;
-                    return Some(Transmit { header: lent, payload, slices: 0, segment_size: 0, checksum, number });
+                    return Some(Transmit {
+                        header: lent,
+                        payload,
+                        slices: 0,
+                        segment_size: 0,
+                        checksum,
+                        number,
+                    });
                 };
                 let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
                 payload[0] = data;

@@ -7,7 +7,11 @@ use finack_wire::udp;
 
 /// Cuts a packet that stands for several datagrams of `each` bytes into packets of one; their UDP checksums are not
 /// finished.
-pub(crate) fn cut<'a>(header: &'a IpHeader, packet: &'a [u8], each: usize) -> impl Iterator<Item = Vec<u8>> + 'a {
+pub(crate) fn cut<'a>(
+    header: &'a IpHeader,
+    packet: &'a [u8],
+    each: usize,
+) -> impl Iterator<Item = Vec<u8>> + 'a {
     let datagram = header.payload(packet);
     let start = packet.len().min(header.header_len);
     let front = packet.get(..start + udp::HEADER_LEN).unwrap_or_default();

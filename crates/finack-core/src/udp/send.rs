@@ -119,7 +119,10 @@ impl Udp {
         };
         let Some(to) = to.filter(|to| {
             let nobody = to.port() == 0 || to.ip().is_unspecified();
-            !nobody && socket.gate.is_none() && socket.error.is_none() && takes_unit(now, ip, device, to.ip(), parts)
+            !nobody
+                && socket.gate.is_none()
+                && socket.error.is_none()
+                && takes_unit(now, ip, device, to.ip(), parts)
         }) else {
             return Ok(None);
         };

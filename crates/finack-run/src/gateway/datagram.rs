@@ -293,7 +293,8 @@ impl HostSocket {
         let (len, name, control) = self.recv_message(buf, libc::MSG_DONTWAIT)?;
         let from = name.addr().ok_or(io::ErrorKind::InvalidData)?;
         let each = control.find(libc::SOL_UDP, libc::UDP_GRO).and_then(|size| size.first_chunk::<4>());
-        let each = each.and_then(|size| usize::try_from(i32::from_ne_bytes(*size)).ok()).filter(|size| *size > 0);
+        let each =
+            each.and_then(|size| usize::try_from(i32::from_ne_bytes(*size)).ok()).filter(|size| *size > 0);
         Ok((len, each.unwrap_or(len), from))
     }
 

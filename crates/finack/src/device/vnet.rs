@@ -123,7 +123,9 @@ impl VnetHeader {
             };
             let size = usize::from(self.gso_size);
             let payload = match self.gso_type & !GSO_ECN {
-                GSO_UDP_L4 => packet.len().checked_sub(transport + UDP_HEADER).filter(|_| transport >= ip.header),
+                GSO_UDP_L4 => {
+                    packet.len().checked_sub(transport + UDP_HEADER).filter(|_| transport >= ip.header)
+                }
                 _ => tcp_payload(&packet, transport),
             };
             let Some(payload) = payload.filter(|_| size != 0) else { return 0 };

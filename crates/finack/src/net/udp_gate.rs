@@ -189,7 +189,9 @@ impl UdpGate {
                 while parts.len() < RUN
                     && parts.last().is_some_and(|last| last.len() == first.len())
                     && let Some((_, next)) = datagrams.next_if(|(other, next)| {
-                        *other == ends && (1..=first.len()).contains(&next.len()) && bytes + next.len() <= RUN_BYTES
+                        *other == ends
+                            && (1..=first.len()).contains(&next.len())
+                            && bytes + next.len() <= RUN_BYTES
                     })
                 {
                     bytes += next.len();

@@ -145,7 +145,8 @@ impl Direction {
                 self.flow = Flow::Ending;
                 Step::EndRead
             }
-            Flow::Ending => match if last { destination.poll_end_last(cx) } else { destination.poll_end(cx) } {
+            Flow::Ending => match if last { destination.poll_end_last(cx) } else { destination.poll_end(cx) }
+            {
                 Poll::Ready(Ok(())) => {
                     self.flow = Flow::Ended;
                     Step::Over
@@ -174,7 +175,9 @@ impl Direction {
             return Some(Step::SourceBroke(error));
         }
         let moved = match (source.direct(), destination.direct()) {
-            (Direct::Finack(from), Direct::Kernel(to)) => direct::out(cx, from, to, || destination.will_write()),
+            (Direct::Finack(from), Direct::Kernel(to)) => {
+                direct::out(cx, from, to, || destination.will_write())
+            }
             (Direct::Kernel(from), Direct::Finack(to)) => {
                 direct::into(cx, from, to, self.ask, &mut self.unpushed)
             }

@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use finack_core::device::Packet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::time::Sleep;
 
 use super::{After, BATCH, Sent, Shard};
 use crate::device::Device;
@@ -55,8 +53,10 @@ struct Turn {
     again: bool,
     /// The device's queue is full.
     blocked: bool,
-    /// When the next timer is due.
-    deadline: Option<tokio::time::Instant>,
+    /// When timers are to be looked at next: not later than the next one is due.
+    look_at: Option<finack_core::Instant>,
+    /// The same, where it is another time than before.
+    sleep_until: Option<tokio::time::Instant>,
 }
 
 /// What one turn hands to the next, so that no packet costs an allocation here.
@@ -110,9 +110,15 @@ impl Driver {
         let Self { shard, device, mut room, kick } = self;
         let mut buffers = Buffers { packets: Vec::with_capacity(BATCH), wake: Vec::with_capacity(BATCH) };
         let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
-        let mut read = true;
+        let (mut read, mut look_at) = (true, None);
         loop {
-            let Some(turn) = turn(&shard.0, read, &mut buffers) else { return };
+            // A timer that went off is none any more.
+            let planned = look_at.filter(|_| !sleep.is_elapsed());
+            let Some(turn) = turn(&shard.0, read, planned, &mut buffers) else { return };
+            look_at = turn.look_at;
+            if let Some(time) = turn.sleep_until {
+                sleep.as_mut().reset(time);
+            }
             read = !turn.drained;
             if !turn.blocked {
                 room.forget();
@@ -123,7 +129,10 @@ impl Driver {
                 read = read || arrived(&device).await;
                 continue;
             }
-            arm(sleep.as_mut(), turn.deadline);
+            // With nothing to wait for it must not go off again and again.
+            if look_at.is_none() && sleep.is_elapsed() {
+                sleep.as_mut().reset(tokio::time::Instant::now() + IDLE);
+            }
             let ready = tokio::select! {
                 biased;
                 // Cleared before the device is read, so that what comes after that is seen.
@@ -143,8 +152,14 @@ impl Driver {
     }
 }
 
-/// One lock hold: up to a batch in, what is due, up to a batch out. `None` ends the driver.
-fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> {
+/// One lock hold: up to a batch in, what is due, up to a batch out. `None` ends the driver. Timers will be looked at when
+/// it is `planned`.
+fn turn(
+    shard: &Weak<Shard>,
+    read: bool,
+    planned: Option<finack_core::Instant>,
+    buffers: &mut Buffers,
+) -> Option<Turn> {
     let shard = shard.upgrade()?;
     let mut after = After { wake: std::mem::take(&mut buffers.wake), ..After::default() };
     let turn = {
@@ -173,16 +188,20 @@ fn turn(shard: &Weak<Shard>, read: bool, buffers: &mut Buffers) -> Option<Turn> 
             inner.stack.handle_timeout(now);
         }
         let sent = inner.settle(now, &mut after);
-        inner.armed = inner.stack.poll_timeout();
+        let due = inner.stack.poll_timeout();
+        // Moving a timer costs more than a look that comes too early, and most are moved many times before they are due.
+        let keep = planned.is_some_and(|planned| due.is_none_or(|due| planned <= due));
+        inner.armed = if keep { planned } else { due };
         Turn {
             drained,
             // The turn after the one in which the device failed ends the driver.
             again: !drained
                 || sent == Sent::MoreLeft
-                || inner.armed.is_some_and(|due| due <= now)
+                || due.is_some_and(|due| due <= now)
                 || inner.stopped.is_some(),
             blocked: sent == Sent::DeviceFull,
-            deadline: inner.armed.and_then(|due| inner.clock.to_tokio(due)),
+            look_at: inner.armed,
+            sleep_until: inner.armed.filter(|_| !keep).and_then(|due| inner.clock.to_tokio(due)),
         }
     };
     buffers.packets.clear();
@@ -217,13 +236,4 @@ async fn arrived(device: &AsyncFd<OwnedFd>) -> bool {
         Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(false),
     })
     .await
-}
-
-/// Moving a timer costs: one that comes too early only leads to a look at the engine.
-fn arm(mut sleep: Pin<&mut Sleep>, deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) if sleep.deadline() != deadline => sleep.as_mut().reset(deadline),
-        None if sleep.is_elapsed() => sleep.as_mut().reset(tokio::time::Instant::now() + IDLE),
-        _ => {}
-    }
 }
