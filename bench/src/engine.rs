@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use finack_core::device::Capabilities;
 
-use crate::bare::Bare;
-use crate::measure::{Comparison, Pace, Role, Subject, compare, rate};
+use crate::bare::{Bare, BareHosts};
+use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
 use crate::pair::{Handing, Pair, Setup};
-use crate::peers::{lwip, pktkit, smoltcp};
+use crate::peers::{ipstack, lwip, pktkit, smoltcp};
 
 /// Virtual time that passes in a round of packets.
 const ROUND: Duration = Duration::from_micros(10);
@@ -16,21 +16,11 @@ const BUFFERS: usize = 128 << 10;
 /// The same where packets are of 64 KiB.
 const LARGE_BUFFERS: usize = 512 << 10;
 
-/// What is measured and for how long.
-pub struct Options {
-    pub pace: Pace,
-    pub quick: bool,
-    /// Only cases whose name holds this.
-    pub only: Option<String>,
-    /// Leave the peers out.
-    pub alone: bool,
-}
-
 /// Everything in memory.
 pub fn all(options: &Options) -> Vec<Comparison> {
     let mut lines = Vec::new();
     let mut case = |name: &str, run: &dyn Fn(&str) -> Comparison| {
-        if options.only.as_ref().is_none_or(|only| name.contains(only)) {
+        if options.wants(name) {
             let line = run(name);
             line.print();
             lines.push(line);
@@ -100,6 +90,7 @@ fn bulk_1500(name: &str, options: &Options) -> Comparison {
         push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| {
             lwip::bulk(length.as_secs_f64()) * 8.0 / 1e9
         });
+        push_ipstack(&mut subjects, |pair, length| pair.bulk(length) * 8.0 / 1e9);
     }
     finish(name, "Gb/s", true, options, subjects)
 }
@@ -130,7 +121,15 @@ fn round_trips(name: &str, options: &Options) -> Comparison {
             1
         })
     };
-    let mut subjects = vec![Subject::new("finack", Role::Finack, finack)];
+    let mut hosts = BareHosts::new(1);
+    let bare = move |length| {
+        rate(length, || {
+            hosts.round_trip(0);
+            1
+        })
+    };
+    let mut subjects =
+        vec![Subject::new("finack", Role::Finack, finack), Subject::new("bare loop", Role::Bare, bare)];
     if !options.alone {
         let mut pair = smoltcp::Pair::new(1500, BUFFERS, true);
         let ends = pair.open();
@@ -150,6 +149,7 @@ fn round_trips(name: &str, options: &Options) -> Comparison {
         };
         subjects.push(Subject::new("pktkit 0.1.11 (no IP, no checksum)", Role::Peer, pktkit));
         push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| lwip::round_trips(length.as_secs_f64()));
+        push_ipstack(&mut subjects, |pair, length| pair.round_trips(length));
     }
     finish(name, "round trips/s", true, options, subjects)
 }
@@ -181,6 +181,14 @@ fn lives(name: &str, options: &Options) -> Comparison {
     if !options.quick {
         subjects.push(Subject::new("finack, 1,000,000 in TIME-WAIT", Role::Bare, finack_lives(1_000_000)));
     }
+    let mut hosts = BareHosts::new(0);
+    let bare = move |length| {
+        rate(length, || {
+            hosts.life();
+            1
+        })
+    };
+    subjects.push(Subject::new("bare loop, 8 packets", Role::Bare, bare));
     if !options.alone {
         let mut pair = smoltcp::Pair::new(1500, 2048, true);
         let ends = pair.open();
@@ -238,7 +246,11 @@ fn random(name: &str, options: &Options, connections: usize) -> Comparison {
             packets + pair.settle()
         })
     };
-    let mut subjects = vec![Subject::new("finack", Role::Finack, finack)];
+    let mut subjects = vec![
+        Subject::new("finack", Role::Finack, finack),
+        Subject::new("bare loop", Role::Bare, bare_random(connections, 1)),
+        Subject::new("bare loop, in batches of 32", Role::Bare, bare_random(connections, 32)),
+    ];
     // Opening N connections costs the peers N² steps.
     let bearable = if options.quick { 1_000 } else { 10_000 };
     if !options.alone && connections <= bearable {
@@ -255,9 +267,35 @@ fn random(name: &str, options: &Options, connections: usize) -> Comparison {
     finish(name, "ns/packet", false, options, subjects)
 }
 
+/// A byte there and back on random records, of which so many are handed over together.
+fn bare_random(connections: usize, together: usize) -> impl FnMut(Duration) -> f64 + use<> {
+    let (mut hosts, mut random) = (BareHosts::new(connections), Random(0x9e37_79b9_7f4a_7c15));
+    let mut batch = vec![0; together];
+    move |length| {
+        nanos_per_packet(length, || {
+            batch.fill_with(|| random.below(connections));
+            hosts.round_trips(&batch);
+            2 * together as u64
+        })
+    }
+}
+
 fn push_lwip<'a>(subjects: &mut Vec<Subject<'a>>, name: &'static str, run: impl FnMut(Duration) -> f64 + 'a) {
     if lwip::PRESENT {
         subjects.push(Subject::new(name, Role::Peer, run));
+    }
+}
+
+fn push_ipstack(
+    subjects: &mut Vec<Subject<'_>>,
+    run: impl Fn(&mut ipstack::Pair, Duration) -> f64 + 'static,
+) {
+    match ipstack::Pair::new() {
+        Ok(mut pair) => {
+            let name = "ipstack 1.0.1 (finack opens)";
+            subjects.push(Subject::new(name, Role::Peer, move |length| run(&mut pair, length)));
+        }
+        Err(error) => eprintln!("ipstack is left out: no runtime for it ({error})"),
     }
 }
 
@@ -269,7 +307,9 @@ fn finish(
     subjects: Vec<Subject<'_>>,
 ) -> Comparison {
     let mut line = compare(name, unit, more, options.pace, subjects);
-    if !lwip::PRESENT && !options.alone {
+    if line.rows.iter().any(|row| row.subject.starts_with("lwIP")) {
+        line.missing.push(lwip::NO_POOLS.into());
+    } else if !lwip::PRESENT && !options.alone {
         line.missing.push(lwip::ABSENT.into());
     }
     line

@@ -7,12 +7,16 @@ mod bare;
 mod client;
 mod counting;
 mod engine;
+mod guard;
 mod inside;
+mod load;
 mod measure;
 mod memory;
 mod pair;
 mod peers;
 mod run;
+mod shards;
+mod table;
 mod tun;
 mod udp;
 
@@ -21,7 +25,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use measure::Pace;
+use measure::{Line, Options, Pace};
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
@@ -33,16 +37,28 @@ enum What {
     Engine,
     /// Bytes a connection takes, by state.
     Memory,
+    /// Stacks over a TUN device, the kernel at its other end.
+    Tun,
     /// Programs in `finack run`, with servers on the host, beside slirp4netns and pasta.
     Run,
-    /// Stacks over a TUN device, with the kernel at its other end.
-    Tun,
-    /// Datagrams over a TUN device and through `finack run`.
+    /// Datagrams, over TUN and through `finack run`.
     Udp,
+    /// Several shards of one stack, each on a core of its own.
+    Shards,
+    /// Servers and clients under load, and under attack, in virtual time.
+    Load,
+}
+
+impl What {
+    /// Runs on one core, so that runs differ by what they do and not by where they run.
+    fn stays_on_one_core(self) -> bool {
+        matches!(self, Self::Engine | Self::Memory | Self::Load)
+    }
 }
 
 /// Measures finack beside its peers.
 #[derive(Parser)]
+#[command(name = "cargo xtask bench")]
 struct Arguments {
     /// What to measure; the engines if left out.
     what: Option<What>,
@@ -52,18 +68,27 @@ struct Arguments {
     /// Prints the results as JSON too, as the last line.
     #[arg(long)]
     json: bool,
-    /// Only cases whose name holds this text.
-    #[arg(long)]
-    only: Option<String>,
+    /// Only cases whose name holds this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// Leaves the peers out.
     #[arg(long)]
     alone: bool,
-    /// The bare loops alone.
+    /// tun, udp: the bare loops alone.
     #[arg(long)]
     bare: bool,
     /// The core to stay on; -1 for none.
     #[arg(long, default_value_t = 1, allow_hyphen_values = true)]
     core: i32,
+    /// load: puts the tables into docs/load.md.
+    #[arg(long, conflicts_with = "only")]
+    write: bool,
+    /// Fails where the engine's ratio to a peer fell by more than a quarter below what bench/ratios.toml keeps.
+    #[arg(long, conflicts_with_all = ["alone", "only"])]
+    guard: bool,
+    /// Writes the engine's ratios to its peers into bench/ratios.toml, for --guard.
+    #[arg(long, conflicts_with_all = ["alone", "only", "guard"])]
+    write_ratios: bool,
 }
 
 fn main() -> ExitCode {
@@ -73,13 +98,22 @@ fn main() -> ExitCode {
         Some((first, words)) if first == run::bare::NAME => return run::bare::main(words),
         _ => {}
     }
-    measure(Arguments::parse());
-    ExitCode::SUCCESS
+    match measure(Arguments::parse()) {
+        Ok(code) => code,
+        Err(wrong) => {
+            eprintln!("finack-bench: {wrong}");
+            ExitCode::from(2)
+        }
+    }
 }
 
-fn measure(arguments: Arguments) {
+fn measure(arguments: Arguments) -> Result<ExitCode, String> {
+    let what = arguments.what.unwrap_or(What::Engine);
+    if (arguments.guard || arguments.write_ratios) && what != What::Engine {
+        return Err("--guard and --write-ratios are about the engine: leave the other word out".into());
+    }
     keep_memory();
-    if !matches!(arguments.what, Some(What::Run | What::Tun | What::Udp)) {
+    if what.stays_on_one_core() {
         pin(arguments.core);
     }
     let pace = if arguments.quick {
@@ -87,39 +121,46 @@ fn measure(arguments: Arguments) {
     } else {
         Pace { rounds: 7, slice: Duration::from_millis(1000) }
     };
-    let mut lines = Vec::new();
-    // First, so that the allocator has seen nothing yet.
-    if arguments.what == Some(What::Memory) {
-        lines.extend(memory::all(arguments.alone));
+    let Arguments { quick, only, alone, bare, .. } = arguments;
+    let options = Options { pace, quick, only, alone, bare };
+    if arguments.write && what != What::Load {
+        return Err("--write is for load; `cargo xtask bench goodput` has one of its own".into());
     }
-    if arguments.what == Some(What::Run) {
-        lines.extend(run::all(arguments.quick, arguments.only.as_deref()));
+    if arguments.guard {
+        return guard::judge(&options);
     }
-    let over_tun =
-        tun::Options { pace, only: arguments.only.clone(), alone: arguments.alone, bare: arguments.bare };
-    if arguments.what == Some(What::Tun) {
-        lines.extend(tun::all(&over_tun));
+    let (lines, wrong) = lines(what, &options)?;
+    if arguments.write_ratios {
+        guard::write(&lines)?;
     }
-    if arguments.what == Some(What::Udp) {
-        lines.extend(udp::over_tun(&over_tun));
-        if !arguments.bare {
-            lines.extend(run::datagrams(arguments.quick, arguments.only.as_deref()));
-        }
-    }
-    if arguments.what.is_none_or(|what| what == What::Engine) {
-        lines.extend(engine::all(&engine::Options {
-            pace,
-            quick: arguments.quick,
-            only: arguments.only,
-            alone: arguments.alone,
-        }));
+    if arguments.write {
+        load::write(&lines)?;
     }
     if arguments.json {
-        match serde_json::to_string(&lines) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("the results cannot be written as JSON: {error}"),
-        }
+        let json = serde_json::to_string(&lines).map_err(|e| format!("no JSON of the results: {e}"))?;
+        println!("{json}");
     }
+    for line in &wrong {
+        eprintln!("violated: {line}");
+    }
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures, and prints each line as soon as it is there; adds what must not be.
+fn lines(what: What, options: &Options) -> Result<(Vec<Line>, Vec<String>), String> {
+    let compared = match what {
+        What::Engine => engine::all(options),
+        What::Memory => memory::all(options.alone),
+        What::Tun => tun::all(options),
+        What::Run => run::all(options),
+        What::Udp => udp::all(options),
+        What::Shards => shards::all(options),
+        What::Load => {
+            let (tables, wrong) = load::all(options)?;
+            return Ok((tables.into_iter().map(Line::Table).collect(), wrong));
+        }
+    };
+    Ok((compared.into_iter().map(Line::Comparison).collect(), Vec::new()))
 }
 
 /// Has the C library's allocator keep freed memory: giving it back and faulting it in again is a cost that depends on

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::table::Table;
+
 /// How long and how often.
 #[derive(Clone, Copy)]
 pub struct Pace {
@@ -11,6 +13,36 @@ pub struct Pace {
     pub rounds: usize,
     /// Length of one run.
     pub slice: Duration,
+}
+
+/// What is measured and for how long.
+#[derive(Clone)]
+pub struct Options {
+    pub pace: Pace,
+    pub quick: bool,
+    /// Only cases whose name holds one of these; all where there is none.
+    pub only: Vec<String>,
+    /// Leave the peers out.
+    pub alone: bool,
+    /// tun, udp: leave everything out but the bare loops.
+    pub bare: bool,
+}
+
+impl Options {
+    /// Whether the case of this name is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only))
+    }
+}
+
+/// What a part of the bench found out: written as JSON with `--json`.
+#[derive(Clone, Serialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// Subjects side by side.
+    Comparison(Comparison),
+    /// Anything else, as words and figures under their columns.
+    Table(Table),
 }
 
 /// What a subject is to the comparison.
@@ -155,7 +187,8 @@ pub fn rate(length: Duration, mut step: impl FnMut() -> u64) -> f64 {
     }
 }
 
-fn processor_time() -> Duration {
+/// Time that this thread had of a processor.
+pub fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::inside::ALL;
-use crate::measure::{Comparison, Pace, Subject, compare};
+use crate::measure::{Comparison, Options, Pace, Subject, compare};
 use servers::Servers;
 
 /// A program and its arguments, for the host's address.
@@ -24,20 +24,20 @@ struct Case<'a> {
 }
 
 /// All lines; each subject that is not there is named with the way to get it.
-pub fn all(quick: bool, only: Option<&str>) -> Vec<Comparison> {
-    lines(quick, only, cases)
+pub fn all(options: &Options) -> Vec<Comparison> {
+    lines(options, cases)
 }
 
 /// The lines of datagrams alone.
-pub fn datagrams(quick: bool, only: Option<&str>) -> Vec<Comparison> {
-    lines(quick, only, |servers, _, seconds, _| datagram_cases(servers, seconds))
+pub fn datagrams(options: &Options) -> Vec<Comparison> {
+    lines(options, |servers, _, seconds, _| datagram_cases(servers, seconds))
 }
 
 fn lines(
-    quick: bool,
-    only: Option<&str>,
+    options: &Options,
     cases: impl for<'a> FnOnce(&'a Servers, u64, u32, &'a Path) -> Vec<Case<'a>>,
 ) -> Vec<Comparison> {
+    let quick = options.quick;
     let bytes: u64 = if quick { 256 << 20 } else { 1 << 30 };
     let seconds = if quick { 1 } else { 2 };
     let source = std::env::temp_dir().join(format!("finack-bench-{}", std::process::id()));
@@ -53,7 +53,7 @@ fn lines(
     };
     let pace = Pace { rounds: if quick { 3 } else { 5 }, slice: Duration::ZERO };
     let cases = cases(&servers, bytes, seconds, &source);
-    let wanted = cases.iter().filter(|case| only.is_none_or(|text| case.name.contains(text)));
+    let wanted = cases.iter().filter(|case| options.wants(case.name));
     let lines = wanted.map(|case| line(case, pace)).collect();
     if let Err(error) = std::fs::remove_file(&source) {
         eprintln!("{} stays behind: {error}", source.display());

@@ -11,10 +11,14 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  bench [engine|memory|run|tun|udp] [--quick] [--json] [--only TEXT] [--alone] [--bare] [--core N]
-        Measures finack beside its peers in alternating runs; the engines where nothing is named.
+  bench [engine|memory|tun|run|udp|shards|load] [--quick] [--json] [--only TEXT] [--alone] [--bare] [--core N]
+        Measures finack beside its peers in alternating runs; the engines where nothing is named. load: servers and
+        clients under load, and under attack, in virtual time (docs/load.md; --write puts its tables there).
         --quick takes under a minute (run: eight), --only leaves out cases without TEXT in their name,
-        --alone leaves out the peers, --bare (tun, udp) all but the bare loop, --core -1 does not stay on one core.
+        --alone leaves out the peers, --bare (tun, udp) all but the bare loops, --core -1 does not stay on one core.
+  bench [--quick] --guard | --write-ratios
+        Fails where finack's ratio to a peer in the same run fell by more than a quarter below bench/ratios.toml; the
+        second writes that file.
   bench goodput [--quick] [--json] [--only TEXT] [--controllers A,B] [--seed S] [--kernel] ...
         What finack carries over simulated paths that lose, delay and reorder: one flow, many, short ones, beside what the
         RFCs expect; fails where a figure must be better. --kernel: in real time, beside Linux. Both take --help.
@@ -86,7 +90,7 @@ fn conformance(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-/// The command that `bench run` measures.
+/// The command that `bench run` and `bench udp` measure.
 fn build_finack() -> bool {
     let mut command = cargo();
     command.args(["build", "--release", "--quiet", "--package", "finack-cli"]).current_dir(root());

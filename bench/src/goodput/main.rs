@@ -17,6 +17,7 @@ mod short;
 mod sim;
 mod stats;
 mod svg;
+#[path = "../table.rs"]
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -149,7 +150,7 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
         put_pictures(&place, &pictures::draw(&scope, &results))?;
     }
     if arguments.write {
-        put_tables(&docs().join("performance.md"), &all)?;
+        table::put(&docs().join("performance.md"), MARKS, &all.tables)?;
     }
     let mut wrong = all.violations();
     for (job, outcome) in jobs.iter().zip(&outcomes) {
@@ -181,21 +182,6 @@ fn put_pictures(place: &Path, pictures: &[pictures::Picture]) -> Result<(), Stri
 
 /// Where the tables stand in the page.
 const MARKS: [&str; 2] = ["<!-- made by `cargo xtask bench goodput --write` -->\n", "<!-- so far -->\n"];
-
-/// Puts the tables between the marks.
-fn put_tables(path: &Path, report: &Report) -> Result<(), String> {
-    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let page = std::fs::read_to_string(path).map_err(|e| told(&e))?;
-    let tables: Vec<String> = report.tables.iter().map(table::Table::markdown).collect();
-    let begin = page.find(MARKS[0]).map(|at| at + MARKS[0].len());
-    let (Some(begin), Some(end)) = (begin, page.find(MARKS[1])) else {
-        return Err(told(&"the marks between which the tables belong are not there"));
-    };
-    let new = format!("{}\n{}\n{}", &page[..begin], tables.join("\n"), &page[end..]);
-    std::fs::write(path, new).map_err(|e| told(&e))?;
-    eprintln!("wrote {}", path.display());
-    Ok(())
-}
 
 /// Says what is ahead, and refuses what is more than allowed.
 fn admit(jobs: &[Job], threads: usize, arguments: &Arguments) -> Result<(), String> {

@@ -14,6 +14,10 @@ mod ffi {
 /// Why lwIP is missing from a table.
 pub const ABSENT: &str = "lwIP: not built; apt-get install liblwip-dev, then build again";
 
+/// Why there is no line for lwIP with pools, which is faster.
+pub const NO_POOLS: &str =
+    "lwIP with pools: not run; Debian's library is built with malloc (MEMP_MEM_MALLOC), without sources";
+
 /// Whether it was built.
 pub const PRESENT: bool = cfg!(has_lwip);
 

@@ -12,18 +12,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::measure::{Comparison, Pace, Role, Subject, compare};
+use crate::measure::{Comparison, Options, Pace, Role, Subject, compare};
 use interface::Interface;
-
-/// What is measured, and how.
-pub struct Options {
-    pub pace: Pace,
-    pub only: Option<String>,
-    /// No peers.
-    pub alone: bool,
-    /// The bare loops and nothing else.
-    pub bare: bool,
-}
 
 /// Who serves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -183,9 +173,7 @@ pub fn run(cases: &[Case], options: &Options) -> Vec<Comparison> {
             Err(why) => missing.push(why),
         }
     }
-    let cases = cases
-        .iter()
-        .filter(|case| options.only.as_ref().is_none_or(|text| case.name.contains(text.as_str())));
+    let cases = cases.iter().filter(|case| options.wants(case.name));
     cases.map(|case| line(case, &served, &missing, options.pace)).collect()
 }
 

@@ -11,9 +11,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::measure::Comparison;
+use crate::measure::{Comparison, Options};
 use crate::tun::plain::{self, Datagram, UDP_HEAD};
-use crate::tun::{self, Case, Options};
+use crate::tun::{self, Case};
 
 /// Ports of every subject's servers.
 pub const SINK: u16 = 9011;
@@ -128,9 +128,13 @@ const CASES: [Case; 4] = [
     },
 ];
 
-/// All lines over TUN.
-pub fn over_tun(options: &Options) -> Vec<Comparison> {
-    tun::inside(|| tun::run(&CASES, options))
+/// All lines.
+pub fn all(options: &Options) -> Vec<Comparison> {
+    let mut lines = tun::inside(|| tun::run(&CASES, options));
+    if !options.bare {
+        lines.extend(crate::run::datagrams(options));
+    }
+    lines
 }
 
 /// A client by the words of a command line: what it does, and how.

@@ -1,8 +1,13 @@
 //! Four-tuple → slot in O(1), whatever the number of connections.
 //!
-//! A linear-hashing index: it grows by splitting one bucket at a time, so that no insertion ever
-//! pays for the whole table. Entries with equal buckets are chained; each node keeps its hash, so
-//! that a chain is walked without touching the records it does not mean.
+//! An index by open addressing, in buckets that fill one line of the processor's cache each: a byte of each entry's hash,
+//! which spares looking at records that are not meant, and the slot that it names. An entry whose bucket is full stands in
+//! the next one with room; each bucket counts the entries that went by, so that a search knows where it ends and nothing has
+//! to mark the places of entries that left.
+//!
+//! The index grows by half into a second table, a bucket with each insertion: no insertion pays for all that stand, and
+//! what was moved is freed segment by segment. Whether an entry has moved already shows by its hash, so that a search looks
+//! into one of the two tables only. Hashes are not kept: who inserts says how an entry's is found again.
 
 use crate::slab::SegmentVec;
 
@@ -16,9 +21,8 @@ pub(crate) enum Kind {
     TimeWait6 = 3,
 }
 
-const KINDS: usize = 4;
-const INDEX_BITS: u32 = 29;
-const EMPTY: u32 = u32::MAX;
+/// An index into a slab has so many bits.
+pub(crate) const INDEX_BITS: u32 = 29;
 
 /// A kind and an index into its slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,123 +47,236 @@ impl Slot {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    next: u32,
-    hash: u32,
+/// Places of a bucket.
+const PLACES: usize = 12;
+/// Entries for each bucket at which the index grows.
+const LOAD: usize = 9;
+const FIRST_BUCKETS: u32 = 2;
+
+/// A line of the cache.
+#[derive(Clone, Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    /// A byte of each entry's hash; 0 where the place is free.
+    tags: [u8; PLACES],
+    /// Entries that belong here or before and stand behind, for want of room.
+    passed: u32,
+    slots: [u32; PLACES],
+}
+
+/// One byte of a hash, never 0. Its home follows from the upper bits.
+const fn tag_of(hash: u32) -> u8 {
+    let tag = hash as u8;
+    if tag == 0 { 0xff } else { tag }
+}
+
+impl Bucket {
+    /// The places whose tag is this: the highest bit of each one's byte.
+    fn hits(&self, tag: u8) -> u128 {
+        const LOW: u128 = 0x7f7f_7f7f_7f7f_7f7f_7f7f_7f7f;
+        const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080;
+        let mut bytes = [0; 16];
+        bytes[..PLACES].copy_from_slice(&self.tags);
+        let differing = u128::from_le_bytes(bytes) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
+        !((differing & LOW) + LOW | differing) & HIGH
+    }
+
+    /// The places whose tag is this.
+    fn places(&self, tag: u8) -> impl Iterator<Item = usize> + use<> {
+        let mut hits = self.hits(tag);
+        core::iter::from_fn(move || {
+            let place = hits.trailing_zeros() as usize / 8;
+            hits &= hits.wrapping_sub(1);
+            (place < PLACES).then_some(place)
+        })
+    }
+}
+
+/// Buckets in the order of hashes. Those that nothing was put into yet need not be there; behind the last one stands what
+/// found no room in it.
+#[derive(Clone, Debug)]
+struct Table {
+    buckets: SegmentVec<Bucket>,
+    count: u32,
+}
+
+impl Table {
+    fn new(count: u32) -> Self {
+        Self { buckets: SegmentVec::default(), count }
+    }
+
+    /// The bucket that an entry belongs to. Greater hashes never belong to lesser buckets, whatever the number of buckets.
+    const fn home(&self, hash: u32) -> usize {
+        ((hash as u64 * self.count as u64) >> 32) as usize
+    }
+
+    fn bucket_mut(&mut self, at: usize) -> &mut Bucket {
+        while self.buckets.len() <= at {
+            self.buckets.push(Bucket::default());
+        }
+        &mut self.buckets[at as u32]
+    }
+
+    fn find(&self, hash: u32, mut matches: impl FnMut(Slot) -> bool) -> Option<Slot> {
+        let (tag, mut at) = (tag_of(hash), self.home(hash));
+        while let Some(bucket) = self.buckets.get(at) {
+            for place in bucket.places(tag) {
+                let slot = Slot(bucket.slots[place]);
+                if matches(slot) {
+                    return Some(slot);
+                }
+            }
+            if bucket.passed == 0 {
+                break;
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn insert(&mut self, hash: u32, slot: Slot) {
+        let mut at = self.home(hash);
+        loop {
+            let bucket = self.bucket_mut(at);
+            if let Some(place) = bucket.places(0).next() {
+                bucket.tags[place] = tag_of(hash);
+                bucket.slots[place] = slot.0;
+                return;
+            }
+            bucket.passed += 1;
+            at += 1;
+        }
+    }
+
+    /// Bucket and place of an entry.
+    fn position(&self, hash: u32, slot: Slot) -> Option<(usize, usize)> {
+        let (tag, mut at) = (tag_of(hash), self.home(hash));
+        while let Some(bucket) = self.buckets.get(at) {
+            if let Some(place) = bucket.places(tag).find(|&place| bucket.slots[place] == slot.0) {
+                return Some((at, place));
+            }
+            if bucket.passed == 0 {
+                break;
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Takes out what stands at `place` of bucket `at` and belongs to `home`.
+    fn clear(&mut self, home: usize, at: usize, place: usize) {
+        self.bucket_mut(at).tags[place] = 0;
+        for passed in home..at {
+            self.bucket_mut(passed).passed -= 1;
+        }
+    }
 }
 
 /// The index.
 #[derive(Clone, Debug)]
 pub(crate) struct Demux {
-    heads: SegmentVec<u32>,
-    nodes: [SegmentVec<Node>; KINDS],
-    /// Buckets below this were already split in the present round.
-    split: u32,
-    /// Buckets at the start of the present round, a power of two.
-    round: u32,
+    table: Table,
+    /// The table before it, while entries move over.
+    old: Option<Table>,
+    /// What belongs to earlier buckets of the old table has moved.
+    moved: usize,
     len: usize,
 }
 
-const FIRST_BUCKETS: u32 = 16;
-
 impl Demux {
     pub(crate) fn new() -> Self {
-        let mut heads = SegmentVec::default();
-        for _ in 0..FIRST_BUCKETS {
-            heads.push(EMPTY);
+        Self { table: Table::new(FIRST_BUCKETS), old: None, moved: 0, len: 0 }
+    }
+
+    /// The table in which entries with this hash stand.
+    fn table_of(&self, hash: u32) -> &Table {
+        match &self.old {
+            Some(old) if old.home(hash) >= self.moved => old,
+            _ => &self.table,
         }
-        Self { heads, nodes: Default::default(), split: 0, round: FIRST_BUCKETS, len: 0 }
     }
 
-    const fn bucket(&self, hash: u32) -> u32 {
-        let low = hash & (self.round - 1);
-        if low < self.split { hash & (self.round * 2 - 1) } else { low }
+    fn table_of_mut(&mut self, hash: u32) -> &mut Table {
+        match &mut self.old {
+            Some(old) if old.home(hash) >= self.moved => old,
+            _ => &mut self.table,
+        }
     }
 
-    fn node(&self, slot: Slot) -> Node {
-        self.nodes[slot.kind() as usize][slot.index()]
+    /// Looks at where a search for this hash will begin, so that the processor fetches it.
+    #[allow(dead_code, reason = "for looking ahead in a batch")]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        let table = self.table_of(hash as u32);
+        table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed))
     }
 
-    fn node_mut(&mut self, slot: Slot) -> &mut Node {
-        &mut self.nodes[slot.kind() as usize][slot.index()]
-    }
-
-    /// The first slot with this hash of which `matches` says yes.
-    pub(crate) fn find(&self, hash: u64, mut matches: impl FnMut(Slot) -> bool) -> Option<Slot> {
+    /// The first slot with this hash of which `matches` says yes; it is asked about few others.
+    pub(crate) fn find(&self, hash: u64, matches: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let hash = hash as u32;
-        let mut at = self.heads[self.bucket(hash)];
-        while at != EMPTY {
-            let slot = Slot(at);
-            let node = self.node(slot);
-            if node.hash == hash && matches(slot) {
-                return Some(slot);
-            }
-            at = node.next;
-        }
-        None
+        self.table_of(hash).find(hash, matches)
     }
 
-    /// Adds a slot that is not in the index.
-    pub(crate) fn insert(&mut self, hash: u64, slot: Slot) {
+    /// Adds a slot that is not in the index. `hash_of` tells the hashes of others that are.
+    pub(crate) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(Slot) -> u64) {
         let hash = hash as u32;
-        let bucket = self.bucket(hash);
-        let node = Node { next: self.heads[bucket], hash };
-        let nodes = &mut self.nodes[slot.kind() as usize];
-        while nodes.len() <= slot.index() as usize {
-            nodes.push(Node { next: EMPTY, hash: 0 });
-        }
-        nodes[slot.index()] = node;
-        self.heads[bucket] = slot.0;
+        self.table_of_mut(hash).insert(hash, slot);
         self.len += 1;
-        if self.len > self.heads.len() {
-            self.split_one();
+        if self.old.is_some() {
+            self.move_one(hash_of);
+        } else if self.len > self.table.count as usize * LOAD {
+            let count = self.table.count + self.table.count / 2;
+            self.old = Some(core::mem::replace(&mut self.table, Table::new(count)));
+            self.moved = 0;
         }
     }
 
     /// Takes a slot out; one that is not in the index is left alone.
-    pub(crate) fn remove(&mut self, slot: Slot) -> bool {
-        let Some(node) = self.nodes[slot.kind() as usize].get(slot.index() as usize).copied() else {
-            return false;
-        };
-        let bucket = self.bucket(node.hash);
-        let mut at = self.heads[bucket];
-        let mut previous = None;
-        while at != EMPTY {
-            let here = Slot(at);
-            let next = self.node(here).next;
-            if here == slot {
-                match previous {
-                    None => self.heads[bucket] = next,
-                    Some(p) => self.node_mut(p).next = next,
-                }
-                self.len -= 1;
-                return true;
-            }
-            previous = Some(here);
-            at = next;
-        }
-        false
+    pub(crate) fn remove(&mut self, hash: u64, slot: Slot) -> bool {
+        let hash = hash as u32;
+        let table = self.table_of_mut(hash);
+        let Some((at, place)) = table.position(hash, slot) else { return false };
+        table.clear(table.home(hash), at, place);
+        self.len -= 1;
+        true
     }
 
-    fn split_one(&mut self) {
-        let old = self.split;
-        self.heads.push(EMPTY);
-        let new = old + self.round;
-        self.split += 1;
-        if self.split == self.round {
-            self.round *= 2;
-            self.split = 0;
+    /// Has `new` take the place of `old`, of the same four-tuple; answers whether that was there.
+    pub(crate) fn replace(&mut self, hash: u64, old: Slot, new: Slot) -> bool {
+        let hash = hash as u32;
+        let table = self.table_of_mut(hash);
+        let Some((at, place)) = table.position(hash, old) else { return false };
+        table.bucket_mut(at).slots[place] = new.0;
+        true
+    }
+
+    /// Moves what belongs to the next bucket of the old table, wherever it stands there.
+    fn move_one(&mut self, hash_of: impl Fn(Slot) -> u64) {
+        let Some(old) = &mut self.old else { return };
+        let home = self.moved;
+        self.moved += 1;
+        let mut at = home;
+        while let Some(bucket) = old.buckets.get(at) {
+            let (tags, slots) = (bucket.tags, bucket.slots);
+            // All of them first: the processor fetches the records that they name at once.
+            let hashes: [u32; PLACES] = core::array::from_fn(|place| match tags[place] {
+                0 => 0,
+                _ => hash_of(Slot(slots[place])) as u32,
+            });
+            for place in 0..PLACES {
+                if tags[place] != 0 && old.home(hashes[place]) == home {
+                    old.clear(home, at, place);
+                    self.table.insert(hashes[place], Slot(slots[place]));
+                }
+            }
+            // What belongs to earlier buckets has left: those that went by are this one's own.
+            if old.buckets[home as u32].passed == 0 {
+                break;
+            }
+            at += 1;
         }
-        let mut at = core::mem::replace(&mut self.heads[old], EMPTY);
-        while at != EMPTY {
-            let slot = Slot(at);
-            let node = self.node(slot);
-            let to = self.bucket(node.hash);
-            debug_assert!(to == old || to == new);
-            let head = core::mem::replace(&mut self.heads[to], at);
-            self.node_mut(slot).next = head;
-            at = node.next;
+        old.buckets.free_before(self.moved);
+        if self.moved >= old.count as usize {
+            self.old = None;
         }
     }
 
@@ -169,59 +286,9 @@ impl Demux {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.heads.memory() + self.nodes.iter().map(SegmentVec::memory).sum::<usize>()
+        self.table.buckets.memory() + self.old.as_ref().map_or(0, |old| old.buckets.memory())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(i: u32) -> u64 {
-        u64::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 17
-    }
-
-    #[test]
-    fn every_entry_is_found_while_the_index_grows_and_after_removals() {
-        let mut demux = Demux::new();
-        for i in 0..5_000 {
-            demux.insert(hash(i), Slot::new(Kind::Connection, i));
-        }
-        for i in (0..5_000).step_by(3) {
-            assert!(demux.remove(Slot::new(Kind::Connection, i)));
-            assert!(!demux.remove(Slot::new(Kind::Connection, i)));
-        }
-        for i in 0..5_000 {
-            let slot = Slot::new(Kind::Connection, i);
-            assert_eq!(demux.find(hash(i), |s| s == slot).is_some(), i % 3 != 0, "entry {i}");
-        }
-        assert_eq!(demux.len(), 5_000 - 1_667);
-    }
-
-    #[test]
-    fn chains_stay_short() {
-        let mut demux = Demux::new();
-        for i in 0..10_000 {
-            demux.insert(hash(i), Slot::new(Kind::TimeWait4, i));
-        }
-        let mut visited = 0;
-        for i in 0..10_000 {
-            let slot = Slot::new(Kind::TimeWait4, i);
-            demux.find(hash(i), |s| {
-                visited += 1;
-                s == slot
-            });
-        }
-        assert!(visited < 10_100, "records touched: {visited}");
-    }
-
-    #[test]
-    fn kinds_with_equal_indexes_are_told_apart() {
-        let mut demux = Demux::new();
-        for kind in [Kind::Connection, Kind::Embryo, Kind::TimeWait4, Kind::TimeWait6] {
-            demux.insert(7, Slot::new(kind, 3));
-        }
-        let found = demux.find(7, |s| s.kind() == Kind::TimeWait4);
-        assert_eq!(found, Some(Slot::new(Kind::TimeWait4, 3)));
-    }
-}
+mod tests;

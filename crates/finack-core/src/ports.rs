@@ -11,6 +11,7 @@ use core::ops::RangeInclusive;
 
 use crate::Error;
 use crate::hash::Rng;
+use crate::slab::Slab;
 
 #[cfg(test)]
 mod tests;
@@ -52,67 +53,134 @@ impl Owner {
     }
 }
 
-/// The owners of one port, equal ones counted.
-#[derive(Clone, Debug, Default)]
-enum Owners {
-    #[default]
-    None,
-    /// The common case, without an allocation.
-    One(Owner, u32),
-    Many(BTreeMap<Owner, u32>),
+/// The owners of one port, equal ones counted. All of a port's owners are alike as a rule: they are named by a number, for
+/// most ports have the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Port {
+    /// Number of the owner, or with [`SEVERAL`] of a list of owners. Says nothing while `count` is 0.
+    who: u32,
+    /// Claims on the port.
+    count: u32,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Port {
-    owners: Owners,
-    /// How many of them are explicit.
+/// In [`Port::who`]: there are different owners.
+const SEVERAL: u32 = 1 << 31;
+
+/// Different owners of one port, counted.
+#[derive(Clone, Debug)]
+struct Several {
+    counts: BTreeMap<Owner, u32>,
+    /// How many of the claims are explicit.
     explicit: u32,
 }
 
-impl Port {
-    fn any(&self, mut test: impl FnMut(&Owner) -> bool) -> bool {
-        match &self.owners {
-            Owners::None => false,
-            Owners::One(owner, _) => test(owner),
-            Owners::Many(map) => map.keys().any(test),
+/// What owners there are.
+#[derive(Clone, Debug, Default)]
+struct Owners {
+    /// Each with the ports that are its own.
+    known: Slab<(Owner, u32)>,
+    numbers: BTreeMap<Owner, u32>,
+    /// The one that was asked for last.
+    last: u32,
+    several: Slab<Several>,
+}
+
+impl Owners {
+    fn any(&self, port: &Port, mut test: impl FnMut(&Owner) -> bool) -> bool {
+        if port.count == 0 {
+            false
+        } else if port.who & SEVERAL != 0 {
+            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(test))
+        } else {
+            self.known.get(port.who).is_some_and(|(owner, _)| test(owner))
         }
     }
 
-    fn add(&mut self, owner: Owner) {
-        self.explicit += u32::from(owner.explicit);
-        match &mut self.owners {
-            Owners::None => self.owners = Owners::One(owner, 1),
-            Owners::One(held, count) if *held == owner => *count += 1,
-            Owners::One(held, count) => {
-                self.owners = Owners::Many(BTreeMap::from([(*held, *count), (owner, 1)]));
-            }
-            Owners::Many(map) => *map.entry(owner).or_default() += 1,
+    /// Whether one of the port's owners is explicit.
+    fn is_explicit(&self, port: &Port) -> bool {
+        if port.who & SEVERAL != 0 {
+            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.explicit > 0)
+        } else {
+            self.any(port, |owner| owner.explicit)
         }
+    }
+
+    fn is(&self, number: u32, owner: &Owner) -> bool {
+        self.known.get(number).is_some_and(|(known, _)| known == owner)
+    }
+
+    /// The owner's number, for one port more.
+    fn take(&mut self, owner: Owner) -> u32 {
+        if !self.is(self.last, &owner) {
+            let Self { known, numbers, .. } = self;
+            self.last = *numbers.entry(owner).or_insert_with(|| known.insert((owner, 0)));
+        }
+        if let Some((_, ports)) = self.known.get_mut(self.last) {
+            *ports += 1;
+        }
+        self.last
+    }
+
+    /// A port less.
+    fn leave(&mut self, number: u32) {
+        let Some((owner, ports)) = self.known.get_mut(number) else { return };
+        *ports -= 1;
+        if *ports == 0 {
+            self.numbers.remove(owner);
+            self.known.remove(number);
+        }
+    }
+
+    fn add(&mut self, port: &mut Port, owner: Owner) {
+        if port.count == 0 {
+            port.who = self.take(owner);
+        } else if port.who & SEVERAL != 0 {
+            if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+                *several.counts.entry(owner).or_default() += 1;
+                several.explicit += u32::from(owner.explicit);
+            }
+        } else if !self.is(port.who, &owner)
+            && let Some(&(held, _)) = self.known.get(port.who)
+        {
+            let explicit = port.count * u32::from(held.explicit) + u32::from(owner.explicit);
+            let counts = BTreeMap::from([(held, port.count), (owner, 1)]);
+            self.leave(port.who);
+            port.who = SEVERAL | self.several.insert(Several { counts, explicit });
+        }
+        port.count += 1;
     }
 
     /// Whether there was one to remove.
-    fn remove(&mut self, owner: &Owner) -> bool {
-        match &mut self.owners {
-            Owners::One(held, count) if held == owner => {
-                *count -= 1;
-                if *count == 0 {
-                    self.owners = Owners::None;
-                }
-            }
-            Owners::Many(map) => {
-                let Some(count) = map.get_mut(owner) else { return false };
-                *count -= 1;
-                if *count == 0 {
-                    map.remove(owner);
-                }
-                if map.is_empty() {
-                    self.owners = Owners::None;
-                }
-            }
-            Owners::None | Owners::One(..) => return false,
+    fn remove(&mut self, port: &mut Port, owner: &Owner) -> bool {
+        if port.count == 0 {
+            return false;
         }
-        self.explicit -= u32::from(owner.explicit);
+        if port.who & SEVERAL != 0 {
+            let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
+            let Some(count) = several.counts.get_mut(owner) else { return false };
+            *count -= 1;
+            if *count == 0 {
+                several.counts.remove(owner);
+            }
+            several.explicit -= u32::from(owner.explicit);
+        } else if !self.is(port.who, owner) {
+            return false;
+        }
+        port.count -= 1;
+        if port.count == 0 {
+            match port.who & SEVERAL {
+                0 => self.leave(port.who),
+                _ => drop(self.several.remove(port.who & !SEVERAL)),
+            }
+        }
         true
+    }
+
+    fn memory(&self) -> usize {
+        let lists: usize = self.several.iter().map(|(_, several)| several.counts.len()).sum();
+        // A map's entries take about twice their size.
+        let entries = (lists + self.numbers.len()) * size_of::<(Owner, u32)>() * 2;
+        self.known.memory() + self.several.memory() + entries
     }
 }
 
@@ -153,6 +221,7 @@ impl<T: Clone + Default> Paged<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct PortTable {
     ports: Paged<Port>,
+    owners: Owners,
     /// How far the search for a port went for each destination that hashes to the entry.
     perturb: Paged<u32>,
     rng: Rng,
@@ -163,7 +232,8 @@ pub(crate) struct PortTable {
 impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
-        Self { ports: Paged::new(1 << 16), perturb: Paged::new(PERTURB), rng, connects: true }
+        let (ports, perturb) = (Paged::new(1 << 16), Paged::new(PERTURB));
+        Self { ports, owners: Owners::default(), perturb, rng, connects: true }
     }
 
     /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
@@ -173,18 +243,18 @@ impl PortTable {
 
     /// Whether `bind` of `owner` to `port` fails with EADDRINUSE.
     pub(crate) fn conflicts(&self, port: u16, owner: &Owner) -> bool {
-        self.port(port).is_some_and(|p| p.any(|held| owner.conflicts_with(held)))
+        self.any(port, |held| owner.conflicts_with(held))
     }
 
     /// Takes the port, conflict or not: accepted connections stand beside their listener.
     pub(crate) fn add(&mut self, port: u16, owner: Owner) {
-        self.ports.entry(usize::from(port)).add(owner);
+        self.owners.add(self.ports.entry(usize::from(port)), owner);
     }
 
     /// Gives up what [`add`](Self::add) took.
     pub(crate) fn remove(&mut self, port: u16, owner: &Owner) {
-        if self.port(port).is_some() {
-            self.ports.entry(usize::from(port)).remove(owner);
+        if self.ports.get(usize::from(port)).is_some() {
+            self.owners.remove(self.ports.entry(usize::from(port)), owner);
         }
     }
 
@@ -195,12 +265,13 @@ impl PortTable {
     /// `inet_csk_listen_start` does, the port is checked again. Nothing is changed then.
     pub(crate) fn set_listening(&mut self, port: u16, owner: &Owner, on: bool) -> Result<Owner, Error> {
         let changed = Owner { listening: on, ..*owner };
-        let entry = self.ports.entry(usize::from(port));
-        if !entry.remove(owner) {
+        let Self { ports, owners, .. } = self;
+        let entry = ports.entry(usize::from(port));
+        if !owners.remove(entry, owner) {
             return Err(Error::InvalidArgument);
         }
-        let refused = on && entry.any(|held| changed.conflicts_with(held));
-        entry.add(if refused { *owner } else { changed });
+        let refused = on && owners.any(entry, |held| changed.conflicts_with(held));
+        owners.add(entry, if refused { *owner } else { changed });
         if refused { Err(Error::AddrInUse) } else { Ok(changed) }
     }
 
@@ -210,7 +281,7 @@ impl PortTable {
         let (low, count) = span(&range)?;
         let start = crate::hash::scale(random as u32, count);
         let parity = if self.connects { 1 } else { (random >> 63) as u32 };
-        let free = |port: u16| !self.port(port).is_some_and(|p| p.any(|held| owner.overlaps(held)));
+        let free = |port: u16| !self.any(port, |held| owner.overlaps(held));
         scan(low, count, start, parity)
             .chain(scan(low, count, start, 1 - parity))
             .map(|(port, _)| port)
@@ -237,8 +308,7 @@ impl PortTable {
         // repeated for every connect.
         let mut tries =
             half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
-        let (port, passed) =
-            tries.find(|&(port, _)| self.port(port).is_none_or(|p| p.explicit == 0) && usable(port))?;
+        let (port, passed) = tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
         // Some noise, so that what one destination sees does not tell how many connections others got.
         let skip = passed.max(self.rng.below(8) * 2);
         *self.perturb.entry(index) = walked.wrapping_add(skip + 2);
@@ -247,23 +317,21 @@ impl PortTable {
 
     /// How many claims there are, on all ports together.
     pub(crate) fn owners(&self) -> usize {
-        let count = |port: &Port| match &port.owners {
-            Owners::None => 0,
-            Owners::One(_, count) => *count as usize,
-            Owners::Many(map) => map.values().map(|count| *count as usize).sum(),
-        };
-        self.ports.pages.iter().flatten().flat_map(|page| page.iter()).map(count).sum()
+        self.ports.pages.iter().flatten().flat_map(|page| page.iter()).map(|port| port.count as usize).sum()
     }
 
     /// Bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
-        let many = |p: &Port| if let Owners::Many(map) = &p.owners { map.len() } else { 0 };
-        let extra: usize = self.ports.pages.iter().flatten().flat_map(|page| page.iter()).map(many).sum();
-        self.ports.memory() + self.perturb.memory() + extra * size_of::<(Owner, u32)>() * 2
+        self.ports.memory() + self.perturb.memory() + self.owners.memory()
     }
 
-    fn port(&self, port: u16) -> Option<&Port> {
-        self.ports.get(usize::from(port))
+    /// Whether one of the port's owners passes the test.
+    fn any(&self, port: u16, test: impl FnMut(&Owner) -> bool) -> bool {
+        self.ports.get(usize::from(port)).is_some_and(|port| self.owners.any(port, test))
+    }
+
+    fn is_explicit(&self, port: u16) -> bool {
+        self.ports.get(usize::from(port)).is_some_and(|port| port.count > 0 && self.owners.is_explicit(port))
     }
 }
 

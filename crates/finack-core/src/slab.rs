@@ -63,6 +63,17 @@ impl<T> SegmentVec<T> {
         self.len += 1;
     }
 
+    /// Gives back the segments of which all elements stand before `index`: nobody asks for them any more.
+    pub(crate) fn free_before(&mut self, index: usize) {
+        let (last, _) = locate(index);
+        for segment in self.segments.iter_mut().take(last).rev() {
+            if segment.capacity() == 0 {
+                break;
+            }
+            *segment = Vec::new();
+        }
+    }
+
     /// Bytes held, spare room of the last segment included.
     pub(crate) fn memory(&self) -> usize {
         self.segments.iter().map(|s| s.capacity() * size_of::<T>()).sum()

@@ -157,6 +157,7 @@ impl Running {
         let mut emulator = Emulator {
             ports,
             lanes: (0..flows as u64).map(lane).collect(),
+            gone: [false; 2],
             refused: [VecDeque::new(), VecDeque::new()],
             free: (0..1 << 12).map(|_| Vec::with_capacity(LONGEST)).collect(),
             spare: Vec::with_capacity(1),
@@ -192,6 +193,8 @@ struct Emulator {
     ports: [Port; 2],
     /// Of each flow a link of its own, both ways.
     lanes: Vec<[Pipe<Vec<u8>>; 2]>,
+    /// Which hosts have gone: they would be ready for ever, and waiting for them would be no waiting at all.
+    gone: [bool; 2],
     /// What has arrived, and a host had no room for.
     refused: [VecDeque<Vec<u8>>; 2],
     free: Vec<Vec<u8>>,
@@ -316,10 +319,17 @@ impl Emulator {
         let now = self.now();
         let wait = next.map_or(LOOK_AROUND, |next| next.since(now).min(LOOK_AROUND));
         let timeout = libc::timespec { tv_sec: 0, tv_nsec: wait.as_nanos() as libc::c_long };
-        let watch = |port: &Port| libc::pollfd { fd: port.fd(), events: libc::POLLIN, revents: 0 };
-        let mut fds = [watch(&self.ports[0]), watch(&self.ports[1])];
+        let watch = |place: usize| {
+            // The kernel passes over what is no descriptor.
+            let fd = if self.gone[place] { -1 } else { self.ports[place].fd() };
+            libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+        };
+        let mut fds = [watch(0), watch(1)];
         // SAFETY: the array is as long as is said, the time lives as long as the call, and no mask is given.
         let _ = unsafe { libc::ppoll(fds.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+        for (gone, fd) in self.gone.iter_mut().zip(&fds) {
+            *gone |= fd.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0;
+        }
         let late = self.now().since(now + wait).as_nanos() as u64;
         self.report.stood_still = self.report.stood_still.max(late);
     }

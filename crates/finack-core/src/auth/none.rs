@@ -9,7 +9,7 @@ use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
 
 /// How an opening is signed: never.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tag;
 
 impl Tag {

@@ -9,6 +9,7 @@ use crate::tcp::State;
 use crate::tcp::time_wait::TwFlags;
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
+use crate::timer::Owner;
 
 impl Stack {
     /// Looks at everything that is kept twice: who stands in the index of four-tuples, whose timer is in the wheel in time,
@@ -22,7 +23,8 @@ impl Stack {
         for (index, c) in self.connections.iter() {
             charged += c.charged;
             if !c.facts.indexed {
-                if c.state != State::Closed || c.wheel.is_some() || c.facts.orphan {
+                if c.state != State::Closed || self.wheel.is_armed(Owner::connection(index)) || c.facts.orphan
+                {
                     return Err(alloc::format!("a connection in no table is kept in {}", c.state));
                 }
                 continue;
@@ -46,7 +48,7 @@ impl Stack {
             if self.find(self.hash(&e.tuple), &e.tuple) != Some(Slot::new(Kind::Embryo, index)) {
                 return Err("a half-open record is not found by its four-tuple".into());
             }
-            if e.wheel.is_none() {
+            if !self.wheel.is_armed(Owner::embryo(index)) {
                 return Err("no timer runs for a half-open record".into());
             }
         }

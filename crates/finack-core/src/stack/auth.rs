@@ -117,7 +117,7 @@ impl Stack {
         self.listener_ref(id)?;
         // An opening that began signed does not go on unsigned: for its sake even no keys are kept.
         let began = |e: &Embryo| e.listener == id.index && e.tag.is_signed();
-        if keys.is_empty() && !self.embryos.iter().any(|(_, e)| began(e)) {
+        if keys.is_empty() && !self.embryos.iter().any(|(_, e)| began(&e)) {
             self.auth.listeners.remove(&id.index);
         } else {
             self.auth.listeners.insert(id.index, Arc::new(keys.clone()));

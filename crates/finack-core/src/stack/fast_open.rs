@@ -119,7 +119,7 @@ impl Stack {
         c.facts.syn_due = true;
         input::take_syn_data(&mut c, &mut self.cx, now, segment);
         let (generation, listener) = (c.generation, e.listener);
-        let index = self.add_connection(c);
+        let index = self.add_connection(c, None);
         if let Some(l) = self.listeners.get_mut(listener) {
             l.early.push_back((index, generation));
         }

@@ -61,14 +61,14 @@ impl Stack {
                 describe_ended(c, out)?;
             }
         }
-        let mut embryos: alloc::vec::Vec<&Embryo> = self.embryos.iter().map(|(_, e)| e).collect();
+        let mut embryos: alloc::vec::Vec<Embryo> = self.embryos.iter().map(|(_, e)| e).collect();
         embryos.sort_by_key(|e| key(&e.tuple));
-        for e in embryos {
+        for e in &embryos {
             write!(out, "{:+?}{}", bare_embryo(e, now, origin, limit), e.under.is_some())?;
         }
         // Their order is that of their ends.
         for (tw, tuple) in self.waits4.iter().chain(self.waits6.iter()) {
-            write!(out, "{tuple:?}{:+?}", bare_wait(tw, now, origin, limit))?;
+            write!(out, "{tuple:?}{:+?}", bare_wait(&tw, now, origin, limit))?;
         }
         for (_, l) in self.listeners.iter() {
             let Listener { local, backlog, ready, embryos, cookie_at, .. } = l;
@@ -93,7 +93,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     // Handles and traces.
     (c.generation, c.trace_id) = (0, 0);
     // One entry for all timers, moved lazily; the timers themselves stay.
-    (c.wheel, c.wheel_at) = (None, Instant::FAR_FUTURE);
+    c.wheel_at = Instant::FAR_FUTURE;
     // Told by `tcp_info` alone.
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
@@ -143,7 +143,7 @@ fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
 fn bare_embryo(e: &Embryo, now: Instant, origin: Origin, limit: Duration) -> Embryo {
     let mut e = e.clone();
     // Handles and traces; the timer runs from `sent_at`.
-    (e.generation, e.trace_id, e.wheel, e.under) = (0, 0, None, None);
+    (e.generation, e.trace_id, e.under) = (0, 0, None);
     // Told by `tcp_info` alone, once it is a connection.
     e.created_at = Instant::ZERO;
     // That it was answered counts for ever, when does for as long as it limits something.

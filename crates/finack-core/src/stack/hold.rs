@@ -133,10 +133,10 @@ impl Stack {
     pub fn tcp_answer(&mut self, now: Instant, id: IncomingId) -> Result<(), Error> {
         let e = self
             .embryos
-            .get_mut(id.index)
+            .get(id.index)
             .filter(|e| e.generation == id.generation && e.held)
             .ok_or(Error::BadHandle)?;
-        e.held = false;
+        self.embryos.update(id.index, |e| e.held = false);
         let timeout = e.timeout(&self.cx);
         self.send_syn_ack(now, id.index, SendReason::Open);
         self.arm_embryo(id.index, now + timeout);

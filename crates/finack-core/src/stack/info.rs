@@ -116,10 +116,10 @@ impl Stack {
             cursor.next += 1;
             let socket = match cursor.table {
                 0 => self.listeners.get(index).map(listener_socket),
-                1 => self.embryos.get(index).map(|e| self.embryo_socket(now, e)),
+                1 => self.embryos.get(index).map(|e| self.embryo_socket(now, &e)),
                 2 => self.connections.get(index).and_then(|c| self.connection_socket(now, c)),
-                3 => self.waits4.get(index).and_then(|(tw, tuple)| self.time_wait_socket(now, tw, &tuple)),
-                _ => self.waits6.get(index).and_then(|(tw, tuple)| self.time_wait_socket(now, tw, &tuple)),
+                3 => self.waits4.get(index).and_then(|(tw, tuple)| self.time_wait_socket(now, &tw, &tuple)),
+                _ => self.waits6.get(index).and_then(|(tw, tuple)| self.time_wait_socket(now, &tw, &tuple)),
             };
             if let Some(socket) = socket {
                 each(socket);
@@ -134,10 +134,10 @@ impl Stack {
         let slot: Slot = self.find(self.hash(&tuple), &tuple)?;
         match slot.kind() {
             Kind::Connection => self.connection_socket(now, self.connections.get(slot.index())?),
-            Kind::Embryo => self.embryos.get(slot.index()).map(|e| self.embryo_socket(now, e)),
+            Kind::Embryo => self.embryos.get(slot.index()).map(|e| self.embryo_socket(now, &e)),
             Kind::TimeWait4 | Kind::TimeWait6 => {
                 let (tw, tuple) = self.time_wait(slot)?;
-                self.time_wait_socket(now, tw, &tuple)
+                self.time_wait_socket(now, &tw, &tuple)
             }
         }
     }

@@ -46,7 +46,7 @@ use crate::ports::PortTable;
 use crate::settings::Settings;
 use crate::slab::Slab;
 use crate::tcp::State;
-use crate::tcp::embryo::Embryo;
+use crate::tcp::embryo::Embryos;
 use crate::tcp::listener::{Listener, ListenerIndex};
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
@@ -54,7 +54,7 @@ use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::trace::{DropReason, PacketId, TraceEvent, TraceKind};
 use crate::udp::Udp;
-use tables::{Bind, Token};
+use tables::Bind;
 use transmit::Emission;
 
 macro_rules! ids {
@@ -226,7 +226,7 @@ pub struct Stack {
     ip: Ip,
     udp: Udp,
     connections: Slab<Connection>,
-    embryos: Slab<Embryo>,
+    embryos: Embryos,
     waits4: TimeWaits<Key4>,
     waits6: TimeWaits<Key6>,
     listeners: Slab<Listener>,
@@ -265,7 +265,7 @@ impl Stack {
             ip,
             udp: Udp::new(&secrets),
             connections: Slab::default(),
-            embryos: Slab::default(),
+            embryos: Embryos::default(),
             waits4: TimeWaits::default(),
             waits6: TimeWaits::default(),
             listeners: Slab::default(),
@@ -307,10 +307,11 @@ impl Stack {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((token, _)) = self.wheel.pop(now) {
-            match Token::unpack(token) {
-                Token::Connection(index) => self.connection_timeout(now, index),
-                Token::Embryo(index) => self.embryo_timeout(now, index),
+        while let Some((owner, _)) = self.wheel.pop(now) {
+            if owner.is_embryo() {
+                self.embryo_timeout(now, owner.index());
+            } else {
+                self.connection_timeout(now, owner.index());
             }
         }
         self.expire_time_waits(now);

@@ -98,7 +98,6 @@ impl Stack {
         if let Some((slot, iss)) = over {
             e.iss = iss;
             e.under = Some(slot);
-            self.cover_time_wait(slot);
         } else if by_cookie {
             e.is_cookie = true;
             if !e.agreed.timestamps {
@@ -132,10 +131,11 @@ impl Stack {
         let our_mss = self.offered_mss(tuple, options);
         let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
+        let trace_id = self.cx.new_trace_id();
         Embryo {
             tuple: *tuple,
-            trace_id: self.cx.new_trace_id(),
-            generation: self.next_generation(),
+            trace_id,
+            generation: trace_id as u32,
             listener,
             iss: iss::initial_sequence(&self.cx.secrets, &self.cx.settings, tuple, now),
             irs: segment.seq,
@@ -155,7 +155,6 @@ impl Stack {
             created_at: now,
             sent_at: now,
             answered_at: None,
-            wheel: None,
             under: None,
         }
     }
@@ -164,8 +163,13 @@ impl Stack {
         let (id, tuple, listener, is_cookie, generation, held) =
             (e.trace_id, e.tuple, e.listener, e.is_cookie, e.generation, e.held);
         let timeout = e.timeout(&self.cx);
-        let index = self.embryos.insert(e);
-        self.demux.insert(self.hash(&tuple), Slot::new(Kind::Embryo, index));
+        let under = e.under;
+        let index = self.embryos.insert(&e);
+        let (hash, slot) = (self.hash(&tuple), Slot::new(Kind::Embryo, index));
+        match under {
+            Some(under) => self.cover_time_wait(hash, under, slot),
+            None => self.index(hash, slot),
+        }
         let (from, to) = (State::Listen, State::SynReceived);
         self.trace_received(now, Some(id), &tuple, segment, 0);
         self.cx.trace(now, id, &tuple, TraceKind::State { from, to });
@@ -197,9 +201,12 @@ impl Stack {
     }
 
     pub(super) fn send_syn_ack(&mut self, now: Instant, index: u32, reason: SendReason) {
-        let Some(e) = self.embryos.get_mut(index) else { return };
-        e.sent_at = now;
-        let (flags, codepoint, acc_ecn) = e.ecn.syn_ack(&self.cx.settings);
+        let Self { embryos, cx, .. } = self;
+        let sent = embryos.update(index, |e| {
+            e.sent_at = now;
+            (e.ecn.syn_ack(&cx.settings), e.clone())
+        });
+        let Some(((flags, codepoint, acc_ecn), e)) = sent else { return };
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
         let form = e.gives_cookie;
@@ -225,13 +232,13 @@ impl Stack {
     /// The SYN,ACK was not answered (RFC 9293 3.8.3 for SYNs).
     pub(super) fn embryo_timeout(&mut self, now: Instant, index: u32) {
         let most = self.cx.settings.tcp_synack_retries;
-        let Some(e) = self.embryos.get_mut(index) else { return };
-        e.wheel = None;
+        let Some(mut e) = self.embryos.get(index) else { return };
         if e.held || u64::from(e.retries) >= most {
             self.drop_embryo(now, index, EndCause::TimedOut);
             return;
         }
         e.retries += 1;
+        self.embryos.update(index, |e| e.retries += 1);
         let (timeout, id, tuple, seq) = (e.timeout(&self.cx), e.trace_id, e.tuple, e.iss);
         self.note_syn_ack_again(now, id, &tuple, seq, RetransmitReason::Handshake);
         self.send_syn_ack(now, index, SendReason::Retransmission(RetransmitReason::Handshake));
@@ -252,7 +259,7 @@ impl Stack {
     }
 
     pub(super) fn drop_embryo(&mut self, now: Instant, index: u32, cause: EndCause) {
-        let Some(e) = self.remove_embryo(now, index, true) else { return };
+        let Some(e) = self.remove_embryo(now, index, false) else { return };
         self.cx.counters.tcp_attempt_fails += 1;
         let (from, to) = (State::SynReceived, State::Closed);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
@@ -261,10 +268,10 @@ impl Stack {
 
     /// A segment met an embryo.
     pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
-        let Some(e) = self.embryos.get_mut(index) else { return };
+        let Some(e) = self.embryos.get(index) else { return };
         let (id, tuple, seq, held) = (e.trace_id, e.tuple, e.iss, e.held);
         let needs_stamp = self.cx.settings.profile == Profile::Rfc;
-        let verdict = crate::tcp::embryo::judge(e, segment, needs_stamp);
+        let verdict = crate::tcp::embryo::judge(&e, segment, needs_stamp);
         let limit = Duration::from_millis(self.cx.settings.tcp_invalid_ratelimit);
         let limited = e.answered_at.is_some_and(|at| now.since(at) < limit);
         if !matches!(verdict, Verdict::Complete | Verdict::Renew) {
@@ -286,9 +293,12 @@ impl Stack {
             }
             Verdict::Repeat if !limited => {
                 self.mark_answered(now, index);
-                let Some(e) = self.embryos.get_mut(index) else { return };
-                e.resent = true;
-                if !e.ecn.take_repeated_syn(&self.cx.settings, segment.flags, segment.ecn) {
+                let Self { embryos, cx, .. } = self;
+                let agreed = embryos.update(index, |e| {
+                    e.resent = true;
+                    e.ecn.take_repeated_syn(&cx.settings, segment.flags, segment.ecn)
+                });
+                if agreed != Some(true) {
                     let (seq, ack) = (e.iss.wrapping_add(1), e.irs.wrapping_add(1));
                     let reason = ResetReason::TwoKindsOfEcn;
                     self.send_reset(now, Some(id), &tuple, seq, Some(ack), None, reason);
@@ -316,9 +326,7 @@ impl Stack {
     }
 
     fn mark_answered(&mut self, now: Instant, index: u32) {
-        if let Some(e) = self.embryos.get_mut(index) {
-            e.answered_at = Some(now);
-        }
+        self.embryos.update(index, |e| e.answered_at = Some(now));
     }
 
     /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
@@ -360,19 +368,25 @@ impl Stack {
             self.cx.trace(now, id, &tuple, kind);
             return;
         }
-        if let Some(e) = self.remove_embryo(now, index, false) {
-            self.hatch(now, &e, segment);
+        if let Some(e) = self.remove_embryo(now, index, true) {
+            self.hatch(now, &e, Some(Slot::new(Kind::Embryo, index)), segment);
         }
     }
 
-    /// Makes the connection of an embryo and hands it the segment that completed the handshake.
-    fn hatch(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
-        let Some((mut c, signed)) = self.connection_of(now, e) else { return };
+    /// Makes the connection of an embryo and hands it the segment that completed the handshake. `slot` is where it stands in
+    /// the index of four-tuples.
+    fn hatch(&mut self, now: Instant, e: &Embryo, slot: Option<Slot>, segment: &Segment<'_>) {
+        let Some((mut c, signed)) = self.connection_of(now, e) else {
+            if let Some(slot) = slot {
+                self.demux.remove(self.hash(&e.tuple), slot);
+            }
+            return;
+        };
         c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
         c.facts.syn_resent = e.retries > 0;
         c.facts.syn_resent_again = e.retries > 1;
         let generation = c.generation;
-        let index = self.add_connection(c);
+        let index = self.add_connection(c, slot);
         self.keep_signed(index, signed);
         self.connection_input(now, index, segment);
         self.offer(index, generation, e.listener);
@@ -481,7 +495,7 @@ impl Stack {
         };
         let (from, to) = (State::Listen, State::SynReceived);
         self.cx.trace(now, e.trace_id, tuple, TraceKind::State { from, to });
-        self.hatch(now, &e, segment);
+        self.hatch(now, &e, None, segment);
         true
     }
 

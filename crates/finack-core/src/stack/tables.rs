@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::demux::{Demux, Kind, Slot};
 use crate::ports::Owner;
 use crate::slab::Slab;
-use crate::tcp::embryo::Embryo;
+use crate::tcp::embryo::{Embryo, Embryos};
 use crate::tcp::input::Outcome;
 use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
@@ -16,6 +16,7 @@ use crate::tcp::time_wait::{self, Key4, Key6, TimeWait, TimeWaits, TwFlags};
 use crate::tcp::timers::Timer;
 use crate::tcp::{State, Tuple};
 use crate::time::Instant;
+use crate::timer;
 use crate::trace::{EndCause, ResetReason, TraceKind};
 
 /// An address and port that a socket took before it listened or connected.
@@ -24,26 +25,6 @@ pub(super) struct Bind {
     pub(super) local: SocketAddr,
     pub(super) owner: Owner,
     pub(super) generation: u32,
-}
-
-/// What a timer of the wheel belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
-    Connection(u32),
-    Embryo(u32),
-}
-
-impl Token {
-    pub(super) const fn pack(self) -> u64 {
-        match self {
-            Self::Connection(index) => index as u64,
-            Self::Embryo(index) => 1 << 32 | index as u64,
-        }
-    }
-
-    pub(super) const fn unpack(token: u64) -> Self {
-        if token >> 32 == 0 { Self::Connection(token as u32) } else { Self::Embryo(token as u32) }
-    }
 }
 
 /// Who holds the port of a connection.
@@ -64,36 +45,34 @@ pub(super) fn hash_of(cx: &Cx, tuple: &Tuple) -> u64 {
 }
 
 /// What a four-tuple can lead to.
-pub(super) struct Tables<'a> {
-    pub(super) demux: &'a Demux,
+pub(super) struct Records<'a> {
     pub(super) connections: &'a Slab<Connection>,
-    pub(super) embryos: &'a Slab<Embryo>,
+    pub(super) embryos: &'a Embryos,
     pub(super) waits4: &'a TimeWaits<Key4>,
     pub(super) waits6: &'a TimeWaits<Key6>,
 }
 
-impl<'a> Tables<'a> {
+impl Records<'_> {
     /// Who has the four-tuple.
-    pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
-        self.demux.find(hash, |slot| match slot.kind() {
-            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
-            Kind::Embryo => self.embryos.get(slot.index()).is_some_and(|e| e.tuple == *tuple),
-            Kind::TimeWait4 | Kind::TimeWait6 => self.time_wait_tuple(slot).is_some_and(|t| t == *tuple),
-        })
+    pub(super) fn find(&self, demux: &Demux, hash: u64, tuple: &Tuple) -> Option<Slot> {
+        demux.find(hash, |slot| self.tuple(slot).is_some_and(|t| t == *tuple))
     }
 
-    fn time_wait_tuple(&self, slot: Slot) -> Option<Tuple> {
+    /// The four-tuple that leads to a slot.
+    fn tuple(&self, slot: Slot) -> Option<Tuple> {
         match slot.kind() {
-            Kind::TimeWait4 => self.waits4.get(slot.index()).map(|(_, t)| t),
-            _ => self.waits6.get(slot.index()).map(|(_, t)| t),
+            Kind::Connection => self.connections.get(slot.index()).map(|c| c.tuple),
+            Kind::Embryo => self.embryos.tuple(slot.index()),
+            Kind::TimeWait4 => self.waits4.tuple(slot.index()),
+            Kind::TimeWait6 => self.waits6.tuple(slot.index()),
         }
     }
 
     /// The TIME-WAIT that a slot names, if it names one.
-    pub(super) fn time_wait(&self, slot: Slot) -> Option<&'a TimeWait> {
+    pub(super) fn time_wait(&self, slot: Slot) -> Option<(TimeWait, Tuple)> {
         match slot.kind() {
-            Kind::TimeWait4 => self.waits4.get(slot.index()).map(|(tw, _)| tw),
-            Kind::TimeWait6 => self.waits6.get(slot.index()).map(|(tw, _)| tw),
+            Kind::TimeWait4 => self.waits4.get(slot.index()),
+            Kind::TimeWait6 => self.waits6.get(slot.index()),
             _ => None,
         }
     }
@@ -107,16 +86,34 @@ impl Stack {
     /// Who has the four-tuple.
     pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
         let Self { demux, connections, embryos, waits4, waits6, .. } = self;
-        Tables { demux, connections, embryos, waits4, waits6 }.find(hash, tuple)
+        Records { connections, embryos, waits4, waits6 }.find(demux, hash, tuple)
     }
 
-    /// Puts a new connection into the tables; the port's owner is registered with it.
-    pub(super) fn add_connection(&mut self, mut c: Connection) -> u32 {
+    /// Has the four-tuple of this hash lead to `slot`.
+    pub(super) fn index(&mut self, hash: u64, slot: Slot) {
+        let Self { demux, connections, embryos, waits4, waits6, cx, .. } = self;
+        let records = Records { connections, embryos, waits4, waits6 };
+        demux.insert(hash, slot, |slot| records.tuple(slot).map_or(0, |tuple| hash_of(cx, &tuple)));
+    }
+
+    /// The same where it led to `before` so far.
+    pub(super) fn reindex(&mut self, hash: u64, before: Slot, slot: Slot) {
+        if !self.demux.replace(hash, before, slot) {
+            self.index(hash, slot);
+        }
+    }
+
+    /// Puts a new connection into the tables; the port's owner is registered with it. `over` is what the four-tuple led to.
+    pub(super) fn add_connection(&mut self, mut c: Connection, over: Option<Slot>) -> u32 {
         c.facts.indexed = true;
         c.facts.loopback = self.ip.routes.is_own(c.tuple.remote);
         let (hash, owner, port) = (self.hash(&c.tuple), owner_of(&c), c.tuple.local_port);
         let index = self.connections.insert(c);
-        self.demux.insert(hash, Slot::new(Kind::Connection, index));
+        let slot = Slot::new(Kind::Connection, index);
+        match over {
+            Some(over) => self.reindex(hash, over, slot),
+            None => self.index(hash, slot),
+        }
         self.ports.add(port, owner);
         index
     }
@@ -166,16 +163,12 @@ impl Stack {
         if earliest >= c.wheel_at {
             return;
         }
-        match c.wheel {
-            Some(key) => self.wheel.rearm(key, earliest),
-            None => c.wheel = Some(self.wheel.insert(earliest, Token::Connection(index).pack())),
-        }
+        self.wheel.arm(timer::Owner::connection(index), earliest);
         c.wheel_at = earliest;
     }
 
     pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {
         let Some(c) = self.connections.get_mut(index) else { return };
-        c.wheel = None;
         c.wheel_at = Instant::FAR_FUTURE;
         if c.timers.is_due(Timer::Retransmit, now) {
             // Routers limit how often they complain: perhaps another connection was told why nothing comes through.
@@ -214,6 +207,11 @@ impl Stack {
 
     /// Takes a connection out of all tables but the one of handles; an orphan is gone with that.
     pub(super) fn detach(&mut self, index: u32) {
+        self.detach_for(index, None);
+    }
+
+    /// The same; what the TIME-WAIT that it leaves behind needs, its place in the index and its claim on the port, goes to that.
+    fn detach_for(&mut self, index: u32, heir: Option<Slot>) {
         let Some(c) = self.connections.get_mut(index) else { return };
         if c.facts.indexed {
             c.facts.indexed = false;
@@ -223,12 +221,16 @@ impl Stack {
             }
             c.rtx.clear();
             c.recv.drop_reorder(&mut self.cx.pool);
-            if let Some(key) = c.wheel.take() {
-                self.wheel.remove(key);
-            }
+            c.wheel_at = Instant::FAR_FUTURE;
+            self.wheel.disarm(timer::Owner::connection(index));
             let (owner, port) = (owner_of(c), c.tuple.local_port);
-            self.demux.remove(Slot::new(Kind::Connection, index));
-            self.ports.remove(port, &owner);
+            let (hash, slot) = (hash_of(&self.cx, &c.tuple), Slot::new(Kind::Connection, index));
+            if let Some(heir) = heir {
+                self.reindex(hash, slot, heir);
+            } else {
+                self.demux.remove(hash, slot);
+                self.ports.remove(port, &owner);
+            }
             self.auth.forget_connection(index);
         }
         let Some(c) = self.connections.get(index) else { return };
@@ -272,8 +274,11 @@ impl Stack {
         c.ack.now = None;
         c.state = State::Closed;
         let signed = self.auth.retire(index, c);
-        self.detach(index);
-        self.add_time_wait(now, &tuple, record, signed);
+        let heir = self.new_time_wait(now, &tuple, &record);
+        self.detach_for(index, heir);
+        if let Some(slot) = heir {
+            self.auth.add_time_wait(slot, signed);
+        }
         if acknowledges {
             self.answer_from_time_wait(now, &tuple, &record);
         }
@@ -281,20 +286,24 @@ impl Stack {
 
     /// Sends or takes over an embryo's timer.
     pub(super) fn arm_embryo(&mut self, index: u32, at: Instant) {
-        let Some(e) = self.embryos.get_mut(index) else { return };
-        match e.wheel {
-            Some(key) => self.wheel.rearm(key, at),
-            None => e.wheel = Some(self.wheel.insert(at, Token::Embryo(index).pack())),
+        if self.embryos.tuple(index).is_some() {
+            self.wheel.arm(timer::Owner::embryo(index), at);
         }
     }
 
-    /// Takes an embryo out of the tables; a TIME-WAIT under it comes back if `restore`.
-    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, restore: bool) -> Option<Embryo> {
+    /// Takes an embryo out of the tables. Where it led to nothing a TIME-WAIT under it comes back; where it `hatches`, the
+    /// connection that it becomes takes its place in the index.
+    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, hatches: bool) -> Option<Embryo> {
         let e = self.embryos.remove(index)?;
-        if let Some(key) = e.wheel {
-            self.wheel.remove(key);
+        self.wheel.disarm(timer::Owner::embryo(index));
+        let slot = Slot::new(Kind::Embryo, index);
+        if !hatches {
+            let hash = self.hash(&e.tuple);
+            match e.under {
+                Some(under) => self.uncover_time_wait(hash, slot, under),
+                None => drop(self.demux.remove(hash, slot)),
+            }
         }
-        self.demux.remove(Slot::new(Kind::Embryo, index));
         if let Some(l) = self.listeners.get_mut(e.listener) {
             if e.is_cookie {
                 l.cookies.retain(|&(i, g)| (i, g) != (index, e.generation));
@@ -302,13 +311,9 @@ impl Stack {
                 l.embryos = l.embryos.saturating_sub(1);
             }
         }
-        if let Some(slot) = e.under {
-            if restore {
-                self.uncover_time_wait(slot);
-            } else {
-                self.cx.counters.tcp_time_wait_reopened += 1;
-                self.drop_time_wait(now, slot, EndCause::Reopened);
-            }
+        if let Some(under) = e.under.filter(|_| hatches) {
+            self.cx.counters.tcp_time_wait_reopened += 1;
+            self.drop_time_wait(now, under, EndCause::Reopened);
         }
         Some(e)
     }

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 
-use super::tables::{Bind, Tables, hash_of};
+use super::tables::{Bind, Records, hash_of};
 use super::{BindId, ConnId, ListenerId, Stack};
 use crate::demux::Kind;
 use crate::error::Error;
@@ -317,12 +317,12 @@ impl Stack {
             |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
         let Self { ports, demux, connections, embryos, waits4, waits6, cx, .. } = self;
-        let tables = Tables { demux, connections, embryos, waits4, waits6 };
+        let records = Records { connections, embryos, waits4, waits6 };
         let chosen = ports.choose(range, hash, &mut |port| {
             let tuple = tuple_at(port);
-            let taken = tables.find(hash_of(cx, &tuple), &tuple);
+            let taken = records.find(demux, hash_of(cx, &tuple), &tuple);
             let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
-            taken.is_none_or(|slot| tables.time_wait(slot).is_some_and(reusable))
+            taken.is_none_or(|slot| records.time_wait(slot).is_some_and(|(tw, _)| reusable(&tw)))
         });
         let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
         match self.claim(now, &tuple, false) {
@@ -340,10 +340,10 @@ impl Stack {
         }
         let loopback = tuple.remote.is_loopback() || self.ip.routes.is_own(tuple.remote);
         let Some((tw, _)) = self.time_wait(slot) else { return Claim::Taken };
-        if tw.flags.has(TwFlags::COVERED) || !time_wait::may_reuse(tw, &self.cx, now, explicit, loopback) {
+        if tw.flags.has(TwFlags::COVERED) || !time_wait::may_reuse(&tw, &self.cx, now, explicit, loopback) {
             return Claim::Taken;
         }
-        let iss = time_wait::successor_iss(tw);
+        let iss = time_wait::successor_iss(&tw);
         self.cx.counters.tcp_time_wait_reused += 1;
         self.drop_time_wait(now, slot, EndCause::Reopened);
         Claim::TakenOver(iss)
@@ -399,7 +399,7 @@ impl Stack {
         self.cx.trace(now, c.trace_id, &tuple, TraceKind::App(AppCall::Connect));
         c.enter(&mut self.cx, now, State::SynSent);
         let generation = c.generation;
-        let index = self.add_connection(c);
+        let index = self.add_connection(c, None);
         self.refresh(now, index);
         ConnId { index, generation }
     }

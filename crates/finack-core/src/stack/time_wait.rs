@@ -1,13 +1,11 @@
 //! The table of TIME-WAIT records.
 
-use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use finack_wire::tcp::Flags;
 
 use super::Stack;
 use super::tcp_input::bare_head;
-use crate::auth::Signed;
 use crate::demux::{Kind, Slot};
 use crate::ports::Owner;
 use crate::tcp::emit::{self, Head};
@@ -29,7 +27,7 @@ fn owner_of(tw: &TimeWait, tuple: &Tuple) -> Owner {
 }
 
 impl Stack {
-    pub(super) fn time_wait(&self, slot: Slot) -> Option<(&TimeWait, Tuple)> {
+    pub(super) fn time_wait(&self, slot: Slot) -> Option<(TimeWait, Tuple)> {
         match slot.kind() {
             Kind::TimeWait4 => self.waits4.get(slot.index()),
             Kind::TimeWait6 => self.waits6.get(slot.index()),
@@ -37,43 +35,33 @@ impl Stack {
         }
     }
 
-    fn time_wait_mut(&mut self, slot: Slot) -> Option<&mut TimeWait> {
+    fn update_time_wait(&mut self, slot: Slot, change: impl FnOnce(&mut TimeWait)) {
         match slot.kind() {
-            Kind::TimeWait4 => self.waits4.get_mut(slot.index()),
-            Kind::TimeWait6 => self.waits6.get_mut(slot.index()),
-            _ => None,
+            Kind::TimeWait4 => self.waits4.update(slot.index(), change),
+            Kind::TimeWait6 => self.waits6.update(slot.index(), change),
+            _ => {}
         }
     }
 
-    /// Adds a record; where the table is full the oldest gives way.
-    pub(super) fn add_time_wait(
-        &mut self,
-        now: Instant,
-        tuple: &Tuple,
-        record: TimeWait,
-        signed: Option<Box<Signed>>,
-    ) {
+    /// Makes a record; where the table is full the oldest gives way. The connection that it is of hands over its place in the
+    /// index of four-tuples, and its claim on the port.
+    pub(super) fn new_time_wait(&mut self, now: Instant, tuple: &Tuple, record: &TimeWait) -> Option<Slot> {
         self.cx.counters.tcp_time_waits += 1;
         let most = self.cx.settings.tcp_max_tw_buckets as usize;
         if most == 0 {
             self.cx.counters.tcp_time_wait_overflow += 1;
             self.end_time_wait(now, record.trace_id.get(), tuple, EndCause::Dropped);
-            return;
+            return None;
         }
         while self.waits4.len() + self.waits6.len() >= most {
             let Some(slot) = self.oldest_time_wait() else { break };
             self.cx.counters.tcp_time_wait_overflow += 1;
             self.drop_time_wait(now, slot, EndCause::Dropped);
         }
-        let slot = if tuple.is_v6() {
+        if tuple.is_v6() {
             self.waits6.insert(tuple, record).map(|i| Slot::new(Kind::TimeWait6, i))
         } else {
             self.waits4.insert(tuple, record).map(|i| Slot::new(Kind::TimeWait4, i))
-        };
-        if let Some(slot) = slot {
-            self.demux.insert(self.hash(tuple), slot);
-            self.ports.add(tuple.local_port, owner_of(&record, tuple));
-            self.auth.add_time_wait(slot, signed);
         }
     }
 
@@ -96,10 +84,9 @@ impl Stack {
     pub(super) fn drop_time_wait(&mut self, now: Instant, slot: Slot, cause: EndCause) {
         let Some((tw, tuple)) = self.remove_time_wait(slot) else { return };
         if tw.flags.has(TwFlags::COVERED)
-            && let Some(over) = self.find(self.hash(&tuple), &tuple)
-            && let Some(e) = self.embryos.get_mut(over.index()).filter(|_| over.kind() == Kind::Embryo)
+            && let Some(over) = self.find(self.hash(&tuple), &tuple).filter(|s| s.kind() == Kind::Embryo)
         {
-            e.under = None;
+            self.embryos.update(over.index(), |e| e.under = None);
         }
         self.end_time_wait(now, tw.trace_id.get(), &tuple, cause);
     }
@@ -118,7 +105,7 @@ impl Stack {
             _ => None,
         }?;
         if !removed.0.flags.has(TwFlags::COVERED) {
-            self.demux.remove(slot);
+            self.demux.remove(self.hash(&removed.1), slot);
         }
         self.auth.forget_time_wait(slot);
         self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
@@ -126,26 +113,21 @@ impl Stack {
     }
 
     /// An embryo takes the record's place in the table of connections, for now.
-    pub(super) fn cover_time_wait(&mut self, slot: Slot) {
-        if let Some(tw) = self.time_wait_mut(slot) {
-            tw.flags.set(TwFlags::COVERED, true);
-            self.demux.remove(slot);
-        }
+    pub(super) fn cover_time_wait(&mut self, hash: u64, slot: Slot, embryo: Slot) {
+        self.update_time_wait(slot, |tw| tw.flags.set(TwFlags::COVERED, true));
+        self.reindex(hash, slot, embryo);
     }
 
     /// The embryo led to nothing: TIME-WAIT is restored (RFC 9293 MAY-2).
-    pub(super) fn uncover_time_wait(&mut self, slot: Slot) {
-        let Some(tw) = self.time_wait_mut(slot) else { return };
-        tw.flags.set(TwFlags::COVERED, false);
-        if let Some((_, tuple)) = self.time_wait(slot) {
-            self.demux.insert(self.hash(&tuple), slot);
-        }
+    pub(super) fn uncover_time_wait(&mut self, hash: u64, embryo: Slot, slot: Slot) {
+        self.update_time_wait(slot, |tw| tw.flags.set(TwFlags::COVERED, false));
+        self.reindex(hash, embryo, slot);
     }
 
     /// A segment met a TIME-WAIT.
     pub(super) fn time_wait_input(&mut self, now: Instant, slot: Slot, segment: &Segment<'_>) {
         let Some((tw, tuple)) = self.time_wait(slot) else { return };
-        let (record, id) = (*tw, tw.trace_id.get());
+        let (mut record, id) = (tw, tw.trace_id.get());
         let verdict = time_wait::judge(&record, &self.cx, now, segment);
         let len = segment.payload.bytes.len() as u32;
         let dropped = |reason| TraceKind::Dropped { reason, len };
@@ -162,19 +144,14 @@ impl Stack {
                     Kind::TimeWait4 => self.waits4.restart(slot.index(), expires),
                     _ => self.waits6.restart(slot.index(), expires),
                 }
-                let mut record = record;
-                if let Some((val, _)) = segment.options.timestamps
-                    && let Some(tw) = self.time_wait_mut(slot)
-                {
-                    tw.ts_recent = val;
+                if let Some((val, _)) = segment.options.timestamps {
+                    self.update_time_wait(slot, |tw| tw.ts_recent = val);
                     record.ts_recent = val;
                 }
                 self.answer_from_time_wait(now, &tuple, &record);
             }
             Verdict::Ack => {
-                if let Some(tw) = self.time_wait_mut(slot) {
-                    tw.answered_ms = (now.as_millis() as u32).max(1);
-                }
+                self.update_time_wait(slot, |tw| tw.answered_ms = (now.as_millis() as u32).max(1));
                 self.cx.counters.count_drop(DropReason::TimeWait);
                 self.cx.trace(now, id, &tuple, dropped(DropReason::TimeWait));
                 self.answer_from_time_wait(now, &tuple, &record);

@@ -1,5 +1,9 @@
 //! Passive SYN-RECEIVED: a small record until the last ACK of the handshake comes (RFC 9293 3.10.7.2).
 
+mod table;
+
+pub(crate) use table::Embryos;
+
 use core::time::Duration;
 
 use finack_wire::tcp::Flags;
@@ -15,13 +19,13 @@ use crate::auth::Tag;
 use crate::cx::Cx;
 use crate::demux::Slot;
 use crate::time::Instant;
-use crate::timer::TimerKey;
 
 /// A connection in the making.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Embryo {
     pub(crate) tuple: Tuple,
     pub(crate) trace_id: u64,
+    /// The lower half of `trace_id`: tells it apart from others that stood in its place.
     pub(crate) generation: u32,
     pub(crate) listener: u32,
     pub(crate) iss: u32,
@@ -50,7 +54,6 @@ pub(crate) struct Embryo {
     pub(crate) created_at: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) answered_at: Option<Instant>,
-    pub(crate) wheel: Option<TimerKey>,
     /// A TIME-WAIT that comes back if this leads to nothing (RFC 9293 MAY-2).
     pub(crate) under: Option<Slot>,
 }

@@ -23,7 +23,6 @@ use crate::error::Error;
 use crate::options::SocketOptions;
 use crate::stack::Ready;
 use crate::time::Instant;
-use crate::timer::TimerKey;
 use crate::trace::{SendReason, TraceKind};
 
 /// The largest window that can be had without scaling.
@@ -36,7 +35,7 @@ pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
 const QUICK_ACKS: u8 = 16;
 
 /// What the two SYNs agreed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiated {
     /// Both sides sent timestamps.
     pub(crate) timestamps: bool,
@@ -256,7 +255,6 @@ pub(crate) struct Connection {
 
     // Timers.
     pub(crate) timers: Timers,
-    pub(crate) wheel: Option<TimerKey>,
     pub(crate) wheel_at: Instant,
     pub(crate) backoff: u8,
     /// Retransmission time-outs since something new was acknowledged.
@@ -388,7 +386,6 @@ impl Connection {
             rate: RateSeen::default(),
             app_limited_until: 0,
             timers: Timers::OFF,
-            wheel: None,
             wheel_at: Instant::FAR_FUTURE,
             backoff: 0,
             retries: 0,

@@ -5,12 +5,16 @@
 //! around, and every entry of a lower level is due before any of a higher one. An entry moves down at most
 //! once a level. Entries of the tick that the wheel stands at lie in a heap, which gives them out in order of
 //! their exact deadlines and, among equal ones, in the order in which they were armed.
+//!
+//! Who has an entry is numbered by the caller, small and dense, as the places of a table are: the entry is found by that
+//! number and needs no key, no token and no list of free ones, and takes 16 bytes. An armed entry is in the list of a slot,
+//! linked both ways; the ends of a list name their slot.
 
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
-use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use crate::slab::SegmentVec;
 use crate::time::Instant;
 
 #[cfg(test)]
@@ -20,36 +24,45 @@ const TICK_BITS: u32 = 16;
 const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 8;
-const NIL: u32 = u32::MAX;
-/// Nodes are allocated in segments of this many, so that growing copies none.
-const SEGMENT: usize = 256;
 
-/// An armed entry. It is spent once [`Wheel::pop`] gave the entry out or [`Wheel::remove`] took it away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct TimerKey(u32);
+/// Who has an entry: one of two kinds, and its place in the table of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Owner(u32);
 
-/// Where a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Free,
-    /// In the heap of the present tick.
-    Due,
-    Slot {
-        level: u8,
-        slot: u8,
-    },
+const KIND: u32 = 1 << 29;
+
+impl Owner {
+    pub(crate) const fn connection(index: u32) -> Self {
+        Self(index)
+    }
+
+    pub(crate) const fn embryo(index: u32) -> Self {
+        Self(KIND | index)
+    }
+
+    pub(crate) const fn is_embryo(self) -> bool {
+        self.0 & KIND != 0
+    }
+
+    pub(crate) const fn index(self) -> u32 {
+        self.0 & (KIND - 1)
+    }
 }
 
-#[derive(Clone, Debug)]
+/// What stands beside an entry in its list: another entry, or the end of the list, which names the slot.
+const END: u32 = 1 << 31;
+/// In `prev`: the entry is off, or in the heap of the present tick, where `next` is the lower half of its order.
+const OFF: u32 = u32::MAX;
+const DUE: u32 = u32::MAX - 1;
+
+#[derive(Clone, Copy, Debug)]
 struct Node {
     at: Instant,
-    /// Unique for each arming: tells a live heap entry from a stale one, and orders equal deadlines.
-    order: u64,
-    token: u64,
     prev: u32,
     next: u32,
-    place: Place,
 }
+
+const IDLE: Node = Node { at: Instant::FAR_FUTURE, prev: OFF, next: OFF };
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -59,21 +72,26 @@ struct Slot {
     earliest: Instant,
 }
 
-const EMPTY: Slot = Slot { head: NIL, tail: NIL, earliest: Instant::FAR_FUTURE };
+const EMPTY: Slot = Slot { head: OFF, tail: OFF, earliest: Instant::FAR_FUTURE };
 
-/// The wheel. Tokens are the caller's.
+/// What lies in the heap: deadline, order, and who has it.
+type Due = Reverse<(Instant, u64, Owner)>;
+
+/// The wheel.
 #[derive(Clone, Debug)]
 pub(crate) struct Wheel {
     /// The tick that the wheel stands at; entries in slots are all in later ticks.
     tick: u64,
     occupied: [u64; LEVELS],
     slots: Box<[Slot]>,
-    due: BinaryHeap<Reverse<(Instant, u64, u32)>>,
+    /// Each entry comes into it once it is due within a tick. Entries that were moved meanwhile stay as stale ones.
+    due: BinaryHeap<Due>,
     /// How many of `due` are live.
     due_live: usize,
-    segments: Vec<Box<[Node]>>,
-    free: u32,
+    /// Of connections and of embryos.
+    nodes: [SegmentVec<Node>; 2],
     len: usize,
+    /// Unique for each that comes into the heap: tells a live entry from a stale one, and orders equal deadlines.
     next_order: u64,
 }
 
@@ -86,53 +104,57 @@ impl Wheel {
             slots: alloc::vec![EMPTY; LEVELS * SLOTS].into_boxed_slice(),
             due: BinaryHeap::new(),
             due_live: 0,
-            segments: Vec::new(),
-            free: NIL,
+            nodes: Default::default(),
             len: 0,
             next_order: 0,
         }
     }
 
-    /// Arms an entry. A deadline that has passed is due at once.
-    pub(crate) fn insert(&mut self, at: Instant, token: u64) -> TimerKey {
-        let index = self.allocate();
-        self.node_mut(index).token = token;
-        self.place(index, at);
-        self.len += 1;
-        TimerKey(index)
+    /// Arms the owner's entry, or moves it to another deadline; among equal deadlines it comes last. One that has passed is
+    /// due at once.
+    pub(crate) fn arm(&mut self, owner: Owner, at: Instant) {
+        let nodes = &mut self.nodes[usize::from(owner.is_embryo())];
+        while nodes.len() <= owner.index() as usize {
+            nodes.push(IDLE);
+        }
+        if self.node(owner.0).prev == OFF {
+            self.len += 1;
+        } else {
+            self.unlink(owner);
+        }
+        self.node_mut(owner.0).at = at;
+        self.link(owner);
     }
 
-    /// Moves an armed entry to another deadline; among equal deadlines it comes last.
-    pub(crate) fn rearm(&mut self, key: TimerKey, at: Instant) {
-        if self.is_armed(key) {
-            self.unlink(key.0);
-            self.place(key.0, at);
+    /// Disarms it; nothing where it is off.
+    pub(crate) fn disarm(&mut self, owner: Owner) {
+        if self.is_armed(owner) {
+            self.unlink(owner);
+            self.len -= 1;
         }
     }
 
-    /// Disarms an entry.
-    pub(crate) fn remove(&mut self, key: TimerKey) {
-        if self.is_armed(key) {
-            self.unlink(key.0);
-            self.release(key.0);
-        }
+    /// Whether the owner's entry is armed.
+    pub(crate) fn is_armed(&self, owner: Owner) -> bool {
+        let node = self.nodes[usize::from(owner.is_embryo())].get(owner.index() as usize);
+        node.is_some_and(|node| node.prev != OFF)
     }
 
-    /// Takes out the first entry that is due at `now`: its token and its deadline. Entries come in order of
+    /// Takes out the first entry that is due at `now`: whose it is and its deadline. Entries come in order of
     /// their deadlines, equal ones in the order of arming; none comes before its deadline.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(u64, Instant)> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Owner, Instant)> {
         let target = now.as_nanos() >> TICK_BITS;
         loop {
-            if let Some(&Reverse((at, _, index))) = self.due.peek() {
+            if let Some(&Reverse((at, _, owner))) = self.due.peek() {
                 if at > now {
                     return None;
                 }
-                let token = self.node(index).token;
                 self.due.pop();
                 self.due_live -= 1;
-                self.release(index);
+                self.node_mut(owner.0).prev = OFF;
+                self.len -= 1;
                 self.settle_due();
-                return Some((token, at));
+                return Some((owner, at));
             }
             let Some((level, slot, start)) = self.first_slot().filter(|&(_, _, start)| start <= target)
             else {
@@ -163,15 +185,9 @@ impl Wheel {
 
     /// Bytes that the wheel takes.
     pub(crate) fn memory(&self) -> usize {
-        self.segments.len() * SEGMENT * size_of::<Node>()
+        self.nodes.iter().map(SegmentVec::memory).sum::<usize>()
             + self.slots.len() * size_of::<Slot>()
-            + self.due.capacity() * size_of::<Reverse<(Instant, u64, u32)>>()
-    }
-
-    fn is_armed(&self, key: TimerKey) -> bool {
-        let index = key.0 as usize;
-        let node = self.segments.get(index / SEGMENT).and_then(|s| s.get(index % SEGMENT));
-        node.is_some_and(|n| n.place != Place::Free)
+            + self.due.capacity() * size_of::<Due>()
     }
 
     /// The first occupied slot: level, slot and its first tick.
@@ -183,87 +199,72 @@ impl Wheel {
         Some((level, slot as usize, (above << LEVEL_BITS | u64::from(slot)) << shift))
     }
 
-    /// Moves a slot's entries to where they belong now that the wheel stands at the slot's first tick.
+    /// Moves a slot's entries to where they belong now that the wheel stands at the slot's first tick. Their order stays.
     fn spread(&mut self, level: usize, slot: usize) {
         let cell = &mut self.slots[level * SLOTS + slot];
-        let mut index = cell.head;
+        let mut id = cell.head;
         *cell = EMPTY;
         self.occupied[level] &= !(1 << slot);
-        while index != NIL {
-            let next = self.node(index).next;
-            self.link(index);
-            index = next;
+        while id & END == 0 {
+            let next = self.node(id).next;
+            self.link(Owner(id));
+            id = next;
         }
     }
 
-    fn place(&mut self, index: u32, at: Instant) {
-        let order = self.next_order;
-        self.next_order += 1;
-        let node = self.node_mut(index);
-        node.at = at;
-        node.order = order;
-        self.link(index);
-    }
-
-    fn link(&mut self, index: u32) {
-        let (at, order) = (self.node(index).at, self.node(index).order);
+    fn link(&mut self, owner: Owner) {
+        let at = self.node(owner.0).at;
         let tick = at.as_nanos() >> TICK_BITS;
         if tick <= self.tick {
-            self.node_mut(index).place = Place::Due;
-            self.due.push(Reverse((at, order, index)));
+            let order = self.next_order;
+            self.next_order += 1;
+            *self.node_mut(owner.0) = Node { at, prev: DUE, next: order as u32 };
+            self.due.push(Reverse((at, order, owner)));
             self.due_live += 1;
             return;
         }
         let level = (tick ^ self.tick).ilog2() / LEVEL_BITS;
         let slot = (tick >> (level * LEVEL_BITS)) as usize % SLOTS;
-        let level = level as usize;
-        self.occupied[level] |= 1 << slot;
-        let cell = &mut self.slots[level * SLOTS + slot];
-        let before = cell.tail;
-        cell.tail = index;
+        self.occupied[level as usize] |= 1 << slot;
+        let place = level as usize * SLOTS + slot;
+        let end = END | place as u32;
+        let cell = &mut self.slots[place];
+        let before = core::mem::replace(&mut cell.tail, owner.0);
         cell.earliest = cell.earliest.min(at);
-        if before == NIL {
-            cell.head = index;
+        if before == OFF {
+            cell.head = owner.0;
         } else {
-            self.node_mut(before).next = index;
+            self.node_mut(before).next = owner.0;
         }
-        let node = self.node_mut(index);
-        node.prev = before;
-        node.next = NIL;
-        node.place = Place::Slot { level: level as u8, slot: slot as u8 };
+        let prev = if before == OFF { end } else { before };
+        *self.node_mut(owner.0) = Node { at, prev, next: end };
     }
 
-    fn unlink(&mut self, index: u32) {
-        let (prev, next, place) = {
-            let node = self.node_mut(index);
-            (node.prev, node.next, core::mem::replace(&mut node.place, Place::Free))
-        };
-        match place {
-            Place::Free => {}
-            Place::Due => {
-                self.due_live -= 1;
-                // A new order makes the heap's entry stale.
-                self.node_mut(index).order = u64::MAX;
-                self.settle_due();
+    fn unlink(&mut self, owner: Owner) {
+        let node = self.node_mut(owner.0);
+        let (prev, next) = (core::mem::replace(&mut node.prev, OFF), node.next);
+        if prev == DUE {
+            // What the heap has of it is stale now.
+            self.due_live -= 1;
+            return self.settle_due();
+        }
+        match (prev & END != 0, next & END != 0) {
+            (true, true) => {
+                let place = (prev & !END) as usize;
+                self.slots[place] = EMPTY;
+                self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
             }
-            Place::Slot { level, slot } => {
-                if prev != NIL {
-                    self.node_mut(prev).next = next;
-                }
-                if next != NIL {
-                    self.node_mut(next).prev = prev;
-                }
-                let cell = &mut self.slots[usize::from(level) * SLOTS + usize::from(slot)];
-                if prev == NIL {
-                    cell.head = next;
-                }
-                if next == NIL {
-                    cell.tail = prev;
-                }
-                if cell.head == NIL {
-                    *cell = EMPTY;
-                    self.occupied[usize::from(level)] &= !(1 << slot);
-                }
+            (true, false) => {
+                self.slots[(prev & !END) as usize].head = next;
+                self.node_mut(next).prev = prev;
+            }
+            (false, true) => {
+                self.slots[(next & !END) as usize].tail = prev;
+                self.node_mut(prev).next = next;
+            }
+            (false, false) => {
+                self.node_mut(prev).next = next;
+                self.node_mut(next).prev = prev;
             }
         }
     }
@@ -272,55 +273,26 @@ impl Wheel {
     fn settle_due(&mut self) {
         if self.due.len() > 2 * self.due_live + SLOTS {
             let mut due = core::mem::take(&mut self.due).into_vec();
-            due.retain(|&Reverse((_, order, index))| self.is_live(order, index));
+            due.retain(|&Reverse((_, order, owner))| self.is_live(order, owner));
             self.due = due.into();
         }
-        while let Some(&Reverse((_, order, index))) = self.due.peek()
-            && !self.is_live(order, index)
+        while let Some(&Reverse((_, order, owner))) = self.due.peek()
+            && !self.is_live(order, owner)
         {
             self.due.pop();
         }
     }
 
-    fn is_live(&self, order: u64, index: u32) -> bool {
-        let node = self.node(index);
-        node.place == Place::Due && node.order == order
+    fn is_live(&self, order: u64, owner: Owner) -> bool {
+        let node = self.node(owner.0);
+        node.prev == DUE && node.next == order as u32
     }
 
-    fn allocate(&mut self) -> u32 {
-        if self.free == NIL {
-            let first = (self.segments.len() * SEGMENT) as u32;
-            let node = |i: u32| Node {
-                at: Instant::ZERO,
-                order: u64::MAX,
-                token: 0,
-                prev: NIL,
-                next: if i as usize + 1 == SEGMENT { NIL } else { first + i + 1 },
-                place: Place::Free,
-            };
-            self.segments.push((0..SEGMENT as u32).map(node).collect());
-            self.free = first;
-        }
-        let index = self.free;
-        self.free = self.node(index).next;
-        index
+    fn node(&self, id: u32) -> &Node {
+        &self.nodes[usize::from(id & KIND != 0)][id & (KIND - 1)]
     }
 
-    fn release(&mut self, index: u32) {
-        let free = self.free;
-        let node = self.node_mut(index);
-        node.place = Place::Free;
-        node.order = u64::MAX;
-        node.next = free;
-        self.free = index;
-        self.len -= 1;
-    }
-
-    fn node(&self, index: u32) -> &Node {
-        &self.segments[index as usize / SEGMENT][index as usize % SEGMENT]
-    }
-
-    fn node_mut(&mut self, index: u32) -> &mut Node {
-        &mut self.segments[index as usize / SEGMENT][index as usize % SEGMENT]
+    fn node_mut(&mut self, id: u32) -> &mut Node {
+        &mut self.nodes[usize::from(id & KIND != 0)][id & (KIND - 1)]
     }
 }

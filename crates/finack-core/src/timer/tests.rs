@@ -1,5 +1,6 @@
 use super::*;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 use proptest::prelude::*;
 
@@ -9,16 +10,28 @@ fn nanos(n: u64) -> Instant {
     Instant::from_nanos(n)
 }
 
+/// Every second entry is an embryo's.
+fn owner(n: u32) -> Owner {
+    if n % 2 == 0 { Owner::connection(n / 2) } else { Owner::embryo(n / 2) }
+}
+
+fn number(owner: Owner) -> u32 {
+    owner.index() * 2 + u32::from(owner.is_embryo())
+}
+
+/// The owner's number of each that is due, in order.
+fn popped(wheel: &mut Wheel, now: Instant) -> Vec<u32> {
+    core::iter::from_fn(|| wheel.pop(now)).map(|(owner, _)| number(owner)).collect()
+}
+
 #[test]
 fn entries_come_in_order_of_their_deadlines_not_of_their_slots() {
     let mut wheel = Wheel::new(Instant::ZERO);
     // All within one tick of 65.536 µs, armed backwards.
     for n in (0..50).rev() {
-        wheel.insert(nanos(1_000_000 + n * 10), n);
+        wheel.arm(owner(n), nanos(1_000_000 + u64::from(n) * 10));
     }
-    let order: Vec<u64> =
-        core::iter::from_fn(|| wheel.pop(Instant::from_secs(1))).map(|(token, _)| token).collect();
-    assert_eq!(order, (0..50).collect::<Vec<_>>());
+    assert_eq!(popped(&mut wheel, Instant::from_secs(1)), (0..50).collect::<Vec<_>>());
     assert_eq!(wheel.len(), 0);
     assert_eq!(wheel.next(), None);
 }
@@ -27,67 +40,65 @@ fn entries_come_in_order_of_their_deadlines_not_of_their_slots() {
 fn equal_deadlines_come_in_the_order_of_arming() {
     let mut wheel = Wheel::new(Instant::ZERO);
     let at = Instant::from_secs(5);
-    let first = wheel.insert(at, 0);
-    for token in 1..10 {
-        wheel.insert(at, token);
+    for n in 0..10 {
+        wheel.arm(owner(n), at);
     }
-    wheel.rearm(first, at);
-    let order: Vec<u64> = core::iter::from_fn(|| wheel.pop(at)).map(|(token, _)| token).collect();
-    assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]);
+    wheel.arm(owner(0), at);
+    assert_eq!(popped(&mut wheel, at), [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]);
 }
 
 #[test]
 fn nothing_comes_before_its_deadline_within_a_tick() {
     let mut wheel = Wheel::new(Instant::ZERO);
-    wheel.insert(nanos(100_001), 1);
+    wheel.arm(owner(1), nanos(100_001));
     assert_eq!(wheel.pop(nanos(100_000)), None);
     assert_eq!(wheel.next(), Some(nanos(100_001)));
-    assert_eq!(wheel.pop(nanos(100_001)), Some((1, nanos(100_001))));
+    assert_eq!(wheel.pop(nanos(100_001)), Some((owner(1), nanos(100_001))));
 }
 
 #[test]
 fn a_deadline_in_the_past_is_due_at_once() {
     let mut wheel = Wheel::new(Instant::from_secs(10));
-    wheel.insert(Instant::from_secs(3), 7);
+    wheel.arm(owner(7), Instant::from_secs(3));
     assert_eq!(wheel.next(), Some(Instant::from_secs(3)));
-    assert_eq!(wheel.pop(Instant::from_secs(10)), Some((7, Instant::from_secs(3))));
+    assert_eq!(wheel.pop(Instant::from_secs(10)), Some((owner(7), Instant::from_secs(3))));
 }
 
 #[test]
 fn a_lone_entry_is_announced_exactly_from_any_distance() {
     for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX] {
         let mut wheel = Wheel::new(Instant::ZERO);
-        wheel.insert(nanos(distance), 1);
+        wheel.arm(owner(1), nanos(distance));
         assert_eq!(wheel.next(), Some(nanos(distance)));
         if distance > 1 {
             assert_eq!(wheel.pop(nanos(distance - 1)), None);
         }
-        assert_eq!(wheel.pop(nanos(distance)), Some((1, nanos(distance))));
+        assert_eq!(wheel.pop(nanos(distance)), Some((owner(1), nanos(distance))));
     }
 }
 
 #[test]
 fn rearming_within_the_present_tick_does_not_grow_the_wheel() {
     let mut wheel = Wheel::new(Instant::ZERO);
-    let key = wheel.insert(nanos(10), 1);
     for n in 0..100_000 {
-        wheel.rearm(key, nanos(10 + n % 50_000));
+        wheel.arm(owner(1), nanos(10 + n % 50_000));
     }
     assert_eq!(wheel.len(), 1);
     assert!(wheel.memory() < 64 * 1024, "{}", wheel.memory());
 }
 
 #[test]
-fn a_removed_entry_never_comes_and_its_node_is_used_again() {
+fn a_disarmed_entry_never_comes_and_its_place_is_used_again() {
     let mut wheel = Wheel::new(Instant::ZERO);
     for round in 0..10_000u64 {
-        let key = wheel.insert(nanos(round * 1_000_000), round);
-        wheel.remove(key);
-        wheel.remove(key);
-        wheel.rearm(key, nanos(1));
+        wheel.arm(owner(3), nanos(round * 1_000_000));
+        assert!(wheel.is_armed(owner(3)) && !wheel.is_armed(owner(4)));
+        wheel.disarm(owner(3));
+        wheel.disarm(owner(3));
+        wheel.disarm(owner(1000));
     }
     assert_eq!(wheel.len(), 0);
-    assert_eq!(wheel.segments.len(), 1);
+    assert_eq!([wheel.nodes[0].len(), wheel.nodes[1].len()], [0, 2]);
     assert_eq!(wheel.pop(Instant::FAR_FUTURE), None);
 }
 
@@ -95,9 +106,9 @@ fn a_removed_entry_never_comes_and_its_node_is_used_again() {
 fn sleeping_from_announcement_to_announcement_meets_every_deadline() {
     let mut wheel = Wheel::new(Instant::ZERO);
     let mut state = 1u64;
-    for token in 0..200_000 {
+    for n in 0..200_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        wheel.insert(nanos(state >> 20), token);
+        wheel.arm(owner(n), nanos(state >> 20));
     }
     let mut last = Instant::ZERO;
     let (mut popped, mut wakes) = (0u32, 0u32);
@@ -139,37 +150,37 @@ fn op() -> impl Strategy<Value = Op> {
 /// The same by a sorted map: what the wheel must be indistinguishable from.
 #[derive(Default)]
 struct Model {
-    entries: BTreeMap<(Instant, u64), u64>,
-    armed: Vec<(u64, TimerKey, (Instant, u64))>,
+    entries: BTreeMap<(Instant, u64), u32>,
+    armed: Vec<(u32, (Instant, u64))>,
     order: u64,
 }
 
 impl Model {
-    fn arm(&mut self, token: u64, key: TimerKey, at: Instant) {
+    fn arm(&mut self, n: u32, at: Instant) {
         let place = (at, self.order);
         self.order += 1;
-        self.entries.insert(place, token);
-        self.armed.push((token, key, place));
+        self.entries.insert(place, n);
+        self.armed.push((n, place));
     }
 
-    fn take(&mut self, pick: usize) -> Option<(u64, TimerKey)> {
+    fn take(&mut self, pick: usize) -> Option<u32> {
         if self.armed.is_empty() {
             return None;
         }
         let index = pick % self.armed.len();
-        let (token, key, place) = self.armed.swap_remove(index);
+        let (n, place) = self.armed.swap_remove(index);
         self.entries.remove(&place);
-        Some((token, key))
+        Some(n)
     }
 
-    fn pop(&mut self, now: Instant) -> Option<(u64, Instant)> {
-        let (&place, &token) = self.entries.first_key_value()?;
+    fn pop(&mut self, now: Instant) -> Option<(Owner, Instant)> {
+        let (&place, &n) = self.entries.first_key_value()?;
         if place.0 > now {
             return None;
         }
         self.entries.remove(&place);
-        self.armed.retain(|a| a.2 != place);
-        Some((token, place.0))
+        self.armed.retain(|a| a.1 != place);
+        Some((owner(n), place.0))
     }
 }
 
@@ -184,24 +195,25 @@ proptest! {
         let mut now = nanos(start);
         let mut wheel = Wheel::new(now);
         let mut model = Model::default();
-        for (token, op) in ops.into_iter().enumerate() {
-            let token = token as u64;
+        for (n, op) in ops.into_iter().enumerate() {
+            let n = n as u32;
             match op {
                 Op::Insert(d) => {
                     let at = now + Duration::from_nanos(d);
-                    model.arm(token, wheel.insert(at, token), at);
+                    wheel.arm(owner(n), at);
+                    model.arm(n, at);
                 }
                 Op::Rearm(pick, d) => {
                     // Also into the past: a connection may find that its time is long over.
                     let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { now + Duration::from_nanos(d) };
-                    if let Some((token, key)) = model.take(pick) {
-                        wheel.rearm(key, at);
-                        model.arm(token, key, at);
+                    if let Some(n) = model.take(pick) {
+                        wheel.arm(owner(n), at);
+                        model.arm(n, at);
                     }
                 }
                 Op::Remove(pick) => {
-                    if let Some((_, key)) = model.take(pick) {
-                        wheel.remove(key);
+                    if let Some(n) = model.take(pick) {
+                        wheel.disarm(owner(n));
                     }
                 }
                 Op::Advance(d) => {

@@ -47,7 +47,9 @@ impl Table {
             None => {
                 let index = self.groups.insert(Group { key, members: Vec::new(), sharing: 0 });
                 let slot = Slot::new(Kind::Connection, index);
-                self.index.insert(self.hash(&key), slot);
+                let Self { index, groups, secret } = self;
+                let hash = |slot: Slot| groups.get(slot.index()).map_or(0, |g| hash(secret, &g.key));
+                index.insert(hash(slot), slot, hash);
                 slot
             }
         };
@@ -64,7 +66,7 @@ impl Table {
         group.members.remove(position);
         group.sharing -= usize::from(reuse_port);
         if group.members.is_empty() {
-            self.index.remove(slot);
+            self.index.remove(hash(&self.secret, key), slot);
             self.groups.remove(slot.index());
         }
     }
@@ -108,14 +110,16 @@ impl Table {
     }
 
     fn find(&self, key: &Key) -> Option<Slot> {
-        self.index.find(self.hash(key), |slot| self.groups.get(slot.index()).is_some_and(|g| g.key == *key))
+        self.index.find(hash(&self.secret, key), |slot| {
+            self.groups.get(slot.index()).is_some_and(|g| g.key == *key)
+        })
     }
+}
 
-    fn hash(&self, key: &Key) -> u64 {
-        let local = SocketAddr::new(key.local, key.port);
-        let digest = self.secret.table().socket(local).u64(u64::from(key.dual));
-        key.remote.map_or_else(|| digest.clone(), |remote| digest.clone().socket(remote)).finish()
-    }
+fn hash(secret: &hash::Key, key: &Key) -> u64 {
+    let local = SocketAddr::new(key.local, key.port);
+    let digest = secret.table().socket(local).u64(u64::from(key.dual));
+    key.remote.map_or_else(|| digest.clone(), |remote| digest.clone().socket(remote)).finish()
 }
 
 /// What sockets that are not connected may take a datagram to `local`, best first.

@@ -108,6 +108,16 @@ impl Grant {
         }
     }
 
+    /// All of it.
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// What [`bits`](Self::bits) told.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
     /// Classic ECN, as the echo of a SYN cookie's timestamp tells.
     pub(crate) const fn classic() -> Self {
         Self(Self::CLASSIC)

@@ -149,6 +149,8 @@ fn settle_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) {
 /// Both sides open at once (RFC 9293 MUST-10, figure 7).
 fn crossed(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     c.enter(cx, now, State::SynReceived);
+    // Only a server that knows its client by a cookie may send before the handshake is over (RFC 7413 4.2.2).
+    c.facts.fast_open = false;
     c.rtx.mark_all_lost(false);
     c.facts.syn_due = true;
     c.retries = 0;

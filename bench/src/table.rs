@@ -1,9 +1,12 @@
 //! Tables for a terminal and for a page.
 
 use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
 
 /// A table of words and figures.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Table {
     pub(crate) title: String,
     /// What must be known to read it, in whole sentences.
@@ -55,6 +58,21 @@ impl Table {
         }
         out
     }
+}
+
+/// Puts tables, as Markdown, between two lines of a page.
+pub(crate) fn put(page: &Path, marks: [&str; 2], tables: &[Table]) -> Result<(), String> {
+    let told = |e: &dyn std::fmt::Display| format!("{}: {e}", page.display());
+    let text = std::fs::read_to_string(page).map_err(|e| told(&e))?;
+    let begin = text.find(marks[0]).map(|at| at + marks[0].len());
+    let (Some(begin), Some(end)) = (begin, text.find(marks[1])) else {
+        return Err(told(&"the marks between which the tables belong are not there"));
+    };
+    let tables: Vec<String> = tables.iter().map(Table::markdown).collect();
+    let new = format!("{}\n{}\n{}", &text[..begin], tables.join("\n"), &text[end..]);
+    std::fs::write(page, new).map_err(|e| told(&e))?;
+    eprintln!("wrote {}", page.display());
+    Ok(())
 }
 
 #[cfg(test)]
