@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use finack_core::device::Capabilities;
-
-use crate::bare::{Bare, BareHosts};
+use crate::bare::BareHosts;
+use crate::bulk;
 use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
-use crate::pair::{Handing, Pair, Setup};
+use crate::pair::{Pair, Setup};
 use crate::peers::{ipstack, lwip, pktkit, smoltcp};
 
 /// Virtual time that passes in a round of packets.
-const ROUND: Duration = Duration::from_micros(10);
+pub const ROUND: Duration = Duration::from_micros(10);
 /// Bytes of send and receive buffers where packets are of 1500 bytes: all of it stays in the cache.
-const BUFFERS: usize = 128 << 10;
-/// The same where packets are of 64 KiB.
-const LARGE_BUFFERS: usize = 512 << 10;
+pub const BUFFERS: usize = 128 << 10;
 
 /// Everything in memory.
 pub fn all(options: &Options) -> Vec<Comparison> {
@@ -26,9 +23,10 @@ pub fn all(options: &Options) -> Vec<Comparison> {
             lines.push(line);
         }
     };
-    case("bulk, MTU 1500, checksums on", &|name| bulk_1500(name, options));
-    case("bulk, 64 KiB units, checksums on", &|name| bulk_large(name, options, true));
-    case("bulk, 64 KiB units, checksums offloaded", &|name| bulk_large(name, options, false));
+    case(bulk::SMALL, &|name| bulk::small(name, options));
+    case(bulk::SUMMED, &|name| bulk::summed(name, options));
+    case(bulk::OFFLOADED, &|name| bulk::offloaded(name, options));
+    case(bulk::IN_PLACE, &|name| bulk::in_place(name, options));
     case("1-byte request/response", &|name| round_trips(name, options));
     case("open + request + close", &|name| lives(name, options));
     let most = if options.quick { 10_000 } else { 1_000_000 };
@@ -37,78 +35,6 @@ pub fn all(options: &Options) -> Vec<Comparison> {
         case(&name, &|name| random(name, options, connections));
     }
     lines
-}
-
-/// Bytes a second through one connection, as Gb/s.
-fn finack_bulk(setup: &Setup) -> impl FnMut(Duration) -> f64 + use<> {
-    let mut pair = Pair::new(setup);
-    let (client, server) = pair.open();
-    let data = vec![7; 64 << 10];
-    let mut sink = vec![0; 64 << 10];
-    move |length| {
-        let bytes = rate(length, || {
-            pair.fill(client, &data);
-            pair.carry_there();
-            let read = pair.drain(server, &mut sink);
-            pair.carry_back();
-            pair.pass(ROUND);
-            read
-        });
-        bytes * 8.0 / 1e9
-    }
-}
-
-fn smoltcp_bulk(mtu: usize, buffers: usize, checksums: bool) -> impl FnMut(Duration) -> f64 + use<> {
-    let mut pair = smoltcp::Pair::new(mtu, buffers, checksums);
-    let ends = pair.open();
-    let data = vec![7; 64 << 10];
-    let mut sink = vec![0; 64 << 10];
-    move |length| rate(length, || pair.bulk(ends, &data, &mut sink)) * 8.0 / 1e9
-}
-
-fn pktkit_bulk() -> impl FnMut(Duration) -> f64 + use<> {
-    let mut pair = pktkit::Pair::open();
-    let data = vec![7; 64 << 10];
-    let mut sink = vec![0; 64 << 10];
-    move |length| rate(length, || pair.bulk(&data, &mut sink)) * 8.0 / 1e9
-}
-
-fn bare_bulk(unit: usize, checksums: bool) -> impl FnMut(Duration) -> f64 + use<> {
-    let mut bare = Bare::new(unit);
-    move |length| rate(length, || bare.bulk(checksums)) * 8.0 / 1e9
-}
-
-fn bulk_1500(name: &str, options: &Options) -> Comparison {
-    let setup = Setup::plain(1500, BUFFERS);
-    let mut subjects = vec![
-        Subject::new("finack", Role::Finack, finack_bulk(&setup)),
-        Subject::new("bare loop", Role::Bare, bare_bulk(1448, true)),
-    ];
-    if !options.alone {
-        subjects.push(Subject::new("smoltcp 0.14.0", Role::Peer, smoltcp_bulk(1500, BUFFERS, true)));
-        subjects.push(Subject::new("pktkit 0.1.11 (no IP, no checksum)", Role::Peer, pktkit_bulk()));
-        push_lwip(&mut subjects, "lwIP 2.1.3 (Debian)", |length| {
-            lwip::bulk(length.as_secs_f64()) * 8.0 / 1e9
-        });
-        push_ipstack(&mut subjects, |pair, length| pair.bulk(length) * 8.0 / 1e9);
-    }
-    finish(name, "Gb/s", true, options, subjects)
-}
-
-fn bulk_large(name: &str, options: &Options, checksums: bool) -> Comparison {
-    let device = Capabilities { mtu: 1500, max_unit: 65_535, checksum_tx: !checksums, udp_units: false };
-    let setup = |handing| Setup { device, handing, buffers: LARGE_BUFFERS, listeners: 1 };
-    let mut subjects = vec![Subject::new("finack", Role::Finack, finack_bulk(&setup(Handing::Lent)))];
-    if !checksums {
-        let given = finack_bulk(&setup(Handing::Given));
-        subjects.push(Subject::new("finack, packets given away", Role::Bare, given));
-    }
-    subjects.push(Subject::new("bare loop", Role::Bare, bare_bulk(64 << 10, checksums)));
-    if !options.alone {
-        let peer = smoltcp_bulk(65_535, LARGE_BUFFERS, checksums);
-        subjects.push(Subject::new("smoltcp 0.14.0 (MTU 65535)", Role::Peer, peer));
-    }
-    finish(name, "Gb/s", true, options, subjects)
 }
 
 fn round_trips(name: &str, options: &Options) -> Comparison {
@@ -280,13 +206,17 @@ fn bare_random(connections: usize, together: usize) -> impl FnMut(Duration) -> f
     }
 }
 
-fn push_lwip<'a>(subjects: &mut Vec<Subject<'a>>, name: &'static str, run: impl FnMut(Duration) -> f64 + 'a) {
+pub fn push_lwip<'a>(
+    subjects: &mut Vec<Subject<'a>>,
+    name: &'static str,
+    run: impl FnMut(Duration) -> f64 + 'a,
+) {
     if lwip::PRESENT {
         subjects.push(Subject::new(name, Role::Peer, run));
     }
 }
 
-fn push_ipstack(
+pub fn push_ipstack(
     subjects: &mut Vec<Subject<'_>>,
     run: impl Fn(&mut ipstack::Pair, Duration) -> f64 + 'static,
 ) {
@@ -299,7 +229,7 @@ fn push_ipstack(
     }
 }
 
-fn finish(
+pub fn finish(
     name: &str,
     unit: &'static str,
     more: bool,

@@ -4,6 +4,7 @@
 //! figure stands, where there is one, the bare loop: the same bytes with no protocol.
 
 mod bare;
+mod bulk;
 mod client;
 mod counting;
 mod engine;

@@ -1,6 +1,8 @@
 //! Two finack hosts and a copying link, in one thread.
 
+use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,66 +19,118 @@ const PORTS_FROM: u16 = 1000;
 /// Packets that the link hands over at once.
 const BATCH: usize = 32;
 
+/// Bytes after which it does so too: with large packets a batch would otherwise leave the cache.
+const BATCH_BYTES: usize = 256 << 10;
+
 /// How received packets are given to the engine.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Handing {
     /// Lent: the engine copies what it keeps.
     Lent,
-    /// Given away: the engine keeps the link's own memory.
+    /// Given away: the engine keeps the link's own memory, until its reader is done with it.
     Given,
 }
 
-/// The link's memory, used again and again.
+/// Memory of packets that were given away and have come back, the last first.
+type Home = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// The memory of a packet that is given away.
+struct Loan {
+    bytes: Vec<u8>,
+    home: Home,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Ok(mut home) = self.home.lock() {
+            home.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// The link's memory, used again and again. It copies each byte once.
 struct Link {
     buffers: Vec<Vec<u8>>,
     metas: [PacketMeta; BATCH],
+    given: Vec<Packet<'static>>,
+    home: Home,
     handing: Handing,
+    /// It finishes checksums while it copies, and the receiver must verify them.
+    sums: bool,
 }
 
 impl Link {
-    fn new(handing: Handing) -> Self {
-        Self { buffers: vec![Vec::new(); BATCH], metas: [PacketMeta::default(); BATCH], handing }
+    fn new(handing: Handing, sums: bool) -> Self {
+        let metas = [PacketMeta::default(); BATCH];
+        let (given, home) = (Vec::with_capacity(BATCH), Home::default());
+        Self { buffers: vec![Vec::new(); BATCH], metas, given, home, handing, sums }
     }
 
     /// Copies all that `from` wants to send, and gives it to `to`. Answers how many packets that were.
     fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
         let mut carried = 0;
         loop {
-            let mut count = 0;
-            while count < BATCH
-                && let Some(t) = from.poll_transmit(now)
-            {
-                let buffer = &mut self.buffers[count];
-                buffer.clear();
-                t.write_to(buffer);
-                let size = usize::from(t.segment_size);
-                let payload = buffer.len() - t.header.len();
-                self.metas[count] = PacketMeta {
-                    checksum: match t.checksum {
-                        TxChecksum::Complete => ChecksumState::Unchecked,
-                        TxChecksum::Partial { .. } => ChecksumState::Valid,
-                    },
-                    segments: if size > 0 { payload.div_ceil(size) as u16 } else { 1 },
-                    segment_size: t.segment_size,
-                    ..PacketMeta::default()
-                };
-                count += 1;
-            }
+            let count = self.carry_batch(from, to, now);
             if count == 0 {
                 return carried;
             }
-            carried += count as u64;
-            self.hand(to, now, count);
+            carried += count;
         }
     }
 
-    fn hand(&mut self, to: &mut Stack, now: Instant, count: usize) {
-        let Self { buffers, metas, handing } = self;
-        if *handing == Handing::Given {
-            for i in 0..count {
-                let bytes = PacketBytes::Shared(Bytes::from(std::mem::take(&mut buffers[i])));
-                to.handle_packets(now, &[Packet { bytes, meta: metas[i] }]);
+    /// Copies a batch of what `from` wants to send, and gives it to `to`. Answers how many packets that were.
+    fn carry_batch(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
+        let (mut count, mut bytes) = (0, 0);
+        while count < BATCH
+            && bytes < BATCH_BYTES
+            && let Some(t) = from.poll_transmit(now)
+        {
+            let mut loan = match self.handing {
+                Handing::Given => self.home.lock().ok().and_then(|mut home| home.pop()).unwrap_or_default(),
+                Handing::Lent => std::mem::take(&mut self.buffers[count]),
+            };
+            loan.clear();
+            if self.sums {
+                t.write_finished(&mut loan)
+            } else {
+                t.write_to(&mut loan)
             }
+            bytes += loan.len();
+            let size = usize::from(t.segment_size);
+            let payload = loan.len() - t.header.len();
+            let partial = matches!(t.checksum, TxChecksum::Partial { .. }) && !self.sums;
+            let meta = PacketMeta {
+                checksum: if partial { ChecksumState::Valid } else { ChecksumState::Unchecked },
+                segments: if size > 0 { payload.div_ceil(size) as u16 } else { 1 },
+                segment_size: t.segment_size,
+                ..PacketMeta::default()
+            };
+            match self.handing {
+                Handing::Given => {
+                    let loan = Bytes::from_owner(Loan { bytes: loan, home: self.home.clone() });
+                    self.given.push(Packet { bytes: PacketBytes::Shared(loan), meta });
+                }
+                Handing::Lent => (self.buffers[count], self.metas[count]) = (loan, meta),
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.hand(to, now, count);
+        }
+        count as u64
+    }
+
+    fn hand(&mut self, to: &mut Stack, now: Instant, count: usize) {
+        let Self { buffers, metas, given, handing, .. } = self;
+        if *handing == Handing::Given {
+            to.handle_packets(now, given);
+            given.clear();
             return;
         }
         let packet = |i: usize| Packet { bytes: PacketBytes::Borrowed(&buffers[i]), meta: metas[i] };
@@ -93,6 +147,8 @@ impl Link {
 pub struct Setup {
     pub device: Capabilities,
     pub handing: Handing,
+    /// The link finishes checksums while it copies.
+    pub link_sums: bool,
     /// Bytes of send and receive buffers.
     pub buffers: usize,
     /// Ports that the server listens on.
@@ -101,7 +157,8 @@ pub struct Setup {
 
 impl Setup {
     pub fn plain(mtu: usize, buffers: usize) -> Self {
-        Self { device: Capabilities::plain(mtu), handing: Handing::Lent, buffers, listeners: 1 }
+        let device = Capabilities::plain(mtu);
+        Self { device, handing: Handing::Lent, link_sums: false, buffers, listeners: 1 }
     }
 }
 
@@ -160,7 +217,7 @@ impl Pair {
         Self {
             client: stack(CLIENT, setup.device, settings()),
             server,
-            link: Link::new(setup.handing),
+            link: Link::new(setup.handing, setup.link_sums),
             now: Instant::from_secs(1),
             options,
             listeners,
@@ -185,6 +242,11 @@ impl Pair {
 
     pub fn carry_back(&mut self) -> u64 {
         self.link.carry(&mut self.server, &mut self.client, self.now)
+    }
+
+    /// Carries one batch, after which a driver lets the application read.
+    pub fn carry_batch_there(&mut self) -> u64 {
+        self.link.carry_batch(&mut self.client, &mut self.server, self.now)
     }
 
     /// Carries packets until neither side has any.
@@ -233,6 +295,31 @@ impl Pair {
             if n < into.len() {
                 break;
             }
+        }
+        total
+    }
+
+    /// [`fill`](Self::fill) without a copy: the engine keeps `data` itself.
+    pub fn fill_shared(&mut self, conn: ConnId, data: &Bytes) {
+        let pieces = std::slice::from_ref(data);
+        while let Ok(n) = self.client.tcp_send_shared(self.now, conn, pieces, SendFlags::default()) {
+            if n < data.len() {
+                break;
+            }
+        }
+    }
+
+    /// [`drain`](Self::drain) without a copy: the reader looks at the bytes where they are.
+    pub fn drain_in_place(&mut self, conn: ConnId) -> u64 {
+        let take = |slices: &[&[u8]]| {
+            let bytes = slices.iter().map(|slice| black_box(slice).len()).sum();
+            Ok::<usize, Error>(bytes)
+        };
+        let mut total = 0;
+        while let Ok(Ok(n)) = self.server.tcp_recv_with(self.now, conn, take)
+            && n > 0
+        {
+            total += n as u64;
         }
         total
     }

@@ -130,6 +130,8 @@ counters! {
     tcp_mtu_black_holes,
     /// Zero-window probes sent.
     tcp_window_probes,
+    /// Segments that were just what was expected next (TCPHPHits, TCPHPAcks).
+    tcp_expected,
     /// Out-of-order segments queued.
     tcp_out_of_order,
     /// UDP datagrams delivered.

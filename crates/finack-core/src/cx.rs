@@ -105,6 +105,8 @@ pub(crate) struct Cx {
     pub(crate) next_trace_id: u64,
     /// Fast open cookies of servers.
     pub(crate) cookies: Cookies,
+    /// What happens most may be done in fewer steps, which come to the same.
+    pub(crate) short_cuts: bool,
 }
 
 impl Cx {

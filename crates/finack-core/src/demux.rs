@@ -78,7 +78,7 @@ impl Bucket {
         let mut bytes = [0; 16];
         bytes[..PLACES].copy_from_slice(&self.tags);
         let differing = u128::from_le_bytes(bytes) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
-        !((differing & LOW) + LOW | differing) & HIGH
+        !(((differing & LOW) + LOW) | differing) & HIGH
     }
 
     /// The places whose tag is this.
@@ -204,7 +204,6 @@ impl Demux {
     }
 
     /// Looks at where a search for this hash will begin, so that the processor fetches it.
-    #[allow(dead_code, reason = "for looking ahead in a batch")]
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let table = self.table_of(hash as u32);
         table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed))

@@ -3,7 +3,14 @@
 //! Everything here is an IP packet (no link-layer header). A *unit* is a packet of up to 64 KiB that
 //! stands for several wire segments of `segment_size` bytes each, as the kernel's TSO and GRO have it.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
+use finack_sum::{Accumulator, append_and_sum};
+use finack_wire::udp;
+
+/// Where a UDP header has its checksum, in which 0 would mean that there is none (RFC 768).
+const UDP_CHECKSUM: u16 = 6;
 
 /// Most slices a payload is lent in; a unit is cut where its payload would need more.
 pub const MAX_SLICES: usize = 18;
@@ -151,10 +158,35 @@ impl Transmit<'_> {
     }
 
     /// Appends the whole packet to `out`.
-    pub fn write_to(&self, out: &mut alloc::vec::Vec<u8>) {
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        // At once: growing with each slice would copy what came before it.
+        out.reserve(self.len());
         out.extend_from_slice(self.header);
         for s in self.payload() {
             out.extend_from_slice(s);
         }
     }
+
+    /// [`write_to`](Self::write_to) with the checksum finished: what [`TxChecksum::Partial`] leaves to the device is summed while
+    /// it is copied, so that a device that copies and says `checksum_tx` reads each byte once for both. A unit gets the one
+    /// checksum of a packet of its size: a device that cuts it must finish each segment's own.
+    pub fn write_finished(&self, out: &mut Vec<u8>) {
+        let TxChecksum::Partial { start, offset } = self.checksum else { return self.write_to(out) };
+        out.reserve(self.len());
+        let begun = out.len();
+        out.extend_from_slice(self.header);
+        let mut sum = Accumulator::new();
+        sum.add(self.header.get(usize::from(start)..).unwrap_or_default());
+        for s in self.payload() {
+            sum.add_sum(append_and_sum(out, s), s.len());
+        }
+        let checksum = if offset == UDP_CHECKSUM { udp::nonzero(sum.finish()) } else { sum.finish() };
+        let field = begun + usize::from(start) + usize::from(offset);
+        if let Some(field) = out.get_mut(field..field + 2) {
+            field.copy_from_slice(&checksum.to_be_bytes());
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

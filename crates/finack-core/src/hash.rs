@@ -62,7 +62,14 @@ impl Key {
 
     /// A table hash of both ends of a connection.
     pub(crate) fn four_tuple(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
-        self.table().socket(local).socket(remote).finish()
+        let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
+        match (local.ip(), remote.ip()) {
+            // Each 64 bits are a round of the hash.
+            (IpAddr::V4(l), IpAddr::V4(r)) => {
+                self.table().u64(u64::from(l.to_bits()) << 32 | u64::from(r.to_bits())).u64(ports).finish()
+            }
+            (l, r) => self.table().addr(l).addr(r).u64(ports).finish(),
+        }
     }
 }
 

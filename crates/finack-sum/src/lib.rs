@@ -4,8 +4,8 @@
 //! Sums are handled as numbers, as if the data were a row of big-endian 16-bit words: the value that
 //! [`sum`] returns, inverted, is what [`u16::to_be_bytes`] puts on the wire.
 //!
-//! Long slices are summed with AVX2 where the processor has it, found out at run time with the
-//! feature `std` (on by default); all else uses portable code, and both give the same numbers.
+//! Long slices are summed with AVX-512 or AVX2 where the processor has it, found out at run time with the
+//! feature `std` (on by default); all else uses portable code, and all give the same numbers.
 //!
 //! # Zero has two forms
 //!
@@ -14,11 +14,15 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(feature = "std")]
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
 extern crate std;
 
 mod accumulator;
 mod portable;
+#[allow(unsafe_code)]
+mod uninit;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86;
@@ -27,6 +31,8 @@ mod x86;
 mod tests;
 
 pub use accumulator::Accumulator;
+#[cfg(any(feature = "alloc", test))]
+pub use uninit::append_and_sum;
 
 /// Slices at least this long go to the SIMD code: below it, setting up and adding together the
 /// vector lanes costs more than they save.
@@ -41,8 +47,10 @@ const SIMD_MIN: usize = 64;
 #[must_use]
 pub fn sum(data: &[u8]) -> u16 {
     #[cfg(target_arch = "x86_64")]
-    if data.len() >= SIMD_MIN && x86::available() {
-        return to_network(fold(x86::sum(data)));
+    if data.len() >= SIMD_MIN
+        && let Some(sum) = x86::sum(data)
+    {
+        return to_network(fold(sum));
     }
     to_network(fold(portable::sum(data)))
 }
@@ -53,12 +61,7 @@ pub fn sum(data: &[u8]) -> u16 {
 #[inline]
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u16 {
     let len = dst.len().min(src.len());
-    let (dst, src) = (&mut dst[..len], &src[..len]);
-    #[cfg(target_arch = "x86_64")]
-    if len >= SIMD_MIN && x86::available() {
-        return to_network(fold(x86::copy_and_sum(dst, src)));
-    }
-    to_network(fold(portable::copy_and_sum(dst, src)))
+    uninit::copy_and_sum(uninit::of(&mut dst[..len]), &src[..len])
 }
 
 /// The one's-complement sum of two sums (RFC 1071 section 2): a carry out of the top goes in at the
@@ -90,12 +93,14 @@ pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
     update(high, old as u16, new as u16)
 }
 
-/// The name of the code that long slices are summed with on this machine: `"avx2"` or `"portable"`.
+/// The name of the code that long slices are summed with on this machine: `"avx512"`, `"avx2"` or `"portable"`.
 #[must_use]
 pub fn backend() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    if x86::available() {
-        return "avx2";
+    match x86::width() {
+        x86::Width::Avx512 => return "avx512",
+        x86::Width::Avx2 => return "avx2",
+        x86::Width::None => {}
     }
     "portable"
 }

@@ -1,6 +1,8 @@
 //! Summing without anything special to a processor, written so that the compiler can put the lanes
 //! in vector registers.
 
+use core::mem::MaybeUninit;
+
 /// Lanes of 64 bits summed side by side.
 const LANES: usize = 8;
 const BLOCK: usize = LANES * 8;
@@ -73,18 +75,26 @@ fn long(data: &[u8]) -> u64 {
     lanes.total() + short(rest)
 }
 
-/// Copies `src` to `dst`, which must be as long, and sums it like [`sum`].
+/// Copies `src` to `dst`, which must be as long, and sums it like [`sum`]. All of `dst` is written.
 ///
 /// What has just been copied is in the nearest cache: piece by piece, summing it costs no memory
 /// traffic, and copying can be left to the system's own code for it.
 #[inline]
-pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u64 {
+pub(crate) fn copy_and_sum(dst: &mut [MaybeUninit<u8>], src: &[u8]) -> u64 {
     let mut total = 0;
     for (dst, src) in dst.chunks_mut(PIECE).zip(src.chunks(PIECE)) {
-        dst.copy_from_slice(src);
+        write(dst, src);
         total += sum(src);
     }
     total
+}
+
+/// Copies `src` to `dst`, which must be as long: the compiler makes a call of `memcpy` of this.
+#[inline]
+pub(crate) fn write(dst: &mut [MaybeUninit<u8>], src: &[u8]) {
+    for (dst, src) in dst.iter_mut().zip(src) {
+        dst.write(*src);
+    }
 }
 
 /// [`sum`] for what is left after the blocks, and for slices too short for them.

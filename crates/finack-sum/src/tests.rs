@@ -1,4 +1,7 @@
-use crate::{Accumulator, add, copy_and_sum, fold, portable, sum, to_network, update, update_u32};
+use crate::{
+    Accumulator, add, append_and_sum, copy_and_sum, fold, portable, sum, to_network, uninit, update,
+    update_u32,
+};
 use std::vec;
 use std::vec::Vec;
 
@@ -44,27 +47,35 @@ fn every_length_and_alignment_agrees_with_the_plain_loop() {
             assert_eq!(&copy[..len], slice);
             assert_eq!(copy[len], 0xaa, "wrote past the end at len {len}");
             copy.fill(0xaa);
-            assert_eq!(to_network(fold(portable::copy_and_sum(&mut copy[..len], slice))), want);
+            assert_eq!(to_network(fold(portable::copy_and_sum(uninit::of(&mut copy[..len]), slice))), want);
             assert_eq!(&copy[..len], slice);
             assert_eq!(copy[len], 0xaa);
         }
     }
 }
 
+/// Every vector code that this machine can run, at all alignments of both ends and all lengths around its blocks.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn simd_agrees_with_portable() {
-    if !crate::x86::available() {
-        return;
-    }
     let data = noise(5000, 3);
-    for len in (0..600).chain([1499, 1500, 4095, 4096, 4999]) {
-        for start in [0, 1] {
-            let slice = &data[start..start + len];
-            assert_eq!(fold(crate::x86::sum(slice)), fold(portable::sum(slice)), "len {len}");
-            let mut copy = vec![0; len];
-            assert_eq!(fold(crate::x86::copy_and_sum(&mut copy, slice)), fold(portable::sum(slice)));
-            assert_eq!(copy, slice);
+    for code in crate::x86::runnable() {
+        let name = code.name;
+        for len in (0..600).chain([1448, 1460, 1499, 1500, 4095, 4096, 4900]) {
+            for start in [0, 1, 2, 7, 31, 33, 63] {
+                let slice = &data[start..start + len];
+                let want = fold(portable::sum(slice));
+                assert_eq!(fold((code.sum)(slice)), want, "{name}, start {start} len {len}");
+                let at = (start * 5 + len) % 67;
+                let mut copy = vec![0xaa; at + len + 1];
+                let sum = fold((code.copy_and_sum)(uninit::of(&mut copy[at..at + len]), slice));
+                assert_eq!(sum, want, "{name}, from {start} to {at}, len {len}");
+                assert_eq!(&copy[at..at + len], slice);
+                assert!(
+                    copy[..at].iter().all(|&b| b == 0xaa) && copy[at + len] == 0xaa,
+                    "{name} wrote beyond"
+                );
+            }
         }
     }
 }
@@ -101,6 +112,30 @@ fn copying_between_lengths_takes_the_shorter() {
     assert_eq!(copy_and_sum(&mut dst, &src), naive(&src));
     assert_eq!(&dst[..400], &src);
     assert_eq!(&dst[400..], &[7; 100]);
+}
+
+/// A block that is filled piece by piece, as a queue does it: each piece begins wherever the last one ended.
+#[test]
+fn appending_fills_a_block_and_sums() {
+    let data = noise(9000, 13);
+    for size in [1, 63, 64, 65, 536, 1447, 1448, 1460] {
+        let mut block = Vec::with_capacity(4096);
+        let room = block.as_ptr();
+        for piece in data.chunks(size).take(4096 / size) {
+            assert_eq!(
+                append_and_sum(&mut block, piece),
+                naive(piece),
+                "pieces of {size} at {}",
+                block.len()
+            );
+        }
+        assert_eq!(block, &data[..block.len()]);
+        assert_eq!(block.as_ptr(), room, "no memory beside the block's own");
+        // Beyond its room it grows as any vector does.
+        let filled = block.len();
+        append_and_sum(&mut block, &data[filled..]);
+        assert_eq!(block, data);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What holds for all data: every way of summing agrees with the plain loop of RFC 1071.
 
-use finack_sum::{Accumulator, add, copy_and_sum, sum, update, update_u32};
+use finack_sum::{Accumulator, add, append_and_sum, copy_and_sum, sum, update, update_u32};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -48,6 +48,19 @@ proptest! {
         let mut copy = vec![0x55; data.len()];
         prop_assert_eq!(copy_and_sum(&mut copy, data), naive(data));
         prop_assert_eq!(copy, data);
+    }
+
+    #[test]
+    fn copying_and_appending_anywhere_is_the_plain_loop(data in data(5000), skip in 0usize..70, at in 0usize..70) {
+        let data = data.get(skip..).unwrap_or(&[]);
+        let mut copy = vec![0x55; at + data.len() + 9];
+        prop_assert_eq!(copy_and_sum(&mut copy[at..at + data.len()], data), naive(data));
+        prop_assert_eq!(&copy[at..at + data.len()], data);
+        prop_assert!(copy[..at].iter().chain(&copy[at + data.len()..]).all(|&b| b == 0x55));
+        copy.truncate(at);
+        prop_assert_eq!(append_and_sum(&mut copy, data), naive(data));
+        prop_assert_eq!(&copy[at..], data);
+        prop_assert!(copy[..at].iter().all(|&b| b == 0x55));
     }
 
     #[test]

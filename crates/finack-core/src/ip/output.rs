@@ -110,6 +110,11 @@ impl OutQueue {
         self.queue.len() <= MOST_PACKETS / 2 && self.bytes <= MOST_BYTES / 2
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and
     /// its length.
     pub(crate) fn pop(&mut self) -> Option<(Option<UdpId>, usize)> {

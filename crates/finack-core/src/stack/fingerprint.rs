@@ -110,11 +110,11 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     }
     // With TCP_QUICKACK every ACK that is due goes at once: what would decide by how much it is delayed has no say.
     if c.options.quickack {
-        (c.ack.quick, c.ack.interactive, c.ack.ato, c.ack.data_at) =
-            (0, false, Duration::ZERO, Instant::ZERO);
+        (c.ack.quick, c.ack.interactive, c.ack.ato, c.ack.data_at) = (0, false, 0, Instant::ZERO);
     }
     // Longer than any time-out is as good as for ever; once the peer has closed, longer than any delay of an ACK.
-    let longest = if c.facts.fin_received { ATO_MAX } else { longest_rto.max(ATO_MAX) };
+    let most_delayed = Duration::from_nanos(ATO_MAX);
+    let longest = if c.facts.fin_received { most_delayed } else { longest_rto.max(most_delayed) };
     if now.since(c.ack.data_at) > longest {
         c.ack.data_at = Instant::ZERO;
     }

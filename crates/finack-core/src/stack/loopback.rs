@@ -14,9 +14,7 @@ impl Stack {
     pub(super) fn stays_here(&self, decided: &Decided) -> bool {
         match decided {
             Decided::Raw => ip::parse(self.ip.out.lent()).is_ok_and(|h| self.ip.routes.is_own(h.dst)),
-            Decided::Segment { connection, .. } => {
-                self.connections.get(*connection).is_some_and(|c| c.facts.loopback)
-            }
+            Decided::Segment { stays_here, .. } => *stays_here,
         }
     }
 
@@ -26,7 +24,7 @@ impl Stack {
         let mut meta = PacketMeta::default();
         match *decided {
             Decided::Raw => bytes.extend_from_slice(self.ip.out.lent()),
-            Decided::Segment { connection, header, from, to, segment_size, checksum } => {
+            Decided::Segment { connection, header, from, to, segment_size, checksum, .. } => {
                 let Some(c) = self.connections.get(connection) else { return };
                 let mut payload = [&[][..]; MAX_SLICES];
                 let (slices, len) = c.send.slices(from, to, &mut payload);

@@ -6,6 +6,7 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod expected;
 mod fast_open;
 mod fingerprint;
 mod gate;
@@ -15,6 +16,7 @@ mod info;
 mod ip_input;
 mod loopback;
 mod passive;
+mod refresh;
 mod tables;
 mod tcp_calls;
 mod tcp_direct;
@@ -245,6 +247,8 @@ pub struct Stack {
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
+    /// The connection that got the last segment that was expected; the next one is often for it, too.
+    recent: u32,
 }
 
 /// Who has an event to tell; what it is stands with the object, so that several changes become one event.
@@ -280,6 +284,7 @@ impl Stack {
             events: VecDeque::new(),
             emission: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
+            recent: expected::NOBODY,
             cx: Cx {
                 settings: config.settings,
                 device: config.device,
@@ -291,18 +296,29 @@ impl Stack {
                 budget: Budget { used: 0, limit },
                 next_trace_id: 0,
                 cookies: Default::default(),
+                short_cuts: true,
             },
         }
     }
 
     /// Takes received packets, in order. A packet that makes no sense is dropped and counted, never an error.
     pub fn handle_packets(&mut self, now: Instant, packets: &[Packet<'_>]) {
-        for packet in packets {
-            let number = packet.meta.number;
-            self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
-            self.ip_input(now, packet);
-        }
+        self.packets_input(now, packets);
         self.cx.tracer.packet = None;
+    }
+
+    /// What is observed from here on concerns this packet.
+    fn note_packet(&mut self, packet: &Packet<'_>) {
+        let number = packet.meta.number;
+        self.cx.tracer.packet = (number != 0).then_some(PacketId::In(number));
+    }
+
+    /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
+    /// way out (the default). Nothing that can be observed depends on it but time and [`Counters::tcp_expected`]: tests show
+    /// that.
+    #[doc(hidden)]
+    pub fn set_prediction(&mut self, on: bool) {
+        self.cx.short_cuts = on;
     }
 
     /// Does what is due at `now`.
@@ -321,9 +337,12 @@ impl Stack {
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
     /// never later.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waits =
-            [self.waits4.oldest(), self.waits6.oldest()].into_iter().flatten().map(|(_, at)| at).min();
-        [self.wheel.next(), waits, self.ip_next_timeout()].into_iter().flatten().min()
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, None) | (None, one) => one,
+        };
+        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
+        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
     }
 
     /// The next thing an application waits for; call until `None`.

@@ -3,14 +3,13 @@
 use core::net::SocketAddr;
 use core::num::NonZeroU64;
 
-use super::{EventSource, Stack};
+use super::Stack;
 use crate::cx::Cx;
 use crate::demux::{Demux, Kind, Slot};
 use crate::ports::Owner;
 use crate::slab::Slab;
 use crate::tcp::embryo::{Embryo, Embryos};
 use crate::tcp::input::Outcome;
-use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{self, Key4, Key6, TimeWait, TimeWaits, TwFlags};
 use crate::tcp::timers::Timer;
@@ -106,7 +105,9 @@ impl Stack {
     /// Puts a new connection into the tables; the port's owner is registered with it. `over` is what the four-tuple led to.
     pub(super) fn add_connection(&mut self, mut c: Connection, over: Option<Slot>) -> u32 {
         c.facts.indexed = true;
-        c.facts.loopback = self.ip.routes.is_own(c.tuple.remote);
+        let routes = &self.ip.routes;
+        c.facts.loopback = routes.is_own(c.tuple.remote);
+        c.facts.from_afar = routes.is_local(c.tuple.local) && routes.is_valid_source(c.tuple.remote);
         let (hash, owner, port) = (self.hash(&c.tuple), owner_of(&c), c.tuple.local_port);
         let index = self.connections.insert(c);
         let slot = Slot::new(Kind::Connection, index);
@@ -133,38 +134,6 @@ impl Stack {
             Outcome::RefuseSegment(_) => {}
         }
         self.refresh(now, index);
-    }
-
-    /// Timers, transmit queue, event queue and budget after a change.
-    pub(super) fn refresh(&mut self, now: Instant, index: u32) {
-        let Some(c) = self.connections.get_mut(index) else { return };
-        let promised = c.memory_promised();
-        self.cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
-        if c.facts.indexed && !c.facts.tx_queued {
-            match output::next_segment(c, &self.cx, now) {
-                Next::Send(_) => {
-                    c.facts.tx_queued = true;
-                    self.ready_to_send.push_back((index, c.generation));
-                }
-                Next::NotBefore(_) => c.note_held(true),
-                Next::Idle => {
-                    c.note_held(false);
-                    output::after_output(c, &self.cx, now);
-                }
-            }
-        }
-        let awaited = !c.facts.orphan && !c.facts.unaccepted;
-        if awaited && !c.ready.is_empty() && !c.facts.event_queued {
-            c.facts.event_queued = true;
-            self.events.push_back(EventSource::Connection { index, generation: c.generation });
-        }
-        // One entry in the wheel for all of its timers, moved only when it would fire too late.
-        let earliest = c.timers.earliest().min(c.pacing_deadline());
-        if earliest >= c.wheel_at {
-            return;
-        }
-        self.wheel.arm(timer::Owner::connection(index), earliest);
-        c.wheel_at = earliest;
     }
 
     pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {

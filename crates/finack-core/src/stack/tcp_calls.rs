@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use super::{ConnId, Ready, Stack};
 use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
+use crate::stack::refresh::Agenda;
 use crate::stack::tables::owner_of;
 use crate::tcp::tcb::Connection;
 use crate::tcp::{State, TcpInfo};
@@ -41,9 +42,10 @@ impl Stack {
         data: &[u8],
         flags: SendFlags,
     ) -> Result<usize, Error> {
-        let (c, cx) = self.conn_mut(id)?;
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.send_bytes(cx, data, flags);
-        self.refresh(now, id.index);
+        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
         result
     }
 
@@ -59,9 +61,10 @@ impl Stack {
         buf: &mut [u8],
         flags: RecvFlags,
     ) -> Result<usize, Error> {
-        let (c, cx) = self.conn_mut(id)?;
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.recv_bytes(cx, now, buf, flags);
-        self.refresh(now, id.index);
+        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
         result
     }
 

@@ -162,19 +162,7 @@ impl Stack {
         if !self.cx.tracer.is_on() {
             return;
         }
-        let kind = TraceKind::Segment(SegmentTrace {
-            dir: Direction::In,
-            seq: segment.seq,
-            ack: segment.ack,
-            flags: segment.flags,
-            window: u32::from(segment.window) << shift,
-            len: segment.payload.bytes.len() as u32,
-            segments: segment.segments,
-            urgent: segment.urgent,
-            options: segment.options,
-            reason: SendReason::Received,
-        });
-        self.trace_segment(now, id, tuple, kind);
+        self.trace_segment(now, id, tuple, received(segment, shift));
     }
 
     /// Records a segment that goes out.
@@ -192,19 +180,7 @@ impl Stack {
         if !self.cx.tracer.is_on() {
             return;
         }
-        let shift = if head.flags.syn() { 0 } else { shift };
-        let kind = TraceKind::Segment(SegmentTrace {
-            dir: Direction::Out,
-            seq: head.seq,
-            ack: head.ack,
-            flags: head.flags,
-            window: u32::from(head.window) << shift,
-            len: len as u32,
-            segments,
-            urgent: head.urgent,
-            options: head.options,
-            reason,
-        });
+        let kind = sent(head, len, segments, shift, reason);
         self.trace_segment(now, id, &head.tuple, kind);
     }
 
@@ -214,6 +190,41 @@ impl Stack {
             None => self.cx.trace_stray(now, Self::ends(tuple), kind),
         }
     }
+}
+
+/// What is observed of a segment that goes out.
+#[cold]
+pub(super) fn sent(head: &Head, len: usize, segments: u16, shift: u8, reason: SendReason) -> TraceKind {
+    let shift = if head.flags.syn() { 0 } else { shift };
+    TraceKind::Segment(SegmentTrace {
+        dir: Direction::Out,
+        seq: head.seq,
+        ack: head.ack,
+        flags: head.flags,
+        window: u32::from(head.window) << shift,
+        len: len as u32,
+        segments,
+        urgent: head.urgent,
+        options: head.options,
+        reason,
+    })
+}
+
+/// What is observed of a segment that came in.
+#[cold]
+pub(super) fn received(segment: &Segment<'_>, shift: u8) -> TraceKind {
+    TraceKind::Segment(SegmentTrace {
+        dir: Direction::In,
+        seq: segment.seq,
+        ack: segment.ack,
+        flags: segment.flags,
+        window: u32::from(segment.window) << shift,
+        len: segment.payload.bytes.len() as u32,
+        segments: segment.segments,
+        urgent: segment.urgent,
+        options: segment.options,
+        reason: SendReason::Received,
+    })
 }
 
 /// How many wire segments of a packet came with CE: as the device says, or all of them.

@@ -6,15 +6,18 @@ use finack_wire::tcp::{Flags, HEADER_LEN};
 use finack_wire::udp;
 
 use super::Stack;
-use super::tcp_input::bare_head;
+use super::refresh::Agenda;
+use super::tcp_input::sent;
+use crate::auth::Auth;
+use crate::cx::Cx;
 use crate::device::{MAX_SLICES, Transmit, TxChecksum};
 use crate::ip::Ident;
-use crate::tcp::State;
 use crate::tcp::ecn::Kind;
-use crate::tcp::emit::{self, Head};
+use crate::tcp::emit::{self, Head, Plain};
 use crate::tcp::output::{self, Next, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
+use crate::tcp::{Place, State};
 use crate::time::Instant;
 use crate::trace::{PacketId, RetransmitReason, SendReason};
 
@@ -37,7 +40,33 @@ pub(super) enum Decided {
     /// The queue of packets that belong to no connection lends it.
     Raw,
     /// Header of `header` bytes, then bytes `from..to` of the connection's stream.
-    Segment { connection: u32, header: usize, from: Pos, to: Pos, segment_size: u16, checksum: TxChecksum },
+    Segment {
+        connection: u32,
+        header: usize,
+        from: Pos,
+        to: Pos,
+        /// Where these stand, if they lie in one piece.
+        place: Option<Place>,
+        segment_size: u16,
+        checksum: TxChecksum,
+        /// It is addressed to this host itself.
+        stays_here: bool,
+    },
+}
+
+/// A packet with a payload in one piece, or with none. The array is filled where it stays: it is large.
+#[inline(always)]
+fn lend<'a>(
+    header: &'a [u8],
+    slice: &'a [u8],
+    segment_size: u16,
+    checksum: TxChecksum,
+    number: u64,
+) -> Transmit<'a> {
+    let mut payload = [&[][..]; MAX_SLICES];
+    payload[0] = slice;
+    let slices = usize::from(!slice.is_empty());
+    Transmit { header, payload, slices, segment_size, checksum, number }
 }
 
 /// Whether a segment of a unit has data that goes for the first time, which ECN treats otherwise (RFC 3168 6.1.5).
@@ -48,43 +77,43 @@ fn kind_of(reason: SendReason, len: usize) -> Kind {
 
 impl Stack {
     /// The next packet to send, if any; call until `None`. It is lent until the next call on the stack.
+    #[inline]
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
+        // Who asks until there is nothing asks once in vain each time.
+        if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
+            return None;
+        }
+        self.next_transmit(now)
+    }
+
+    fn next_transmit(&mut self, now: Instant) -> Option<Transmit<'_>> {
         let decided = self.decide_for_device(now);
         self.cx.tracer.packet = None;
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
-        let mut payload = [&[][..]; MAX_SLICES];
         match decided {
             Decided::Raw => {
                 let lent = self.ip.out.lent();
                 let Some(unit) = self.ip.out.lent_unit() else {
-                    let checksum = TxChecksum::Complete;
-                    return Some(Transmit {
-                        header: lent,
-                        payload,
-                        slices: 0,
-                        segment_size: 0,
-                        checksum,
-                        number,
-                    });
+                    return Some(lend(lent, &[], 0, TxChecksum::Complete, number));
                 };
                 let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
-                payload[0] = data;
                 // Where the checksum stands in a UDP header (RFC 768).
                 let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
-                Some(Transmit { header, payload, slices: 1, segment_size: unit.each, checksum, number })
+                Some(lend(header, data, unit.each, checksum, number))
             }
-            Decided::Segment { connection, header, from, to, segment_size, checksum } => {
+            Decided::Segment { connection, header, from, to, place, segment_size, checksum, .. } => {
+                let header = &self.header[..header];
+                if to <= from {
+                    return Some(lend(header, &[], 0, checksum, number));
+                }
                 let c = self.connections.get(connection)?;
+                if let Some(slice) = place.and_then(|place| c.send.slice(place)) {
+                    return Some(lend(header, slice, segment_size, checksum, number));
+                }
+                let mut payload = [&[][..]; MAX_SLICES];
                 let (slices, _) = c.send.slices(from, to, &mut payload);
-                Some(Transmit {
-                    header: &self.header[..header],
-                    payload,
-                    slices,
-                    segment_size,
-                    checksum,
-                    number,
-                })
+                Some(Transmit { header, payload, slices, segment_size, checksum, number })
             }
         }
     }
@@ -121,223 +150,357 @@ impl Stack {
 
     /// The connection's turn: one unit or one control segment, then it queues again if there is more.
     fn next_of(&mut self, now: Instant, index: u32, generation: u32) -> Option<Decided> {
-        let c = self.connections.get_mut(index).filter(|c| c.generation == generation)?;
+        let Self { connections, cx, ip, auth, header, emission, wheel, ready_to_send, events, .. } = self;
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        let c = connections.get_mut(index).filter(|c| c.generation == generation)?;
         c.facts.tx_queued = false;
         if !c.facts.indexed {
             return None;
         }
-        output::restart_after_idle(c, &self.cx, now);
+        output::restart_after_idle(c, cx, now);
         // What ICMP once said of the path is believed for a while only.
-        if c.path_mtu < self.ip.routes.mtu()
-            && let Some(mtu) = self.ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu > c.path_mtu)
+        if c.path_mtu < ip.routes.mtu()
+            && let Some(mtu) = ip.mtu_towards(now, c.tuple.remote).filter(|&mtu| mtu > c.path_mtu)
         {
-            c.raise_path_mtu(&self.cx, mtu);
+            c.raise_path_mtu(cx, mtu);
         }
         if c.search.is_some() {
-            c.refresh_search(&self.cx, now);
+            c.refresh_search(cx, now);
         }
-        let Next::Send(plan) = output::next_segment(c, &self.cx, now) else {
-            self.refresh(now, index);
+        if cx.short_cuts
+            && let Some(end) = output::small_write(c, cx)
+        {
+            let (at, reason) = (c.snd_nxt, SendReason::Data);
+            output::commit_small(c, cx, now, end);
+            let push = c.rtx.is_pushed(end);
+            let mut unit = Emission { connection: index, generation, at, end, whole: false, reason, push };
+            let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index };
+            let decided = desk.next_packet(c, now, &mut unit);
+            if unit.at < unit.end {
+                *emission = Some(unit);
+            }
+            agenda.refresh(c, desk.cx, now, index);
+            return decided;
+        }
+        let Next::Send(plan) = output::next_segment(c, cx, now) else {
+            agenda.refresh(c, cx, now, index);
             return None;
         };
-        output::commit(c, &mut self.cx, now, &plan);
+        output::commit(c, cx, now, &plan);
+        let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index };
         let decided = match plan {
             Plan::Data { start, end } | Plan::Resend { start, end } | Plan::MtuProbe { start, end } => {
                 let whole = matches!(plan, Plan::MtuProbe { .. });
-                let push = if whole { c.rtx.is_pushed(end) } else { c.sends_push(&self.cx, start, end) };
+                let push = if whole { c.rtx.is_pushed(end) } else { c.sends_push(desk.cx, start, end) };
                 let reason = match plan {
-                    Plan::Resend { .. } => self.resend_reason(index),
+                    Plan::Resend { .. } => SendReason::Retransmission(c.recovery.reason),
                     Plan::MtuProbe { .. } => SendReason::MtuProbe,
                     _ => SendReason::Data,
                 };
-                self.emission =
-                    Some(Emission { connection: index, generation, at: start, end, whole, reason, push });
-                self.emit_next(now)
+                let mut unit =
+                    Emission { connection: index, generation, at: start, end, whole, reason, push };
+                let decided = desk.next_packet(c, now, &mut unit);
+                if unit.at < unit.end {
+                    *emission = Some(unit);
+                }
+                decided
             }
-            Plan::Syn => self.emit_syn(now, index),
-            Plan::Probe(reason) => {
-                let old = self.connections.get(index).map_or(0, |c| c.snd_una - 1);
-                self.emit_bare(now, index, old, reason)
+            Plan::Syn => {
+                let decided = self.emit_syn(now, index);
+                self.refresh(now, index);
+                return decided;
             }
-            Plan::Ack(reason) => {
-                let next = self.connections.get(index).map_or(0, acceptable_seq);
-                self.emit_bare(now, index, next, reason)
-            }
+            Plan::Probe(reason) => Some(desk.bare(c, now, c.snd_una - 1, reason)),
+            Plan::Ack(reason) => Some(desk.bare(c, now, acceptable_seq(c), reason)),
         };
-        self.refresh(now, index);
+        agenda.refresh(c, desk.cx, now, index);
         decided
-    }
-
-    fn resend_reason(&self, index: u32) -> SendReason {
-        let why = self.connections.get(index).map(|c| c.recovery.reason);
-        SendReason::Retransmission(why.unwrap_or(RetransmitReason::Timeout))
     }
 
     /// The next packet of the unit under way.
     fn emit_next(&mut self, now: Instant) -> Option<Decided> {
-        let emission = self.emission?;
-        let live = self
-            .connections
-            .get_mut(emission.connection)
-            .filter(|c| c.generation == emission.generation && c.facts.indexed);
-        let Some(c) = live else {
-            self.emission = None;
-            return None;
-        };
-        // What was acknowledged meanwhile need not go out any more.
-        let from = emission.at.max(c.snd_una);
-        if from >= emission.end {
-            self.emission = None;
-            return None;
+        let Self { connections, cx, ip, auth, header, emission, .. } = self;
+        let unit = emission.as_mut()?;
+        let live = connections
+            .get_mut(unit.connection)
+            .filter(|c| c.generation == unit.generation && c.facts.indexed);
+        let decided = live.and_then(|c| {
+            Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection }.next_packet(c, now, unit)
+        });
+        if decided.is_none() || unit.at >= unit.end {
+            *emission = None;
         }
-        let cut = cut(c, &self.cx.device, from, emission.end, emission.whole);
-        let window = c.advertise(&self.cx);
-        let (to, segment) = (cut.to, cut.segment);
-        let data_end = to.min(c.send.end());
-        let len = (data_end - from).max(0) as usize;
-        let fin = c.fin_pos().is_some_and(|fin| fin < to);
-        // Of a unit that is cut up the last packet carries it.
-        let push = len > 0 && emission.push && to == emission.end;
-        let (urgent_flag, urgent) = output::urgent(c, &self.cx, from);
-        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
-        head.seq = c.snd_seq(from);
-        head.ack = c.rcv_seq(c.ack_pos());
-        head.flags = flags_of(fin, push) | urgent_flag;
-        head.window = window;
-        head.urgent = urgent;
-        let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
-        let told = output::options(c, &self.cx, now, room, &mut head.options);
-        if c.ecn.is_some() {
-            c.stamp_ecn(&self.cx.settings, now, &mut head, kind_of(emission.reason, len));
-        }
-        let offload = self.cx.device.checksum_tx;
-        let add = |sum: &mut Accumulator| c.send.add_to(from, data_end, sum);
-        let signer = self.auth.signer(emission.connection, c, head.flags, from);
-        let (header, checksum) = match signer {
-            None => emit::headers(&head, len, add, None, offload, &mut self.header),
-            Some(signer) => {
-                signer.reserve(&mut head.options);
-                let mut lent = [&[][..]; MAX_SLICES];
-                let (slices, _) = c.send.slices(from, data_end, &mut lent);
-                emit::headers(&head, len, add, Some((&signer, &lent[..slices])), offload, &mut self.header)
-            }
-        };
-        let segments = len.div_ceil(segment).max(1) as u16;
-        let segment_size = if len > segment { segment as u16 } else { 0 };
-        c.stats.note_sent(segments, len > 0);
-        self.cx.counters.tcp_out_segs += u64::from(segments);
-        output::acknowledged(c, told);
-        let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
-        let only_fin = fin && len == 0 && emission.reason == SendReason::Data;
-        let reason = if only_fin { SendReason::Fin } else { emission.reason };
-        self.emission = (to < emission.end).then_some(Emission { at: to, ..emission });
-        self.trace_sent(now, Some(id), &head, len, segments, shift, reason);
-        Some(Decided::Segment {
-            connection: emission.connection,
-            header,
-            from,
-            to: data_end.max(from),
-            segment_size,
-            checksum,
-        })
+        decided
     }
 
     fn emit_syn(&mut self, now: Instant, index: u32) -> Option<Decided> {
         let c = self.connections.get(index)?;
         let our_mss = self.offered_mss(&c.tuple, &c.options);
-        let c = self.connections.get_mut(index)?;
-        let window = c.syn_window(&self.cx, our_mss);
+        let Self { connections, cx, ip, auth, header, .. } = self;
+        let c = connections.get_mut(index)?;
+        Desk { cx, ident: &mut ip.ident, auth, header, index }.syn(c, now, our_mss)
+    }
+}
+
+/// What writing the packets of a connection takes of its stack.
+struct Desk<'a> {
+    cx: &'a mut Cx,
+    ident: &'a mut Ident,
+    auth: &'a mut Auth,
+    header: &'a mut [u8; emit::MAX_HEADERS],
+    /// The connection's.
+    index: u32,
+}
+
+/// A segment of a unit.
+struct Part {
+    from: Pos,
+    /// Behind its last byte of payload.
+    to: Pos,
+    /// Where these bytes stand, if they lie in one piece.
+    place: Option<Place>,
+    kind: Kind,
+    /// What SACK blocks may take beside the data, in bytes.
+    room: usize,
+}
+
+impl Desk<'_> {
+    /// The next packet of a unit, if that is not over, which it is once it stands at its end.
+    fn next_packet(&mut self, c: &mut Connection, now: Instant, unit: &mut Emission) -> Option<Decided> {
+        // What was acknowledged meanwhile need not go out any more.
+        let from = unit.at.max(c.snd_una);
+        if from >= unit.end {
+            unit.at = unit.end;
+            return None;
+        }
+        let Cut { to, segment } = cut(c, &self.cx.device, from, unit.end, unit.whole);
+        unit.at = to;
+        let window = c.advertise(self.cx);
+        let data_end = to.min(c.send.end());
+        let len = (data_end - from).max(0) as usize;
+        let fin = c.fin_pos().is_some_and(|fin| fin < to);
+        // Of a unit that is cut up the last packet carries it.
+        let push = len > 0 && unit.push && to == unit.end;
+        let plain = self.plain(c, from, flags_of(fin, push), window);
+        let segments = if len <= segment { 1 } else { len.div_ceil(segment) as u16 };
+        let segment_size = if len > segment { segment as u16 } else { 0 };
+        c.stats.note_sent(segments, len > 0);
+        self.cx.counters.tcp_out_segs += u64::from(segments);
+        let only_fin = fin && len == 0 && unit.reason == SendReason::Data;
+        let reason = if only_fin { SendReason::Fin } else { unit.reason };
+        let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
+        let to = data_end.max(from);
+        let place = if len > 0 { c.send.find(from, to) } else { None };
+        let part = Part { from, to, place, kind: kind_of(unit.reason, len), room };
+        let header = self.write(c, now, plain, &part, (segments, reason));
+        Some(Decided::Segment {
+            connection: self.index,
+            header,
+            from,
+            to: part.to,
+            place: part.place,
+            segment_size,
+            checksum: self.left_of_checksum(c),
+            stays_here: c.facts.loopback,
+        })
+    }
+
+    /// What the headers of a segment say that begins at `from`, but for options.
+    #[inline]
+    fn plain(&mut self, c: &Connection, from: Pos, flags: Flags, window: u16) -> Plain {
+        let (urgent_flag, urgent) = output::urgent(c, self.cx, from);
+        let dont_fragment = c.sends_whole(self.cx);
+        Plain {
+            seq: c.snd_seq(from),
+            ack: c.rcv_seq(c.ack_pos()),
+            flags: flags | urgent_flag,
+            window,
+            urgent,
+            stamps: None,
+            hop_limit: hop_limit_of(c, self.cx),
+            // The other two bits are for congestion (RFC 3168 5).
+            tos: c.options.tos & !3,
+            ident: if dont_fragment { 0 } else { next_ident(c, self.ident) },
+            dont_fragment,
+        }
+    }
+
+    /// Writes the headers of a segment. `told` is for observers: of how many wire segments, and why they go out.
+    #[inline]
+    fn write(
+        &mut self,
+        c: &mut Connection,
+        now: Instant,
+        mut plain: Plain,
+        part: &Part,
+        told: (u16, SendReason),
+    ) -> usize {
+        let Some(stamps) = output::plain_options(c, now).filter(|_| self.cx.short_cuts) else {
+            let mut head = plain.head(&c.tuple);
+            return self.write_with_options(c, now, &mut head, part, told);
+        };
+        plain.stamps = stamps;
+        let len = (part.to - part.from) as usize;
+        let payload_sum = || match part.place.and_then(|place| c.send.slice(place)) {
+            Some(slice) => finack_sum::sum(slice),
+            None => {
+                let mut sum = Accumulator::new();
+                c.send.add_to(part.from, part.to, &mut sum);
+                sum.folded()
+            }
+        };
+        let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
+        output::acknowledged(c, true);
+        if self.cx.tracer.is_on() {
+            self.note_sent(c, now, &plain.head(&c.tuple), len, told);
+        }
+        written
+    }
+
+    /// The same for a segment that has more options than timestamps, or may have, or is signed.
+    fn write_with_options(
+        &mut self,
+        c: &mut Connection,
+        now: Instant,
+        head: &mut Head,
+        part: &Part,
+        told: (u16, SendReason),
+    ) -> usize {
+        let mut all = output::options(c, self.cx, now, part.room, &mut head.options);
+        if let Some(ecn) = &c.ecn {
+            if part.kind == Kind::Ack
+                && let Some(prior) = ecn.prior_ack()
+            {
+                // What came since has an ACK of its own behind this one.
+                head.ack = c.rcv_seq(prior);
+                head.window = c.window_from(prior);
+                all = false;
+            }
+            c.stamp_ecn(&self.cx.settings, now, head, part.kind);
+        }
+        let written = self.sign(c, head, part.from, part.to);
+        output::acknowledged(c, all);
+        self.note_sent(c, now, head, (part.to - part.from) as usize, told);
+        written
+    }
+
+    /// Writes the headers of a segment with bytes `from..to`, and signs it where it must be signed.
+    fn sign(&mut self, c: &Connection, head: &mut Head, from: Pos, to: Pos) -> usize {
+        let len = (to - from) as usize;
+        let offload = self.cx.device.checksum_tx;
+        let add = |sum: &mut Accumulator| c.send.add_to(from, to, sum);
+        let (len, _) = match self.auth.signer(self.index, c, head.flags, from) {
+            None => emit::headers(head, len, add, None, offload, self.header),
+            Some(signer) => {
+                signer.reserve(&mut head.options);
+                let mut lent = [&[][..]; MAX_SLICES];
+                let (slices, _) = c.send.slices(from, to, &mut lent);
+                emit::headers(head, len, add, Some((&signer, &lent[..slices])), offload, self.header)
+            }
+        };
+        len
+    }
+
+    /// What the device has to do for the checksum of a segment.
+    fn left_of_checksum(&self, c: &Connection) -> TxChecksum {
+        if self.cx.device.checksum_tx {
+            TxChecksum::Partial { start: c.tuple.ip_header_len() as u16, offset: 16 }
+        } else {
+            TxChecksum::Complete
+        }
+    }
+
+    /// A segment without text that begins at `pos`: an ACK or a probe.
+    fn bare(&mut self, c: &mut Connection, now: Instant, pos: Pos, reason: SendReason) -> Decided {
+        let window = c.advertise(self.cx);
+        let plain = self.plain(c, pos, Flags::ACK, window);
+        let part = Part { from: pos, to: pos, place: None, kind: Kind::Ack, room: output::ALL_ROOM };
+        let header = self.write(c, now, plain, &part, (1, reason));
+        self.count_bare(c);
+        self.without_text(c, header)
+    }
+
+    fn syn(&mut self, c: &mut Connection, now: Instant, our_mss: u16) -> Option<Decided> {
+        let window = c.syn_window(self.cx, our_mss);
         let crossed = c.state == State::SynReceived;
         let flags = if crossed { Flags::SYN | Flags::ACK } else { Flags::SYN };
-        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
-        head.seq = c.iss;
-        head.ack = if crossed { c.rcv_seq(c.rcv_nxt()) } else { 0 };
+        let mut head = self.plain(c, 0, flags, window).head(&c.tuple);
         head.flags = flags;
-        head.window = window;
+        head.urgent = 0;
+        head.ack = if crossed { c.rcv_seq(c.rcv_nxt()) } else { 0 };
         head.options = output::syn_options(c, now, our_mss);
-        head.options.fast_open = c.fast_open_option(&self.cx, now, our_mss);
+        head.options.fast_open = c.fast_open_option(self.cx, now, our_mss);
         c.stamp_syn(&self.cx.settings, &mut head);
-        let early = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
+        let end = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
         let reason = if c.facts.syn_resent { again } else { SendReason::Open };
         if crossed {
             output::acknowledged(c, true);
         }
-        if early > 1 {
-            return Some(self.finish_early(now, index, &head, early));
+        self.count_bare(c);
+        if end <= 1 {
+            let header = self.sign(c, &mut head, 0, 0);
+            self.note_sent(c, now, &head, 0, (1, reason));
+            return Some(self.without_text(c, header));
         }
-        Some(self.finish_bare(now, index, &mut head, 0, reason))
-    }
-
-    /// A SYN with data (RFC 7413 4.2.1).
-    fn finish_early(&mut self, now: Instant, index: u32, head: &Head, end: Pos) -> Decided {
+        // A SYN with data (RFC 7413 4.2.1). Who signs tries no fast open, so that this is never signed.
         let len = (end - 1) as usize;
         let offload = self.cx.device.checksum_tx;
-        let connections = &self.connections;
-        let add = |sum: &mut Accumulator| {
-            if let Some(c) = connections.get(index) {
-                c.send.add_to(1, end, sum);
-            }
-        };
-        // Who signs tries no fast open, so that this is never signed.
-        let (header, checksum) = emit::headers(head, len, add, None, offload, &mut self.header);
+        let add = |sum: &mut Accumulator| c.send.add_to(1, end, sum);
+        let (header, checksum) = emit::headers(&head, len, add, None, offload, self.header);
+        self.note_sent(c, now, &head, len, (1, SendReason::Open));
+        Some(Decided::Segment {
+            connection: self.index,
+            header,
+            from: 1,
+            to: end,
+            place: c.send.find(1, end),
+            segment_size: 0,
+            checksum,
+            stays_here: c.facts.loopback,
+        })
+    }
+
+    fn count_bare(&mut self, c: &mut Connection) {
         self.cx.counters.tcp_out_segs += 1;
-        if let Some(c) = self.connections.get_mut(index) {
-            c.stats.segs_out += 1;
-            let id = c.trace_id;
-            self.trace_sent(now, Some(id), head, len, 1, 0, SendReason::Open);
-        }
-        Decided::Segment { connection: index, header, from: 1, to: end, segment_size: 0, checksum }
+        c.stats.segs_out += 1;
     }
 
-    fn emit_bare(&mut self, now: Instant, index: u32, pos: Pos, reason: SendReason) -> Option<Decided> {
-        let c = self.connections.get_mut(index)?;
-        let window = c.advertise(&self.cx);
-        let (urgent_flag, urgent) = output::urgent(c, &self.cx, pos);
-        let mut head = head_of(c, &self.cx, &mut self.ip.ident);
-        head.seq = c.snd_seq(pos);
-        head.ack = c.rcv_seq(c.ack_pos());
-        head.flags = Flags::ACK | urgent_flag;
-        head.window = window;
-        head.urgent = urgent;
-        let mut told = output::options(c, &self.cx, now, output::ALL_ROOM, &mut head.options);
-        if let Some(ecn) = &c.ecn {
-            if let Some(prior) = ecn.prior_ack() {
-                // What came since has an ACK of its own behind this one.
-                head.ack = c.rcv_seq(prior);
-                head.window = c.window_from(prior);
-                told = false;
-            }
-            c.stamp_ecn(&self.cx.settings, now, &mut head, Kind::Ack);
+    fn without_text(&self, c: &Connection, header: usize) -> Decided {
+        Decided::Segment {
+            connection: self.index,
+            header,
+            from: 0,
+            to: 0,
+            place: None,
+            segment_size: 0,
+            checksum: self.left_of_checksum(c),
+            stays_here: c.facts.loopback,
         }
-        output::acknowledged(c, told);
-        Some(self.finish_bare(now, index, &mut head, pos, reason))
     }
 
-    fn finish_bare(
+    fn note_sent(
         &mut self,
+        c: &Connection,
         now: Instant,
-        index: u32,
-        head: &mut Head,
-        pos: Pos,
-        reason: SendReason,
-    ) -> Decided {
-        let c = self.connections.get(index);
-        let signer = c.and_then(|c| self.auth.signer(index, c, head.flags, pos));
-        if let Some(signer) = &signer {
-            signer.reserve(&mut head.options);
+        head: &Head,
+        len: usize,
+        (segments, reason): (u16, SendReason),
+    ) {
+        if self.cx.tracer.is_on() {
+            let kind = sent(head, len, segments, c.agreed.rcv_wscale, reason);
+            self.cx.trace(now, c.trace_id, &head.tuple, kind);
         }
-        let sign = signer.as_ref().map(|signer| (signer, &[][..]));
-        let offload = self.cx.device.checksum_tx;
-        let (header, checksum) = emit::headers(head, 0, |_| {}, sign, offload, &mut self.header);
-        self.cx.counters.tcp_out_segs += 1;
-        if let Some(c) = self.connections.get_mut(index) {
-            c.stats.segs_out += 1;
-            let (id, shift) = (c.trace_id, c.agreed.rcv_wscale);
-            self.trace_sent(now, Some(id), head, 0, 1, shift, reason);
-        }
-        Decided::Segment { connection: index, header, from: 0, to: 0, segment_size: 0, checksum }
     }
+}
+
+fn hop_limit_of(c: &Connection, cx: &Cx) -> u8 {
+    c.options.hop_limit.unwrap_or(cx.settings.ip_default_ttl.min(255) as u8)
+}
+
+/// The identification of a packet that may be fragmented.
+fn next_ident(c: &Connection, ident: &mut Ident) -> u16 {
+    ident.next(c.tuple.local, c.tuple.remote, protocol::TCP) as u16
 }
 
 /// The sequence number of a segment without text: SND.NXT, unless the peer took its window back and would
@@ -345,22 +508,6 @@ impl Stack {
 fn acceptable_seq(c: &Connection) -> Pos {
     let edge = c.snd_edge().max(c.snd_una);
     if c.snd_nxt > edge { edge } else { c.snd_nxt }
-}
-
-/// What all segments of a connection have in common. Whatever else there is to say is filled in where it is known:
-/// a `Head` is large, and moving it about costs more than writing it.
-fn head_of(c: &Connection, cx: &crate::cx::Cx, ident: &mut Ident) -> Head {
-    let mut head = bare_head(cx, &c.tuple);
-    if let Some(hop_limit) = c.options.hop_limit {
-        head.hop_limit = hop_limit;
-    }
-    // The other two bits are for congestion (RFC 3168 5).
-    head.tos = c.options.tos & !3;
-    head.dont_fragment = c.sends_whole(cx);
-    if !head.dont_fragment {
-        head.ident = ident.next(c.tuple.local, c.tuple.remote, protocol::TCP) as u16;
-    }
-    head
 }
 
 struct Cut {

@@ -8,7 +8,9 @@ use super::tcb::Connection;
 use crate::time::Instant;
 
 /// Time is counted in 16ths of a millisecond, which 32 bits hold three days of.
-const TICKS_PER_MILLI: u128 = 16;
+const TICKS_PER_MILLI: u64 = 16;
+/// Nanoseconds of a tick.
+const TICK: u64 = 1_000_000 / TICKS_PER_MILLI;
 
 /// Why the sender has something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +43,14 @@ impl Chrono {
             return;
         }
         if let Some(spent) = place(self.now).and_then(|i| self.spent.get_mut(i)) {
-            *spent = spent.saturating_add(ticks(now.since(self.since)));
+            *spent = spent.saturating_add(ticks(now.nanos_since(self.since)));
         }
         (self.now, self.since) = (reason, now);
     }
 
     fn spent(&self, reason: Reason, now: Instant) -> Duration {
         let before = place(reason).and_then(|i| self.spent.get(i)).copied().unwrap_or(0);
-        let before = Duration::from_micros(u64::from(before) * 1000 / TICKS_PER_MILLI as u64);
+        let before = Duration::from_micros(u64::from(before) * 1000 / TICKS_PER_MILLI);
         if self.now == reason { before + now.since(self.since) } else { before }
     }
 
@@ -77,8 +79,9 @@ const fn place(reason: Reason) -> Option<usize> {
     }
 }
 
-fn ticks(time: Duration) -> u32 {
-    u32::try_from((time.as_nanos() * TICKS_PER_MILLI + 500_000) / 1_000_000).unwrap_or(u32::MAX)
+/// Rounded to the nearest.
+fn ticks(nanos: u64) -> u32 {
+    u32::try_from(nanos.saturating_add(TICK / 2) / TICK).unwrap_or(u32::MAX)
 }
 
 impl Connection {

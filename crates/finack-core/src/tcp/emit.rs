@@ -1,19 +1,31 @@
 //! Writing segments: IP header, TCP header and checksum.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use finack_sum::Accumulator;
 use finack_wire::ip::IpEmit;
 use finack_wire::protocol;
 use finack_wire::tcp::{self, Flags, TcpEmit};
-use finack_wire::tcp_options::TcpOptions;
+use finack_wire::tcp_options::{KIND_NOP, KIND_TIMESTAMPS, TcpOptions};
 
 use super::Tuple;
 use crate::auth::Signer;
 use crate::device::TxChecksum;
 
+#[cfg(test)]
+mod tests;
+
+/// Bytes of an IPv4 and of an IPv6 header.
+const IPV4: usize = 20;
+const IPV6: usize = 40;
 /// Most bytes of headers in front of a payload: IPv6 and a full TCP header.
-pub(crate) const MAX_HEADERS: usize = 40 + tcp::MAX_HEADER_LEN;
+pub(crate) const MAX_HEADERS: usize = IPV6 + tcp::MAX_HEADER_LEN;
+/// Bytes of a TCP header with timestamps, and of one without options.
+const STAMPED: usize = 32;
+const BARE: usize = tcp::HEADER_LEN;
+/// What stands in front of the two times of a timestamps option.
+const STAMPS: u32 = u32::from_be_bytes([KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]);
 
 /// All that the headers say.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +42,143 @@ pub(crate) struct Head {
     /// IPv4 identification; 0 will do where the packet must not be fragmented (RFC 6864 4.1).
     pub(crate) ident: u16,
     pub(crate) dont_fragment: bool,
+}
+
+/// What the headers of nearly all segments say: no options, or timestamps alone. A `Head` is five times as large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain {
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) urgent: u16,
+    pub(crate) stamps: Option<(u32, u32)>,
+    pub(crate) hop_limit: u8,
+    pub(crate) tos: u8,
+    pub(crate) ident: u16,
+    pub(crate) dont_fragment: bool,
+}
+
+impl Plain {
+    /// The same at length.
+    pub(crate) fn head(&self, tuple: &Tuple) -> Head {
+        Head {
+            tuple: *tuple,
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            urgent: self.urgent,
+            options: TcpOptions { timestamps: self.stamps, ..TcpOptions::default() },
+            hop_limit: self.hop_limit,
+            tos: self.tos,
+            ident: self.ident,
+            dont_fragment: self.dont_fragment,
+        }
+    }
+
+    /// What [`headers`] writes for the same; answers the length. `payload_sum` is asked for the sum of the payload, unless
+    /// the device is to add that (`offload`).
+    ///
+    /// Sums are made of the words that are written, not of what was written.
+    pub(crate) fn write(
+        &self,
+        tuple: &Tuple,
+        payload_len: usize,
+        payload_sum: impl FnOnce() -> u16,
+        offload: bool,
+        out: &mut [u8; MAX_HEADERS],
+    ) -> usize {
+        let tcp_len = if self.stamps.is_some() { STAMPED } else { BARE };
+        let segment_len = tcp_len + payload_len;
+        let (ip_len, addresses) = match (tuple.local, tuple.remote) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let addresses = [src.to_bits(), dst.to_bits()];
+                (IPV4, self.write_ipv4(addresses, segment_len, out))
+            }
+            (src, dst) => {
+                let addresses = [src, dst].map(|address| match address {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+                    IpAddr::V6(v6) => v6.to_bits(),
+                });
+                (IPV6, self.write_ipv6(addresses, segment_len, out))
+            }
+        };
+        let pseudo = addresses + u64::from(protocol::TCP) + segment_len as u64;
+        let Some(segment) = out.get_mut(ip_len..).and_then(|rest| rest.first_chunk_mut::<STAMPED>()) else {
+            return 0;
+        };
+        let sum = self.write_tcp(tuple, tcp_len, segment);
+        let checksum = if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum())) };
+        segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+        ip_len + tcp_len
+    }
+
+    /// Answers the sum of the addresses.
+    fn write_ipv4(&self, [src, dst]: [u32; 2], payload_len: usize, out: &mut [u8; MAX_HEADERS]) -> u64 {
+        const DONT_FRAGMENT: u32 = 0x4000;
+        let total = (IPV4 + payload_len) as u16;
+        let first = 0x4500_0000 | u32::from(self.tos) << 16 | u32::from(total);
+        let second = u32::from(self.ident) << 16 | if self.dont_fragment { DONT_FRAGMENT } else { 0 };
+        let third = u32::from(self.hop_limit) << 24 | u32::from(protocol::TCP) << 16;
+        let addresses = u64::from(src) + u64::from(dst);
+        let sum = u64::from(first) + u64::from(second) + u64::from(third) + addresses;
+        let third = third | u32::from(!fold(sum));
+        out[0..4].copy_from_slice(&first.to_be_bytes());
+        out[4..8].copy_from_slice(&second.to_be_bytes());
+        out[8..12].copy_from_slice(&third.to_be_bytes());
+        out[12..16].copy_from_slice(&src.to_be_bytes());
+        out[16..20].copy_from_slice(&dst.to_be_bytes());
+        addresses
+    }
+
+    /// The same for IPv6; the flow label is 0.
+    fn write_ipv6(&self, [src, dst]: [u128; 2], payload_len: usize, out: &mut [u8; MAX_HEADERS]) -> u64 {
+        let first = 0x6000_0000 | u32::from(self.tos) << 20;
+        let [hi, lo] = (payload_len as u16).to_be_bytes();
+        out[0..4].copy_from_slice(&first.to_be_bytes());
+        out[4..8].copy_from_slice(&[hi, lo, protocol::TCP, self.hop_limit]);
+        out[8..24].copy_from_slice(&src.to_be_bytes());
+        out[24..40].copy_from_slice(&dst.to_be_bytes());
+        words(src) + words(dst)
+    }
+
+    /// Answers the sum of what is written, in whose place for the checksum there is nothing.
+    fn write_tcp(&self, tuple: &Tuple, len: usize, out: &mut [u8; STAMPED]) -> u64 {
+        let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
+        let offset_and_flags = (len as u32 / 4) << 12 | u32::from(self.flags.0 & Flags::ALL.0);
+        let fourth = offset_and_flags << 16 | u32::from(self.window);
+        let fifth = u32::from(self.urgent);
+        out[0..4].copy_from_slice(&ports.to_be_bytes());
+        out[4..8].copy_from_slice(&self.seq.to_be_bytes());
+        out[8..12].copy_from_slice(&self.ack.to_be_bytes());
+        out[12..16].copy_from_slice(&fourth.to_be_bytes());
+        out[16..20].copy_from_slice(&fifth.to_be_bytes());
+        let mut sum = u64::from(ports) + u64::from(self.seq) + u64::from(self.ack);
+        sum += u64::from(fourth) + u64::from(fifth);
+        if let Some((value, echo)) = self.stamps {
+            out[20..24].copy_from_slice(&STAMPS.to_be_bytes());
+            out[24..28].copy_from_slice(&value.to_be_bytes());
+            out[28..32].copy_from_slice(&echo.to_be_bytes());
+            sum += u64::from(STAMPS) + u64::from(value) + u64::from(echo);
+        }
+        sum
+    }
+}
+
+/// The sum of the four words of an address.
+const fn words(address: u128) -> u64 {
+    let (high, low) = ((address >> 64) as u64, address as u64);
+    (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
+}
+
+/// Folds a sum of words of 32 bits to 16 (RFC 1071 2).
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
 }
 
 /// Writes both headers for a payload of `payload_len` bytes, which `add_payload` adds to a sum; answers their length

@@ -1,5 +1,7 @@
 //! `tcp_info`: what a connection says of itself.
 
+use core::time::Duration;
+
 use super::congestion::Control;
 use super::recovery::Phase;
 use super::seq::Pos;
@@ -72,7 +74,7 @@ impl Connection {
             rcv_buf: self.rcv_buf,
             rcv_ssthresh: self.rcv_learned.ssthresh,
             advertised_mss: self.advertised_mss(cx),
-            delayed_ack: self.ack.ato,
+            delayed_ack: Duration::from_nanos(self.ack.ato),
             data_segs_in: self.stats.data_segs_in,
             data_segs_out: self.stats.data_segs_out,
             out_of_order: self.stats.out_of_order,

@@ -32,6 +32,7 @@ mod user;
 pub(crate) mod window;
 
 pub(crate) use recv::Payload;
+pub(crate) use send::Place;
 pub use state::State;
 pub(crate) use tuple::Tuple;
 

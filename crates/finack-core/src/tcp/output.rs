@@ -1,5 +1,7 @@
 //! What to send next (RFC 9293 3.8.6, 3.10): decided purely, then committed.
 
+use core::cmp::Ordering;
+
 use finack_wire::tcp::{Flags, MAX_OPTIONS_LEN};
 use finack_wire::tcp_options::TcpOptions;
 
@@ -56,6 +58,29 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
         (Some(plan), _) => Next::Send(plan),
         (None, _) => control_segment(c).map_or(Next::Idle, Next::Send),
     }
+}
+
+/// Whether all that was written and not sent fits a segment, and nothing has to be said or done before: then
+/// [`next_segment`] plans to send just that, up to the position that is answered. `None`: it must look.
+pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
+    let (start, end) = (c.snd_nxt, c.send.end());
+    let data = end - start;
+    let facts = &c.facts;
+    let rest = facts.syn_due | facts.loss_probe_due | facts.fin_queued;
+    let calm = !rest
+        && c.snd_una > 0
+        && c.state.is_synchronized()
+        && c.rtx.lost() == 0
+        && c.pacer.is_none()
+        && c.ecn.is_none()
+        && c.search.is_none()
+        && c.send.is_plain();
+    let fits = data > 0
+        && data <= Pos::from(c.mss)
+        && end <= c.snd_edge()
+        && c.in_flight() + data as u64 <= c.congestion.cwnd();
+    let goes = data == Pos::from(c.mss) || facts.push_small || may_send_small(c, cx, false);
+    (calm && fits && goes).then_some(end)
 }
 
 /// Pacing is about data that the window lets go: not about what is sent for want of an answer.
@@ -123,6 +148,9 @@ fn control_segment(c: &Connection) -> Option<Plan> {
 }
 
 fn resend(c: &Connection, cx: &Cx) -> Option<Plan> {
+    if c.rtx.lost() == 0 {
+        return None;
+    }
     let unit = c.rtx.first_lost_run(u64::from(c.mss))?;
     let first = unit.start == c.snd_una;
     // RFC 9293 MUST-34: a peer that took its window back gets the first segment again and again, no more.
@@ -150,7 +178,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     let mss = Pos::from(c.mss);
     let window = c.snd_edge() - start;
     // A SYN,ACK that is still out takes no room from the data that a fast open lets go before the handshake is over.
-    let in_flight = c.in_flight() - u64::from(c.snd_una == 0 && c.in_flight() > 0);
+    let in_flight = c.in_flight();
+    let in_flight = in_flight - u64::from(c.snd_una == 0 && in_flight > 0);
     let cwnd_room = c.congestion.cwnd().saturating_sub(in_flight) as Pos;
     // What is in front of the end of a record goes alone; the record that others follow need not wait for more.
     let record = c.send.record_end(start).filter(|&end| end < c.send.end());
@@ -168,7 +197,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
     }
     if limit < data {
         // Not all of it goes now: whole segments only, unless the window is small for good.
-        let whole = limit / mss * mss;
+        let whole = if limit < mss { 0 } else { limit / mss * mss };
         if whole > 0 {
             return Some(Plan::Data { start, end: start + whole });
         }
@@ -177,7 +206,11 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         return (half || (by_window && c.facts.push_small))
             .then_some(Plan::Data { start, end: start + limit });
     }
-    let tail = if data < mss { data } else { data % mss };
+    let tail = match data.cmp(&mss) {
+        Ordering::Less => data,
+        Ordering::Equal => 0,
+        Ordering::Greater => data % mss,
+    };
     let fin = c.facts.fin_queued && record.is_none();
     if tail == 0 || fin || record.is_some() || c.facts.push_small || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
@@ -199,6 +232,14 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
         Profile::Linux => c.snd_small <= c.snd_una,
         Profile::Rfc => c.snd_nxt == c.snd_una && !follows_full,
     }
+}
+
+/// [`commit`] of what [`small_write`] found: everything up to `end`.
+pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) {
+    let start = c.snd_nxt;
+    debug_assert_eq!(next_segment(c, cx, now), Next::Send(Plan::Data { start, end }));
+    commit_data(c, cx, now, start, end);
+    c.times.last_send_at = now;
 }
 
 /// Carries a plan out, up to the point where headers are written.
@@ -285,7 +326,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         c.delivered_at = now;
         c.trouble_since = Some(now);
     }
-    if (data_end - start) % mss != 0 {
+    let data = data_end - start;
+    // Divisions are spared where comparing does.
+    if data != 0 && data != mss && (data < mss || data % mss != 0) {
         c.snd_small = data_end;
     }
     let mut marks = if has_fin { Marks::FIN } else { Marks::default() };
@@ -303,9 +346,9 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.facts.probe_due = false;
     c.tell_sending(now, (end - start) as u64, in_flight, limited);
     c.pace(cx, now, start, end);
-    c.stats.bytes_sent += (data_end - start).max(0) as u64;
+    c.stats.bytes_sent += data.max(0) as u64;
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
-    if now.since(c.ack.data_at) < c.ack.ato {
+    if now.nanos_since(c.ack.data_at) < c.ack.ato {
         c.ack.interactive = true;
     }
     let only = c.rtx.front().is_some_and(|u| u.start == start);
@@ -343,7 +386,6 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
     if !core::mem::take(&mut c.facts.written) {
         return;
     }
-    let (rto, idle) = (c.rtt.base(), now.since(c.times.last_send_at));
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
     if let Some(validation) = &mut c.usage.validation {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
@@ -353,12 +395,13 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
         }
         return;
     }
+    let (rto, idle) = (c.rtt.base_us() * 1_000, now.nanos_since(c.times.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
     if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
         // Linux halves the window for each RTO, the RFC takes all of it back at once.
         let rtos = match cx.settings.profile {
-            Profile::Linux => idle.as_nanos() / rto.as_nanos().max(1),
-            Profile::Rfc => u128::from(u32::MAX),
+            Profile::Linux => idle / rto.max(1),
+            Profile::Rfc => u64::from(u32::MAX),
         };
         c.congestion.on_idle(rtos as u32, initial);
     }
@@ -443,6 +486,14 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
         c.add_byte_counters(cx, now, free, options);
     }
     told
+}
+
+/// The timestamps that [`options`] comes to where there is nothing else to tell; `None` where there may be more.
+pub(crate) fn plain_options(c: &Connection, now: Instant) -> Option<Option<(u32, u32)>> {
+    let more = c.facts.auth_len > 0
+        || c.ecn.is_some()
+        || c.agreed.sack && (c.ack.dsack.is_some() || c.recv.has_gap());
+    (!more).then(|| c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent)))
 }
 
 /// Bytes that the byte counters of accurate ECN have in each segment.

@@ -44,6 +44,7 @@ impl Pacer {
 
 impl Connection {
     /// Bytes a second at which data leaves; `None` where nothing holds it back but windows.
+    #[inline]
     pub(crate) fn paced_rate(&self, cx: &Cx) -> Option<u64> {
         let most = self.options.max_pacing_rate;
         let own = self.congestion.pacing_rate();
@@ -75,11 +76,15 @@ impl Connection {
     }
 
     /// `start..end` leaves at `now`.
+    #[inline]
     pub(crate) fn pace(&mut self, cx: &Cx, now: Instant, start: Pos, end: Pos) {
-        let Some(rate) = self.paced_rate(cx) else {
-            self.pacer = None;
-            return;
-        };
+        match self.paced_rate(cx) {
+            Some(rate) => self.pace_at(rate, now, start, end),
+            None => self.pacer = None,
+        }
+    }
+
+    fn pace_at(&mut self, rate: u64, now: Instant, start: Pos, end: Pos) {
         if end <= 1 + (UNPACED_SEGMENTS * u64::from(self.mss)) as Pos {
             return;
         }

@@ -249,7 +249,7 @@ impl Connection {
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
         self.congestion.on_sent(&Sending {
             now,
-            srtt: self.rtt.srtt().unwrap_or_default(),
+            srtt_us: self.rtt.srtt_us(),
             bytes,
             in_flight,
             delivered: self.delivered,
@@ -260,11 +260,15 @@ impl Connection {
 
     /// `bytes` were sent, again or for the first time.
     pub(crate) fn note_sent_in_recovery(&mut self, bytes: u64, again: bool, now: Instant) {
-        let ts = self.ts_val(now);
-        let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;
-        let phase = self.recovery.phase;
-        self.note_sent_reducing(bytes);
+        if self.ecn.is_some() {
+            self.note_sent_reducing(bytes);
+        }
+        if self.episode.is_none() {
+            return;
+        }
+        let (phase, ts) = (self.recovery.phase, self.ts_val(now));
         let Some(episode) = &mut self.episode else { return };
+        let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;
         if phase == Phase::Recovery {
             episode.prr.on_sent(bytes);
         }
@@ -275,18 +279,18 @@ impl Connection {
 
     /// RFC 8985 7.2: (re)starts the timer of the tail loss probe where one may go.
     pub(crate) fn schedule_loss_probe(&mut self, cx: &Cx, now: Instant) {
-        let wanted = cx.settings.tcp_early_retrans >= 3
+        let wanted = !self.rtx.is_empty()
+            && cx.settings.tcp_early_retrans >= 3
             && self.agreed.sack
             && self.state.is_synchronized()
             && self.recovery.phase == Phase::Open
             && self.rtx.sacked() == 0
-            && !self.rtx.is_empty()
             && self.recovery.probe.may_go();
         if !wanted {
             return;
         }
         let alone = self.rtx.is_one_unit() && self.snd_nxt - self.snd_una <= Pos::from(self.mss);
-        let at = now + probe_wait(&self.rtt, alone, &cx.settings);
+        let at = now.after_micros(probe_wait(&self.rtt, alone, &cx.settings));
         let latest = self.timers.deadline(Timer::Retransmit);
         self.facts.reorder_timer = false;
         self.timers.arm(Timer::Loss, at.min(latest));

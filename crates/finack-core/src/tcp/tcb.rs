@@ -27,10 +27,10 @@ use crate::trace::{SendReason, TraceKind};
 
 /// The largest window that can be had without scaling.
 pub(crate) const MAX_UNSCALED: u32 = 65_535;
-/// Linux's least time that an ACK is delayed.
-pub(crate) const ATO_MIN: Duration = Duration::from_millis(40);
+/// Linux's least time that an ACK is delayed, in nanoseconds.
+pub(crate) const ATO_MIN: u64 = 40_000_000;
 /// Linux's greatest (RFC 9293 MUST-40 would allow 500 ms).
-pub(crate) const ATO_MAX: Duration = Duration::from_millis(200);
+pub(crate) const ATO_MAX: u64 = 200_000_000;
 /// ACKs that are not delayed at the start of a connection and after trouble.
 const QUICK_ACKS: u8 = 16;
 
@@ -62,8 +62,8 @@ pub(crate) struct AckState {
     pub(crate) pushed: u8,
     /// The application answers what it receives: data will carry the ACK.
     pub(crate) interactive: bool,
-    /// How long ACKs are delayed; zero before data came.
-    pub(crate) ato: Duration,
+    /// How long ACKs are delayed, in nanoseconds; zero before data came.
+    pub(crate) ato: u64,
     /// When data came last.
     pub(crate) data_at: Instant,
     /// When the last answer to something unacceptable went out.
@@ -80,7 +80,7 @@ impl AckState {
             quick: 0,
             pushed: 0,
             interactive: false,
-            ato: Duration::ZERO,
+            ato: 0,
             data_at: now,
             challenge_at: None,
             dsack: None,
@@ -151,6 +151,8 @@ pub(crate) struct Facts {
     pub(crate) push_small: bool,
     /// The other end is this host too.
     pub(crate) loopback: bool,
+    /// The network may bring packets with these two addresses (RFC 1122 3.2.1.3).
+    pub(crate) from_afar: bool,
     /// Something was written since the last look at what to send.
     pub(crate) written: bool,
     /// MSG_MORE: a partial segment is held back, until something comes from the peer.
@@ -402,6 +404,13 @@ impl Connection {
         }
     }
 
+    /// Looks at each part of it that the next segment will need, so that the processor fetches all of them at once.
+    pub(crate) fn touch(&self) -> u64 {
+        let sent = self.rtx.front().map_or(0, |unit| unit.start);
+        let places = self.snd_una ^ self.rcv_edge ^ self.recv.next() ^ self.send.end() ^ sent;
+        places as u64 ^ self.charged ^ self.stats.segs_in ^ self.congestion.cwnd() ^ self.wheel_at.as_nanos()
+    }
+
     /// RCV.NXT.
     pub(crate) fn rcv_nxt(&self) -> Pos {
         self.recv.next() + Pos::from(self.facts.fin_received)
@@ -487,8 +496,8 @@ impl Connection {
             self.timers.stop(Timer::Retransmit);
             self.timers.stop(Timer::Loss);
         } else {
-            let rto = self.rto(cx);
-            self.timers.arm(Timer::Retransmit, now + rto);
+            let rto = self.rtt.backed_off_us(u32::from(self.backoff), &cx.settings);
+            self.timers.arm(Timer::Retransmit, now.after_micros(rto));
         }
     }
 
@@ -551,8 +560,8 @@ impl Connection {
     /// SO_RCVLOWAT, or all that the window lets come before something is read (as Linux's tcp_epollin_ready).
     pub(crate) fn has_enough_to_read(&self) -> bool {
         let unread = self.recv.len();
-        let shut = self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.full_space();
-        unread >= self.options.recv_lowat.max(1) || unread > 0 && shut
+        let shut = || self.rcv_wnd() <= u32::from(self.mss) || unread as u32 >= self.full_space();
+        unread >= self.options.recv_lowat.max(1) || unread > 0 && shut()
     }
 
     /// What the memory budget counts: what is queued to send, and all that the window promises to take.

@@ -57,7 +57,7 @@ impl Connection {
                 self.ack.interactive = false;
                 self.ack.ato = super::tcb::ATO_MIN;
             } else {
-                self.ack.ato = (self.ack.ato * 2).min(self.rtt.base());
+                self.ack.ato = (self.ack.ato * 2).min(self.rtt.base().as_nanos() as u64);
             }
             cx.counters.tcp_delayed_acks += 1;
             self.ack_now(SendReason::DelayedAck);

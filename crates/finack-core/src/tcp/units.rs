@@ -1,8 +1,6 @@
 //! How much is written and sent in one piece, and how much may be queued: Linux's units of writing (its socket
 //! buffers), whose sizes show on the wire as bursts and PSH flags and in the calls as what a write takes.
 
-use core::time::Duration;
-
 use super::chrono::Chrono;
 use super::congestion::Control;
 use super::seq::Pos;
@@ -48,11 +46,6 @@ pub(crate) struct Room {
     pushed: Pos,
 }
 
-/// What `as_micros` says, without its arithmetic of 128 bits.
-const fn micros(time: Duration) -> u64 {
-    time.as_secs() * 1_000_000 + time.subsec_micros() as u64
-}
-
 /// A peer with a small window gets segments of half of it at most, so that two can be out (`tcp_bound_to_half_wnd`).
 pub(crate) const fn within_half_window(size: u32, largest_window: u32) -> u32 {
     let most = if largest_window > 536 { largest_window / 2 } else { largest_window };
@@ -81,8 +74,12 @@ impl Connection {
     /// Payload bytes of a full unit of writing (`tcp_xmit_size_goal`).
     pub(crate) fn unit_goal(&self) -> Pos {
         let mss = u32::from(self.mss.max(1));
-        let most = within_half_window(MAX_UNIT, self.snd_max_wnd);
-        Pos::from((most / mss * mss).max(mss))
+        Pos::from((self.most_of_unit() / mss * mss).max(mss))
+    }
+
+    /// The same, not rounded to segments.
+    fn most_of_unit(&self) -> u32 {
+        within_half_window(MAX_UNIT, self.snd_max_wnd)
     }
 
     /// Payload bytes that go out in one burst at most: what the path's rate carries in a millisecond, more where the
@@ -99,7 +96,7 @@ impl Connection {
             paced => paced,
         };
         let Some(rate) = rate else { return (half.min(most).max(1) * mss) as Pos };
-        let shift = micros(self.rtt.min()) >> settings.tcp_tso_rtt_log;
+        let shift = self.rtt.min_us() >> settings.tcp_tso_rtt_log;
         let near = if shift < 32 { MAX_UNIT >> shift } else { 0 };
         let bytes = (rate >> BURST_SHIFT).saturating_add(u64::from(near)).min(u64::from(MAX_UNIT));
         let segments = (bytes / mss).max(settings.tcp_min_tso_segs).min(half).min(most).max(1);
@@ -109,7 +106,7 @@ impl Connection {
     /// Bytes a second that bursts are sized for where the controller names no rate (`tcp_update_pacing_rate`); `None`
     /// before the round trip is known.
     pub(crate) fn nominal_rate(&self, cx: &Cx) -> Option<u64> {
-        let srtt_us = micros(self.rtt.srtt()?).max(1);
+        let srtt_us = Some(self.rtt.srtt_us()).filter(|&us| us > 0)?;
         let cwnd = self.congestion.cwnd();
         let slow_start = cwnd < self.congestion.ssthresh() / 2;
         let ratio =
@@ -188,16 +185,19 @@ impl Connection {
     /// How much of a write of `len` bytes is taken. Room is asked for when a unit is begun, not for each byte: a unit that
     /// is begun is filled (`tcp_sendmsg_locked`). What would go out meanwhile makes room for more in the last unit.
     pub(crate) fn room_for(&self, cx: &Cx, len: usize) -> Room {
-        let goal = self.unit_goal();
         let mut at = self.send.end();
         let (mut tail, mut pushed) = (self.units.tail, self.units.pushed);
         let mut next = self.snd_nxt.max(1).min(at);
         let mut left = len as Pos;
+        if at == next && len <= usize::from(self.mss) {
+            // It begins a unit, and does not fill it.
+            let taken = if self.send_queued() < self.send_limit(cx) { len } else { 0 };
+            return Room { bytes: taken, from: at, tail: if taken > 0 { at } else { tail }, pushed };
+        }
+        let goal = self.unit_goal();
         let mut queued = self.send_queued();
         let (limit, most_unsent) = (self.send_limit(cx), self.unsent_limit(cx));
-        let edge = self.snd_edge().min(next + self.congestion.cwnd().saturating_sub(self.in_flight()) as Pos);
-        let edge = if self.state.is_synchronized() { edge } else { next };
-        let mss = Pos::from(self.mss.max(1));
+        let unsent = next;
         while left > 0 {
             let begun = at - tail.max(next);
             let mut room = if at > next && begun > 0 { goal - begun } else { 0 };
@@ -215,6 +215,8 @@ impl Connection {
             if left == 0 || take < room {
                 break;
             }
+            let edge = self.edge_from(unsent);
+            let mss = Pos::from(self.mss.max(1));
             let (sent_from, burst) = (next, self.burst(cx));
             if at > pushed + Pos::from(self.snd_max_wnd / 2) {
                 pushed = at;
@@ -228,17 +230,29 @@ impl Connection {
         Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
     }
 
+    /// How far the windows let new data go that begins at `next`.
+    fn edge_from(&self, next: Pos) -> Pos {
+        if !self.state.is_synchronized() {
+            return next;
+        }
+        let room = self.congestion.cwnd().saturating_sub(self.in_flight());
+        self.snd_edge().min(next + room as Pos)
+    }
+
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
         self.facts.written = true;
         self.note_application_limit(room.from);
-        let (end, goal) = (self.send.end(), self.unit_goal());
-        if goal < 2 * Pos::from(self.mss) {
-            self.note_pushes_between(room.from, end, goal);
+        let end = self.send.end();
+        if self.most_of_unit() < 2 * u32::from(self.mss) {
+            self.note_pushes_between(room.from, end, self.unit_goal());
         }
         // Less was appended than there was room for, perhaps.
-        let beyond = (room.tail - end).max(0) + goal - 1;
-        self.units.tail = room.tail - beyond.div_euclid(goal) * goal;
+        self.units.tail = room.tail;
+        if room.tail > end {
+            let goal = self.unit_goal();
+            self.units.tail -= (room.tail - end + goal - 1).div_euclid(goal) * goal;
+        }
         self.units.pushed = room.pushed.min(end);
         let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
         self.facts.unpushed = more && !forced;

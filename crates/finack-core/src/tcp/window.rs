@@ -103,17 +103,19 @@ impl Connection {
         let acked = self.ack_pos();
         let held = (self.rcv_nxt() - acked) as u32;
         let current = self.rcv_wnd();
-        if self.is_half_full() {
+        let space = self.full_space();
+        if self.recv.held() as u32 > space - space / 2 {
             self.ack.quick = 0;
         }
-        let selected = self.select_window(cx);
-        let full = clamped(self.full_space(), &self.options);
-        let worth = (full / 2).min(u32::from(self.rcv_mss)).max(1);
-        let tells = cx.settings.profile == Profile::Linux || selected >= current + worth;
+        let selected = self.window_of(space, cx);
+        let tells = cx.settings.profile == Profile::Linux || {
+            let worth = (clamped(space, &self.options) / 2).min(u32::from(self.rcv_mss)).max(1);
+            selected >= current + worth
+        };
         let wanted = if tells { selected } else { current };
-        let unit = 1u32 << shift;
         let most = u32::from(u16::MAX) << shift;
-        let field = wanted.max(current).saturating_add(held).min(most).div_ceil(unit);
+        // Rounded up; 30 bits at most.
+        let field = (wanted.max(current).saturating_add(held).min(most) + ((1 << shift) - 1)) >> shift;
         self.rcv_edge = self.rcv_edge.max(acked + Pos::from(field << shift));
         field.min(u32::from(u16::MAX)) as u16
     }
@@ -142,14 +144,20 @@ impl Connection {
     /// The window that could be offered now, rounded as Linux does (`__tcp_select_window`): nothing where little is free,
     /// whole segments where it is not scaled.
     pub(crate) fn select_window(&self, cx: &Cx) -> u32 {
-        let allowed = within_budget(self.full_space(), &self.options, cx);
+        self.window_of(self.full_space(), cx)
+    }
+
+    /// The same of a buffer with room for `space` bytes.
+    #[inline]
+    fn window_of(&self, space: u32, cx: &Cx) -> u32 {
+        let allowed = within_budget(space, &self.options, cx);
         // A window that is clamped below a segment opens again as a whole, or it would stay shut for ever.
         let full = clamped(allowed, &self.options);
         let mss = u32::from(self.rcv_mss.max(1)).min(full);
         let unit = 1u32 << self.agreed.rcv_wscale;
         let mut free = allowed.saturating_sub(self.recv.held() as u32);
         if free < full / 2 {
-            free -= free % unit;
+            free &= !(unit - 1);
             if free < full / 16 || free < mss {
                 return 0;
             }
@@ -235,7 +243,7 @@ impl Connection {
             }
             return;
         };
-        match tuning.on_read(now, read, mss) {
+        match tuning.on_read(now, read, self.recv.len() as u64, mss) {
             Measured::Idle => {
                 self.tuning = None;
                 self.rcv_tuned = read;

@@ -7,6 +7,7 @@ mod data;
 mod direct;
 mod ecn;
 mod events;
+mod expected;
 mod fast_open;
 mod icmp;
 mod ip;

@@ -7,6 +7,7 @@ mod explored;
 mod life;
 mod marks;
 mod memory;
+mod predicted;
 mod response;
 mod swarm;
 mod transfer;

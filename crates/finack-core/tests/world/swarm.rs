@@ -2,7 +2,11 @@
 //! nobody would write a test for. What must hold: no byte is lost, changed or out of place, nothing stalls for longer
 //! than the network and the applications explain, and nothing is left.
 
+use core::cell::RefCell;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
+use std::hash::DefaultHasher;
+use std::rc::Rc;
 
 use finack_core::device::Capabilities;
 use finack_core::options::{RecvFlags, SendFlags, SocketOptions};
@@ -10,9 +14,11 @@ use finack_core::settings::Settings;
 use finack_core::stack::ConnId;
 use finack_core::{Error, Instant};
 use finack_sim::rng::Rng;
+use finack_sim::world::Sight;
 use finack_sim::{HostId, Link, World, pattern, seeds};
 
 use super::expect_nothing_left;
+use super::predicted::{Story, note_states};
 
 fn settings(rng: &mut Rng) -> Settings {
     let mut s = Settings {
@@ -142,7 +148,21 @@ impl App {
     }
 }
 
-fn live(seed: u64) {
+/// Notes each packet that is sent, and when.
+pub(crate) fn note_packets(w: &mut World) -> Rc<RefCell<DefaultHasher>> {
+    let hasher = Rc::new(RefCell::new(DefaultHasher::new()));
+    let noted = Rc::clone(&hasher);
+    w.tap(move |seen| {
+        if seen.sight == Sight::Sent {
+            (seen.at, seen.bytes).hash(&mut *noted.borrow_mut());
+        }
+    });
+    hasher
+}
+
+/// Plays the world of a seed; `predicts` says whether expected segments may take the short way in, `noted` whether states go
+/// into the story.
+pub(crate) fn live(seed: u64, predicts: bool, noted: bool) -> Story {
     let mut rng = Rng::new(seed);
     let way = link(&mut rng);
     let mtu = way.mtu;
@@ -152,10 +172,13 @@ fn live(seed: u64) {
     let (sb, db) = (settings(&mut rng), device(&mut rng));
     let b = w.host(sb, db);
     for host in [a, b] {
+        w.with(host, |s, _| s.set_prediction(predicts));
         if rng.one_in(2) {
             w.join_received(host);
         }
     }
+    let packets = note_packets(&mut w);
+    let (mut states, mut steps) = (DefaultHasher::new(), 0_u64);
     // IPv6 has no links below 1280 bytes.
     let v6 = rng.one_in(3) && [da.mtu, db.mtu, mtu].iter().all(|&m| m >= 1280);
     let to = core::net::SocketAddr::new(if v6 { w.v6(b) } else { w.v4(b) }, 80);
@@ -181,6 +204,10 @@ fn live(seed: u64) {
             app.poll(&mut w, &mut rng);
         }
         w.run_for(Duration::from_millis(1 + rng.below(20)));
+        steps += 1;
+        if noted && steps.is_multiple_of(16) {
+            note_states(&w, [a, b], &mut states);
+        }
         let sum: u64 = apps.iter().map(|a| a.read + a.written + u64::from(a.eof) + u64::from(a.shut)).sum();
         if sum != progress.0 {
             progress = (sum, w.now());
@@ -196,9 +223,13 @@ fn live(seed: u64) {
     }
     w.run_for(Duration::from_secs(1000));
     expect_nothing_left(&mut w, [a, b]);
+    let packets = packets.borrow().finish();
+    Story::told(&w, [a, b], packets, &states)
 }
 
 #[test]
 fn swarm() {
-    seeds::for_each(std::env::var("FINACK_SWARM").ok().and_then(|n| n.parse().ok()).unwrap_or(250), live);
+    seeds::for_each(std::env::var("FINACK_SWARM").ok().and_then(|n| n.parse().ok()).unwrap_or(250), |seed| {
+        live(seed, true, false);
+    });
 }

@@ -569,6 +569,8 @@ impl<'p> Runner<'p> {
         let peer_gone =
             crashed || muddled || peer.is_none_or(|p| p.abandoned || p.error.is_some() || p.closed);
         let (on, gives_up) = (self.plan.features, self.gives_up(self.side(app)));
+        // A fast open lets the server's application in before the handshake is over, which a burst of losses may end.
+        let half_open = on.has(Feature::FastOpen) && peer.is_some_and(|p| !p.opened);
         // Its connection is gone then, though its application may not have asked yet.
         let peer_gone = peer_gone || self.peer(app).is_some_and(|p| self.gives_up(self.side(p)));
         let wrong = match error {
@@ -587,7 +589,7 @@ impl<'p> Runner<'p> {
             }
             Error::TimedOut => {
                 self.stats.timed_out += 1;
-                (!gives_up && !peer_gone).then_some("nothing may time out here")
+                (!gives_up && !peer_gone && !half_open).then_some("nothing may time out here")
             }
             _ => Some("nothing that could lead to it happened"),
         };

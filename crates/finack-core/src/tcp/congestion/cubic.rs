@@ -116,7 +116,7 @@ impl Cubic {
     }
 
     fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
-        let (now, srtt) = (d.now.as_millis(), d.srtt.as_millis() as u64);
+        let (now, srtt) = (d.now.as_millis(), d.srtt_us / 1000);
         if !d.cwnd_limited {
             self.skip_to(now);
             return;

@@ -32,8 +32,8 @@ mod testing {
     pub(super) fn delivery(acked: u64, in_flight: u64, mss: u64) -> Delivery {
         Delivery {
             now: Instant::from_secs(1),
-            srtt: Duration::from_millis(100),
-            min_rtt: Duration::from_millis(100),
+            srtt_us: 100_000,
+            min_rtt_us: 100_000,
             rtt: None,
             delivered: 0,
             newly_delivered: acked,
@@ -56,11 +56,10 @@ mod testing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
     pub(crate) now: Instant,
-    /// The smoothed round trip; zero before the first sample.
-    pub(crate) srtt: Duration,
-    /// The least round trip of the last minutes; zero before the first sample.
-    #[allow(dead_code, reason = "for controllers that scale with the round trip")]
-    pub(crate) min_rtt: Duration,
+    /// The smoothed round trip in microseconds; zero before the first sample.
+    pub(crate) srtt_us: u64,
+    /// The least round trip of the last minutes in microseconds; zero before the first sample.
+    pub(crate) min_rtt_us: u64,
     /// The round trip of what the ACK acknowledged, where that tells.
     pub(crate) rtt: Option<Duration>,
     /// What reached the peer since the connection began.
@@ -110,8 +109,8 @@ pub(crate) struct Losses {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
     pub(crate) now: Instant,
-    /// The smoothed round trip; zero before the first sample.
-    pub(crate) srtt: Duration,
+    /// The smoothed round trip in microseconds; zero before the first sample.
+    pub(crate) srtt_us: u64,
     pub(crate) bytes: u64,
     /// What was in flight before.
     pub(crate) in_flight: u64,

@@ -3,8 +3,6 @@
 //! It is paced; it shares a queue evenly whatever the round trips; to losses, and to the marks of a queue that seems to be
 //! a classic one, it responds as Reno does.
 
-use core::time::Duration;
-
 use super::dctcp::Alpha;
 use super::{Control, Delivery, NewReno};
 
@@ -41,10 +39,6 @@ pub(crate) struct Prague {
     credit: u64,
 }
 
-const fn micros(time: Duration) -> u64 {
-    time.as_secs() * 1_000_000 + time.subsec_micros() as u64
-}
-
 impl Prague {
     pub(crate) const fn new(reno: NewReno) -> Self {
         Self {
@@ -71,7 +65,7 @@ impl Prague {
         if marked == 0 {
             return;
         }
-        let queue = u64::from(self.srtt).saturating_sub(micros(d.min_rtt));
+        let queue = u64::from(self.srtt).saturating_sub(d.min_rtt_us);
         self.suspicion = if queue > LONG_QUEUE {
             (self.suspicion + 1).min(MOST_SUSPECT)
         } else {
@@ -103,8 +97,8 @@ impl Control for Prague {
     }
 
     fn on_delivery(&mut self, d: &Delivery) {
-        self.now = micros(d.now.since(crate::time::Instant::ZERO));
-        self.srtt = u32::try_from(micros(d.srtt)).unwrap_or(u32::MAX);
+        self.now = d.now.as_micros();
+        self.srtt = u32::try_from(d.srtt_us).unwrap_or(u32::MAX);
         let due = self.now >= self.averaged_at + self.trip();
         if let Some(marked) = self.alpha.on_delivery(d, due) {
             self.averaged_at = self.now;

@@ -47,7 +47,8 @@ impl Prr {
             // The first retransmission always goes.
             count = count.max(ack.mss);
         }
-        Some(ack.in_flight + count)
+        // Where a sender of small segments has little out, the window still is a segment (RFC 5681 3.1).
+        Some((ack.in_flight + count).max(ack.mss))
     }
 
     /// RFC 9937 6.3.
@@ -94,6 +95,15 @@ mod tests {
     fn the_first_retransmission_always_goes() {
         let mut prr = Prr::new(20 * MSS);
         assert_eq!(prr.on_ack(&Progress { delivered: 1, ..ack(0, 19, false) }), Some(20 * MSS));
+    }
+
+    /// RFC 5681 3.1: however little is out, in segments that are small, the window is one of full size.
+    #[test]
+    fn the_window_is_never_below_a_segment() {
+        let mut prr = Prr::new(300);
+        prr.on_sent(14);
+        let small = Progress { delivered: 14, in_flight: 42, ..ack(0, 0, false) };
+        assert_eq!(prr.on_ack(&small), Some(MSS));
     }
 
     /// RFC 9937 6.2: below ssthresh as much goes as arrives, and one more segment if all goes well.

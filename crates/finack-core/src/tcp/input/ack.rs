@@ -12,7 +12,7 @@ use crate::tcp::ecn::Marked;
 use crate::tcp::rate::RateSample;
 use crate::tcp::recovery::{AckEvent, Phase, Progress, Situation, Verdict};
 use crate::tcp::repair::Delivered;
-use crate::tcp::send::AckSummary;
+use crate::tcp::send::{AckSummary, SentState};
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
 use crate::tcp::timers::Timer;
@@ -145,7 +145,42 @@ fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
     stamp.is_some_and(|(value, _)| seq::after(value, c.ts_recent))
 }
 
+/// Takes an ACK of something new where all that it acknowledges was sent once and arrived in order, and nothing else is
+/// known of what is out: the way of nearly all ACKs, by which loss recovery has nothing to look for. Answers false, and has
+/// done nothing, where there is more to an ACK or to the connection.
+///
+/// The caller has seen that `ack` lies between SND.UNA and SND.NXT and that the segment has no SACK blocks.
+pub(super) fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
+    let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.search.is_none();
+    let front = c.rtx.front_if_calm().filter(|_| calm && cx.short_cuts);
+    if !front.is_some_and(|unit| c.recovery.rack.is_next(unit.start, unit.order())) {
+        return false;
+    }
+    let (in_flight, acked) = (c.in_flight(), (ack - c.snd_una) as u64);
+    let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
+    c.snd_una = ack;
+    c.release_sent(cx, ack);
+    c.snd_up = c.snd_up.filter(|&up| up > ack);
+    c.recovery.rack.on_next(newest, ack, now);
+    let rtt = take_rtt(c, cx, now, now.nanos_since(newest.at));
+    if c.facts.reorder_timer {
+        c.timers.stop(Timer::Loss);
+    }
+    let news = News { latest: Some(latest), delivered: acked, in_flight, lost: 0, ce: 0, rtt: Some(rtt) };
+    let delivery = tell_congestion(c, cx, now, &news);
+    c.congestion.on_ack(&delivery);
+    after_advance(c, cx, now);
+    true
+}
+
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: Moved) {
+    if placed.segment.options.sack.is_empty() {
+        // Who only receives has nothing out.
+        let idle = c.rtx.is_empty() && ack == c.snd_una && c.ecn.is_none() && cx.short_cuts;
+        if idle || advance(c, cx, now, ack) {
+            return;
+        }
+    }
     let before = Before::new(c);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
@@ -182,21 +217,39 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if c.is_reducing() {
         c.reduce_smoothly(before.delivered(c, summary.acked), advanced);
     }
-    tell_congestion(c, cx, now, &summary, &before, &progress, rtt, marked);
+    let delivered = before.delivered(c, summary.acked);
+    let news = News {
+        latest: summary.latest,
+        delivered,
+        in_flight: before.in_flight,
+        lost: progress.lost,
+        ce: marked.bytes,
+        // As on Linux: a timestamp's milliseconds are too coarse for this.
+        rtt: rtt.filter(|_| !summary.retransmitted_acked),
+    };
+    let delivery = tell_congestion(c, cx, now, &news);
+    if delivered > 0 && may_grow(c, cx, &summary, &progress, &marked) {
+        c.congestion.on_ack(&delivery);
+    }
     if advanced {
-        c.retries = 0;
         if rtt.is_none() {
             // RFC 6298 5 (Karn): the backed-off time-out stays until there is a sample.
             c.rtt.keep_backed_off(u32::from(c.backoff), &cx.settings);
         }
-        c.backoff = 0;
-        c.soft_error = None;
-        c.trouble_since = (!c.rtx.is_empty()).then_some(now);
-        c.restart_retransmit(cx, now);
-        c.announce_room(cx);
-        if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
-            c.schedule_loss_probe(cx, now);
-        }
+        after_advance(c, cx, now);
+    }
+}
+
+/// SND.UNA went on.
+fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
+    c.retries = 0;
+    c.backoff = 0;
+    c.soft_error = None;
+    c.trouble_since = (!c.rtx.is_empty()).then_some(now);
+    c.restart_retransmit(cx, now);
+    c.announce_room(cx);
+    if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
+        c.schedule_loss_probe(cx, now);
     }
 }
 
@@ -282,8 +335,7 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
 }
 
 /// What reached the peer, and how fast (draft-ietf-ccwg-bbr 4.1.2.3).
-fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, bytes: u64) -> Option<RateSample> {
-    let latest = summary.latest?;
+fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> Option<RateSample> {
     c.delivered += bytes;
     c.delivered_at = now;
     c.first_sent_at = latest.sent_at;
@@ -291,25 +343,40 @@ fn deliver(c: &mut Connection, now: Instant, summary: &AckSummary, bytes: u64) -
     if until != 0 && (c.delivered as u32).wrapping_sub(until) as i32 > 0 {
         c.app_limited_until = 0;
     }
-    let sample = RateSample::take(c.delivered, c.rtx.lost_ever(), now, &latest, c.rtt.min())?;
+    let sample = RateSample::take(c.delivered, c.rtx.lost_ever(), now, latest, c.rtt.min_us())?;
     c.rate.note(&sample);
     Some(sample)
 }
 
-/// Congestion control hears of the ACK, after what recovery made of it.
-#[allow(clippy::too_many_arguments, reason = "the parts of one ACK")]
-fn tell_congestion(
-    c: &mut Connection,
-    cx: &Cx,
-    now: Instant,
-    summary: &AckSummary,
-    before: &Before,
-    progress: &Progress,
+/// What congestion control hears of an ACK, in bytes.
+struct News {
+    /// Of what was newly delivered, the unit sent last.
+    latest: Option<SentState>,
+    /// DeliveredData (RFC 9937 6.2).
+    delivered: u64,
+    /// What was in flight before.
+    in_flight: u64,
+    /// What recovery took for lost.
+    lost: u64,
+    /// What the peer newly reports as marked.
+    ce: u64,
     rtt: Option<Duration>,
-    marked: Marked,
-) {
-    let newly_delivered = before.delivered(c, summary.acked);
-    let sample = deliver(c, now, summary, newly_delivered);
+}
+
+/// Whether the window may grow by what an ACK delivered, after what recovery made of it.
+fn may_grow(c: &Connection, cx: &Cx, summary: &AckSummary, progress: &Progress, marked: &Marked) -> bool {
+    // As Linux: where things arrive out of order, what is SACKed counts when it is.
+    let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
+    // RFC 3168 6.1.2: an ACK that reports marks does not make it grow.
+    let echoes = marked.packets > 0 && !c.congestion.reduces_at_once() && !c.congestion.rules_recovery();
+    let quiet = !echoes && progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
+    c.recovery.phase != Phase::Recovery && quiet && (summary.acked > 0 || shuffled)
+}
+
+/// Congestion control hears of the ACK, after what recovery made of it. Whether its window grows by that is another question.
+fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> Delivery {
+    let newly_delivered = news.delivered;
+    let sample = news.latest.and_then(|latest| deliver(c, now, &latest, newly_delivered));
     let mss = u64::from(c.mss);
     let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
     let acked = match cx.settings.profile {
@@ -319,17 +386,16 @@ fn tell_congestion(
     };
     let delivery = Delivery {
         now,
-        srtt: c.rtt.srtt().unwrap_or_default(),
-        min_rtt: c.rtt.min(),
-        // As on Linux: a timestamp's milliseconds are too coarse for this.
-        rtt: rtt.filter(|_| !summary.retransmitted_acked),
+        srtt_us: c.rtt.srtt_us(),
+        min_rtt_us: c.rtt.min_us(),
+        rtt: news.rtt,
         delivered: c.delivered,
         newly_delivered,
         acked,
-        in_flight: before.in_flight,
+        in_flight: news.in_flight,
         still_in_flight: c.in_flight(),
-        lost: progress.lost,
-        ce: marked.bytes,
+        lost: news.lost,
+        ce: news.ce,
         sample,
         used: u64::from(c.usage.peak.bytes),
         cwnd_limited: c.usage.peak.limited,
@@ -344,18 +410,10 @@ fn tell_congestion(
     if c.recovery.phase != Phase::Recovery
         && let Some(validation) = &mut c.usage.validation
     {
-        let (srtt, cwnd) = (delivery.srtt, c.congestion.cwnd());
+        let (srtt, cwnd) = (Duration::from_micros(delivery.srtt_us), c.congestion.cwnd());
         validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);
     }
-    // As Linux: where things arrive out of order, what is SACKed counts when it is.
-    let shuffled = u64::from(c.recovery.rack.distance()) > cx.settings.tcp_reordering;
-    let grows = (summary.acked > 0 || shuffled) && newly_delivered > 0;
-    // RFC 3168 6.1.2: an ACK that reports marks does not make it grow.
-    let echoes = marked.packets > 0 && !c.congestion.reduces_at_once() && !c.congestion.rules_recovery();
-    let quiet = !echoes && progress.verdict == Verdict::Nothing && !progress.undone && !c.is_reducing();
-    if c.recovery.phase != Phase::Recovery && quiet && grows {
-        c.congestion.on_ack(&delivery);
-    }
+    delivery
 }
 
 /// SACK blocks that make sense: within what is out, not inverted, above SND.UNA (RFC 2018 5, RFC 2883).
@@ -395,13 +453,18 @@ fn sample_rtt(
         let sent_ms = echo.wrapping_sub(c.ts_offset);
         let age_ms = ts_clock(now).wrapping_sub(sent_ms);
         let plausible = echo != 0 && summary.acked > 0 && age_ms < 1 << 30;
-        plausible.then(|| Duration::from_millis(u64::from(age_ms.max(1))))?
+        plausible.then(|| u64::from(age_ms.max(1)) * 1_000_000)?
     } else {
-        now.since(summary.rtt_sent_at?)
+        now.nanos_since(summary.rtt_sent_at?)
     };
-    c.rtt.sample(rtt, now, &cx.settings);
+    Some(take_rtt(c, cx, now, rtt))
+}
+
+/// A sample of so many nanoseconds.
+fn take_rtt(c: &mut Connection, cx: &Cx, now: Instant, nanos: u64) -> Duration {
+    c.rtt.sample(nanos, now, &cx.settings);
     c.recovery.probe.on_sample();
-    Some(rtt)
+    Duration::from_nanos(nanos)
 }
 
 /// What the acknowledgement of our FIN changes.

@@ -3,6 +3,7 @@
 
 mod acceptability;
 mod ack;
+pub(crate) mod expected;
 mod fin;
 mod paws;
 mod syn_sent;

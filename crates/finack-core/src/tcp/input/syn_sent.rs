@@ -109,7 +109,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     c.snd_una = ack;
     c.snd_wl2 = ack;
     if let Some(at) = summary.rtt_sent_at {
-        c.rtt.sample(now.since(at), now, &cx.settings);
+        c.rtt.sample(now.nanos_since(at), now, &cx.settings);
     }
     after_lost_syn(c, cx);
     if c.facts.syn_resent {
@@ -189,7 +189,7 @@ pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
     if c.facts.fin_queued {
         c.enter(cx, now, State::FinWait1);
     }
-    if c.ack.ato.is_zero() {
+    if c.ack.ato == 0 {
         c.ack.data_at = now;
     }
     // A scalable controller needs more feedback than this peer may give.

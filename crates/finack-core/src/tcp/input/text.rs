@@ -102,14 +102,26 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         }
     }
     if c.recv.next() > before {
-        c.ack.pending = true;
-        if c.recv.held() as u64 > u64::from(c.full_space()) {
-            // More than the buffer holds was taken: the peer must know at once that there is no room.
-            c.ack_now(SendReason::Ack);
-        }
-        if c.has_enough_to_read() {
-            c.announce(Ready::READABLE);
-        }
+        note_arrived(c);
+    }
+}
+
+/// Takes text that is next in order and lies in the window, where nothing is out of order and nothing urgent is awaited.
+pub(super) fn take_next(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
+    c.recv.append(&mut cx.pool, placed.segment.payload);
+    note_in_order(c, cx, now, placed);
+    note_arrived(c);
+}
+
+/// More can be read.
+fn note_arrived(c: &mut Connection) {
+    c.ack.pending = true;
+    if c.recv.held() as u64 > u64::from(c.full_space()) {
+        // More than the buffer holds was taken: the peer must know at once that there is no room.
+        c.ack_now(SendReason::Ack);
+    }
+    if c.has_enough_to_read() {
+        c.announce(Ready::READABLE);
     }
 }
 
@@ -124,15 +136,17 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
 fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, full: bool) {
-    let (next, edge) = (c.recv.next(), c.rcv_edge);
+    let (next, edge, offset) = (c.recv.next(), c.rcv_edge, c.ts_offset);
+    let Some(tuning) = &mut c.tuning else { return };
     let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
-        let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(c.ts_offset));
-        (echo, Duration::from_millis(u64::from(age.max(1))))
+        let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(offset));
+        (echo, Duration::from_millis(u64::from(age)))
     });
-    if let Some(tuning) = &mut c.tuning {
-        tuning.on_data(now, next, edge, echo.filter(|(_, age)| age.as_secs() < 3600));
-    }
+    // An age of nothing says only that the clock did not tick.
+    let echo = echo.filter(|(_, age)| !age.is_zero() && age.as_secs() < 3600);
+    let drained = c.recv.len() <= placed.segment.payload.bytes.len();
+    tuning.on_data(now, next, edge, echo, drained);
 }
 
 /// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
@@ -155,20 +169,24 @@ fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) -> bool {
     full
 }
 
+fn nanos(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())
+}
+
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
 fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
     let full = measure(c, cx, placed);
     measure_round_trip(c, now, placed, full);
-    let pause = now.since(c.ack.data_at);
+    let pause = now.nanos_since(c.ack.data_at);
     c.ack.data_at = now;
-    if c.ack.ato.is_zero() {
+    if c.ack.ato == 0 {
         c.more_quick_acks();
         c.ack.ato = ATO_MIN;
     } else if pause <= ATO_MIN / 2 {
         c.ack.ato = c.ack.ato / 2 + ATO_MIN / 2;
     } else if pause < c.ack.ato {
         c.ack.ato = (c.ack.ato / 2 + pause).min(ATO_MAX);
-    } else if pause > c.rtt.base() {
+    } else if pause > nanos(c.rtt.base()) {
         // The sender slept, and has perhaps a small window now.
         c.more_quick_acks();
     }
@@ -200,9 +218,9 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         c.ack_now(SendReason::Ack);
         return;
     }
-    let srtt = c.rtt.srtt().unwrap_or(ATO_MAX);
+    let srtt = c.rtt.srtt().map_or(ATO_MAX, nanos);
     let delay = c.ack.ato.min(srtt.max(ATO_MIN));
-    c.timers.arm_earlier(Timer::DelayedAck, now + delay.min(ATO_MAX));
+    c.timers.arm_earlier(Timer::DelayedAck, now.after_nanos(delay.min(ATO_MAX)));
 }
 
 /// Whether the reader keeps up, so that an ACK now would not make the window smaller, or waits for more than is here. An

@@ -139,6 +139,11 @@ impl Recovery {
         }
     }
 
+    /// Nothing is lost, no probe is out, and no duplicate ACK came since SND.UNA went on.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.phase == Phase::Open && self.duplicates == 0 && !self.probe.is_out()
+    }
+
     /// Bytes that duplicate ACKs say have left the network, where no SACK tells exactly (RFC 5681 3.2 step 4).
     pub(crate) fn left_network(&self, mss: u64) -> u64 {
         u64::from(self.duplicates) * mss

@@ -1,16 +1,14 @@
 //! Tail loss probes (RFC 8985 7): where no ACK comes, the last segment again, long before the time-out.
 
-use core::time::Duration;
-
 use super::Rtt;
 use crate::settings::Settings;
 use crate::tcp::seq::Pos;
 
-/// RFC 8985 7.2: before the first sample.
-const WITHOUT_SAMPLE: Duration = Duration::from_secs(1);
+/// RFC 8985 7.2: before the first sample. Microseconds.
+const WITHOUT_SAMPLE: u64 = 1_000_000;
 
-/// What Linux adds, so that an ACK that comes after exactly two round trips is in time.
-const SLACK: Duration = Duration::from_millis(2);
+/// What Linux adds, so that an ACK that comes after exactly two round trips is in time. Microseconds.
+const SLACK: u64 = 2_000;
 
 /// The probe that is out, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +29,11 @@ impl Probe {
     /// Whether another may go (RFC 8985 7.3).
     pub(crate) const fn may_go(&self) -> bool {
         self.end == 0 && !self.unmeasured
+    }
+
+    /// Whether one is out.
+    pub(crate) const fn is_out(&self) -> bool {
+        self.end != 0
     }
 
     /// One went out; `nxt` is SND.NXT after it.
@@ -62,12 +65,13 @@ impl Probe {
     }
 }
 
-/// RFC 8985 7.2: how long after something was sent a probe goes. `alone`: one segment is out, whose ACK the peer may
-/// delay.
-pub(crate) fn wait(rtt: &Rtt, alone: bool, settings: &Settings) -> Duration {
-    let Some(srtt) = rtt.srtt() else { return WITHOUT_SAMPLE };
-    let more = if alone { Duration::from_micros(settings.tcp_rto_min_us) } else { SLACK };
-    srtt * 2 + more
+/// RFC 8985 7.2: how long after something was sent a probe goes, in microseconds. `alone`: one segment is out, whose ACK
+/// the peer may delay.
+pub(crate) fn wait(rtt: &Rtt, alone: bool, settings: &Settings) -> u64 {
+    match rtt.srtt_us() {
+        0 => WITHOUT_SAMPLE,
+        srtt => 2 * srtt + if alone { settings.tcp_rto_min_us } else { SLACK },
+    }
 }
 
 #[cfg(test)]
@@ -105,10 +109,10 @@ mod tests {
     #[test]
     fn the_time_until_a_probe() {
         let (mut rtt, settings) = (Rtt::new(), Settings::default());
-        assert_eq!(wait(&rtt, false, &settings), Duration::from_secs(1));
-        rtt.sample(Duration::from_millis(30), Instant::ZERO, &settings);
-        assert_eq!(wait(&rtt, false, &settings), Duration::from_millis(62));
-        assert_eq!(wait(&rtt, true, &settings), Duration::from_millis(260));
+        assert_eq!(wait(&rtt, false, &settings), 1_000_000);
+        rtt.sample(30_000_000, Instant::ZERO, &settings);
+        assert_eq!(wait(&rtt, false, &settings), 62_000);
+        assert_eq!(wait(&rtt, true, &settings), 260_000);
     }
 
     /// New data as a probe repairs nothing.

@@ -63,6 +63,10 @@ pub(crate) struct Situation<'a> {
     pub(crate) mss: u64,
 }
 
+fn micros(nanos: u64) -> u32 {
+    u32::try_from(nanos / 1000).unwrap_or(u32::MAX)
+}
+
 impl Rack {
     pub(crate) const fn new() -> Self {
         let newest = SentOrder { at: Instant::ZERO, again: false, end: 0 };
@@ -78,9 +82,22 @@ impl Rack {
         let Some(newest) = summary.newest else { return false };
         // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
         let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
-        self.rtt = u32::try_from(now.since(sent_at).as_micros()).unwrap_or(u32::MAX);
+        self.rtt = micros(now.nanos_since(sent_at));
         self.newest = self.newest.max(newest);
         true
+    }
+
+    /// Whether nothing that arrived so far was sent after a unit that begins at `start`.
+    pub(crate) fn is_next(&self, start: Pos, order: SentOrder) -> bool {
+        start >= self.fack && order > self.newest
+    }
+
+    /// [`on_delivered`](Self::on_delivered) where an ACK of all before `una` delivered what [is next](Self::is_next), of which
+    /// `newest` was sent last: none of it was late, and RACK.segment is a later one.
+    pub(crate) fn on_next(&mut self, newest: SentOrder, una: Pos, now: Instant) {
+        self.fack = una;
+        self.rtt = micros(now.nanos_since(newest.at));
+        self.newest = newest;
     }
 
     /// Step 3: what was sent first at `start` arrived only now, after something sent later.
@@ -173,7 +190,7 @@ mod tests {
     /// RACK.reo_wnd where the round trip takes 100 ms, in milliseconds.
     fn window(rack: &Rack, urgent: bool, recovery: u64) -> u128 {
         let (mut rtt, settings) = (Rtt::new(), Settings { tcp_recovery: recovery, ..Settings::default() });
-        rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
+        rtt.sample(100_000_000, Instant::ZERO, &settings);
         let at = Situation { now: Instant::ZERO, rtt: &rtt, settings: &settings, mss: 1000 };
         rack.window(urgent, &at).as_millis()
     }

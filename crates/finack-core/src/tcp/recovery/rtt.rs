@@ -26,11 +26,11 @@ impl Rtt {
         Self { srtt: 0, rttvar: 0, min: u32::MAX, min_at: 0, rto: INITIAL_RTO_US as u32 }
     }
 
-    /// Takes a sample; Karn's rule is the caller's.
-    pub(crate) fn sample(&mut self, rtt: Duration, now: Instant, settings: &Settings) {
-        let sample = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).clamp(1, u32::MAX / 16);
+    /// Takes a sample in nanoseconds; Karn's rule is the caller's.
+    pub(crate) fn sample(&mut self, rtt_nanos: u64, now: Instant, settings: &Settings) {
+        let sample = (rtt_nanos / 1000).clamp(1, u64::from(u32::MAX / 16)) as u32;
         // RFC 8985 6.2 step 1: a path that became longer is known after a while.
-        let seconds = (now.as_millis() / 1000) as u32;
+        let seconds = (now.as_nanos() / 1_000_000_000) as u32;
         let age = u64::from(seconds.saturating_sub(self.min_at));
         if sample <= self.min || age > settings.tcp_min_rtt_wlen {
             self.min = sample;
@@ -74,7 +74,7 @@ impl Rtt {
 
     /// The time-out stays doubled `backoff` times until the next sample.
     pub(crate) fn keep_backed_off(&mut self, backoff: u32, settings: &Settings) {
-        self.rto = self.backed_off(backoff, settings).as_micros() as u32;
+        self.rto = self.backed_off_us(backoff, settings) as u32;
     }
 
     /// The time-out without back-off, except what stays of one until the next sample.
@@ -84,8 +84,28 @@ impl Rtt {
 
     /// The time-out doubled `backoff` times, within the settings' maximum (RFC 6298 5.5).
     pub(crate) fn backed_off(&self, backoff: u32, settings: &Settings) -> Duration {
+        Duration::from_micros(self.backed_off_us(backoff, settings))
+    }
+
+    /// The same in microseconds.
+    pub(crate) fn backed_off_us(&self, backoff: u32, settings: &Settings) -> u64 {
         let doubled = u64::from(self.rto) << backoff.min(24);
-        Duration::from_micros(doubled.min(settings.tcp_rto_max_ms * 1000))
+        doubled.min(settings.tcp_rto_max_ms * 1000)
+    }
+
+    /// [`base`](Self::base) in microseconds.
+    pub(crate) const fn base_us(&self) -> u64 {
+        self.rto as u64
+    }
+
+    /// SRTT in microseconds; 0 before the first sample.
+    pub(crate) const fn srtt_us(&self) -> u64 {
+        self.srtt as u64
+    }
+
+    /// [`min`](Self::min) in microseconds; 0 before the first sample.
+    pub(crate) const fn min_us(&self) -> u64 {
+        if self.min == u32::MAX { 0 } else { self.min as u64 }
     }
 
     /// SRTT, if there was a sample.
@@ -98,13 +118,16 @@ impl Rtt {
     }
 
     pub(crate) const fn min(&self) -> Duration {
-        if self.min == u32::MAX { Duration::ZERO } else { Duration::from_micros(self.min as u64) }
+        Duration::from_micros(self.min_us())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A millisecond in nanoseconds.
+    const MS: u64 = 1_000_000;
 
     fn linux() -> Settings {
         Settings::default()
@@ -116,9 +139,9 @@ mod tests {
         let (mut rtt, mut settings) = (Rtt::new(), linux());
         settings.profile = Profile::Rfc;
         assert_eq!(rtt.base(), Duration::from_secs(1));
-        rtt.sample(Duration::from_millis(800), Instant::ZERO, &settings);
+        rtt.sample(800 * MS, Instant::ZERO, &settings);
         assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (800_000, 400_000, 2_400_000));
-        rtt.sample(Duration::from_millis(400), Instant::ZERO, &settings);
+        rtt.sample(400 * MS, Instant::ZERO, &settings);
         assert_eq!((rtt.srtt, rtt.rttvar, rtt.rto), (750_000, 400_000, 2_350_000));
     }
 
@@ -128,8 +151,8 @@ mod tests {
         let (mut a, mut b, mut rfc) = (Rtt::new(), Rtt::new(), linux());
         rfc.profile = Profile::Rfc;
         for _ in 0..50 {
-            a.sample(Duration::from_millis(10), Instant::ZERO, &linux());
-            b.sample(Duration::from_millis(10), Instant::ZERO, &rfc);
+            a.sample(10 * MS, Instant::ZERO, &linux());
+            b.sample(10 * MS, Instant::ZERO, &rfc);
         }
         assert_eq!(a.base().as_millis(), 210);
         assert_eq!(b.base(), Duration::from_secs(1));
@@ -141,7 +164,7 @@ mod tests {
         for profile in [Profile::Linux, Profile::Rfc] {
             let (mut rtt, settings) = (Rtt::new(), Settings { profile, ..linux() });
             for _ in 0..1000 {
-                rtt.sample(Duration::from_secs(2), Instant::ZERO, &settings);
+                rtt.sample(2000 * MS, Instant::ZERO, &settings);
             }
             assert_eq!(rtt.srtt(), Some(Duration::from_secs(2)));
             assert!(rtt.base() > Duration::from_secs(2), "{profile:?}: {:?}", rtt.base());
@@ -153,7 +176,7 @@ mod tests {
     fn the_least_round_trip_is_forgotten() {
         let mut rtt = Rtt::new();
         let mut sample = |ms, at| {
-            rtt.sample(Duration::from_millis(ms), Instant::from_secs(at), &linux());
+            rtt.sample(ms * MS, Instant::from_secs(at), &linux());
             rtt.min().as_millis()
         };
         assert_eq!([sample(50, 1), sample(10, 2), sample(80, 302), sample(80, 303)], [50, 10, 10, 80]);

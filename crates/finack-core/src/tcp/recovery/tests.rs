@@ -35,7 +35,7 @@ struct World {
 impl World {
     fn new(queue: RetransmitQueue) -> Self {
         let (mut rtt, settings) = (Rtt::new(), Settings::default());
-        rtt.sample(Duration::from_millis(100), Instant::ZERO, &settings);
+        rtt.sample(100_000_000, Instant::ZERO, &settings);
         Self { rtt, settings, recovery: Recovery::new(), queue, undo: None }
     }
 

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use finack_sum::{Accumulator, append_and_sum};
 
 use super::reorder::{Inserted, Reorder, extend};
 use crate::device::MAX_SLICES;
@@ -22,6 +23,11 @@ pub(crate) struct Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// Whether it stays where it is until it is read, instead of being copied.
+    pub(crate) fn is_kept_whole(&self) -> bool {
+        self.owner.is_some() && self.bytes.len() >= KEEP_SHARED
+    }
+
     /// Without the first `front` bytes and at most `len` of the rest.
     pub(crate) fn trim(self, front: usize, len: usize) -> Self {
         let rest = self.bytes.get(front..).unwrap_or_default();
@@ -39,7 +45,7 @@ pub(super) enum Chunk {
 impl Chunk {
     pub(super) fn keep(payload: Payload<'_>, pool: &mut Pool) -> Self {
         match payload.owner {
-            Some(owner) if payload.bytes.len() >= KEEP_SHARED => Self::Shared(owner.slice_ref(payload.bytes)),
+            Some(owner) if payload.is_kept_whole() => Self::Shared(owner.slice_ref(payload.bytes)),
             _ => {
                 let mut block = pool.take(payload.bytes.len());
                 if block.capacity() < payload.bytes.len() {
@@ -92,7 +98,9 @@ pub(crate) struct RecvQueue {
     read: Pos,
     chunks: VecDeque<Chunk>,
     /// Bytes of the first chunk that were read.
-    head: usize,
+    head: u32,
+    /// Bytes at the end of the last chunks that were copied there before anybody knew whether they may stay.
+    staged: u32,
     /// Present only while something is missing.
     reorder: Option<Box<Reorder>>,
 }
@@ -100,7 +108,7 @@ pub(crate) struct RecvQueue {
 impl RecvQueue {
     /// Empty; the first byte will stand at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { next: start, read: start, chunks: VecDeque::new(), head: 0, reorder: None }
+        Self { next: start, read: start, chunks: VecDeque::new(), head: 0, staged: 0, reorder: None }
     }
 
     pub(crate) const fn next(&self) -> Pos {
@@ -141,6 +149,9 @@ impl RecvQueue {
         duplicate: &mut Option<(Pos, Pos)>,
     ) -> Inserted {
         let end = pos + payload.bytes.len() as Pos;
+        if self.staged > 0 && pos != self.next {
+            self.unstage(pool);
+        }
         if end <= self.next {
             extend(duplicate, pos, end);
             return Inserted::Duplicate;
@@ -158,22 +169,68 @@ impl RecvQueue {
         if filled { Inserted::FilledGap } else { Inserted::InOrder }
     }
 
-    fn append(&mut self, pool: &mut Pool, mut payload: Payload<'_>) {
+    /// Takes what is next in order.
+    pub(crate) fn append(&mut self, pool: &mut Pool, payload: Payload<'_>) {
+        if self.staged > 0 && self.staged as usize == payload.bytes.len() {
+            // It was copied when its checksum was verified.
+            self.staged = 0;
+            self.next += payload.bytes.len() as Pos;
+            return;
+        }
+        self.unstage(pool);
         self.next += payload.bytes.len() as Pos;
-        if payload.owner.is_some() && payload.bytes.len() >= KEEP_SHARED {
+        if payload.is_kept_whole() {
             self.chunks.push_back(Chunk::keep(payload, pool));
             return;
         }
-        // A reader that lags behind gets large blocks, so that small segments share them.
         let queued = self.len();
-        while !payload.bytes.is_empty() {
+        self.fill(pool, queued, payload.bytes, |block, bytes| block.extend_from_slice(bytes));
+    }
+
+    /// Copies bytes behind the last chunk, and to new ones where it has no room. `copy` appends to a block what fits it.
+    fn fill(
+        &mut self,
+        pool: &mut Pool,
+        queued: usize,
+        mut bytes: &[u8],
+        mut copy: impl FnMut(&mut Vec<u8>, &[u8]),
+    ) {
+        while !bytes.is_empty() {
             if let Some(Chunk::Compact(block)) = self.chunks.back_mut() {
-                let room = (block.capacity() - block.len()).min(payload.bytes.len());
-                block.extend_from_slice(&payload.bytes[..room]);
-                payload = payload.trim(room, usize::MAX);
+                let (now, later) = bytes.split_at((block.capacity() - block.len()).min(bytes.len()));
+                copy(block, now);
+                bytes = later;
             }
-            if !payload.bytes.is_empty() {
+            if !bytes.is_empty() {
+                // A reader that lags behind gets large blocks, so that small segments share them.
                 self.chunks.push_back(Chunk::Compact(pool.take(queued)));
+            }
+        }
+    }
+
+    /// Copies the payload of a segment that begins at [`next`](Self::next) to where [`insert`](Self::insert) would copy it, and
+    /// adds it to `sum`: one pass over its bytes for both. To readers it is not there until `insert` is given the same payload,
+    /// which then need not copy it; [`unstage`](Self::unstage) forgets it. Not while something is missing.
+    pub(crate) fn stage(&mut self, pool: &mut Pool, bytes: &[u8], sum: &mut Accumulator) {
+        debug_assert!(self.staged == 0 && self.reorder.is_none());
+        self.staged = bytes.len() as u32;
+        let queued = self.len() + bytes.len();
+        self.fill(pool, queued, bytes, |block, bytes| sum.add_sum(append_and_sum(block, bytes), bytes.len()));
+    }
+
+    /// Forgets what was staged and is still.
+    pub(crate) fn unstage(&mut self, pool: &mut Pool) {
+        let mut surplus = core::mem::take(&mut self.staged) as usize;
+        while surplus > 0
+            && let Some(Chunk::Compact(block)) = self.chunks.back_mut()
+        {
+            let kept = block.len().saturating_sub(surplus);
+            surplus -= block.len() - kept;
+            block.truncate(kept);
+            if kept == 0
+                && let Some(chunk) = self.chunks.pop_back()
+            {
+                chunk.give_back(pool);
             }
         }
     }
@@ -215,7 +272,7 @@ impl RecvQueue {
         let most = buf.len().min((upto.min(self.next) - self.read).max(0) as usize);
         let mut copied = 0;
         for (i, chunk) in self.chunks.iter().enumerate() {
-            let slice = &chunk.as_slice()[if i == 0 { self.head } else { 0 }..];
+            let slice = &chunk.as_slice()[if i == 0 { self.head as usize } else { 0 }..];
             let take = slice.len().min(most - copied);
             buf[copied..copied + take].copy_from_slice(&slice[..take]);
             copied += take;
@@ -234,7 +291,7 @@ impl RecvQueue {
         let most = (upto.min(self.next) - self.read).max(0) as usize;
         let (mut count, mut bytes) = (0, 0);
         for (i, chunk) in self.chunks.iter().enumerate().take(MAX_SLICES) {
-            let slice = &chunk.as_slice()[if i == 0 { self.head } else { 0 }..];
+            let slice = &chunk.as_slice()[if i == 0 { self.head as usize } else { 0 }..];
             let slice = &slice[..slice.len().min(most - bytes)];
             if slice.is_empty() {
                 break;
@@ -250,9 +307,9 @@ impl RecvQueue {
     pub(crate) fn skip(&mut self, pool: &mut Pool, count: usize) {
         let count = count.min(self.len());
         self.read += count as Pos;
-        self.head += count;
+        self.head += count as u32;
         while let Some(chunk) = self.chunks.front() {
-            let len = chunk.as_slice().len();
+            let len = chunk.as_slice().len() as u32;
             if self.head < len {
                 break;
             }
@@ -268,7 +325,7 @@ impl RecvQueue {
 
     /// The byte at `pos`, if it was received in order and not read.
     pub(crate) fn byte(&self, pos: Pos) -> Option<u8> {
-        let mut at = self.read - self.head as Pos;
+        let mut at = self.read - Pos::from(self.head);
         if pos < self.read {
             return None;
         }
@@ -284,6 +341,7 @@ impl RecvQueue {
 
     /// Forgets everything, as a reset does under the RFC's profile.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.unstage(pool);
         self.skip(pool, self.len());
         self.drop_reorder(pool);
         self.chunks = VecDeque::new();

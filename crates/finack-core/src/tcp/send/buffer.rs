@@ -70,6 +70,14 @@ impl Block {
     }
 }
 
+/// Bytes in one block, which they name as long as nothing is let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    block: usize,
+    at: usize,
+    len: usize,
+}
+
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
 /// records of one byte do not make more of them than the buffer's size allows.
 const RECORD_COST: usize = 512;
@@ -162,6 +170,12 @@ impl SendBuffer {
     /// Bytes held, and what the ends of records and shared buffers count for: what SO_SNDBUF bounds.
     pub(crate) fn footprint(&self) -> usize {
         self.len() + self.extra.as_ref().map_or(0, |e| e.records.len() * RECORD_COST + e.shared * SHARED_COST)
+    }
+
+    /// Nothing in it is a record, a shared buffer or waited for.
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.extra.is_none()
     }
 
     /// A record ends with what was appended last.
@@ -359,6 +373,22 @@ impl SendBuffer {
         }
         let mut slices = [&[][..]; MAX_SLICES];
         self.slices(from, to, &mut slices).1
+    }
+
+    /// Where bytes `from..to` stand, where one block holds them all, as it mostly does.
+    #[inline]
+    pub(crate) fn find(&self, from: Pos, to: Pos) -> Option<Place> {
+        // There are few blocks, and what is sent for the first time stands in one of the last.
+        let index = self.blocks.iter().rposition(|block| block.start <= from)?;
+        let at = (from - self.blocks[index].start) as usize;
+        let place = Place { block: index, at, len: (to - from).max(0) as usize };
+        self.slice(place).map(|_| place)
+    }
+
+    /// What stands there.
+    #[inline]
+    pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
+        self.blocks.get(place.block)?.as_slice().get(place.at..place.at + place.len)
     }
 
     /// Adds bytes `from..to` to a checksum.

@@ -108,7 +108,7 @@ impl Sent {
         (self.end - self.start) as u64
     }
 
-    const fn order(&self) -> SentOrder {
+    pub(crate) const fn order(&self) -> SentOrder {
         SentOrder { at: self.sent_at, again: self.marks.has(Marks::RETRANSMITTED), end: self.end }
     }
 
@@ -164,8 +164,8 @@ pub(crate) struct SentState {
 
 impl SentState {
     const fn sending(&self) -> u32 {
-        let ticks = self.sent_at.since(self.first_sent_at).as_nanos() / TICK as u128;
-        if ticks > u32::MAX as u128 { u32::MAX } else { ticks as u32 }
+        let ticks = self.sent_at.nanos_since(self.first_sent_at) / TICK;
+        if ticks > u32::MAX as u64 { u32::MAX } else { ticks as u32 }
     }
 }
 
@@ -369,6 +369,34 @@ impl RetransmitQueue {
                 self.units = VecDeque::new();
             }
         }
+    }
+
+    /// The first unit, where all units were sent once and nothing is known of any: neither SACKed nor lost.
+    pub(crate) fn front_if_calm(&self) -> Option<&Sent> {
+        let calm = self.repair.is_none() && self.sacked == 0 && self.lost == 0;
+        self.units.front().filter(|unit| calm && !unit.marks.has(Marks::RETRANSMITTED))
+    }
+
+    /// [`acknowledge`](Self::acknowledge) of everything before `una`, which is more than nothing, where
+    /// [all is calm](Self::front_if_calm): answers what the last unit was that it is about, as far as it is.
+    pub(crate) fn acknowledge_calmly(&mut self, una: Pos) -> Option<(SentOrder, SentState)> {
+        let mut last = None;
+        while let Some(unit) = self.units.front_mut()
+            && unit.start < una
+        {
+            if una <= unit.end {
+                last = Some((SentOrder { end: una, ..unit.order() }, unit.state()));
+            }
+            if una < unit.end {
+                unit.start = una;
+                break;
+            }
+            self.units.pop_front();
+        }
+        if self.units.is_empty() && self.units.capacity() > 16 {
+            self.units = VecDeque::new();
+        }
+        last
     }
 
     /// Splits the unit that holds `at` so that one begins there; answers the index of the unit that does.

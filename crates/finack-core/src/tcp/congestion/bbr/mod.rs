@@ -320,7 +320,7 @@ impl Control for Bbr {
         self.delivered = d.delivered;
         self.in_flight = d.still_in_flight;
         self.told = false;
-        self.note_rtt(d.srtt);
+        self.note_rtt(d.srtt_us);
         if self.repairing && !d.repairing {
             self.repairing = false;
             self.restore_cwnd();
@@ -351,7 +351,7 @@ impl Control for Bbr {
 
     /// HandleRestartFromIdle (5.4.1).
     fn on_sent(&mut self, s: &Sending) {
-        self.note_rtt(s.srtt);
+        self.note_rtt(s.srtt_us);
         if s.in_flight == 0 && s.app_limited {
             self.idle_restart = true;
             self.aggregation.restart(s.now);

@@ -183,11 +183,10 @@ impl Aggregation {
 
 impl Bbr {
     /// InitPacingRate, once there is a round trip (5.6.2).
-    pub(super) fn note_rtt(&mut self, srtt: Duration) {
-        if !self.has_rtt && !srtt.is_zero() {
+    pub(super) fn note_rtt(&mut self, srtt_us: u64) {
+        if !self.has_rtt && srtt_us > 0 {
             self.has_rtt = true;
-            let micros = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX).max(1);
-            self.pacing_rate = gained(self.initial.saturating_mul(1_000_000) / micros, STARTUP_GAIN).max(1);
+            self.pacing_rate = gained(self.initial.saturating_mul(1_000_000) / srtt_us, STARTUP_GAIN).max(1);
         }
     }
 

@@ -46,8 +46,8 @@ impl Path {
         self.delivered += bytes;
         self.bbr.on_delivery(&Delivery {
             now: self.now,
-            srtt: rtt,
-            min_rtt: rtt,
+            srtt_us: round.rtt * 1000,
+            min_rtt_us: round.rtt * 1000,
             rtt: Some(rtt),
             delivered: self.delivered,
             newly_delivered: bytes,
@@ -58,7 +58,7 @@ impl Path {
             ce: round.ce,
             sample: Some(RateSample {
                 delivered: bytes,
-                interval: rtt,
+                nanos: round.rtt * 1_000_000,
                 prior_delivered: prior,
                 app_limited: round.app_limited,
                 in_flight: bytes,
@@ -281,7 +281,7 @@ fn idleness_counts_as_a_probe_of_the_round_trip() {
     path.now += Duration::from_secs(20);
     path.bbr.on_sent(&Sending {
         now: path.now,
-        srtt: Duration::from_millis(RTT),
+        srtt_us: RTT * 1000,
         bytes: MSS,
         in_flight: 0,
         delivered: path.delivered,

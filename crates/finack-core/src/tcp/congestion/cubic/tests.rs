@@ -62,9 +62,9 @@ fn the_window_follows_the_curve() {
 fn a_small_window_grows_as_reno_would() {
     let mut c = after_loss(10);
     let start = c.cwnd();
-    let short = Duration::from_millis(1);
     for n in 0..20 {
-        let d = Delivery { now: Instant::from_millis(1000 + n), srtt: short, ..delivery(MSS, c.cwnd(), MSS) };
+        let d =
+            Delivery { now: Instant::from_millis(1000 + n), srtt_us: 1000, ..delivery(MSS, c.cwnd(), MSS) };
         for _ in 0..c.cwnd() / MSS {
             c.on_ack(&d);
         }
@@ -133,7 +133,7 @@ fn a_pause_does_not_count() {
     let before = c.cwnd();
     let now = Instant::from_millis(61_900);
     c.on_sent(&Sending {
-        srtt: Duration::ZERO,
+        srtt_us: 0,
         now,
         bytes: MSS,
         in_flight: 0,

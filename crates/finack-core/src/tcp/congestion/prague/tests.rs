@@ -36,8 +36,8 @@ impl Path {
             }
             let d = Delivery {
                 now: self.now,
-                srtt: self.rtt,
-                min_rtt: self.least,
+                srtt_us: self.rtt.as_micros() as u64,
+                min_rtt_us: self.least.as_micros() as u64,
                 delivered: self.delivered,
                 ce,
                 ..delivery(MSS, segments * MSS, MSS)

@@ -105,3 +105,59 @@ fn peek_does_not_consume() {
     assert_eq!((queue.len(), queue.byte(11)), (100, Some(data[10])));
     assert_eq!(read_all(&mut queue, &mut pool), data);
 }
+
+/// What was copied before its segment was looked at is nobody's until it is inserted, and leaves nothing behind if it is not.
+#[test]
+fn what_is_staged_can_be_taken_or_forgotten() {
+    let data = stream(100_000);
+    for seed in 1..60u64 {
+        let (mut pool, mut queue) = (Pool::default(), RecvQueue::new(1));
+        let (mut plain_pool, mut plain) = (Pool::default(), RecvQueue::new(1));
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        let (mut at, mut got) = (0, Vec::new());
+        while at < data.len() {
+            let end = (at + 1 + random(3000)).min(data.len());
+            let (pos, payload) = (1 + at as Pos, lent(&data[at..end]));
+            if random(3) > 0 && !queue.has_gap() {
+                let before = (queue.len(), queue.next(), queue.held());
+                let mut sum = Accumulator::new();
+                queue.stage(&mut pool, payload.bytes, &mut sum);
+                assert_eq!((queue.len(), queue.next(), queue.held()), before);
+                assert_eq!(sum.folded(), finack_sum::sum(payload.bytes));
+                match random(4) {
+                    // Something else was wrong with the segment.
+                    0 => queue.unstage(&mut pool),
+                    // Only a part of it lies in the window.
+                    1 => {
+                        let part = payload.trim(0, 1 + random(payload.bytes.len()));
+                        queue.insert(&mut pool, pos, part, 1 << 20, &mut None);
+                        plain.insert(&mut plain_pool, pos, part, 1 << 20, &mut None);
+                    }
+                    _ => {}
+                }
+            }
+            let inserted = queue.insert(&mut pool, pos, payload, 1 << 20, &mut None);
+            assert_eq!(inserted, plain.insert(&mut plain_pool, pos, payload, 1 << 20, &mut None));
+            queue.unstage(&mut pool);
+            assert_eq!((queue.len(), queue.memory()), (plain.len(), plain.memory()));
+            at = end;
+            if random(4) == 0 {
+                let most = random(40_000);
+                let mut buf = alloc::vec![0; most];
+                let count = queue.read(&mut pool, &mut buf, Pos::MAX, false);
+                let mut other = alloc::vec![0; most];
+                assert_eq!(plain.read(&mut plain_pool, &mut other, Pos::MAX, false), count);
+                assert_eq!(buf[..count], other[..count]);
+                got.extend_from_slice(&buf[..count]);
+            }
+        }
+        got.extend(read_all(&mut queue, &mut pool));
+        assert_eq!(got, data, "seed {seed}");
+    }
+}

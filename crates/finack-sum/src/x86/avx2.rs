@@ -1,42 +1,27 @@
 //! Summing with AVX2: 32 bytes to a register, four registers in flight.
 
-use crate::portable::{halves, short};
+use crate::portable::{halves, short, write};
 use core::arch::asm;
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi64, _mm256_loadu_si256, _mm256_setzero_si256, _mm256_srli_epi64,
     _mm256_storeu_si256,
 };
+use core::mem::MaybeUninit;
 
 const REGISTER: usize = 32;
 const BLOCK: usize = 4 * REGISTER;
 
 /// Whether this processor, and the system under it, can run the code of this module.
-#[inline]
-pub(crate) fn available() -> bool {
+pub(super) fn available() -> bool {
     #[cfg(feature = "std")]
     return std::arch::is_x86_feature_detected!("avx2");
     #[cfg(not(feature = "std"))]
     return cfg!(target_feature = "avx2");
 }
 
-/// A sum of the native-endian words of `data`, not folded. Only to be called where [`available`].
-#[inline]
-pub(crate) fn sum(data: &[u8]) -> u64 {
-    debug_assert!(available());
-    // SAFETY: the crate calls this only after `available` has said that AVX2 is there.
-    unsafe { sum_avx2(data) }
-}
-
-/// Copies `src` to `dst`, which must be as long, and sums it. Only to be called where [`available`].
-#[inline]
-pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> u64 {
-    debug_assert!(available());
-    // SAFETY: the crate calls this only after `available` has said that AVX2 is there.
-    unsafe { copy_and_sum_avx2(dst, src) }
-}
-
+/// A sum of the native-endian words of `data`, not folded.
 #[target_feature(enable = "avx2")]
-fn sum_avx2(data: &[u8]) -> u64 {
+pub(super) fn sum(data: &[u8]) -> u64 {
     let (blocks, rest) = data.as_chunks::<BLOCK>();
     let mut lanes = [Lanes::new(); 4];
     for block in blocks {
@@ -52,8 +37,9 @@ fn sum_avx2(data: &[u8]) -> u64 {
     total(&lanes) + short(rest)
 }
 
+/// Copies `src` to `dst`, which must be as long, and sums it. All of `dst` is written.
 #[target_feature(enable = "avx2")]
-fn copy_and_sum_avx2(dst: &mut [u8], src: &[u8]) -> u64 {
+pub(super) fn copy_and_sum(dst: &mut [MaybeUninit<u8>], src: &[u8]) -> u64 {
     let (to, to_rest) = dst.as_chunks_mut::<BLOCK>();
     let (from, from_rest) = src.as_chunks::<BLOCK>();
     let mut lanes = [Lanes::new(); 4];
@@ -73,7 +59,7 @@ fn copy_and_sum_avx2(dst: &mut [u8], src: &[u8]) -> u64 {
         store(to, value);
         lanes.add(value);
     }
-    to_rest.copy_from_slice(from_rest);
+    write(to_rest, from_rest);
     total(&lanes) + short(from_rest)
 }
 
@@ -140,7 +126,7 @@ fn opaque(mut value: __m256i) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(bytes: &mut [u8; REGISTER], value: __m256i) {
+fn store(bytes: &mut [MaybeUninit<u8>; REGISTER], value: __m256i) {
     // SAFETY: the array is of exactly the 32 bytes written, and `storeu` asks for no alignment.
     unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), value) }
 }

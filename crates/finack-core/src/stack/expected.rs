@@ -1,0 +1,175 @@
+//! Packets on their way in, at a glance: the segment that an established connection expects next is taken at once,
+//! everything else goes the long way through `ip_input` and `tcp_input`. Both ways come to the same.
+
+use finack_wire::ip::Ecn;
+use finack_wire::plain::Plain;
+use finack_wire::tcp_options::TcpOptions;
+
+use super::Stack;
+use super::refresh::Agenda;
+use super::tcp_input::received;
+use crate::demux::Kind;
+use crate::device::{ChecksumState, Packet, PacketBytes};
+use crate::pool::Pool;
+use crate::tcp::input::{Segment, expected};
+use crate::tcp::tcb::Connection;
+use crate::tcp::{Payload, Tuple};
+use crate::time::Instant;
+
+/// Packets that are looked at together before the first of them is handled: more misses than that no processor has under
+/// way at a time.
+const AHEAD: usize = 16;
+/// Less data than this is summed together with its header, which is quicker than both by themselves.
+const STAGED_FROM: usize = 128;
+/// No connection is known to have it.
+pub(super) const NOBODY: u32 = u32::MAX;
+/// The same as the packet at this place among them has: no table has so many connections.
+const LIKE: u32 = 1 << 31;
+
+impl Stack {
+    /// Takes packets that came together.
+    pub(super) fn packets_input(&mut self, now: Instant, packets: &[Packet<'_>]) {
+        if let [packet] = packets {
+            let plain = Plain::parse(packet.bytes.as_slice());
+            return self.packet_input(now, packet, plain.as_ref(), self.recent);
+        }
+        for together in packets.chunks(AHEAD) {
+            let plain =
+                |i| together.get(i).and_then(|packet: &Packet<'_>| Plain::parse(packet.bytes.as_slice()));
+            let plains: [_; AHEAD] = core::array::from_fn(plain);
+            let guesses = self.look_ahead(&plains[..together.len()]);
+            for (i, packet) in together.iter().enumerate() {
+                self.packet_input(now, packet, plains[i].as_ref(), guesses[i]);
+            }
+        }
+    }
+
+    /// The connections that these packets may be for. Each step is made for all of them before the next: what the
+    /// processor fetches from memory for the one does not wait for the other's.
+    fn look_ahead(&self, plains: &[Option<Plain<'_>>]) -> [u32; AHEAD] {
+        let mut guesses = [NOBODY; AHEAD];
+        let mut hashes = [0; AHEAD];
+        let mut touched = 0;
+        let mut before = (None, NOBODY);
+        for (i, plain) in plains.iter().enumerate() {
+            let Some(tuple) = plain.as_ref().map(tuple_of) else { continue };
+            if before.0 != Some(tuple) {
+                let known = before.0.is_none() && self.is_of(self.recent, &tuple);
+                before = (Some(tuple), if known { self.recent } else { LIKE | i as u32 });
+                if !known {
+                    hashes[i] = self.hash(&tuple);
+                    touched ^= self.demux.touch(hashes[i]);
+                }
+            }
+            guesses[i] = before.1;
+        }
+        for i in 0..plains.len() {
+            // Those of one connection often come one after the other.
+            let like = (guesses[i] & !LIKE) as usize;
+            if guesses[i] == NOBODY || guesses[i] & LIKE == 0 {
+                continue;
+            }
+            guesses[i] = if like < i {
+                guesses[like]
+            } else {
+                let slot =
+                    self.demux.find(hashes[i], |_| true).filter(|slot| slot.kind() == Kind::Connection);
+                slot.map_or(NOBODY, |slot| slot.index())
+            };
+        }
+        for i in 0..plains.len() {
+            if guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]) {
+                touched ^= self.connections.get(guesses[i]).map_or(0, |c| c.touch());
+            }
+        }
+        core::hint::black_box(touched);
+        guesses
+    }
+
+    /// Takes one packet; `guess` is the connection that it may be for.
+    fn packet_input(&mut self, now: Instant, packet: &Packet<'_>, plain: Option<&Plain<'_>>, guess: u32) {
+        self.note_packet(packet);
+        if !plain.is_some_and(|plain| self.take_expected(now, packet, plain, guess)) {
+            self.ip_input(now, packet);
+        }
+    }
+
+    /// Whether the connection has this four-tuple.
+    fn is_of(&self, index: u32, tuple: &Tuple) -> bool {
+        self.connections.get(index).is_some_and(|c| c.tuple == *tuple && c.facts.indexed)
+    }
+
+    /// Takes the packet if it is what a connection expects; answers whether it did.
+    fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
+        if !self.cx.short_cuts || !self.auth.is_empty() {
+            return false;
+        }
+        let tuple = tuple_of(plain);
+        let index = if self.is_of(guess, &tuple) {
+            guess
+        } else {
+            match self.find(self.hash(&tuple), &tuple) {
+                Some(slot) if slot.kind() == Kind::Connection => slot.index(),
+                _ => return false,
+            }
+        };
+        let owner = match &packet.bytes {
+            PacketBytes::Shared(owner) => Some(owner),
+            PacketBytes::Borrowed(_) => None,
+        };
+        let segment = Segment {
+            seq: plain.seq,
+            ack: plain.ack,
+            flags: plain.flags(),
+            window: plain.window,
+            urgent: plain.urgent(),
+            options: TcpOptions { timestamps: plain.timestamps, ..TcpOptions::default() },
+            payload: Payload { bytes: plain.payload(), owner },
+            segments: packet.meta.segments.max(1),
+            segment_size: packet.meta.segment_size,
+            ecn: Ecn::from_bits(plain.tos),
+            // Nobody looks at them without ECN.
+            marks: 0,
+        };
+        let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return false };
+        let fine = c.facts.from_afar
+            && expected::is_expected(c, &segment)
+            && (packet.meta.checksum == ChecksumState::Valid
+                || is_sound(c, &mut cx.pool, plain, segment.payload));
+        if !fine {
+            return false;
+        }
+        *recent = index;
+        let segments = u64::from(segment.segments);
+        cx.counters.ip_in_receives += segments;
+        cx.counters.count_codepoint(segment.ecn, segments);
+        cx.counters.tcp_in_segs += segments;
+        cx.counters.tcp_expected += segments;
+        if cx.tracer.is_on() {
+            cx.trace(now, c.trace_id, &tuple, received(&segment, c.agreed.snd_wscale));
+        }
+        expected::take(c, cx, now, &segment);
+        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        true
+    }
+}
+
+/// Whether the checksum is right. Data that will be copied is copied meanwhile: it is read once for both, and if the checksum is
+/// wrong nothing has happened.
+fn is_sound(c: &mut Connection, pool: &mut Pool, plain: &Plain<'_>, data: Payload<'_>) -> bool {
+    if data.bytes.len() < STAGED_FROM || data.is_kept_whole() {
+        return plain.checksum_ok();
+    }
+    let mut sum = plain.sum_ahead();
+    c.recv.stage(pool, data.bytes, &mut sum);
+    let sound = sum.folded() == 0xffff;
+    if !sound {
+        c.recv.unstage(pool);
+    }
+    sound
+}
+
+fn tuple_of(plain: &Plain<'_>) -> Tuple {
+    Tuple { local: plain.dst, remote: plain.src, local_port: plain.dst_port, remote_port: plain.src_port }
+}

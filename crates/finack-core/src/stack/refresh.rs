@@ -1,0 +1,93 @@
+//! Timers, queues and budgets after each step, for the connection that it was about.
+
+use alloc::collections::VecDeque;
+
+use super::{EventSource, Stack};
+use crate::cx::Cx;
+use crate::tcp::output::{self, Next};
+use crate::tcp::tcb::Connection;
+use crate::time::Instant;
+use crate::timer::{Owner, Wheel};
+
+/// Where it stands what connections want.
+pub(super) struct Agenda<'a> {
+    pub(super) wheel: &'a mut Wheel,
+    pub(super) ready_to_send: &'a mut VecDeque<(u32, u32)>,
+    pub(super) events: &'a mut VecDeque<EventSource>,
+}
+
+impl Stack {
+    /// Timers, transmit queue, event queue and budget after a change.
+    pub(super) fn refresh(&mut self, now: Instant, index: u32) {
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        if let Some(c) = connections.get_mut(index) {
+            Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        }
+    }
+}
+
+impl Agenda<'_> {
+    /// The same where the connection is at hand.
+    pub(super) fn refresh(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        let promised = c.memory_promised();
+        if promised != c.charged {
+            cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+        }
+        if c.facts.indexed && !c.facts.tx_queued {
+            let seen = if cx.short_cuts { glance(c, cx) } else { None };
+            match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
+                Wish::Send => {
+                    c.facts.tx_queued = true;
+                    self.ready_to_send.push_back((index, c.generation));
+                }
+                Wish::Wait => c.note_held(true),
+                Wish::Nothing => {
+                    c.note_held(false);
+                    output::after_output(c, cx, now);
+                }
+            }
+        }
+        let awaited = !c.facts.orphan && !c.facts.unaccepted;
+        if awaited && !c.ready.is_empty() && !c.facts.event_queued {
+            c.facts.event_queued = true;
+            self.events.push_back(EventSource::Connection { index, generation: c.generation });
+        }
+        // One entry in the wheel for all of its timers, moved only when it would fire too late.
+        let earliest = c.timers.earliest().min(c.pacing_deadline());
+        if earliest >= c.wheel_at {
+            return;
+        }
+        self.wheel.arm(Owner::connection(index), earliest);
+        c.wheel_at = earliest;
+    }
+}
+
+/// Whether a connection wants to send.
+enum Wish {
+    Send,
+    /// Later.
+    Wait,
+    Nothing,
+}
+
+impl From<Next> for Wish {
+    fn from(next: Next) -> Self {
+        match next {
+            Next::Send(_) => Self::Send,
+            Next::NotBefore(_) => Self::Wait,
+            Next::Idle => Self::Nothing,
+        }
+    }
+}
+
+/// Whether it wants to send, where that shows without deciding what: an ACK is owed in any case, or nothing is there to
+/// send. Most steps leave a connection so. `None`: [`output::next_segment`] must look.
+fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
+    if c.ack.now.is_some() {
+        // With data or without.
+        return c.state.is_synchronized().then_some(Wish::Send);
+    }
+    let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
+    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0;
+    if quiet { Some(Wish::Nothing) } else { output::small_write(c, cx).map(|_| Wish::Send) }
+}

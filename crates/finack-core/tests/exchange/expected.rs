@@ -1,0 +1,262 @@
+//! Header prediction: the segment that is expected takes a short way in, whatever differs from it in anything the long one.
+//! Both come to the same: the state, the answers, what is counted and what the application is told.
+
+use finack_core::counters::Counters;
+use finack_core::device::{Packet, Transmit};
+use finack_core::options::Shutdown;
+use finack_core::stack::ConnId;
+use finack_core::trace::DropReason;
+use finack_core::{Event, Instant, Stack};
+use finack_sim::packet::build;
+use finack_sim::{Script, Setup};
+
+/// What can be seen of a stack.
+#[derive(PartialEq, Debug)]
+struct Seen {
+    state: u128,
+    sent: Vec<Vec<u8>>,
+    events: Vec<Event>,
+    counted: Counters,
+    traced: Vec<String>,
+    wakes: Option<Instant>,
+}
+
+/// Gives the packets to a copy of the stack.
+fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
+    let mut stack: Stack = t.stack.clone();
+    stack.set_prediction(predicts);
+    let now = t.now();
+    let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
+    let before = stack.counters().tcp_expected;
+    stack.handle_packets(now, &batch);
+    let mut sent = Vec::new();
+    while let Some(transmit) = stack.poll_transmit(now) {
+        sent.push(whole(&transmit));
+    }
+    let events = core::iter::from_fn(|| stack.poll_event()).collect();
+    let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
+    let mut counted = stack.counters().clone();
+    let expected = core::mem::take(&mut counted.tcp_expected) - before;
+    let state = stack.fingerprint(now, Default::default());
+    (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
+}
+
+fn whole(transmit: &Transmit<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    transmit.write_to(&mut bytes);
+    bytes
+}
+
+/// Both ways come to the same; answers how many segments were taken for expected.
+#[track_caller]
+fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
+    let (short, expected) = after(t, packets, true);
+    let (long, never) = after(t, packets, false);
+    assert_eq!(short, long, "{packets:02x?}");
+    assert_eq!(never, 0);
+    expected
+}
+
+fn bytes(t: &Script, text: &str) -> Vec<u8> {
+    build(&t.segment(text))
+}
+
+/// The peer's segments of an established connection of which 100 bytes each way are acknowledged, and 1000 of ours out.
+fn talking(timestamps: bool) -> (Script, ConnId) {
+    let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
+    let mut t = setup.server();
+    let c = t.accepted();
+    t.inject("P. 1:101(100) ack 1");
+    t.read(c, 100);
+    t.write(c, 100);
+    t.take_sent();
+    t.inject(". 101:101(0) ack 101");
+    t.write(c, 1000);
+    t.take_sent();
+    (t, c)
+}
+
+/// RFC 1323 4.1 (Jacobson's header prediction): data in order and ACKs of what is out are what is expected.
+#[test]
+fn what_is_expected() {
+    for timestamps in [false, true] {
+        let (t, _) = talking(timestamps);
+        for text in [
+            "P. 101:201(100) ack 101",
+            ". 101:1561(1460) ack 101",
+            "P. 101:201(100) ack 1101",
+            "P. 101:201(100) ack 501",
+            ". 101:101(0) ack 1101",
+            ". 101:101(0) ack 101",
+            ". 101:101(0) ack 1101 win 0",
+            ". 101:101(0) ack 101 win 4711",
+            ". 101:201(100) ack 1101 ecn ect0",
+        ] {
+            assert_eq!(both_ways(&t, &[bytes(&t, text)]), 1, "{text}");
+        }
+    }
+}
+
+/// RFC 9293 3.10.7.4: whatever is out of the ordinary is handled step by step.
+#[test]
+fn what_is_not() {
+    let (t, _) = talking(false);
+    for text in [
+        "P. 102:202(100) ack 101",
+        "P. 100:201(101) ack 101",
+        "P. 1:101(100) ack 101",
+        "P. 101:201(100) ack 1102",
+        "P. 101:201(100) ack 100",
+        "F. 101:201(100) ack 101",
+        "S. 101:201(100) ack 101",
+        "R. 101:101(0) ack 101",
+        "P 101:201(100)",
+        "PU. 101:201(100) ack 101 urg 10",
+        "PE. 101:201(100) ack 101",
+        ". 101:101(0) ack 101 <nop,nop,sack 201:301>",
+        ". 101:101(0) ack 101 <mss 1000>",
+        ". 101:101(0) ack 101 <nop,nop,TS val 1 ecr 1>",
+    ] {
+        assert_eq!(both_ways(&t, &[bytes(&t, text)]), 0, "{text}");
+    }
+    let (t, _) = talking(true);
+    for text in [
+        "P. 101:201(100) ack 101 <>",
+        "P. 101:201(100) ack 101 <nop,nop,TS val 0 ecr 0>",
+        "P. 101:201(100) ack 101 <TS val 4000000000 ecr 0,nop,nop>",
+    ] {
+        assert_eq!(both_ways(&t, &[bytes(&t, text)]), 0, "{text}");
+    }
+}
+
+/// Whatever bit of the headers is flipped, and with checksums that are right again or not.
+#[test]
+fn a_bit_that_is_another() {
+    for timestamps in [false, true] {
+        let (t, _) = talking(timestamps);
+        let right = bytes(&t, "P. 101:111(10) ack 1101");
+        for at in 0..right.len() * 8 {
+            let mut wrong = right.clone();
+            wrong[at / 8] ^= 1 << (at % 8);
+            both_ways(&t, &[wrong.clone()]);
+            mend(&mut wrong);
+            both_ways(&t, &[wrong]);
+        }
+    }
+}
+
+/// RFC 9293 MUST-3: data is copied while its checksum is verified, and was never there where that proves wrong.
+#[test]
+fn data_whose_checksum_is_wrong() {
+    for len in [1, 127, 128, 129, 1000, 1459, 1460] {
+        let mut t = Setup::new().server();
+        let c = t.accepted();
+        let mut packets = Vec::new();
+        for i in 0..20 {
+            let (from, to) = (1 + i * len, 1 + (i + 1) * len);
+            let right = bytes(&t, &format!("P. {from}:{to}({len}) ack 1"));
+            let mut wrong = right.clone();
+            wrong[40 + (i * 67 % len) as usize] ^= 0x40;
+            packets.extend([wrong, right]);
+        }
+        assert_eq!(both_ways(&t, &packets), 20, "of {len} bytes");
+        let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
+        t.inject_batch(&batch);
+        assert_eq!(t.stack.counters().dropped(DropReason::TcpChecksum), 20);
+        t.read(c, 20 * len as usize);
+        t.read_blocks(c);
+        t.take_sent();
+    }
+}
+
+/// Makes the checksums of an IPv4 packet with a TCP segment right.
+fn mend(packet: &mut [u8]) {
+    let of = |parts: &[&[u8]]| !parts.iter().fold(0, |sum, part| finack_sum::add(sum, finack_sum::sum(part)));
+    packet[10..12].fill(0);
+    let ip = of(&[&packet[..20]]);
+    packet[10..12].copy_from_slice(&ip.to_be_bytes());
+    packet[36..38].fill(0);
+    let len = (packet.len() - 20) as u16;
+    let [high, low] = len.to_be_bytes();
+    let tcp = of(&[&packet[12..20], &[0, 6, high, low], &packet[20..]]);
+    packet[36..38].copy_from_slice(&tcp.to_be_bytes());
+}
+
+/// In any state of the connection, and of what the other end sent before.
+#[test]
+fn in_any_state() {
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 9] = [
+        ("our FIN, sent", |t, c| t.shutdown(c, Shutdown::Write)),
+        ("nobody reads", |t, c| t.shutdown(c, Shutdown::Both)),
+        ("nobody is there", |t, c| t.close(c)),
+        ("a gap", |t, _| t.inject("P. 301:401(100) ack 101")),
+        ("a gap, filled", |t, _| {
+            t.inject("P. 301:401(100) ack 101");
+            t.take_sent();
+            t.inject("P. 101:301(200) ack 101");
+        }),
+        ("the peer's FIN behind a gap", |t, _| t.inject("F. 301:401(100) ack 101")),
+        ("urgent data to come", |t, _| t.inject("U. 101:101(0) ack 101 urg 150")),
+        ("the peer's FIN", |t, _| t.inject("F. 101:101(0) ack 101")),
+        ("duplicate ACKs", |t, _| {
+            for _ in 0..4 {
+                t.inject(". 101:101(0) ack 101");
+                t.take_sent();
+            }
+        }),
+    ];
+    for (what, change) in change {
+        let (mut t, c) = talking(false);
+        change(&mut t, c);
+        t.take_sent();
+        for text in [
+            "P. 101:201(100) ack 101",
+            "P. 101:301(200) ack 1101",
+            ". 101:101(0) ack 1101",
+            "P. 401:501(100) ack 1101",
+            ". 102:102(0) ack 1101",
+            ". 101:101(0) ack 1102",
+            "P. 101:201(100) ack 1102",
+        ] {
+            println!("{what}: {text}");
+            both_ways(&t, &[bytes(&t, text)]);
+        }
+    }
+}
+
+/// Packets that come together are looked at together, and handled in their order.
+#[test]
+fn together() {
+    let (t, _) = talking(false);
+    let texts = [
+        "P. 101:201(100) ack 101",
+        "P. 201:301(100) ack 501",
+        "P. 201:301(100) ack 501",
+        "P. 401:501(100) ack 501",
+        "P. 301:401(100) ack 1101",
+        "P. 501:601(100) ack 1101",
+        "F. 601:601(0) ack 1101",
+        ". 602:602(0) ack 1101",
+    ];
+    let packets: Vec<Vec<u8>> = texts.iter().map(|text| bytes(&t, text)).collect();
+    assert_eq!(both_ways(&t, &packets), 3);
+    let many: Vec<Vec<u8>> =
+        (0..40).map(|i| bytes(&t, &format!("P. {}:{}(100) ack 101", 101 + 100 * i, 201 + 100 * i))).collect();
+    assert_eq!(both_ways(&t, &many), 40);
+}
+
+/// A device that says how many segments a packet stands for is counted so (RFC 1213 tcpInSegs).
+#[test]
+fn joined_segments() {
+    let (mut t, _) = talking(false);
+    let packet = bytes(&t, "P. 101:3021(2920) ack 101");
+    let mut joined = Packet::borrowed(&packet);
+    (joined.meta.segments, joined.meta.segment_size) = (2, 1460);
+    let before = t.stack.counters().clone();
+    t.inject_batch(&[joined]);
+    let after = t.stack.counters();
+    assert_eq!(after.tcp_in_segs - before.tcp_in_segs, 2);
+    assert_eq!(after.tcp_expected - before.tcp_expected, 2);
+    t.take_sent();
+}

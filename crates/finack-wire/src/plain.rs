@@ -1,0 +1,178 @@
+//! The commonest of all packets, read at one go: a TCP segment with nothing special about it.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use finack_sum::Accumulator;
+
+use crate::tcp::{self, Flags};
+use crate::{ip, ipv4, ipv6, protocol};
+
+/// Bytes of options where they are two NOPs and timestamps (RFC 7323 appendix A).
+const TIMESTAMPS_LEN: usize = 12;
+/// The first four of them.
+const TIMESTAMPS_HEAD: [u8; 4] = [1, 1, 8, 10];
+
+/// A segment of a connection that stands: ACK, perhaps with PSH and with data, and no other flag; no options but
+/// timestamps, in the form that nearly everybody sends; behind an IPv4 header without options that is no fragment's, or an
+/// IPv6 header without extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the same family.
+    pub dst: IpAddr,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Type of service, or traffic class: DSCP in the upper six bits, ECN in the lower two.
+    pub tos: u8,
+    /// Whether PSH is set.
+    pub psh: bool,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// Receive window as in the header: not scaled.
+    pub window: u16,
+    /// Timestamps: TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// The segment: header, options and data. What lies behind it in the packet is padding.
+    pub segment: &'a [u8],
+}
+
+impl<'a> Plain<'a> {
+    /// Reads a packet; `None` where it is anything else, or where anything about its IP header is wrong, its checksum
+    /// included. The TCP checksum is not looked at: see [`checksum_ok`](Self::checksum_ok).
+    ///
+    /// What it answers is what [`ip::parse`], [`TcpHeader::parse`](tcp::TcpHeader::parse) and
+    /// [`TcpOptions::parse`](crate::tcp_options::TcpOptions::parse) say of the same packet.
+    #[inline]
+    #[must_use]
+    pub fn parse(packet: &'a [u8]) -> Option<Self> {
+        match packet.first()? >> 4 {
+            4 => {
+                let h = packet.first_chunk::<{ ipv4::HEADER_LEN }>()?;
+                let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
+                // DF may be set, MF and an offset may not.
+                let whole = h[6] & 0x3f == 0 && h[7] == 0;
+                if h[0] != 0x45 || h[9] != protocol::TCP || !whole || !header_sums_up(h) {
+                    return None;
+                }
+                let src = IpAddr::V4(Ipv4Addr::new(h[12], h[13], h[14], h[15]));
+                let dst = IpAddr::V4(Ipv4Addr::new(h[16], h[17], h[18], h[19]));
+                Self::of_segment(src, dst, h[1], packet.get(ipv4::HEADER_LEN..total)?)
+            }
+            6 => {
+                let h = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
+                let len = usize::from(u16::from_be_bytes([h[4], h[5]]));
+                if h[6] != protocol::TCP {
+                    return None;
+                }
+                let address =
+                    |at: usize| Some(IpAddr::V6(Ipv6Addr::from(*h.get(at..)?.first_chunk::<16>()?)));
+                let tos = h[0] << 4 | h[1] >> 4;
+                let segment = packet.get(ipv6::HEADER_LEN..ipv6::HEADER_LEN + len)?;
+                Self::of_segment(address(8)?, address(24)?, tos, segment)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8]) -> Option<Self> {
+        let h = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
+        // The reserved bits are ignored (RFC 9293 3.1), AE is not.
+        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !Flags::PSH.0;
+        if flags != Flags::ACK.0 {
+            return None;
+        }
+        let timestamps = match h[12] >> 4 {
+            5 => None,
+            8 => {
+                let options = segment.get(tcp::HEADER_LEN..)?.first_chunk::<TIMESTAMPS_LEN>()?;
+                let [a, b, c, d, e, f, g, h, i, j, k, l] = *options;
+                if [a, b, c, d] != TIMESTAMPS_HEAD {
+                    return None;
+                }
+                Some((u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            src,
+            dst,
+            src_port: u16::from_be_bytes([h[0], h[1]]),
+            dst_port: u16::from_be_bytes([h[2], h[3]]),
+            tos,
+            psh: u16::from(h[13]) & Flags::PSH.0 != 0,
+            seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
+            ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
+            window: u16::from_be_bytes([h[14], h[15]]),
+            timestamps,
+            segment,
+        })
+    }
+
+    /// The flags: ACK, or ACK and PSH.
+    #[inline]
+    #[must_use]
+    pub const fn flags(&self) -> Flags {
+        if self.psh { Flags::ACK.union(Flags::PSH) } else { Flags::ACK }
+    }
+
+    /// Bytes of TCP header: 20, or 32 with timestamps.
+    #[inline]
+    #[must_use]
+    pub const fn header_len(&self) -> usize {
+        if self.timestamps.is_some() { tcp::HEADER_LEN + TIMESTAMPS_LEN } else { tcp::HEADER_LEN }
+    }
+
+    /// The data.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.segment.get(self.header_len()..).unwrap_or(&[])
+    }
+
+    /// The urgent pointer as in the header: of no meaning, for URG is not set.
+    #[must_use]
+    pub fn urgent(&self) -> u16 {
+        crate::bytes::u16_at(self.segment, 18).unwrap_or(0)
+    }
+
+    /// The sum of what the TCP checksum covers in front of the data. With the data's added it is 0xffff where the checksum is
+    /// right (RFC 9293 MUST-3): for who sums the data while copying it.
+    #[inline]
+    #[must_use]
+    pub fn sum_ahead(&self) -> Accumulator {
+        let mut sum = Accumulator::new();
+        sum.add_u16(ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len()));
+        sum.add(self.segment.get(..self.header_len()).unwrap_or_default());
+        sum
+    }
+
+    /// Whether the TCP checksum is right (RFC 9293 MUST-3).
+    #[inline]
+    #[must_use]
+    pub fn checksum_ok(&self) -> bool {
+        let pseudo = ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len());
+        finack_sum::add(pseudo, finack_sum::sum(self.segment)) == 0xffff
+    }
+}
+
+/// Whether the checksum of an IPv4 header without options is right: its five words of 32 bits, in whichever order of
+/// bytes, add up to all ones (RFC 1071 2).
+#[inline(always)]
+fn header_sums_up(header: &[u8; ipv4::HEADER_LEN]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum == 0xffff
+}
+
+#[cfg(test)]
+mod tests;

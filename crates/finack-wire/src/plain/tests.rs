@@ -1,0 +1,145 @@
+//! What is read at one go is what is read step by step.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::ip::IpEmit;
+use crate::samples::{self, hex};
+use crate::tcp::{TcpEmit, TcpHeader};
+use crate::tcp_options::TcpOptions;
+
+/// What the parsers say that go step by step, where the packet is a plain one.
+fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
+    let ip = ip::parse(packet).ok()?;
+    let segment = ip.payload(packet);
+    let header = TcpHeader::parse(segment).ok().filter(|_| ip.protocol == protocol::TCP)?;
+    let bytes = tcp::options_bytes(segment, &header);
+    let options = TcpOptions::parse(bytes);
+    let bare = TcpOptions { timestamps: options.timestamps, ..TcpOptions::default() };
+    let usual = bytes.is_empty() || bytes.starts_with(&TIMESTAMPS_HEAD) && bytes.len() == TIMESTAMPS_LEN;
+    let plain = header.flags.without(Flags::PSH) == Flags::ACK
+        && usual
+        && options == bare
+        && ip.fragment.is_none()
+        && !ip.has_options;
+    plain.then_some(Plain {
+        src: ip.src,
+        dst: ip.dst,
+        src_port: header.src_port,
+        dst_port: header.dst_port,
+        tos: ip.tos,
+        psh: header.flags.psh(),
+        seq: header.seq,
+        ack: header.ack,
+        window: header.window,
+        timestamps: options.timestamps,
+        segment,
+    })
+}
+
+fn packet(v6: bool, timestamps: bool, len: usize) -> Vec<u8> {
+    let address = |n: u8| -> IpAddr {
+        if v6 {
+            Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n.into()).into()
+        } else {
+            Ipv4Addr::new(10, 0, 0, n).into()
+        }
+    };
+    let options = [1, 1, 8, 10, 0, 1, 2, 3, 4, 5, 6, 7];
+    let options = if timestamps { &options[..] } else { &[] };
+    let head = TcpEmit {
+        src_port: 1234,
+        dst_port: 80,
+        seq: 0xfedc_ba98,
+        ack: 0x1234_5678,
+        flags: Flags::ACK | Flags::PSH,
+        window: 4711,
+        urgent: 0,
+        options,
+    };
+    let emit = IpEmit {
+        src: address(1),
+        dst: address(2),
+        protocol: protocol::TCP,
+        hop_limit: 64,
+        tos: 0x2e,
+        ident: 7,
+        dont_fragment: true,
+        payload_len: head.header_len() + len,
+    };
+    let mut bytes = vec![0x5a; emit.header_len() + emit.payload_len];
+    let at = emit.emit(&mut bytes);
+    head.emit(&mut bytes[at..]);
+    let value = tcp::checksum(emit.pseudo_header_sum(), &bytes[at..]);
+    tcp::set_checksum(&mut bytes[at..], value);
+    bytes
+}
+
+fn all() -> impl Iterator<Item = Vec<u8>> {
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    kinds.into_iter().flat_map(|(v6, stamps)| [0, 1, 1000].map(|len| packet(v6, stamps, len)))
+}
+
+#[test]
+fn a_plain_segment_is_read_as_step_by_step() {
+    for mut bytes in all() {
+        let whole = bytes.len();
+        // Padding of the link.
+        bytes.extend([0; 6]);
+        let plain = Plain::parse(&bytes).expect("it is plain");
+        assert_eq!(Some(plain), step_by_step(&bytes));
+        assert!(plain.checksum_ok());
+        assert_eq!(plain.payload(), &bytes[whole - plain.payload().len()..whole]);
+        assert_eq!(Plain::parse(&bytes[..whole - 1]), None, "cut short");
+    }
+}
+
+/// Whatever byte of the headers is another, both ways of reading agree; so do their checksums.
+#[test]
+fn any_other_packet_is_left_to_the_parsers() {
+    for bytes in all() {
+        for at in 0..bytes.len().min(80) {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert_eq!(Plain::parse(&changed), step_by_step(&changed), "bit {bit} of byte {at}");
+                // With a header checksum that is right again.
+                if changed[0] >> 4 == 4 {
+                    changed[10..12].fill(0);
+                    let sum = !finack_sum::sum(&changed[..20]);
+                    changed[10..12].copy_from_slice(&sum.to_be_bytes());
+                }
+                let plain = Plain::parse(&changed);
+                assert_eq!(plain, step_by_step(&changed), "bit {bit} of byte {at}");
+                if let Some(plain) = plain {
+                    let ip = ip::parse(&changed).expect("it is a packet");
+                    assert_eq!(plain.checksum_ok(), tcp::checksum_ok(&ip, ip.payload(&changed)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_hosts_have_sent_is_read_alike() {
+    let others = [
+        samples::SYN_V4,
+        samples::SYN_V6,
+        samples::SYN_MD5,
+        samples::SACK_3,
+        samples::DATA_ECT,
+        samples::RST_V4,
+        samples::UDP_V4,
+        samples::UDP_V6,
+        samples::MLD,
+        samples::FRAGMENT_V4,
+        "",
+        "45",
+    ];
+    for sample in others {
+        let bytes = hex(sample);
+        assert_eq!(Plain::parse(&bytes), None);
+        assert_eq!(step_by_step(&bytes), None);
+    }
+}
