@@ -10,6 +10,7 @@ use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, Pack
 use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
 use finack_core::settings::Settings;
 use finack_core::stack::{ConnId, InterfaceAddress, ListenerId};
+use finack_core::steer::Steering;
 use finack_core::{Config, Error, Instant, Stack};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -63,17 +64,28 @@ struct Link {
     handing: Handing,
     /// It finishes checksums while it copies, and the receiver must verify them.
     sums: bool,
+    /// Where the client is one of several shards: how packets are steered, and which it is.
+    steering: Option<(Steering, usize)>,
 }
 
 impl Link {
     fn new(handing: Handing, sums: bool) -> Self {
         let metas = [PacketMeta::default(); BATCH];
         let (given, home) = (Vec::with_capacity(BATCH), Home::default());
-        Self { buffers: vec![Vec::new(); BATCH], metas, given, home, handing, sums }
+        Self { buffers: vec![Vec::new(); BATCH], metas, given, home, handing, sums, steering: None }
+    }
+
+    /// Has a look at each of the packets that were lent last, as a driver with several shards does.
+    fn steer(&self, count: u64) {
+        let Some((steering, index)) = &self.steering else { return };
+        for packet in &self.buffers[..count as usize] {
+            let shard = steering.of_packet(packet);
+            assert_eq!(shard, Some(*index), "the packets of a connection come to its shard");
+        }
     }
 
     /// Copies all that `from` wants to send, and gives it to `to`. Answers how many packets that were.
-    fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
+    fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant, steer: bool) -> u64 {
         let mut carried = 0;
         loop {
             let count = self.carry_batch(from, to, now);
@@ -81,6 +93,9 @@ impl Link {
                 return carried;
             }
             carried += count;
+            if steer {
+                self.steer(count);
+            }
         }
     }
 
@@ -225,6 +240,12 @@ impl Pair {
         }
     }
 
+    /// Makes the client, which has done nothing yet, the shard `index` of several.
+    pub fn set_shard(&mut self, steering: Steering, index: usize) {
+        self.client.set_shard(&steering, index);
+        self.link.steering = Some((steering, index));
+    }
+
     /// Lets virtual time pass, and what is due in it happen.
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
@@ -237,11 +258,11 @@ impl Pair {
     }
 
     pub fn carry_there(&mut self) -> u64 {
-        self.link.carry(&mut self.client, &mut self.server, self.now)
+        self.link.carry(&mut self.client, &mut self.server, self.now, false)
     }
 
     pub fn carry_back(&mut self) -> u64 {
-        self.link.carry(&mut self.server, &mut self.client, self.now)
+        self.link.carry(&mut self.server, &mut self.client, self.now, true)
     }
 
     /// Carries one batch, after which a driver lets the application read.

@@ -31,6 +31,17 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)+].into_iter()
             }
+
+            /// Adds what another stack of the same host counted.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field = self.$field.wrapping_add(other.$field);)+
+                let add = |to: &mut [u64], from: &[u64]| {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = to.wrapping_add(*from));
+                };
+                add(&mut self.dropped, &other.dropped);
+                add(&mut self.resets_sent, &other.resets_sent);
+                add(&mut self.retransmits, &other.retransmits);
+            }
         }
     };
 }

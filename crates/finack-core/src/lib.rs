@@ -34,6 +34,7 @@ mod ports;
 pub mod settings;
 mod slab;
 pub mod stack;
+pub mod steer;
 pub mod tcp;
 #[cfg(test)]
 mod testing;

@@ -278,14 +278,29 @@ impl PortTable {
     /// A port for a `bind` to port 0: one on which nobody's address overlaps, whatever the reuse options say, or
     /// `None` where there is no such port (EADDRINUSE). Ports of the parity that `connect` leaves alone come first.
     pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
+        self.bind_any_where(range, owner, random, &|_| true)
+    }
+
+    /// [`bind_any`](Self::bind_any) among the ports that `also` agrees to.
+    pub(crate) fn bind_any_where(
+        &self,
+        range: RangeInclusive<u16>,
+        owner: &Owner,
+        random: u64,
+        also: &dyn Fn(u16) -> bool,
+    ) -> Option<u16> {
         let (low, count) = span(&range)?;
         let start = crate::hash::scale(random as u32, count);
         let parity = if self.connects { 1 } else { (random >> 63) as u32 };
-        let free = |port: u16| !self.any(port, |held| owner.overlaps(held));
         scan(low, count, start, parity)
             .chain(scan(low, count, start, 1 - parity))
             .map(|(port, _)| port)
-            .find(|&p| free(p))
+            .find(|&port| self.is_free(port, owner) && also(port))
+    }
+
+    /// Whether nobody's address overlaps on `port`, whatever the reuse options say.
+    pub(crate) fn is_free(&self, port: u16, owner: &Owner) -> bool {
+        !self.any(port, |held| owner.overlaps(held))
     }
 
     /// A local port for a `connect`: RFC 6056 algorithm 4 (double hash) as Linux has it.

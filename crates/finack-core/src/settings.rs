@@ -457,6 +457,25 @@ impl Settings {
         Ok(self)
     }
 
+    /// The part of each of `shards` stacks that are one host: what bounds a whole host is divided among them, rounded
+    /// up, and each sends its part of the ICMP errors that may go to one host.
+    #[must_use]
+    pub fn share(&self, shards: u64) -> Self {
+        let mut part = self.clone();
+        let shards = shards.max(1);
+        for bound in [
+            &mut part.tcp_mem,
+            &mut part.max_connections,
+            &mut part.tcp_max_tw_buckets,
+            &mut part.tcp_max_syn_backlog,
+            &mut part.ipfrag_high_thresh,
+        ] {
+            *bound = bound.div_ceil(shards);
+        }
+        part.icmp_ratelimit = part.icmp_ratelimit.saturating_mul(shards);
+        part
+    }
+
     /// Whether programs may choose `kind` by TCP_CONGESTION: what is the default they may always.
     pub fn allows(&self, kind: Congestion) -> bool {
         kind == self.congestion || self.allowed_congestion.contains(kind)

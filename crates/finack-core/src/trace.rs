@@ -322,6 +322,8 @@ reasons! {
         IcmpIgnored = "hard ICMP errors are ignored on connections with TCP-AO (RFC 5925 7.8)",
         /// What was to be sent must be signed, and no key is there for it.
         Unsignable = "no key is there to sign the answer with, and unsigned nobody would take it",
+        /// It came to another shard than the connection's, and the ring to that one was full.
+        ShardRingFull = "the connection's shard has not taken what waits for it (see NetBuilder::shards)",
         /// Challenge ACK limited.
         RateLimited = "answers to such segments are limited on this connection (RFC 5961 10)",
     }

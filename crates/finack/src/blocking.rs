@@ -14,15 +14,23 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::device::Device;
-use crate::host::{Net, NetBuilder, build_on_thread};
+use crate::host::{Net, NetBuilder, build_on_threads};
 use crate::net::{self, ToSocketAddrs};
 
-/// Brings a network up on a thread of its own, which ends with the network.
+/// Brings a network up on a thread of its own, or one for each [shard](NetBuilder::shards), which end with the network.
 ///
 /// # Errors
-/// As [`NetBuilder::build`]; the thread can't be started.
+/// As [`NetBuilder::build`]; a thread can't be started.
 pub fn start(builder: NetBuilder, device: impl Device + 'static) -> io::Result<Net> {
-    build_on_thread(builder, Box::new(device))
+    build_on_threads(builder, vec![Box::new(device)])
+}
+
+/// [`start`] on a device with several queues.
+///
+/// # Errors
+/// As [`NetBuilder::build_on`]; a thread can't be started.
+pub fn start_on<D: Device + 'static>(builder: NetBuilder, queues: Vec<D>) -> io::Result<Net> {
+    build_on_threads(builder, queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Device>).collect())
 }
 
 struct Unpark(Thread);

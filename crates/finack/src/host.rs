@@ -9,15 +9,33 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
+use finack_core::Instant;
 use finack_core::counters::Counters;
 use finack_core::settings::{SettingError, Settings};
 use finack_core::stack::{Config, InterfaceAddress, Route, SocketCursor, TcpSocket, UdpSocketInfo};
 use finack_core::tcp::{State, TcpInfo};
 use finack_core::trace::TraceEvent;
-use finack_core::{Instant, Stack};
 
 use crate::device::{Device, DeviceCounters};
-use crate::shard::{Driver, Shard};
+use crate::shard::{Driver, Shard, Shards};
+
+/// Most shards of one network: as many as a TUN interface has queues.
+const MOST_SHARDS: usize = 256;
+
+/// Adds to a list what another shard has of the same things, and what only that one has.
+fn merge<T>(all: &mut Vec<T>, parts: Vec<T>, same: impl Fn(&T, &T) -> bool, add: impl Fn(&mut T, &T)) {
+    let (known, mut next) = (all.len(), 0);
+    for part in parts {
+        // Shards have them in the same order, unless one came or went meanwhile.
+        match (next..known).chain(0..next.min(known)).find(|&i| same(&all[i], &part)) {
+            Some(i) => {
+                add(&mut all[i], &part);
+                next = i + 1;
+            }
+            None => all.push(part),
+        }
+    }
+}
 
 /// One host's TCP and UDP over one device.
 ///
@@ -26,7 +44,9 @@ use crate::shard::{Driver, Shard};
 /// closed end with it: wait for them with [`drain`](Self::drain).
 #[derive(Clone)]
 pub struct Net {
-    pub(crate) shard: Arc<Shard>,
+    pub(crate) shards: Arc<Shards>,
+    /// The shard that connections are opened on; `None` takes them in turn.
+    pub(crate) pin: Option<usize>,
 }
 
 impl fmt::Debug for Net {
@@ -45,6 +65,7 @@ pub struct NetBuilder {
     any_address: bool,
     seed: Option<[u8; 32]>,
     trace: usize,
+    shards: Option<usize>,
 }
 
 impl fmt::Debug for NetBuilder {
@@ -54,6 +75,7 @@ impl fmt::Debug for NetBuilder {
             .field("addresses", &self.addresses)
             .field("routes", &self.routes)
             .field("any_address", &self.any_address)
+            .field("shards", &self.shards)
             .finish_non_exhaustive()
     }
 }
@@ -67,6 +89,7 @@ impl NetBuilder {
             any_address: false,
             seed: None,
             trace: 0,
+            shards: None,
         }
     }
 
@@ -123,20 +146,83 @@ impl NetBuilder {
         self
     }
 
-    /// Brings the network up: its driver becomes a task of the tokio runtime that this is called on.
+    /// Spreads the network's work over `count` shards, 1 to 256; unless set there are as many as the device has queues.
+    ///
+    /// Each shard is an engine of its own behind a lock of its own, with its own driver, so that as many cores can work
+    /// at once. A keyed hash of both ends of a connection, or of an exchange of datagrams, tells which shard it belongs
+    /// to; a packet that comes through another's queue is handed on in a ring, which holds up to 1024 of them and 8 MiB
+    /// (beyond that it is dropped and counted under
+    /// [`ShardRingFull`](finack_core::trace::DropReason::ShardRingFull)). Connections are opened on each shard in turn,
+    /// or on the one that [`Net::on_shard`] names, from ports that bring the answers there; one from a port that was
+    /// bound is where that port leads to. Listeners and UDP sockets have a part on every shard and take what comes to
+    /// any of them.
+    ///
+    /// What bounds the whole host (memory, connections, TIME-WAIT, half-open connections, fragments, a listener's
+    /// backlog) is divided among the shards; the receive buffer of a UDP socket is each part's. Trace events of
+    /// different shards come in the order of time only as far as they wait together.
+    ///
+    /// It pays where one core does not suffice, and where the device has a queue for each: with one queue alone one
+    /// shard receives for all.
+    pub const fn shards(mut self, count: usize) -> Self {
+        self.shards = Some(count);
+        self
+    }
+
+    /// Brings the network up: its drivers become tasks of the tokio runtime that this is called on.
     ///
     /// # Errors
-    /// Not called on a tokio runtime; the device's descriptor can't be watched; no entropy to be had.
+    /// Not called on a tokio runtime; the device's descriptor can't be watched; no entropy to be had; a number of
+    /// [shards](Self::shards) out of range.
     ///
     /// # Panics
     /// The tokio runtime was built without its I/O or time driver, as tokio's own sockets do.
     pub fn build(self, device: impl Device + 'static) -> io::Result<Net> {
-        let (net, driver) = self.build_with_driver(Box::new(device))?;
-        net.shard.runtime().spawn(driver.run());
+        self.build_on(vec![device])
+    }
+
+    /// [`build`](Self::build) on a device with several queues, such as
+    /// [`TunDevice::another_queue`](crate::device::TunDevice::another_queue) opens: one for each shard, or for some
+    /// of them.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); no queue, or more queues than shards (`InvalidInput`).
+    ///
+    /// # Panics
+    /// As [`build`](Self::build).
+    pub fn build_on<D: Device + 'static>(self, queues: Vec<D>) -> io::Result<Net> {
+        let (net, mut drivers) = self.build_apart(queues)?;
+        drivers.iter_mut().try_for_each(Driver::watch)?;
+        for driver in drivers {
+            tokio::spawn(driver.run());
+        }
         Ok(net)
     }
 
-    fn build_with_driver(self, device: Box<dyn Device>) -> io::Result<(Net, Driver)> {
+    /// [`build_on`](Self::build_on) that leaves it to the caller where the drivers run: for programs with a
+    /// runtime and a core for each shard. Until a [driver](Driver) runs, nothing is received for its shard and no time
+    /// passes there.
+    ///
+    /// # Errors
+    /// As [`build_on`](Self::build_on).
+    pub fn build_apart<D: Device + 'static>(self, queues: Vec<D>) -> io::Result<(Net, Vec<Driver>)> {
+        self.build_boxed(queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Device>).collect())
+    }
+
+    fn build_boxed(self, queues: Vec<Box<dyn Device>>) -> io::Result<(Net, Vec<Driver>)> {
+        let count = self.shards.unwrap_or(queues.len());
+        let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let Some(device) = queues.first().map(|queue| queue.capabilities()) else {
+            return invalid("a network needs a device with one queue at least".into());
+        };
+        if !(1..=MOST_SHARDS).contains(&count) {
+            return invalid(format!("{count} shards: a network has 1 to {MOST_SHARDS}"));
+        }
+        if queues.len() > count {
+            return invalid(format!(
+                "{} queues for {count} shards: nobody would read the others",
+                queues.len()
+            ));
+        }
         let seed = match self.seed {
             Some(seed) => seed,
             None => {
@@ -147,18 +233,14 @@ impl NetBuilder {
         };
         let config = Config {
             settings: self.settings,
-            device: device.capabilities(),
+            device,
             addresses: self.addresses,
             routes: self.routes,
             any_address: self.any_address,
             seed,
         };
-        let (shard, driver) = Shard::new(device, |now| {
-            let mut stack = Stack::new(now, config);
-            stack.set_tracing(self.trace);
-            stack
-        })?;
-        Ok((Net { shard }, driver))
+        let (shards, drivers) = Shards::new(queues, count, &config, self.trace)?;
+        Ok((Net { shards, pin: None }, drivers))
     }
 }
 
@@ -168,29 +250,52 @@ impl Net {
         NetBuilder::new()
     }
 
-    /// What happened so far, by Linux's MIB names.
-    pub fn counters(&self) -> Counters {
-        self.shard.with(|inner| inner.stack.counters().clone())
+    /// How many shards it has; see [`NetBuilder::shards`].
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
-    /// What the device has carried and lost.
+    /// The same network, but that connections which are opened through this handle belong to the shard `index`, 0 to
+    /// [`shards`](Self::shards) - 1: for programs whose tasks stay beside the shard's driver. Bound ports, listeners and
+    /// UDP sockets are no different. `None` where there is no such shard.
+    pub fn on_shard(&self, index: usize) -> Option<Self> {
+        (index < self.shards()).then(|| Self { shards: Arc::clone(&self.shards), pin: Some(index) })
+    }
+
+    /// What happened so far, by Linux's MIB names.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.shards.iter().for_each(|shard| shard.with(|inner| sum.add(inner.stack.counters())));
+        sum
+    }
+
+    /// What the device has carried and lost, all queues together.
     pub fn device_counters(&self) -> DeviceCounters {
-        self.shard.with(|inner| inner.device_counters())
+        let mut sum = DeviceCounters::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.with(|inner| inner.device_counters())));
+        sum
     }
 
     /// Connections by state (half-open ones and TIME-WAIT included), listeners under LISTEN.
     pub fn count_by_state(&self) -> [(State, usize); 11] {
-        self.shard.with(|inner| inner.stack.count_by_state())
+        let mut shards = self.shards.iter().map(|shard| shard.with(|inner| inner.stack.count_by_state()));
+        let mut sum = shards.next().unwrap_or(State::ALL.map(|state| (state, 0)));
+        for counts in shards {
+            let (sum, counts) = (sum.iter_mut(), counts.iter());
+            // Every shard has its part of each listener.
+            sum.zip(counts).filter(|(s, _)| s.0 != State::Listen).for_each(|(s, (_, count))| s.1 += count);
+        }
+        sum
     }
 
     /// Bytes that the engine's tables and buffers take.
     pub fn memory(&self) -> usize {
-        self.shard.with(|inner| inner.stack.memory())
+        self.shards.iter().map(|shard| shard.with(|inner| inner.stack.memory())).sum()
     }
 
     /// The settings in force.
     pub fn settings(&self) -> Settings {
-        self.shard.with(|inner| inner.stack.settings().clone())
+        self.shards.settings()
     }
 
     /// Changes a setting by its sysctl name; connections that exist keep what they negotiated.
@@ -198,7 +303,7 @@ impl Net {
     /// # Errors
     /// The name is unknown or the value makes no sense; see [`Settings::set`].
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), SettingError> {
-        self.shard.with(|inner| inner.stack.set_sysctl(name, value))
+        self.shards.set_sysctl(name, value)
     }
 
     /// The connections that this program holds, in no particular order.
@@ -207,25 +312,61 @@ impl Net {
         if self.stopped().is_some() {
             return infos;
         }
-        self.shard.each_connection(|inner, now, conn| infos.extend(inner.stack.tcp_info(now, conn)));
+        for shard in self.shards.iter() {
+            shard.each_connection(|inner, now, conn| infos.extend(inner.stack.tcp_info(now, conn)));
+        }
         infos
     }
 
     /// Goes on with a list of all TCP sockets of this host, whoever holds them: half-open ones, those that were let go
     /// of, TIME-WAIT and listeners included. Up to `places` places of the tables are looked at with the lock held; begin
     /// with a default cursor; `None` says that the list is complete. See [`Stack::tcp_sockets`].
+    ///
+    /// [`Stack::tcp_sockets`]: finack_core::Stack::tcp_sockets
     pub fn tcp_sockets(&self, cursor: &mut SocketCursor, places: usize) -> Option<Vec<TcpSocket>> {
         let mut sockets = Vec::new();
-        let more = self.shard.with(|inner| {
-            let now = inner.now();
-            inner.stack.tcp_sockets(now, cursor, places, |socket| sockets.push(socket))
-        });
+        if self.shards() > 1 && cursor.skip_listeners() {
+            sockets = self.listeners();
+        }
+        let mut more = true;
+        while sockets.is_empty() && more {
+            more = self.shards.get(cursor.shard()).with(|inner| {
+                let now = inner.now();
+                inner.stack.tcp_sockets(now, cursor, places, |socket| sockets.push(socket))
+            });
+            if !more && cursor.shard() + 1 < self.shards() {
+                cursor.next_shard();
+                cursor.skip_listeners();
+                more = true;
+            } else if more {
+                break;
+            }
+        }
         (more || !sockets.is_empty()).then_some(sockets)
+    }
+
+    /// The listeners of all shards, the parts of each put together.
+    fn listeners(&self) -> Vec<TcpSocket> {
+        let mut all: Vec<TcpSocket> = Vec::new();
+        for shard in self.shards.iter() {
+            let mut parts = Vec::new();
+            shard.with(|inner| inner.stack.tcp_listeners(|part| parts.push(part)));
+            merge(
+                &mut all,
+                parts,
+                |one, part| one.local == part.local,
+                |one, part| {
+                    one.recv_queue += part.recv_queue;
+                    one.send_queue += part.send_queue;
+                },
+            );
+        }
+        all
     }
 
     /// The one TCP connection between these two ends, in whatever form it is.
     pub fn tcp_socket(&self, local: SocketAddr, remote: SocketAddr) -> Option<TcpSocket> {
-        self.shard.with(|inner| {
+        self.shards.get(self.shards.of_flow(local, remote)).with(|inner| {
             let now = inner.now();
             inner.stack.tcp_socket(now, local, remote)
         })
@@ -233,27 +374,38 @@ impl Net {
 
     /// Goes on with a list of all UDP sockets of this host, as [`tcp_sockets`](Self::tcp_sockets) does.
     pub fn udp_sockets(&self, cursor: &mut SocketCursor, places: usize) -> Option<Vec<UdpSocketInfo>> {
-        let mut sockets = Vec::new();
-        let more =
-            self.shard.with(|inner| inner.stack.udp_sockets(cursor, places, |socket| sockets.push(socket)));
+        let (mut sockets, mut more, start) = (Vec::new(), false, *cursor);
+        for shard in self.shards.iter() {
+            let (mut parts, mut at) = (Vec::new(), start);
+            more |= shard.with(|inner| inner.stack.udp_sockets(&mut at, places, |part| parts.push(part)));
+            *cursor = at;
+            let same = |one: &UdpSocketInfo, part: &UdpSocketInfo| {
+                (one.local, one.remote) == (part.local, part.remote)
+            };
+            merge(&mut sockets, parts, same, |one, part| {
+                one.recv_queue += part.recv_queue;
+                one.send_queue += part.send_queue;
+                one.drops += part.drops;
+            });
+        }
         (more || !sockets.is_empty()).then_some(sockets)
     }
 
     /// The time as trace events have it: since the network was built.
     pub fn now(&self) -> Instant {
-        self.shard.with(|inner| inner.now())
+        self.shards.get(0).with(|inner| inner.now())
     }
 
-    /// Records trace events in a ring that holds `capacity` of them; 0 records nothing, which is how a
-    /// network starts. A full ring loses what comes next, and says how many that were
+    /// Records trace events in a ring that holds `capacity` of them (one of each shard); 0 records nothing, which is
+    /// how a network starts. A full ring loses what comes next, and says how many that were
     /// ([`TraceKind::Lost`](finack_core::trace::TraceKind::Lost)).
     pub fn set_trace(&self, capacity: usize) {
-        self.shard.with(|inner| inner.stack.set_tracing(capacity));
+        self.shards.iter().for_each(|shard| shard.with(|inner| inner.stack.set_tracing(capacity)));
     }
 
     /// The oldest trace event not yet taken.
     pub fn poll_trace(&self) -> Option<TraceEvent> {
-        self.shard.with(|inner| inner.poll_trace())
+        self.shards.poll_trace()
     }
 
     /// Waits for the next trace event; `None` once the network has stopped and all were taken.
@@ -262,13 +414,19 @@ impl Net {
     /// Dropping the future loses no event.
     pub async fn next_trace(&self) -> Option<TraceEvent> {
         poll_fn(|cx| {
-            let (poll, replaced) = self.shard.with(|inner| match inner.poll_trace() {
-                Some(event) => (Poll::Ready(Some(event)), None),
-                None if inner.stopped().is_some() => (Poll::Ready(None), None),
-                None => (Poll::Pending, inner.await_trace(cx.waker())),
-            });
-            drop(replaced);
-            poll
+            if let Some(event) = self.poll_trace() {
+                return Poll::Ready(Some(event));
+            }
+            for shard in self.shards.iter() {
+                let replaced = shard.with(|inner| inner.await_trace(cx.waker()));
+                drop(replaced);
+            }
+            // Once more: none may come unseen between the look and the wait.
+            match self.poll_trace() {
+                Some(event) => Poll::Ready(Some(event)),
+                None if self.stopped().is_some() => Poll::Ready(None),
+                None => Poll::Pending,
+            }
         })
         .await
     }
@@ -282,16 +440,19 @@ impl Net {
         // Counting is no work for every packet: it is done now and then.
         let mut pause = Duration::from_millis(1);
         loop {
-            let drained = self.shard.with(|inner| match inner.stopped() {
-                Some(error) => Err(error),
-                None => Ok(inner.is_drained()),
-            })?;
-            if drained {
+            let drained = |shard: &Shard| {
+                shard.with(|inner| match inner.stopped() {
+                    Some(error) => Err(error),
+                    None => Ok(inner.is_drained()),
+                })
+            };
+            let open = self.shards.iter().map(drained).find(|drained| !matches!(drained, Ok(true)));
+            if open.transpose()?.is_none() {
                 return Ok(());
             }
             let sleep = {
                 // The timer is the driver's runtime's, whatever polls this future.
-                let _entered = self.shard.runtime().enter();
+                let _entered = self.shards.get(0).runtime().enter();
                 tokio::time::sleep(pause)
             };
             sleep.await;
@@ -307,17 +468,19 @@ impl Net {
             return;
         }
         // First of all, so that nothing new is opened.
-        self.shard.stop(None);
-        self.shard.each_connection(|inner, now, conn| {
-            // One that ended by itself has nothing left to reset.
-            let _ = inner.stack.tcp_abort(now, conn);
-        });
+        self.shards.stop(None);
+        for shard in self.shards.iter() {
+            shard.each_connection(|inner, now, conn| {
+                // One that ended by itself has nothing left to reset.
+                let _ = inner.stack.tcp_abort(now, conn);
+            });
+        }
     }
 
     /// Why the network stopped: `ENETDOWN` after [`shutdown`](Self::shutdown) or when its runtime ended, the
     /// device's error where that failed; `None` while it runs.
     pub fn stopped(&self) -> Option<io::Error> {
-        self.shard.with(|inner| inner.stopped())
+        self.shards.iter().find_map(|shard| shard.with(|inner| inner.stopped()))
     }
 }
 
@@ -395,25 +558,40 @@ impl Net {
     }
 }
 
-/// Brings a network up on a thread of its own, for programs without a tokio runtime.
-pub(crate) fn build_on_thread(builder: NetBuilder, device: Box<dyn Device>) -> io::Result<Net> {
+/// Runs `main` on a new thread with a runtime of its own.
+fn on_thread<F: Future<Output = ()>>(
+    name: String,
+    main: impl FnOnce() -> F + Send + 'static,
+    failed: impl FnOnce(io::Error) + Send + 'static,
+) -> io::Result<()> {
+    let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // Descriptors and timers are registered with the runtime that is entered.
+        Ok(runtime) => runtime.block_on(async { main().await }),
+        Err(error) => failed(error),
+    };
+    std::thread::Builder::new().name(name).spawn(run).map(drop)
+}
+
+/// Brings a network up on threads of its own, one for each shard, for programs without a tokio runtime.
+pub(crate) fn build_on_threads(builder: NetBuilder, queues: Vec<Box<dyn Device>>) -> io::Result<Net> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-    let main = move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
+    let failed = sender.clone();
+    let main = move || async move {
+        let (net, mut drivers) = match builder.build_boxed(queues) {
+            Ok(built) => built,
             Err(error) => return drop(sender.send(Err(error))),
         };
-        // The descriptor and the timers are registered with the runtime that is entered.
-        runtime.block_on(async {
-            match builder.build_with_driver(device) {
-                Ok((net, driver)) => {
-                    drop(sender.send(Ok(net)));
-                    driver.run().await;
-                }
-                Err(error) => drop(sender.send(Err(error))),
-            }
+        let others = drivers.split_off(1);
+        let first = drivers.pop();
+        let started = others.into_iter().try_for_each(|driver| {
+            // Without a runtime the driver is dropped, which shuts the network down.
+            on_thread(format!("finack-{}", driver.shard()), move || driver.run(), drop)
         });
+        drop(sender.send(started.map(|()| net)));
+        if let Some(driver) = first {
+            driver.run().await;
+        }
     };
-    std::thread::Builder::new().name("finack".into()).spawn(main)?;
+    on_thread("finack".into(), main, move |error| drop(failed.send(Err(error))))?;
     receiver.recv().map_err(|_| io::Error::other("the thread that brings the network up has panicked"))?
 }

@@ -45,6 +45,9 @@
 //! timers, a device that has room again — is done by a driver task on the tokio runtime that the network
 //! was built on. The lock is held for one call and one batch of at most 64 packets at a time, and tasks are
 //! woken after it is let go. Nothing is queued between a socket and the engine, so nothing there needs a bound.
+//!
+//! Where one core does not suffice, [`NetBuilder::shards`] makes several such engines of one network, each with its lock,
+//! its queue of the device and its driver (which takes in up to 64 packets more at a time that others have for it).
 
 pub mod blocking;
 pub mod device;
@@ -56,3 +59,4 @@ mod shard;
 
 pub use finack_core as core;
 pub use host::{EnterGuard, Net, NetBuilder};
+pub use shard::Driver;

@@ -14,11 +14,18 @@ pub(crate) struct Ident {
     key: Key,
     /// Made when first needed.
     counters: Vec<u32>,
+    /// Of several stacks that are one host each counts its own numbers: which it is of how many.
+    part: (u32, u32),
 }
 
 impl Ident {
     pub(crate) fn new(key: Key) -> Self {
-        Self { key, counters: Vec::new() }
+        Self { key, counters: Vec::new(), part: (0, 1) }
+    }
+
+    /// Counts as the stack `index` of `count` that are one host: what two of them send at a time never bears one number.
+    pub(crate) fn set_part(&mut self, index: u32, count: u32) {
+        self.part = (index, count.max(1));
     }
 
     /// The next identification for packets of `protocol` from `src` to `dst`: 32 bits in IPv6, the low 16 in IPv4.
@@ -29,7 +36,8 @@ impl Ident {
         }
         let hash = self.key.wire().addr(src).addr(dst).u64(u64::from(protocol)).finish();
         let counter = &mut self.counters[(hash >> 32) as usize % COUNTERS];
-        *counter = counter.wrapping_add(1);
-        (hash as u32).wrapping_add(*counter)
+        let (index, count) = self.part;
+        *counter = counter.wrapping_add(count);
+        (hash as u32).wrapping_add(*counter).wrapping_add(index)
     }
 }

@@ -63,6 +63,11 @@ impl OutQueue {
         self.number
     }
 
+    /// Numbers from `first` on.
+    pub(crate) const fn set_first_number(&mut self, first: u64) {
+        self.number = first;
+    }
+
     /// Queues a finished packet, checksums and all; false where the queue is full and the packet was dropped.
     #[cfg(test)]
     pub(crate) fn push(&mut self, packet: Vec<u8>) -> bool {

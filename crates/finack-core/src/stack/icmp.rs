@@ -80,7 +80,7 @@ impl Stack {
             return self.note_drop(now, DropReason::IcmpUnproven, bytes.len(), ends);
         }
         if let ErrorKind::FragNeeded { mtu } = kind {
-            self.ip.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32, &self.cx.settings);
+            self.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32);
         }
         let what = TraceKind::Icmp { hard: meaning.hard, error: meaning.error };
         self.cx.trace_stray(now, Some((flow.local, flow.remote)), what);

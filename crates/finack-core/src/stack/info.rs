@@ -88,8 +88,31 @@ pub struct UdpSocketInfo {
 /// How far a list has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SocketCursor {
+    /// Which of several stacks that are one host is being listed.
+    shard: u16,
     table: u8,
     next: u32,
+}
+
+impl SocketCursor {
+    /// Which of several stacks that are one host is to be asked next.
+    pub const fn shard(self) -> usize {
+        self.shard as usize
+    }
+
+    /// Goes on with the next stack's first socket.
+    pub const fn next_shard(&mut self) {
+        *self = Self { shard: self.shard + 1, table: 0, next: 0 };
+    }
+
+    /// Leaves out listeners, which every stack has its part of; whether the list has only just begun.
+    pub const fn skip_listeners(&mut self) -> bool {
+        let begins = self.table == 0;
+        if begins {
+            (self.table, self.next) = (1, 0);
+        }
+        begins
+    }
 }
 
 /// Tables in the order of a connection's life.
@@ -110,7 +133,7 @@ impl Stack {
                 if cursor.table >= TABLES {
                     return false;
                 }
-                *cursor = SocketCursor { table: cursor.table + 1, next: 0 };
+                *cursor = SocketCursor { table: cursor.table + 1, next: 0, ..*cursor };
             }
             let index = cursor.next;
             cursor.next += 1;
@@ -126,6 +149,11 @@ impl Stack {
             }
         }
         true
+    }
+
+    /// All listeners, as [`tcp_sockets`](Self::tcp_sockets) shows them.
+    pub fn tcp_listeners(&self, each: impl FnMut(TcpSocket)) {
+        self.listeners.iter().map(|(_, listener)| listener_socket(listener)).for_each(each);
     }
 
     /// The one TCP socket with these two ends, in O(1).

@@ -20,7 +20,7 @@ use crate::udp::Cast;
 mod tests;
 
 /// Whether a packet's destination includes this host.
-enum Destination {
+pub(super) enum Destination {
     /// This host alone.
     Local,
     /// Hosts of which this is one.
@@ -93,7 +93,7 @@ impl Stack {
         true
     }
 
-    fn destination(&self, dst: IpAddr) -> Destination {
+    pub(super) fn destination(&self, dst: IpAddr) -> Destination {
         if self.ip.routes.is_local(dst) {
             Destination::Local
         } else if self.ip.routes.is_broadcast(dst) || self.ip.groups.is_member(dst) {
@@ -136,12 +136,13 @@ impl Stack {
             Ok(Some(whole)) => {
                 self.cx.counters.ip_reasm_oks += 1;
                 let whole = Bytes::from(whole);
+                let Some(packet) = self.hand_over(now, Packet::shared(whole.clone()), true) else { return };
                 match ip::parse(&whole) {
                     Ok(mut header) => {
                         // It was cut already.
                         header.dont_fragment = false;
                         let destination = self.destination(header.dst);
-                        self.deliver(now, &header, &Packet::shared(whole), &destination);
+                        self.deliver(now, &header, &packet, &destination);
                     }
                     Err(error) => self.refuse_header(now, error, &whole),
                 }
@@ -150,7 +151,7 @@ impl Stack {
     }
 
     /// Hands a whole packet to the protocol that it is of.
-    fn deliver(&mut self, now: Instant, header: &IpHeader, packet: &Packet<'_>, to: &Destination) {
+    pub(super) fn deliver(&mut self, now: Instant, header: &IpHeader, packet: &Packet<'_>, to: &Destination) {
         let bytes = packet.bytes.as_slice();
         match header.protocol {
             protocol::TCP if matches!(to, Destination::Local) => self.tcp_input(now, header, packet),
@@ -214,7 +215,7 @@ impl Stack {
     }
 
     /// A packet whose header is wrong: reported where its addresses can be believed.
-    fn refuse_header(&mut self, now: Instant, error: IpError, bytes: &[u8]) {
+    pub(super) fn refuse_header(&mut self, now: Instant, error: IpError, bytes: &[u8]) {
         let reason = match error {
             IpError::BadChecksum => DropReason::IpChecksum,
             IpError::BadFragmentLength { .. }

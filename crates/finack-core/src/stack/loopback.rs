@@ -41,7 +41,10 @@ impl Stack {
                 }
             }
         }
-        self.local_input(now, &Packet { bytes: PacketBytes::Shared(bytes.into()), meta });
+        let packet = Packet { bytes: PacketBytes::Shared(bytes.into()), meta };
+        if let Some(packet) = self.hand_over(now, packet, false) {
+            self.local_input(now, &packet);
+        }
     }
 }
 

@@ -11,12 +11,14 @@ mod fast_open;
 mod fingerprint;
 mod gate;
 mod hold;
+mod home;
 mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
 mod passive;
 mod refresh;
+mod shards;
 mod tables;
 mod tcp_calls;
 mod tcp_direct;
@@ -30,6 +32,7 @@ mod udp;
 pub use crate::udp::{Gate, UdpReport};
 pub use fingerprint::Origin;
 pub use hold::{Incoming, IncomingId, Refusal};
+pub use home::{ForShards, Handed};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
@@ -246,6 +249,8 @@ pub struct Stack {
     events: VecDeque<EventSource>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
+    /// Where this is one of several stacks that are one host.
+    home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
     /// The connection that got the last segment that was expected; the next one is often for it, too.
     recent: u32,
@@ -283,6 +288,7 @@ impl Stack {
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
             emission: None,
+            home: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
             recent: expected::NOBODY,
             cx: Cx {
@@ -405,6 +411,12 @@ impl Stack {
         self.cx.settings.set(name, value)?;
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
+    }
+
+    /// Replaces all settings; connections that exist keep what they negotiated.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.cx.settings = settings;
+        self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
     /// Replaces the routes. Connections that stand follow their MTUs with the next segment that they send.

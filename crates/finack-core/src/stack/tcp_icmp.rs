@@ -44,7 +44,7 @@ impl Stack {
         if mode == MtuDiscovery::Interface || mode == MtuDiscovery::Omit {
             return;
         }
-        self.ip.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32, &self.cx.settings);
+        self.learn_mtu(now, quoted.dst, mtu, quoted.total_len as u32);
         self.follow_path_mtu(now, index);
         self.refresh(now, index);
     }

@@ -36,18 +36,9 @@ impl Stack {
         if !local.ip().is_unspecified() && !self.ip.routes.is_bindable(local.ip()) {
             return Err(Error::AddrNotAvailable);
         }
-        let owner = Owner {
-            addr: local.ip(),
-            reuse_addr: options.reuse_addr,
-            reuse_port: options.reuse_port,
-            listening: false,
-            v6_only: options.v6_only,
-            explicit: true,
-        };
+        let owner = bind_owner(local.ip(), options);
         if local.port() == 0 {
-            let random = self.cx.rng.next_u64();
-            let port = self.ports.bind_any(self.port_range(), &owner, random).ok_or(Error::AddrInUse)?;
-            local.set_port(port);
+            local.set_port(self.tcp_free_port(local, options, &|_| true)?);
         } else if self.ports.conflicts(local.port(), &owner) {
             return Err(Error::AddrInUse);
         }
@@ -55,6 +46,30 @@ impl Stack {
         let generation = self.next_generation();
         let index = self.binds.insert(Bind { local, owner, generation });
         Ok(BindId { index, generation })
+    }
+
+    /// A port that a `bind` to port 0 of `local` could take, among those that `also` agrees to.
+    pub(super) fn tcp_free_port(
+        &mut self,
+        local: SocketAddr,
+        options: BindOptions,
+        also: &dyn Fn(u16) -> bool,
+    ) -> Result<u16, Error> {
+        let owner = bind_owner(local.ip().to_canonical(), options);
+        let random = self.cx.rng.next_u64();
+        self.ports.bind_any_where(self.port_range(), &owner, random, also).ok_or(Error::AddrInUse)
+    }
+
+    /// Whether [`tcp_free_port`](Self::tcp_free_port) could have chosen `port`.
+    pub(super) fn tcp_port_is_free(&self, local: SocketAddr, options: BindOptions, port: u16) -> bool {
+        self.ports.is_free(port, &bind_owner(local.ip().to_canonical(), options))
+    }
+
+    /// Whether [`tcp_listen`](Self::tcp_listen) would succeed.
+    pub(super) fn tcp_may_listen(&mut self, bind: BindId) -> Result<(), Error> {
+        let (port, owner) = self.bind_ref(bind).map(|b| (b.local.port(), b.owner))?;
+        let listening = self.ports.set_listening(port, &owner, true)?;
+        self.ports.set_listening(port, &listening, false).map(|_| ())
     }
 
     fn port_range(&self) -> core::ops::RangeInclusive<u16> {
@@ -279,7 +294,7 @@ impl Stack {
         Ok(id)
     }
 
-    fn source_of(&self, bound: Option<IpAddr>, remote: IpAddr) -> Result<IpAddr, Error> {
+    pub(super) fn source_of(&self, bound: Option<IpAddr>, remote: IpAddr) -> Result<IpAddr, Error> {
         self.ip.routes.lookup(remote).ok_or(Error::NetworkUnreachable)?;
         match bound.filter(|a| !a.is_unspecified()) {
             Some(addr) if addr.is_ipv4() != remote.is_ipv4() => Err(Error::AddressFamily),
@@ -316,10 +331,13 @@ impl Stack {
         let tuple_at =
             |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
-        let Self { ports, demux, connections, embryos, waits4, waits6, cx, .. } = self;
+        let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, .. } = self;
         let records = Records { connections, embryos, waits4, waits6 };
         let chosen = ports.choose(range, hash, &mut |port| {
             let tuple = tuple_at(port);
+            if home.as_ref().is_some_and(|home| !home.has(tuple.local_addr(), remote)) {
+                return false;
+            }
             let taken = records.find(demux, hash_of(cx, &tuple), &tuple);
             let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
             taken.is_none_or(|slot| records.time_wait(slot).is_some_and(|(tw, _)| reusable(&tw)))
@@ -402,6 +420,18 @@ impl Stack {
         let index = self.add_connection(c, None);
         self.refresh(now, index);
         ConnId { index, generation }
+    }
+}
+
+/// What a bind to `addr` claims of its port.
+const fn bind_owner(addr: IpAddr, options: BindOptions) -> Owner {
+    Owner {
+        addr,
+        reuse_addr: options.reuse_addr,
+        reuse_port: options.reuse_port,
+        listening: false,
+        v6_only: options.v6_only,
+        explicit: true,
     }
 }
 

@@ -157,6 +157,25 @@ impl Udp {
         }
     }
 
+    /// Both ends of what would be sent; `None` where it can't be.
+    pub(crate) fn flow(
+        &self,
+        routes: &Routes,
+        id: UdpId,
+        to: Option<SocketAddr>,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let socket = self.get(id).ok()?;
+        let to = match to {
+            Some(to) => {
+                let to = socket.destination(to).ok()?;
+                SocketAddr::new(routes.destination(to.ip(), Some(socket.local)), to.port())
+            }
+            None => socket.remote?,
+        };
+        let source = socket.source(routes, socket.local, to.ip()).ok()?;
+        Some((SocketAddr::new(source, socket.port), to))
+    }
+
     /// Sends one datagram, to the other end that `connect` set where `to` is `None`. It is queued whole or not at all.
     pub(crate) fn send(
         &mut self,

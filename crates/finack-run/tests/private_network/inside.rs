@@ -17,6 +17,9 @@ pub(crate) const DATAGRAMS: usize = 50;
 /// Bytes.
 pub(crate) const UPLOAD: usize = 8 << 20;
 pub(crate) const DOWNLOAD: usize = 8 << 20;
+/// Connections at once, and the bytes that go through each and back.
+pub(crate) const ECHOES: usize = 48;
+const ECHOED: usize = 200_000;
 
 /// The bytes that both sides expect at an offset of a stream.
 pub(crate) fn pattern(offset: usize, len: usize) -> Vec<u8> {
@@ -41,6 +44,7 @@ pub(crate) fn play(role: &str) {
         }
         "upload" => upload(),
         "download" => download(),
+        "echoes" => echoes(),
         "privileged-port" => {
             let listener = TcpListener::bind("127.0.0.1:80").unwrap();
             let _open = TcpStream::connect("127.0.0.1:80").unwrap();
@@ -93,6 +97,26 @@ fn download() {
     let mut got = vec![0; DOWNLOAD];
     stream.read_exact(&mut got).unwrap();
     assert!(got == pattern(0, DOWNLOAD), "the bytes that were sent");
+}
+
+fn echoes() {
+    let connections: Vec<_> = (0..ECHOES)
+        .map(|i| {
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect((V4, 7)).unwrap();
+                let mut writer = stream.try_clone().unwrap();
+                let writes = std::thread::spawn(move || {
+                    writer.write_all(&pattern(i, ECHOED)).unwrap();
+                    writer.shutdown(std::net::Shutdown::Write).unwrap();
+                });
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).unwrap();
+                assert!(got == pattern(i, ECHOED), "the bytes that were sent");
+                writes.join().unwrap();
+            })
+        })
+        .collect();
+    connections.into_iter().for_each(|connection| connection.join().unwrap());
 }
 
 /// A finack whose program, and what that left in the background, must end with it.

@@ -9,6 +9,7 @@
 mod inside;
 mod link;
 mod process;
+mod shards;
 
 use std::fs::File;
 use std::io::Read;

@@ -45,6 +45,18 @@ pub fn pair(capabilities: Capabilities) -> io::Result<(MemoryDevice, MemoryDevic
     Ok((end(a), end(b)))
 }
 
+/// Two devices of `count` queues each: what goes into one of one side comes out of the same one of the other. Each is a
+/// [`pair`] of its own, so that queues share nothing.
+///
+/// # Errors
+/// As [`pair`].
+pub fn queues(
+    capabilities: Capabilities,
+    count: usize,
+) -> io::Result<(Vec<MemoryDevice>, Vec<MemoryDevice>)> {
+    (0..count).map(|_| pair(capabilities)).collect()
+}
+
 impl MemoryDevice {
     fn recv(&mut self, batch: &mut Vec<Packet<'static>>) -> io::Result<Option<()>> {
         let room = self.buffers.room(PREFIX + MAX_PACKET);

@@ -26,7 +26,7 @@ mod vnet;
 
 pub use af_packet::{AfPacketDevice, AfPacketOptions, packet_sockets_know_udp_units};
 pub use capture::{Capture, CaptureHandle, CaptureOptions, CaptureSummary, View};
-pub use memory::{MemoryDevice, pair};
+pub use memory::{MemoryDevice, pair, queues};
 pub use tun::{TunDevice, TunOptions};
 
 /// Something that carries IP packets and has a descriptor to wait on.
@@ -117,6 +117,17 @@ pub struct DeviceCounters {
     pub malformed: u64,
     /// Packets that the kernel dropped because the receive buffer was full.
     pub overruns: u64,
+}
+
+impl DeviceCounters {
+    /// Adds what another queue of the device has carried and lost.
+    pub(crate) const fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.refused += other.refused;
+        self.malformed += other.malformed;
+        self.overruns += other.overruns;
+    }
 }
 
 /// Most slices of one outgoing packet: device header, link header, IP header and the payload.

@@ -20,7 +20,7 @@ impl TcpListener {
     /// # Errors
     /// The network was shut down.
     pub fn set_keys(&self, keys: &Keys) -> io::Result<()> {
-        self.shard.call(|stack, _| stack.tcp_set_listener_keys(self.listener, keys))
+        self.parts.each(|stack, _, listener| stack.tcp_set_listener_keys(listener, keys))
     }
 }
 

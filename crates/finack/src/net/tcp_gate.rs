@@ -3,22 +3,20 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use finack_core::options::SocketOptions;
 use finack_core::stack::{Incoming, ListenerId, Refusal};
 
 use super::TcpStream;
 use crate::host::Net;
-use crate::shard::{ACCEPT, INCOMING, Inner, Shard, Wait};
+use crate::shard::{ACCEPT, Everywhere, Home, INCOMING, Inner, Shard};
 
 /// Listens on every address and port that no [`TcpListener`](super::TcpListener) has, and leaves each SYN
 /// unanswered until it is decided: a gateway asks the far side first, and then answers as that did.
 ///
 /// It is of use in a network that takes [any address](crate::NetBuilder::any_address). Dropping it closes it.
 pub struct TcpGate {
-    shard: Arc<Shard>,
-    listener: ListenerId,
+    parts: Everywhere<ListenerId>,
 }
 
 impl fmt::Debug for TcpGate {
@@ -29,8 +27,7 @@ impl fmt::Debug for TcpGate {
 
 impl Drop for TcpGate {
     fn drop(&mut self) {
-        // Gone already is what was asked for.
-        let _ = self.shard.close(self.listener, |stack, now| stack.tcp_close_listener(now, self.listener));
+        self.parts.close(|stack, now, listener| stack.tcp_close_listener(now, listener));
     }
 }
 
@@ -41,8 +38,12 @@ impl TcpGate {
     /// # Errors
     /// The network has one already (`AddrInUse`).
     pub fn open_on(net: &Net, backlog: u32, options: SocketOptions) -> io::Result<Self> {
-        let listener = net.shard.open(|stack, _| stack.tcp_listen_everywhere(backlog, options))?;
-        Ok(Self { shard: Arc::clone(&net.shard), listener })
+        let part = backlog.div_ceil(u32::try_from(net.shards()).unwrap_or(u32::MAX));
+        let parts = net.shards.open_all(|stacks, _| {
+            // One that has a gate has it on all of them.
+            stacks.iter_mut().map(|stack| stack.tcp_listen_everywhere(part, options)).collect()
+        })?;
+        Ok(Self { parts })
     }
 
     /// The next opening that waits for a decision. Dropping the future loses none.
@@ -50,10 +51,9 @@ impl TcpGate {
     /// # Errors
     /// The network was shut down.
     pub async fn opening(&self) -> io::Result<Opening> {
-        let listener = self.listener;
-        let next = |inner: &mut Inner, _| inner.stack.tcp_incoming(listener);
-        let incoming = Wait::new(&self.shard, listener, INCOMING, next).await?;
-        Ok(Opening { shard: Arc::clone(&self.shard), incoming, decided: false })
+        let next = |inner: &mut Inner, _, listener| inner.stack.tcp_incoming(listener);
+        let (shard, incoming) = self.parts.any(INCOMING, next).await?;
+        Ok(Opening { shard: self.parts.home(shard), incoming, decided: false })
     }
 
     /// The next connection whose opening was answered and whose handshake is complete, in the order of
@@ -62,16 +62,15 @@ impl TcpGate {
     /// # Errors
     /// The network was shut down.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let listener = self.listener;
-        let accept = |inner: &mut Inner, now| inner.accept(now, listener);
-        let (conn, peer) = Wait::new(&self.shard, listener, ACCEPT, accept).await?;
-        Ok((TcpStream::new(Arc::clone(&self.shard), conn, false), peer))
+        let accept = |inner: &mut Inner, now, listener| inner.accept(now, listener);
+        let (shard, (conn, peer)) = self.parts.any(ACCEPT, accept).await?;
+        Ok((TcpStream::new(self.parts.home(shard), conn, false), peer))
     }
 }
 
 /// A SYN that waits for a decision. Dropped, it is forgotten as if it had never come: its sender repeats it.
 pub struct Opening {
-    shard: Arc<Shard>,
+    shard: Home,
     incoming: Incoming,
     decided: bool,
 }
@@ -118,7 +117,7 @@ impl Opening {
     pub fn answer(mut self) -> io::Result<Answered> {
         self.decided = true;
         self.shard.call(|stack, now| stack.tcp_answer(now, self.incoming.id))?;
-        Ok(Answered { shard: Arc::clone(&self.shard), incoming: self.incoming })
+        Ok(Answered { shard: self.shard.clone(), incoming: self.incoming })
     }
 
     /// Turns the opening down, in one of the ways in which the far side may have done so.
@@ -137,7 +136,7 @@ impl Opening {
 
 /// An opening that was answered and whose handshake goes on. Dropping it changes nothing.
 pub struct Answered {
-    shard: Arc<Shard>,
+    shard: Home,
     incoming: Incoming,
 }
 

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use finack_core::Stack;
 use finack_core::options::{BindOptions, SocketOptions};
 use finack_core::stack::{ConnId, ListenerId};
 
 use super::TcpStream;
 use super::addr::{ToSocketAddrs, first_of, shown};
 use crate::host::Net;
-use crate::shard::{ACCEPT, Inner, Shard, Side, Wait};
+use crate::shard::{ACCEPT, Everywhere, Inner, Side};
 
 /// The backlog that [`TcpListener::bind`] asks for, as tokio does.
 const BACKLOG: u32 = 1024;
@@ -21,8 +22,7 @@ const BACKLOG: u32 = 1024;
 ///
 /// Dropping it closes it: connections that wait to be accepted are reset, accepted ones stay.
 pub struct TcpListener {
-    pub(super) shard: Arc<Shard>,
-    pub(super) listener: ListenerId,
+    pub(super) parts: Everywhere<ListenerId>,
     /// Made for IPv6: shows IPv4 peers as mapped addresses.
     v6: bool,
     /// What accepted connections inherit.
@@ -41,19 +41,13 @@ impl fmt::Debug for TcpListener {
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        // A listener that is gone already is what was asked for.
-        let _ = self.shard.close(self.listener, |stack, now| stack.tcp_close_listener(now, self.listener));
+        self.parts.close(|stack, now, listener| stack.tcp_close_listener(now, listener));
     }
 }
 
 impl TcpListener {
-    pub(super) const fn new(
-        shard: Arc<Shard>,
-        listener: ListenerId,
-        v6: bool,
-        options: SocketOptions,
-    ) -> Self {
-        Self { shard, listener, v6, options: Mutex::new(options) }
+    pub(super) const fn new(parts: Everywhere<ListenerId>, v6: bool, options: SocketOptions) -> Self {
+        Self { parts, v6, options: Mutex::new(options) }
     }
 
     /// Listens at the first of the addresses that can be had in the current network, with SO_REUSEADDR and a
@@ -78,21 +72,23 @@ impl TcpListener {
         first_of(addr, |addr| {
             let bind = BindOptions { reuse_addr: true, ..BindOptions::default() };
             let options = SocketOptions { reuse_addr: true, ..SocketOptions::default() };
-            let listener = net.shard.open(|stack, now| {
-                let bind = stack.tcp_bind(now, addr, bind)?;
-                let listener = stack.tcp_listen(now, bind, BACKLOG, options);
-                if listener.is_err() {
+            let parts = net.shards.open_all(|stacks, now| {
+                let binds = Stack::tcp_bind_all(stacks, now, addr, bind)?;
+                let listeners = Stack::tcp_listen_all(stacks, now, &binds, BACKLOG, options);
+                if listeners.is_err() {
                     // What was bound for nothing is given back; the first error is the one that counts.
-                    let _ = stack.tcp_unbind(bind);
+                    for (stack, bind) in stacks.iter_mut().zip(binds) {
+                        let _ = stack.tcp_unbind(bind);
+                    }
                 }
-                listener
+                listeners
             })?;
-            Ok(Self::new(Arc::clone(&net.shard), listener, addr.is_ipv6(), options))
+            Ok(Self::new(parts, addr.is_ipv6(), options))
         })
     }
 
-    fn stream(&self, (conn, peer): (ConnId, SocketAddr)) -> (TcpStream, SocketAddr) {
-        (TcpStream::new(Arc::clone(&self.shard), conn, self.v6), shown(peer, self.v6))
+    fn stream(&self, (shard, (conn, peer)): (usize, (ConnId, SocketAddr))) -> (TcpStream, SocketAddr) {
+        (TcpStream::new(self.parts.home(shard), conn, self.v6), shown(peer, self.v6))
     }
 
     /// The next connection that is open, and its other end. Any number of tasks may wait here at once.
@@ -100,16 +96,14 @@ impl TcpListener {
     /// # Errors
     /// `ConnectionAborted` and the like for the one connection (try again); the network was shut down.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let listener = self.listener;
-        let accept = |inner: &mut Inner, now| inner.accept(now, listener);
-        Ok(self.stream(Wait::new(&self.shard, listener, ACCEPT, accept).await?))
+        let accept = |inner: &mut Inner, now, listener| inner.accept(now, listener);
+        Ok(self.stream(self.parts.any(ACCEPT, accept).await?))
     }
 
     /// Polls [`accept`](Self::accept); only the last task to do so is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = ready!(
-            self.shard.poll(cx, self.listener, Side::Read, |inner, now| inner.accept(now, self.listener))
-        )?;
+        let accept = |inner: &mut Inner, now, listener| inner.accept(now, listener);
+        let accepted = ready!(self.parts.poll_any(cx, Side::Read, accept))?;
         Poll::Ready(Ok(self.stream(accepted)))
     }
 
@@ -118,7 +112,7 @@ impl TcpListener {
     /// # Errors
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let addr = self.shard.query(|stack, _| stack.tcp_listener_addr(self.listener))?;
+        let addr = self.parts.first(|stack, _, listener| stack.tcp_listener_addr(listener))?;
         Ok(shown(addr, self.v6))
     }
 
@@ -140,7 +134,7 @@ impl TcpListener {
             v6_only: kept.v6_only,
             ..options
         };
-        self.shard.call(|stack, _| stack.tcp_set_listener_options(self.listener, options))?;
+        self.parts.each(|stack, _, listener| stack.tcp_set_listener_options(listener, options))?;
         *kept = options;
         Ok(())
     }
@@ -152,7 +146,7 @@ impl TcpListener {
     pub fn ttl(&self) -> io::Result<u32> {
         match self.options().hop_limit {
             Some(ttl) => Ok(u32::from(ttl)),
-            None => self.shard.query(|stack, _| {
+            None => self.parts.first(|stack, _, _| {
                 Ok(u32::try_from(stack.settings().ip_default_ttl).unwrap_or(u32::from(u8::MAX)))
             }),
         }

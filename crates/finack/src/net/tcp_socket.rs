@@ -3,20 +3,21 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use finack_core::Stack;
 use finack_core::options::{BindOptions, SocketOptions};
 use finack_core::stack::BindId;
 
 use super::addr::shown;
 use super::{TcpListener, TcpStream};
 use crate::host::Net;
-use crate::shard::Shard;
 
 pub(super) struct Parts {
     options: SocketOptions,
-    bind: Option<BindId>,
+    /// One on each shard.
+    bind: Option<Vec<BindId>>,
     #[cfg(feature = "md5-ao")]
     pub(super) keys: finack_core::auth::Keys,
 }
@@ -24,7 +25,7 @@ pub(super) struct Parts {
 /// A TCP socket that is neither connected nor listening yet, with the methods of `tokio::net::TcpSocket`:
 /// for options that count from the SYN on.
 pub struct TcpSocket {
-    pub(super) shard: Arc<Shard>,
+    net: Net,
     v6: bool,
     parts: Mutex<Parts>,
 }
@@ -37,9 +38,8 @@ impl fmt::Debug for TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        if let Some(bind) = self.parts().bind.take() {
-            // Gone already is what was asked for.
-            let _ = self.shard.call(|stack, _| stack.tcp_unbind(bind));
+        if let Some(binds) = self.parts().bind.take() {
+            self.net.shards.unbind(&binds, None);
         }
     }
 }
@@ -99,7 +99,7 @@ impl TcpSocket {
             #[cfg(feature = "md5-ao")]
             keys: finack_core::auth::Keys::new(),
         };
-        Self { shard: Arc::clone(&net.shard), v6, parts: Mutex::new(parts) }
+        Self { net: net.clone(), v6, parts: Mutex::new(parts) }
     }
 
     pub(super) fn parts(&self) -> MutexGuard<'_, Parts> {
@@ -170,7 +170,7 @@ impl TcpSocket {
     ) -> io::Result<u32> {
         let size = match set {
             Some(size) => size as u64,
-            None => self.shard.query(|stack, _| Ok(default(stack.settings())))?,
+            None => default(&self.net.shards.settings()),
         };
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
     }
@@ -209,9 +209,9 @@ impl TcpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self.parts().bind {
-            Some(bind) => {
-                let addr = self.shard.query(|stack, _| stack.tcp_bound_addr(bind))?;
+        match self.parts().bind.as_ref().and_then(|binds| binds.first()) {
+            Some(&bind) => {
+                let addr = self.net.shards.get(0).query(|stack, _| stack.tcp_bound_addr(bind))?;
                 Ok(shown(addr, self.v6))
             }
             None => Ok(self.unspecified()),
@@ -249,7 +249,8 @@ impl TcpSocket {
             reuse_port: parts.options.reuse_port,
             v6_only: parts.options.v6_only,
         };
-        parts.bind = Some(self.shard.call(|stack, now| stack.tcp_bind(now, addr, options))?);
+        let bind = |stacks: &mut [&mut Stack], now| Stack::tcp_bind_all(stacks, now, addr, options);
+        parts.bind = Some(self.net.shards.call_all(bind)?);
         Ok(())
     }
 
@@ -268,19 +269,18 @@ impl TcpSocket {
         self.check_family(addr)?;
         let stream = {
             let mut parts = self.parts();
-            let (bind, options) = (parts.bind, parts.options);
-            let conn = self.shard.open(|stack, now| {
-                let conn = stack.tcp_connect(now, bind, addr, options)?;
+            let options = parts.options;
+            #[cfg(feature = "md5-ao")]
+            let keys = parts.keys.clone();
+            let sign = |_stack: &mut Stack, _now, _conn| {
                 #[cfg(feature = "md5-ao")]
-                if let Err(error) = stack.tcp_set_keys(now, conn, &parts.keys) {
-                    // Unsigned it must not begin; the first error is the one that counts.
-                    let _ = stack.tcp_close(now, conn);
-                    return Err(error);
-                }
-                Ok(conn)
-            })?;
+                _stack.tcp_set_keys(_now, _conn, &keys)?;
+                Ok(())
+            };
+            let binds = parts.bind.as_deref();
+            let (shard, conn) = self.net.shards.connect(self.net.pin, binds, addr, options, sign)?;
             parts.bind = None;
-            TcpStream::new(Arc::clone(&self.shard), conn, self.v6)
+            TcpStream::new(shard, conn, self.v6)
         };
         stream.opened().await
     }
@@ -295,17 +295,19 @@ impl TcpSocket {
             self.bind(self.unspecified())?;
         }
         let mut parts = self.parts();
-        let Some(bind) = parts.bind else {
+        let Some(binds) = &parts.bind else {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         };
         let options = parts.options;
-        let listener = self.shard.open(|stack, now| {
-            let listener = stack.tcp_listen(now, bind, backlog, options)?;
+        let listeners = self.net.shards.open_all(|stacks, now| {
+            let listeners = Stack::tcp_listen_all(stacks, now, binds, backlog, options)?;
             #[cfg(feature = "md5-ao")]
-            stack.tcp_set_listener_keys(listener, &parts.keys)?;
-            Ok(listener)
+            for (stack, &listener) in stacks.iter_mut().zip(&listeners) {
+                stack.tcp_set_listener_keys(listener, &parts.keys)?;
+            }
+            Ok(listeners)
         })?;
         parts.bind = None;
-        Ok(TcpListener::new(Arc::clone(&self.shard), listener, self.v6, options))
+        Ok(TcpListener::new(listeners, self.v6, options))
     }
 }

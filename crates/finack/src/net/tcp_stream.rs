@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use super::ready::{mask, to_tokio};
 use super::tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::error::to_io;
 use crate::host::Net;
-use crate::shard::{ANY, Inner, READ, Shard, Side, WRITE, Wait};
+use crate::shard::{ANY, Home, Inner, READ, Side, WRITE, Wait};
 
 /// Bytes that `try_read_buf` moves through the stack for buffers that can't be lent to the engine.
 const BOUNCE: usize = 8 * 1024;
@@ -33,7 +32,7 @@ const PEEK: RecvFlags = RecvFlags { peek: true, oob: false };
 /// with unread data (RFC 1122 4.2.2.13) or a linger time of zero the connection is reset instead.
 /// [`close`](Self::close) does the same and can wait for the end.
 pub struct TcpStream {
-    pub(super) shard: Arc<Shard>,
+    pub(super) shard: Home,
     pub(super) conn: ConnId,
     /// Made for IPv6: shows IPv4 addresses as mapped ones, as Linux does (RFC 4291 2.5.5.2).
     v6: bool,
@@ -131,7 +130,7 @@ fn recv_all(
 
 impl TcpStream {
     /// The stream of a connection that the engine just gave us.
-    pub(super) const fn new(shard: Arc<Shard>, conn: ConnId, v6: bool) -> Self {
+    pub(super) const fn new(shard: Home, conn: ConnId, v6: bool) -> Self {
         Self { shard, conn, v6, open: true }
     }
 
@@ -151,10 +150,9 @@ impl TcpStream {
     pub async fn connect_on<A: ToSocketAddrs>(net: &Net, addr: A) -> io::Result<Self> {
         let mut last = None;
         for addr in addr.to_socket_addrs()? {
-            let started =
-                net.shard.open(|stack, now| stack.tcp_connect(now, None, addr, SocketOptions::default()));
+            let started = net.shards.connect(net.pin, None, addr, SocketOptions::default(), |_, _, _| Ok(()));
             let result = match started {
-                Ok(conn) => Self::new(Arc::clone(&net.shard), conn, addr.is_ipv6()).opened().await,
+                Ok((shard, conn)) => Self::new(shard, conn, addr.is_ipv6()).opened().await,
                 Err(error) => Err(error),
             };
             match result {
@@ -170,6 +168,11 @@ impl TcpStream {
         let conn = self.conn;
         Wait::new(&self.shard, conn, ANY, |inner: &mut Inner, _| opened(&mut inner.stack, conn)).await?;
         Ok(self)
+    }
+
+    /// Which [shard](crate::NetBuilder::shards) of the network it belongs to.
+    pub const fn shard(&self) -> usize {
+        self.shard.index()
     }
 
     fn call<R>(&self, call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>) -> io::Result<R> {

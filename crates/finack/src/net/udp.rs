@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use finack_core::options::BindOptions;
-use finack_core::stack::{UdpId, UdpRecv};
+use finack_core::stack::{Ready as CoreReady, UdpId, UdpRecv};
 use finack_core::{Error, Instant, Stack};
 use tokio::io::{Interest, ReadBuf, Ready};
 
@@ -17,7 +16,7 @@ use super::addr::{ToSocketAddrs, first_of, no_address};
 use super::ready::{mask, to_tokio};
 use crate::error::to_io;
 use crate::host::Net;
-use crate::shard::{Inner, READ, Shard, Side, WRITE, Wait};
+use crate::shard::{Everywhere, Inner, READ, Side, WRITE};
 
 /// The largest payload of a UDP datagram, in bytes.
 const MAX_DATAGRAM: usize = 65_527;
@@ -26,13 +25,18 @@ const MAX_DATAGRAM: usize = 65_527;
 const RUN: usize = 64;
 const RUN_BYTES: usize = 65_000;
 
+/// What is no shard: a socket that is not connected belongs to all.
+const NOWHERE: usize = usize::MAX;
+
 /// A UDP socket, with the methods of `tokio::net::UdpSocket`.
 ///
 /// A datagram larger than the buffer it is received into is cut, as with the kernel's sockets. Dropping
 /// the socket closes it.
 pub struct UdpSocket {
-    shard: Arc<Shard>,
-    socket: UdpId,
+    parts: Everywhere<UdpId>,
+    /// Once it is connected, the shard that all comes to and goes from.
+    home: AtomicUsize,
+    bound: SocketAddr,
     broadcast: AtomicBool,
     /// Hop limits that were set; 0 means the default.
     ttl: AtomicU8,
@@ -52,14 +56,29 @@ impl fmt::Debug for UdpSocket {
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        // Gone already is what was asked for.
-        let _ = self.shard.close(self.socket, |stack, _| stack.udp_close(self.socket));
+        self.parts.close(|stack, _, socket| stack.udp_close(socket));
     }
 }
 
 fn recv(inner: &mut Inner, socket: UdpId, buf: &mut [u8], peek: bool) -> Result<(usize, SocketAddr), Error> {
     let UdpRecv { len, from, .. } = inner.stack.udp_recv(socket, buf, peek)?;
     Ok((len, from))
+}
+
+/// The shards whose part of a socket can send.
+#[derive(Default)]
+struct Room([u64; 4]);
+
+impl Room {
+    fn set(&mut self, shard: usize, on: bool) {
+        if let Some(word) = self.0.get_mut(shard / 64) {
+            *word = *word & !(1 << (shard % 64)) | u64::from(on) << (shard % 64);
+        }
+    }
+
+    fn has(&self, shard: usize) -> bool {
+        self.0.get(shard / 64).is_some_and(|word| word >> (shard % 64) & 1 == 1)
+    }
 }
 
 /// Sends `buf` as datagrams of `each` bytes, up to [`RUN`] of them in one packet; how many bytes went.
@@ -126,10 +145,12 @@ impl UdpSocket {
     /// As [`bind`](Self::bind).
     pub fn bind_with<A: ToSocketAddrs>(net: &Net, addr: A, options: BindOptions) -> io::Result<Self> {
         first_of(addr, |addr| {
-            let socket = net.shard.open(|stack, _| stack.udp_bind(addr, options))?;
+            let parts = net.shards.open_all(|stacks, _| Stack::udp_bind_all(stacks, addr, options))?;
+            let bound = parts.first(|stack, _, socket| stack.udp_local_addr(socket))?;
             Ok(Self {
-                shard: Arc::clone(&net.shard),
-                socket,
+                parts,
+                home: AtomicUsize::new(NOWHERE),
+                bound,
                 broadcast: AtomicBool::new(false),
                 ttl: AtomicU8::new(0),
                 multicast_ttl: AtomicU8::new(0),
@@ -138,8 +159,9 @@ impl UdpSocket {
         })
     }
 
-    fn call<R>(&self, call: impl FnOnce(&mut Stack, Instant) -> Result<R, Error>) -> io::Result<R> {
-        self.shard.call(call)
+    /// A call on all parts.
+    fn call(&self, mut call: impl FnMut(&mut Stack, UdpId) -> Result<(), Error>) -> io::Result<()> {
+        self.parts.each(|stack, _, socket| call(stack, socket))
     }
 
     /// Sets the other end: [`send`](Self::send) goes there, and only what comes from there is received.
@@ -147,7 +169,13 @@ impl UdpSocket {
     /// # Errors
     /// No route leads there, or it is of the wrong family.
     pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
-        first_of(addr, |addr| self.call(|stack, _| stack.udp_connect(self.socket, Some(addr))))
+        first_of(addr, |addr| self.call(|stack, socket| stack.udp_connect(socket, Some(addr))))?;
+        let flow =
+            |stack: &Stack, _, socket| Ok((stack.udp_local_addr(socket)?, stack.udp_remote_addr(socket)?));
+        if let (local, Some(remote)) = self.parts.first(flow)? {
+            self.home.store(self.parts.shards().of_flow(local, remote), Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The address that it is bound to.
@@ -155,7 +183,7 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| stack.udp_local_addr(self.socket))
+        self.parts.first(|stack, _, socket| stack.udp_local_addr(socket))
     }
 
     /// The other end.
@@ -163,7 +191,7 @@ impl UdpSocket {
     /// # Errors
     /// None is set (`NotConnected`).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.shard.query(|stack, _| stack.udp_remote_addr(self.socket)?.ok_or(Error::NotConnected))
+        self.parts.first(|stack, _, socket| stack.udp_remote_addr(socket)?.ok_or(Error::NotConnected))
     }
 
     /// SO_ERROR: the pending error (an ICMP message that concerned this socket), cleared by asking.
@@ -171,7 +199,13 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.call(|stack, _| stack.udp_take_error(self.socket))?.map(to_io))
+        let taken = self
+            .parts
+            .try_any(|stack, _, socket| stack.udp_take_error(socket)?.map(to_io).ok_or(Error::WouldBlock));
+        match taken {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            taken => taken.map(Some),
+        }
     }
 
     /// Datagrams that were dropped because the receive buffer was full.
@@ -179,7 +213,7 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn drops(&self) -> io::Result<u64> {
-        self.shard.query(|stack, _| stack.udp_drops(self.socket))
+        Ok(self.parts.look(|stack, socket| stack.udp_drops(socket))?.into_iter().sum())
     }
 
     /// SO_RCVBUF in bytes.
@@ -187,7 +221,7 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn set_recv_buffer_size(&self, size: u32) -> io::Result<()> {
-        self.call(|stack, _| stack.udp_set_buffers(self.socket, Some(size as usize), None))
+        self.call(|stack, socket| stack.udp_set_buffers(socket, Some(size as usize), None))
     }
 
     /// SO_SNDBUF in bytes.
@@ -195,7 +229,7 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn set_send_buffer_size(&self, size: u32) -> io::Result<()> {
-        self.call(|stack, _| stack.udp_set_buffers(self.socket, None, Some(size as usize)))
+        self.call(|stack, socket| stack.udp_set_buffers(socket, None, Some(size as usize)))
     }
 }
 
@@ -206,12 +240,33 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        let (socket, mask) = (self.socket, mask(interest));
-        let ready = Wait::new(&self.shard, socket, mask, move |inner: &mut Inner, _| {
-            let ready = inner.stack.udp_ready(socket)?;
-            if ready.intersects(mask) { Ok(ready) } else { Err(Error::WouldBlock) }
-        });
-        Ok(to_tokio(ready.await?, mask))
+        let (mask, mut room) = (mask(interest), Room::default());
+        let ready = self
+            .parts
+            .any(mask, |inner: &mut Inner, _, socket| self.ready_for(inner, socket, mask, &mut room));
+        Ok(to_tokio(ready.await?.1, mask))
+    }
+
+    /// What one part is ready for, where that is something of `mask`. For writing all parts must have room from which
+    /// the next datagram may go.
+    fn ready_for(
+        &self,
+        inner: &Inner,
+        socket: UdpId,
+        mask: CoreReady,
+        room: &mut Room,
+    ) -> Result<CoreReady, Error> {
+        let mut ready = inner.stack.udp_ready(socket)?;
+        let (shard, count) = (inner.shard(), self.parts.shards().len());
+        room.set(shard, ready.intersects(CoreReady::WRITABLE));
+        let has_room = match self.home.load(Ordering::Relaxed) {
+            NOWHERE => (0..count).all(|shard| room.has(shard)),
+            home => room.has(home),
+        };
+        if !has_room {
+            ready = CoreReady(ready.0 & !CoreReady::WRITABLE.0);
+        }
+        if ready.intersects(mask) { Ok(ready) } else { Err(Error::WouldBlock) }
     }
 
     /// Waits until there is a datagram or an error to receive.
@@ -231,10 +286,9 @@ impl UdpSocket {
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>, side: Side, interest: Interest) -> Poll<io::Result<()>> {
-        let mask = mask(interest);
-        self.shard.poll(cx, self.socket, side, |inner, _| {
-            if inner.stack.udp_ready(self.socket)?.intersects(mask) { Ok(()) } else { Err(Error::WouldBlock) }
-        })
+        let (mask, mut room) = (mask(interest), Room::default());
+        let ready = |inner: &mut Inner, _, socket| self.ready_for(inner, socket, mask, &mut room);
+        self.parts.poll_any(cx, side, ready).map_ok(drop)
     }
 
     /// Polls [`readable`](Self::readable); only the last task to do so, or to `poll_recv`, is woken.
@@ -250,16 +304,32 @@ impl UdpSocket {
 
 /// Sending.
 impl UdpSocket {
+    /// The shard that answers to a datagram come to: sent from there, it is found there.
+    fn sender(&self, to: Option<SocketAddr>) -> usize {
+        let shards = self.parts.shards();
+        if shards.len() == 1 {
+            return 0;
+        }
+        match to {
+            // Not connected: any part says so.
+            None => self.home.load(Ordering::Relaxed),
+            Some(to) => match shards.source(self.bound.ip(), to.ip()) {
+                Some(source) => shards.of_flow(SocketAddr::new(source, self.bound.port()), to),
+                // Which of the host's addresses it comes from is the engine's to say.
+                None => {
+                    self.parts.first(|stack, _, socket| Ok(stack.udp_shard_of(socket, Some(to)))).unwrap_or(0)
+                }
+            },
+        }
+    }
+
     fn try_send_any(&self, to: Option<SocketAddr>, buf: &[u8]) -> io::Result<usize> {
-        self.call(|stack, now| stack.udp_send(now, self.socket, to, buf))
+        self.parts.on(self.sender(to), |stack, now, socket| stack.udp_send(now, socket, to, buf))
     }
 
     async fn send_any(&self, to: Option<SocketAddr>, buf: &[u8]) -> io::Result<usize> {
-        let socket = self.socket;
-        Wait::new(&self.shard, socket, WRITE, move |inner: &mut Inner, now| {
-            inner.stack.udp_send(now, socket, to, buf)
-        })
-        .await
+        let send = |inner: &mut Inner, now, socket| inner.stack.udp_send(now, socket, to, buf);
+        self.parts.wait_on(self.sender(to), WRITE, send).await
     }
 
     fn poll_send_any(
@@ -268,8 +338,8 @@ impl UdpSocket {
         to: Option<SocketAddr>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.shard
-            .poll(cx, self.socket, Side::Write, |inner, now| inner.stack.udp_send(now, self.socket, to, buf))
+        let send = |inner: &mut Inner, now, socket| inner.stack.udp_send(now, socket, to, buf);
+        self.parts.poll_on(cx, self.sender(to), Side::Write, send)
     }
 
     /// Sends a datagram to the other end.
@@ -331,9 +401,9 @@ impl UdpSocket {
     /// # Errors
     /// `each` is 0 or a datagram of that size can't be (`InvalidInput`, `EMSGSIZE`); as [`send_to`](Self::send_to).
     pub async fn send_run_to(&self, buf: &[u8], each: usize, target: SocketAddr) -> io::Result<usize> {
-        let socket = self.socket;
-        let send = move |inner: &mut Inner, now| send_run(&mut inner.stack, now, socket, buf, each, target);
-        Wait::new(&self.shard, socket, WRITE, send).await
+        let send =
+            |inner: &mut Inner, now, socket| send_run(&mut inner.stack, now, socket, buf, each, target);
+        self.parts.wait_on(self.sender(Some(target)), WRITE, send).await
     }
 
     /// [`send_run_to`](Self::send_run_to), now or never.
@@ -341,7 +411,8 @@ impl UdpSocket {
     /// # Errors
     /// As [`send_run_to`](Self::send_run_to); `WouldBlock` where the send buffer is full.
     pub fn try_send_run_to(&self, buf: &[u8], each: usize, target: SocketAddr) -> io::Result<usize> {
-        self.call(|stack, now| send_run(stack, now, self.socket, buf, each, target))
+        let send = |stack: &mut Stack, now, socket| send_run(stack, now, socket, buf, each, target);
+        self.parts.on(self.sender(Some(target)), send)
     }
 
     /// Receives the datagrams of one sender that are here, one after the other into `buf` (UDP_GRO): as many as fit and have
@@ -351,9 +422,8 @@ impl UdpSocket {
     /// # Errors
     /// As [`recv_from`](Self::recv_from).
     pub async fn recv_run_from(&self, buf: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
-        let socket = self.socket;
-        let recv = |inner: &mut Inner, _| inner.stack.udp_recv_run(socket, buf);
-        let (first, len) = Wait::new(&self.shard, socket, READ, recv).await?;
+        let recv = |inner: &mut Inner, _, socket| inner.stack.udp_recv_run(socket, buf);
+        let (_, (first, len)) = self.parts.any(READ, recv).await?;
         Ok((len, first.len, first.from))
     }
 
@@ -362,7 +432,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`recv_run_from`](Self::recv_run_from); `WouldBlock` where nothing is there.
     pub fn try_recv_run_from(&self, buf: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
-        let (first, len) = self.call(|stack, _| stack.udp_recv_run(self.socket, buf))?;
+        let (first, len) = self.parts.try_any(|stack, _, socket| stack.udp_recv_run(socket, buf))?;
         Ok((len, first.len, first.from))
     }
 }
@@ -370,15 +440,15 @@ impl UdpSocket {
 /// Receiving.
 impl UdpSocket {
     fn try_recv_any(&self, buf: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
-        self.call(|stack, _| {
-            let UdpRecv { len, from, .. } = stack.udp_recv(self.socket, buf, peek)?;
+        self.parts.try_any(|stack, _, socket| {
+            let UdpRecv { len, from, .. } = stack.udp_recv(socket, buf, peek)?;
             Ok((len, from))
         })
     }
 
     async fn recv_any(&self, buf: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
-        let socket = self.socket;
-        Wait::new(&self.shard, socket, READ, |inner: &mut Inner, _| recv(inner, socket, buf, peek)).await
+        let recv = |inner: &mut Inner, _, socket| recv(inner, socket, buf, peek);
+        self.parts.any(READ, recv).await.map(|(_, received)| received)
     }
 
     fn poll_recv_any(
@@ -387,8 +457,8 @@ impl UdpSocket {
         buf: &mut ReadBuf<'_>,
         peek: bool,
     ) -> Poll<io::Result<SocketAddr>> {
-        let (n, from) = ready!(self.shard.poll(cx, self.socket, Side::Read, |inner, _| {
-            recv(inner, self.socket, buf.initialize_unfilled(), peek)
+        let (_, (n, from)) = ready!(self.parts.poll_any(cx, Side::Read, |inner, _, socket| {
+            recv(inner, socket, buf.initialize_unfilled(), peek)
         }))?;
         buf.advance(n);
         Poll::Ready(Ok(from))
@@ -446,9 +516,8 @@ impl UdpSocket {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_msg(&self, buf: &mut [u8]) -> io::Result<UdpRecv> {
-        let socket = self.socket;
-        Wait::new(&self.shard, socket, READ, |inner: &mut Inner, _| inner.stack.udp_recv(socket, buf, false))
-            .await
+        let recv = |inner: &mut Inner, _, socket| inner.stack.udp_recv(socket, buf, false);
+        self.parts.any(READ, recv).await.map(|(_, received)| received)
     }
 
     /// Looks at the next datagram and leaves it.
@@ -572,14 +641,14 @@ impl UdpSocket {
     /// # Errors
     /// The network was shut down.
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
-        self.call(|stack, _| stack.udp_set_broadcast(self.socket, on))?;
+        self.call(|stack, socket| stack.udp_set_broadcast(socket, on))?;
         self.broadcast.store(on, Ordering::Relaxed);
         Ok(())
     }
 
     fn set_hop_limits(&self, unicast: u8, multicast: u8) -> io::Result<()> {
         let set = |ttl: u8| (ttl > 0).then_some(ttl);
-        self.call(|stack, _| stack.udp_set_hop_limit(self.socket, set(unicast), set(multicast)))?;
+        self.call(|stack, socket| stack.udp_set_hop_limit(socket, set(unicast), set(multicast)))?;
         self.ttl.store(unicast, Ordering::Relaxed);
         self.multicast_ttl.store(multicast, Ordering::Relaxed);
         Ok(())
@@ -591,7 +660,7 @@ impl UdpSocket {
     /// The network was shut down.
     pub fn ttl(&self) -> io::Result<u32> {
         match self.ttl.load(Ordering::Relaxed) {
-            0 => self.shard.query(|stack, _| {
+            0 => self.parts.first(|stack, _, _| {
                 Ok(u32::try_from(stack.settings().ip_default_ttl).unwrap_or(u32::from(u8::MAX)))
             }),
             ttl => Ok(u32::from(ttl)),
@@ -636,7 +705,7 @@ impl UdpSocket {
     /// Out of that range (`InvalidInput`).
     pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
         let tos = u8::try_from(tos).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        self.call(|stack, _| stack.udp_set_tos(self.socket, tos))?;
+        self.call(|stack, socket| stack.udp_set_tos(socket, tos))?;
         self.tos.store(tos, Ordering::Relaxed);
         Ok(())
     }
@@ -658,11 +727,11 @@ impl UdpSocket {
     }
 
     fn join(&self, group: IpAddr) -> io::Result<()> {
-        self.call(|stack, _| stack.udp_join(self.socket, group))
+        self.call(|stack, socket| stack.udp_join(socket, group))
     }
 
     fn leave(&self, group: IpAddr) -> io::Result<()> {
-        self.call(|stack, _| stack.udp_leave(self.socket, group))
+        self.call(|stack, socket| stack.udp_leave(socket, group))
     }
 
     /// Receives what is sent to a group. The network has one interface: `interface` says nothing.

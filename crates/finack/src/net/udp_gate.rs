@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
+use finack_core::Stack;
 use finack_core::stack::{Gate, UdpId, UdpRecv};
 use finack_wire::icmp::ErrorKind;
 
+use crate::error::to_io;
 use crate::host::Net;
-use crate::shard::{Inner, READ, Shard, WRITE, Wait};
+use crate::shard::{Everywhere, Inner, READ, WRITE};
 
 /// Bytes that may wait in a gate, unless set otherwise: it stands for many sockets.
 const BUFFER: usize = 4 << 20;
@@ -58,14 +59,34 @@ impl From<UdpRecv> for Datagram {
     }
 }
 
+/// Takes into `parts`, behind `first`, what follows between the same ends and goes with it in one packet.
+fn gather<'a>(
+    parts: &mut Vec<&'a [u8]>,
+    ends: Ends,
+    first: &'a [u8],
+    all: &mut std::iter::Peekable<impl Iterator<Item = (Ends, &'a [u8])>>,
+) {
+    parts.clear();
+    parts.push(first);
+    let mut bytes = first.len();
+    while parts.len() < RUN
+        && parts.last().is_some_and(|last| last.len() == first.len())
+        && let Some((_, next)) = all.next_if(|(other, next)| {
+            *other == ends && (1..=first.len()).contains(&next.len()) && bytes + next.len() <= RUN_BYTES
+        })
+    {
+        bytes += next.len();
+        parts.push(next);
+    }
+}
+
 /// Receives UDP datagrams (or ICMP echo requests) to every address that is not this network's own, and sends answers
 /// that seem to come from there.
 ///
 /// It is of use in a network that takes [any address](crate::NetBuilder::any_address). At most 4 MiB wait in it; what
 /// comes beyond is dropped and counted. Dropping it closes it.
 pub struct UdpGate {
-    shard: Arc<Shard>,
-    gate: UdpId,
+    parts: Everywhere<UdpId>,
 }
 
 impl fmt::Debug for UdpGate {
@@ -76,8 +97,7 @@ impl fmt::Debug for UdpGate {
 
 impl Drop for UdpGate {
     fn drop(&mut self) {
-        // Gone already is what was asked for.
-        let _ = self.shard.close(self.gate, |stack, _| stack.udp_close(self.gate));
+        self.parts.close(|stack, _, gate| stack.udp_close(gate));
     }
 }
 
@@ -100,12 +120,19 @@ impl UdpGate {
     }
 
     fn open(net: &Net, gate: Gate) -> io::Result<Self> {
-        let gate = net.shard.open(|stack, _| {
+        let part = BUFFER / net.shards();
+        let open = |stack: &mut &mut Stack| {
             let gate = stack.open_gate(gate)?;
-            stack.udp_set_buffers(gate, Some(BUFFER), Some(BUFFER))?;
+            stack.udp_set_buffers(gate, Some(part), Some(part))?;
             Ok(gate)
-        })?;
-        Ok(Self { shard: Arc::clone(&net.shard), gate })
+        };
+        // One that has a gate has it on all of them.
+        let parts = net.shards.open_all(|stacks, _| stacks.iter_mut().map(open).collect())?;
+        Ok(Self { parts })
+    }
+
+    fn shard_of(&self, ends: Ends) -> usize {
+        self.parts.shards().of_flow(ends.local, ends.peer)
     }
 
     /// Waits for the next one. What does not fit into `buf` is lost. Dropping the future loses none.
@@ -113,9 +140,8 @@ impl UdpGate {
     /// # Errors
     /// The network was shut down.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<Datagram> {
-        let gate = self.gate;
-        let recv = |inner: &mut Inner, _| inner.stack.udp_recv(gate, buf, false);
-        Wait::new(&self.shard, gate, READ, recv).await.map(Datagram::from)
+        let recv = |inner: &mut Inner, _, gate| inner.stack.udp_recv(gate, buf, false);
+        self.parts.any(READ, recv).await.map(|(_, received)| Datagram::from(received))
     }
 
     /// [`recv`](Self::recv), now or never.
@@ -123,7 +149,7 @@ impl UdpGate {
     /// # Errors
     /// As [`recv`](Self::recv); `WouldBlock` where nothing is there.
     pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<Datagram> {
-        self.shard.call(|stack, _| stack.udp_recv(self.gate, buf, false)).map(Datagram::from)
+        self.parts.try_any(|stack, _, gate| stack.udp_recv(gate, buf, false)).map(Datagram::from)
     }
 
     /// Waits for the next ones that came from one end to another with the same header, and takes as many as fit into
@@ -133,9 +159,8 @@ impl UdpGate {
     /// # Errors
     /// The network was shut down.
     pub async fn recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
-        let gate = self.gate;
-        let recv = |inner: &mut Inner, _| inner.stack.udp_recv_run(gate, buf);
-        Wait::new(&self.shard, gate, READ, recv).await.map(|(first, len)| (first.into(), len))
+        let recv = |inner: &mut Inner, _, gate| inner.stack.udp_recv_run(gate, buf);
+        self.parts.any(READ, recv).await.map(|(_, (first, len))| (first.into(), len))
     }
 
     /// [`recv_run`](Self::recv_run), now or never.
@@ -143,7 +168,7 @@ impl UdpGate {
     /// # Errors
     /// As [`recv_run`](Self::recv_run); `WouldBlock` where nothing is there.
     pub fn try_recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
-        let received = self.shard.call(|stack, _| stack.udp_recv_run(self.gate, buf));
+        let received = self.parts.try_any(|stack, _, gate| stack.udp_recv_run(gate, buf));
         received.map(|(first, len)| (first.into(), len))
     }
 
@@ -153,7 +178,9 @@ impl UdpGate {
     /// `WouldBlock` while too much waits for the device, too long (`EMSGSIZE`), no route (`NetworkUnreachable`), port 0
     /// (`InvalidInput`), the network was shut down.
     pub fn try_send(&self, ends: Ends, data: &[u8]) -> io::Result<()> {
-        self.shard.call(|stack, now| stack.gate_send(now, self.gate, ends.local, ends.peer, data))
+        self.parts.on(self.shard_of(ends), |stack, now, gate| {
+            stack.gate_send(now, gate, ends.local, ends.peer, data)
+        })
     }
 
     /// [`try_send`](Self::try_send), waiting for the device to have room.
@@ -161,11 +188,9 @@ impl UdpGate {
     /// # Errors
     /// As [`try_send`](Self::try_send), but for `WouldBlock`.
     pub async fn send(&self, ends: Ends, data: &[u8]) -> io::Result<()> {
-        let gate = self.gate;
-        Wait::new(&self.shard, gate, WRITE, move |inner: &mut Inner, now| {
-            inner.stack.gate_send(now, gate, ends.local, ends.peer, data)
-        })
-        .await
+        let send =
+            |inner: &mut Inner, now, gate| inner.stack.gate_send(now, gate, ends.local, ends.peer, data);
+        self.parts.wait_on(self.shard_of(ends), WRITE, send).await
     }
 
     /// Sends as many of `datagrams` as the device takes, with the lock taken once for all of them; answers how many. One
@@ -178,47 +203,38 @@ impl UdpGate {
         &self,
         datagrams: impl IntoIterator<Item = (Ends, &'a [u8])>,
     ) -> io::Result<usize> {
-        let mut datagrams = datagrams.into_iter().peekable();
-        let mut parts = Vec::with_capacity(RUN);
-        self.shard.call(|stack, now| {
-            let mut sent = 0;
-            while let Some((ends, first)) = datagrams.next() {
-                parts.clear();
-                parts.push(first);
-                let mut bytes = first.len();
-                while parts.len() < RUN
-                    && parts.last().is_some_and(|last| last.len() == first.len())
-                    && let Some((_, next)) = datagrams.next_if(|(other, next)| {
-                        *other == ends
-                            && (1..=first.len()).contains(&next.len())
-                            && bytes + next.len() <= RUN_BYTES
-                    })
-                {
-                    bytes += next.len();
-                    parts.push(next);
-                }
-                match stack.gate_send_run(now, self.gate, ends.local, ends.peer, &parts) {
-                    Ok(count) => {
-                        sent += count;
-                        if count < parts.len() {
-                            break;
+        let mut all = datagrams.into_iter().peekable();
+        let (mut parts, mut sent) = (Vec::with_capacity(RUN), 0);
+        while let Some(home) = all.peek().map(|&(ends, _)| self.shard_of(ends)) {
+            let full = self.parts.on(home, |stack, now, gate| {
+                while let Some((ends, first)) = all.next_if(|&(ends, _)| self.shard_of(ends) == home) {
+                    gather(&mut parts, ends, first, &mut all);
+                    match stack.gate_send_run(now, gate, ends.local, ends.peer, &parts) {
+                        Ok(count) => {
+                            sent += count;
+                            if count < parts.len() {
+                                return Ok(true);
+                            }
+                        }
+                        Err(finack_core::Error::WouldBlock) => return Ok(true),
+                        // The others are not to wait for it; of these the first alone is known to be at fault.
+                        Err(_) => {
+                            for data in &parts[1..] {
+                                let _ = stack.gate_send(now, gate, ends.local, ends.peer, data);
+                            }
+                            sent += parts.len();
                         }
                     }
-                    Err(finack_core::Error::WouldBlock) if sent > 0 => break,
-                    Err(finack_core::Error::WouldBlock) => return Err(finack_core::Error::WouldBlock),
-                    // The others are not to wait for it; of these the first alone is known to be at fault.
-                    Err(_) if parts.len() > 1 => {
-                        sent += 1;
-                        for data in &parts[1..] {
-                            let _ = stack.gate_send(now, self.gate, ends.local, ends.peer, data);
-                            sent += 1;
-                        }
-                    }
-                    Err(_) => sent += 1,
                 }
+                Ok(false)
+            })?;
+            match full {
+                true if sent == 0 => return Err(to_io(finack_core::Error::WouldBlock)),
+                true => break,
+                false => {}
             }
-            Ok(sent)
-        })
+        }
+        Ok(sent)
     }
 
     /// Tells the sender `ends.peer` by ICMP what became of what it had sent to `ends.local`, of which `data` is the
@@ -234,8 +250,8 @@ impl UdpGate {
         kind: ErrorKind,
         reporter: Option<IpAddr>,
     ) -> io::Result<()> {
-        let (gate, ends) = (self.gate, (ends.local, ends.peer));
-        self.shard.call(|stack, now| stack.gate_report(now, gate, ends, data, kind, reporter))
+        let (home, ends) = (self.shard_of(ends), (ends.local, ends.peer));
+        self.parts.on(home, |stack, now, gate| stack.gate_report(now, gate, ends, data, kind, reporter))
     }
 
     /// How many were dropped because the gate was full.
@@ -243,6 +259,6 @@ impl UdpGate {
     /// # Errors
     /// The network was shut down.
     pub fn drops(&self) -> io::Result<u64> {
-        self.shard.query(|stack, _| stack.udp_drops(self.gate))
+        Ok(self.parts.look(|stack, gate| stack.udp_drops(gate))?.into_iter().sum())
     }
 }

@@ -4,16 +4,19 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use finack_core::Instant;
 use finack_core::device::Packet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
-use super::{After, BATCH, Sent, Shard};
+use super::{After, BATCH, Inner, Letter, Outgoing, Sent, Shard, Shards};
 use crate::device::Device;
 
 /// How long a driver sleeps that has no timer to wait for.
@@ -26,21 +29,40 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What the device is watched for all the time: packets, and its end.
 const ARRIVAL: Interest = Interest::READABLE.add(Interest::ERROR);
 
-/// Holds the shard weakly: it ends, and with it the device, when the last socket and handle are gone.
-pub(crate) struct Driver {
-    shard: StopWithDriver,
-    device: AsyncFd<OwnedFd>,
+/// What does for one shard of a network what no socket call does: it takes packets in, runs timers, and goes on sending
+/// once a full device has room again. See [`NetBuilder::build_apart`](crate::NetBuilder::build_apart).
+///
+/// It ends when the last socket and handle of the network are gone, or the network is shut down. Dropping it before
+/// shuts the whole network down.
+#[must_use = "a network without its drivers neither receives nor keeps time: have each of them run"]
+pub struct Driver {
+    shards: StopWithDriver,
+    index: usize,
+    /// Where packets arrive for this shard; until it runs, not yet watched.
+    arrivals: Option<Arrivals>,
     room: Room,
     kick: Arc<Notify>,
 }
 
-/// Ends the shard however the driver ends: a panic, or a runtime that is shut down, even before it ran.
-struct StopWithDriver(Weak<Shard>);
+enum Arrivals {
+    Unwatched(OwnedFd),
+    Watched(AsyncFd<OwnedFd>),
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("shard", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// Ends the network however a driver ends: a panic, or a runtime that is shut down, even before it ran. The shards are
+/// held weakly: they end, and with them the device, when the last socket and handle are gone.
+struct StopWithDriver(Weak<Shards>);
 
 impl Drop for StopWithDriver {
     fn drop(&mut self) {
-        if let Some(shard) = self.0.upgrade() {
-            shard.stop(None);
+        if let Some(shards) = self.0.upgrade() {
+            shards.stop(None);
         }
     }
 }
@@ -53,16 +75,17 @@ struct Turn {
     again: bool,
     /// The device's queue is full.
     blocked: bool,
-    /// When timers are to be looked at next: not later than the next one is due.
-    look_at: Option<finack_core::Instant>,
-    /// The same, where it is another time than before.
-    sleep_until: Option<tokio::time::Instant>,
+    /// When the next timer is due.
+    deadline: Option<tokio::time::Instant>,
 }
 
 /// What one turn hands to the next, so that no packet costs an allocation here.
 struct Buffers {
     packets: Vec<Packet<'static>>,
     wake: Vec<Waker>,
+    /// From other shards, and for them.
+    letters: Vec<Letter>,
+    post: Outgoing,
 }
 
 /// Registers a descriptor with the runtime's reactor.
@@ -99,26 +122,58 @@ impl Room {
 }
 
 impl Driver {
-    pub(super) fn new(shard: Weak<Shard>, fd: OwnedFd, kick: Arc<Notify>) -> io::Result<Self> {
+    pub(super) fn new(
+        shards: Weak<Shards>,
+        index: usize,
+        fd: OwnedFd,
+        receives: bool,
+        kick: Arc<Notify>,
+    ) -> io::Result<Self> {
         let room = Room { idle: Some(fd.try_clone()?), watched: None };
-        let device = watch(fd, ARRIVAL)?;
-        Ok(Self { shard: StopWithDriver(shard), device, room, kick })
+        let arrivals = receives.then_some(Arrivals::Unwatched(fd));
+        Ok(Self { shards: StopWithDriver(shards), index, arrivals, room, kick })
     }
 
-    /// Runs until the last handle is gone, the network is shut down, or the device fails.
-    pub(crate) async fn run(self) {
-        let Self { shard, device, mut room, kick } = self;
-        let mut buffers = Buffers { packets: Vec::with_capacity(BATCH), wake: Vec::with_capacity(BATCH) };
-        let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
-        let (mut read, mut look_at) = (true, None);
-        loop {
-            // A timer that went off is none any more.
-            let planned = look_at.filter(|_| !sleep.is_elapsed());
-            let Some(turn) = turn(&shard.0, read, planned, &mut buffers) else { return };
-            look_at = turn.look_at;
-            if let Some(time) = turn.sleep_until {
-                sleep.as_mut().reset(time);
+    /// Which shard it drives.
+    pub const fn shard(&self) -> usize {
+        self.index
+    }
+
+    /// Registers the device with the reactor of the runtime that this is called on.
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        if let Some(Arrivals::Unwatched(_)) = &self.arrivals
+            && let Some(Arrivals::Unwatched(fd)) = self.arrivals.take()
+        {
+            self.arrivals = Some(Arrivals::Watched(watch(fd, ARRIVAL)?));
+        }
+        Ok(())
+    }
+
+    /// Runs until the last handle is gone, the network is shut down, or the device fails. It may run on any tokio
+    /// runtime with I/O and time; a shard's sockets are best used by tasks of the same one.
+    pub async fn run(mut self) {
+        if let Err(error) = self.watch() {
+            if let Some(shards) = self.shards.0.upgrade() {
+                shards.stop(error.raw_os_error());
             }
+            return;
+        }
+        let Self { shards, index, arrivals, mut room, kick } = self;
+        let device = match arrivals {
+            Some(Arrivals::Watched(device)) => Some(device),
+            _ => None,
+        };
+        let mut buffers = Buffers {
+            packets: Vec::with_capacity(BATCH),
+            wake: Vec::with_capacity(BATCH),
+            letters: Vec::new(),
+            post: Outgoing::new(),
+        };
+        let mut sleep = std::pin::pin!(tokio::time::sleep(IDLE));
+        let receives = device.is_some();
+        let mut read = receives;
+        loop {
+            let Some(turn) = turn(&shards.0, index, read, &mut buffers) else { return };
             read = !turn.drained;
             if !turn.blocked {
                 room.forget();
@@ -126,20 +181,14 @@ impl Driver {
             if turn.again {
                 // The application's tasks share this runtime: their turn now.
                 tokio::task::yield_now().await;
-                read = read || arrived(&device).await;
+                read = read || arrived(device.as_ref()).await;
                 continue;
             }
-            // With nothing to wait for it must not go off again and again.
-            if look_at.is_none() && sleep.is_elapsed() {
-                sleep.as_mut().reset(tokio::time::Instant::now() + IDLE);
-            }
+            arm(sleep.as_mut(), turn.deadline);
             let ready = tokio::select! {
                 biased;
                 // Cleared before the device is read, so that what comes after that is seen.
-                guard = device.ready(ARRIVAL) => guard.map(|mut guard| {
-                    guard.clear_ready();
-                    read = true;
-                }),
+                arrival = arrival(device.as_ref()), if receives => arrival.map(|()| read = true),
                 room = room.wait(), if turn.blocked => room,
                 () = kick.notified() => Ok(()),
                 () = sleep.as_mut() => Ok(()),
@@ -152,19 +201,21 @@ impl Driver {
     }
 }
 
-/// One lock hold: up to a batch in, what is due, up to a batch out. `None` ends the driver. Timers will be looked at when
-/// it is `planned`.
-fn turn(
-    shard: &Weak<Shard>,
-    read: bool,
-    planned: Option<finack_core::Instant>,
-    buffers: &mut Buffers,
-) -> Option<Turn> {
-    let shard = shard.upgrade()?;
-    let mut after = After { wake: std::mem::take(&mut buffers.wake), ..After::default() };
+/// One lock hold: up to a batch in, what is due, up to a batch out. `None` ends the driver.
+fn turn(shards: &Weak<Shards>, index: usize, read: bool, buffers: &mut Buffers) -> Option<Turn> {
+    let shards = shards.upgrade()?;
+    let shard = shards.get(index);
+    let mut after = After {
+        wake: std::mem::take(&mut buffers.wake),
+        post: std::mem::take(&mut buffers.post),
+        ..After::default()
+    };
     let turn = {
         let mut inner = shard.lock();
-        if inner.stopped.is_some() {
+        if let Some(why) = inner.stopped {
+            drop(inner);
+            // The others are not to go on without it.
+            shards.stop(why);
             return None;
         }
         let drained = match read {
@@ -173,14 +224,18 @@ fn turn(
                 Ok(drained) => drained,
                 Err(error) => {
                     drop(inner);
-                    shard.stop(error.raw_os_error());
+                    shards.stop(error.raw_os_error());
                     return None;
                 }
             },
         };
+        let more_letters = shard.exchange(buffers, &mut after);
         let now = inner.clock.now();
         if !buffers.packets.is_empty() {
             inner.stack.handle_packets(now, &buffers.packets);
+        }
+        for letter in buffers.letters.drain(..) {
+            inner.take_letter(now, letter);
         }
         // The ACK that a timer waits for may be among the packets that are still to be read.
         let patience = if drained { Duration::ZERO } else { PATIENCE };
@@ -188,29 +243,50 @@ fn turn(
             inner.stack.handle_timeout(now);
         }
         let sent = inner.settle(now, &mut after);
-        let due = inner.stack.poll_timeout();
-        // Moving a timer costs more than a look that comes too early, and most are moved many times before they are due.
-        let keep = planned.is_some_and(|planned| due.is_none_or(|due| planned <= due));
-        inner.armed = if keep { planned } else { due };
+        inner.armed = inner.stack.poll_timeout();
         Turn {
             drained,
             // The turn after the one in which the device failed ends the driver.
             again: !drained
+                || more_letters
                 || sent == Sent::MoreLeft
-                || due.is_some_and(|due| due <= now)
+                || inner.armed.is_some_and(|due| due <= now)
                 || inner.stopped.is_some(),
             blocked: sent == Sent::DeviceFull,
-            look_at: inner.armed,
-            sleep_until: inner.armed.filter(|_| !keep).and_then(|due| inner.clock.to_tokio(due)),
+            deadline: inner.armed.and_then(|due| inner.clock.to_tokio(due)),
         }
     };
     buffers.packets.clear();
+    shard.deliver(&mut after.post);
     after.wake.drain(..).for_each(Waker::wake);
-    buffers.wake = after.wake;
+    (buffers.wake, buffers.post) = (after.wake, after.post);
     Some(turn)
 }
 
-/// Up to a batch of packets; whether the device has no more.
+impl Shard {
+    /// Sorts out what belongs to other shards, and takes what others had for this one; whether they have more.
+    fn exchange(&self, buffers: &mut Buffers, after: &mut After) -> bool {
+        let Some(post) = &self.post else { return false };
+        let Buffers { packets, letters, .. } = buffers;
+        post.sort(self.index, packets, &mut after.post);
+        post.take(self.index, BATCH, |letter| match letter {
+            Letter::Packet(packet) => packets.push(packet),
+            other => letters.push(other),
+        })
+    }
+}
+
+impl Inner {
+    fn take_letter(&mut self, now: Instant, letter: Letter) {
+        match letter {
+            Letter::Packet(packet) => self.stack.handle_packets(now, &[packet]),
+            Letter::Handed(handed) => self.stack.handle_handed(now, &handed),
+            Letter::PathMtu { destination, mtu } => self.stack.learn_path_mtu(now, destination, mtu),
+        }
+    }
+}
+
+/// Up to a batch of packets; whether the device had none.
 ///
 /// # Errors
 /// The device's end.
@@ -226,8 +302,17 @@ fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::R
     }
 }
 
+/// Waits for packets to arrive, or the device to end.
+async fn arrival(device: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    match device {
+        Some(device) => device.ready(ARRIVAL).await.map(|mut guard| guard.clear_ready()),
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether packets have arrived meanwhile, without waiting for them.
-async fn arrived(device: &AsyncFd<OwnedFd>) -> bool {
+async fn arrived(device: Option<&AsyncFd<OwnedFd>>) -> bool {
+    let Some(device) = device else { return false };
     poll_fn(|cx| match device.poll_read_ready(cx) {
         Poll::Ready(Ok(mut guard)) => {
             guard.clear_ready();
@@ -236,4 +321,13 @@ async fn arrived(device: &AsyncFd<OwnedFd>) -> bool {
         Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(false),
     })
     .await
+}
+
+/// Moving a timer costs: one that comes too early only leads to a look at the engine.
+fn arm(mut sleep: Pin<&mut Sleep>, deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) if sleep.deadline() != deadline => sleep.as_mut().reset(deadline),
+        None if sleep.is_elapsed() => sleep.as_mut().reset(tokio::time::Instant::now() + IDLE),
+        _ => {}
+    }
 }

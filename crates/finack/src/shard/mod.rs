@@ -6,6 +6,9 @@
 //! and a device whose queue was full. Wakers are collected under the lock and fired after it is let go.
 
 mod driver;
+mod everywhere;
+mod post;
+mod shards;
 mod wait;
 mod waiters;
 
@@ -18,7 +21,7 @@ use std::time::Duration;
 use finack_core::device::{Transmit, TxChecksum};
 use finack_core::stack::{ConnId, ListenerId};
 use finack_core::tcp::State;
-use finack_core::trace::TraceEvent;
+use finack_core::trace::{DropReason, TraceEvent};
 use finack_core::{Error, Instant, Stack};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -27,7 +30,10 @@ use tokio::task::coop;
 use crate::device::{Device, DeviceCounters};
 use crate::error::{network_down, to_io};
 
-pub(crate) use driver::Driver;
+pub use driver::Driver;
+pub(crate) use everywhere::Everywhere;
+use post::{Letter, Outgoing, Post};
+pub(crate) use shards::{Home, Shards};
 pub(crate) use wait::Wait;
 pub(crate) use waiters::{ACCEPT, ANY, INCOMING, READ, Side, SocketId, WRITE};
 use waiters::{Key, Slot, Waiters};
@@ -35,7 +41,8 @@ use waiters::{Key, Slot, Waiters};
 /// Most packets that are received, and most that are sent, while the lock is held once.
 pub(crate) const BATCH: usize = 64;
 
-/// Tells the time to the engine: nanoseconds since the shard was made, never going back.
+/// Tells the time to the engine: nanoseconds since the network was made, never going back.
+#[derive(Clone)]
 struct Clock {
     epoch: tokio::time::Instant,
     last: Instant,
@@ -125,6 +132,8 @@ struct Tracing {
 /// What the lock guards.
 pub(crate) struct Inner {
     pub(crate) stack: Stack,
+    /// Which shard it is.
+    index: usize,
     device: Box<dyn Device>,
     pub(crate) waiters: Waiters,
     clock: Clock,
@@ -145,50 +154,21 @@ struct After {
     wake: Vec<Waker>,
     bury: Option<Waker>,
     kick: bool,
+    post: Outgoing,
 }
 
 /// One engine and its device; sockets and [`Net`](crate::Net) handles share it.
 pub(crate) struct Shard {
     inner: Mutex<Inner>,
+    /// Which it is.
+    index: usize,
+    /// The rings between it and the others, where there are others.
+    post: Option<Arc<Post>>,
     kick: Arc<Notify>,
     runtime: Handle,
 }
 
-impl Drop for Shard {
-    fn drop(&mut self) {
-        self.kick.notify_one();
-    }
-}
-
 impl Shard {
-    /// A shard and the driver that must be polled on a tokio runtime for it to live.
-    ///
-    /// # Errors
-    /// Not on a tokio runtime; the device's descriptor can't be duplicated or watched.
-    pub(crate) fn new(
-        device: Box<dyn Device>,
-        stack: impl FnOnce(Instant) -> Stack,
-    ) -> io::Result<(Arc<Self>, Driver)> {
-        let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let fd = device.as_fd().try_clone_to_owned()?;
-        let mut clock = Clock::new();
-        let kick = Arc::new(Notify::new());
-        let inner = Inner {
-            stack: stack(clock.now()),
-            device,
-            waiters: Waiters::new(),
-            clock,
-            stalled: Stalled::new(),
-            armed: None,
-            tracing: Tracing::default(),
-            postponed: false,
-            stopped: None,
-        };
-        let shard = Arc::new(Self { inner: Mutex::new(inner), kick: Arc::clone(&kick), runtime });
-        let driver = Driver::new(Arc::downgrade(&shard), fd, kick)?;
-        Ok((shard, driver))
-    }
-
     /// The runtime that polls the driver.
     pub(crate) const fn runtime(&self) -> &Handle {
         &self.runtime
@@ -204,12 +184,29 @@ impl Shard {
         })
     }
 
-    fn finish(&self, after: After) {
+    fn finish(&self, mut after: After) {
         if after.kick {
             self.kick.notify_one();
         }
+        self.deliver(&mut after.post);
         after.wake.into_iter().for_each(Waker::wake);
         drop(after.bury);
+    }
+
+    /// Hands others what is theirs; what finds no room in their rings is lost, as in any full queue.
+    fn deliver(&self, out: &mut Outgoing) {
+        let Some(post) = self.post.as_ref().filter(|_| !out.is_empty()) else { return };
+        post.deliver(out);
+        let mut refused = out.drain().peekable();
+        if refused.peek().is_some() {
+            let mut inner = self.lock();
+            let now = inner.clock.now();
+            for letter in refused {
+                if let Some(packet) = letter.packet() {
+                    inner.stack.drop_packet(now, packet, DropReason::ShardRingFull);
+                }
+            }
+        }
     }
 
     /// A socket call: runs it, sends what it caused, wakes whom it concerned.
@@ -364,6 +361,21 @@ impl Shard {
 }
 
 impl Inner {
+    fn new(stack: Stack, index: usize, device: Box<dyn Device>, clock: Clock) -> Self {
+        Self {
+            stack,
+            index,
+            device,
+            waiters: Waiters::new(),
+            clock,
+            stalled: Stalled::new(),
+            armed: None,
+            tracing: Tracing::default(),
+            postponed: false,
+            stopped: None,
+        }
+    }
+
     fn check_running(&self) -> io::Result<()> {
         match self.stopped {
             None => Ok(()),
@@ -375,6 +387,11 @@ impl Inner {
     /// Why the network stopped, if it did.
     pub(crate) fn stopped(&self) -> Option<io::Error> {
         self.check_running().err()
+    }
+
+    /// Which shard it is.
+    pub(crate) const fn shard(&self) -> usize {
+        self.index
     }
 
     pub(crate) fn now(&mut self) -> Instant {
@@ -414,6 +431,9 @@ impl Inner {
         });
         while let Some(event) = self.stack.poll_event() {
             self.waiters.fire(event, &mut after.wake);
+        }
+        while let Some(what) = self.stack.poll_for_shards() {
+            after.post.add(what);
         }
         if self.tracing.reader.is_some() && self.next_trace() {
             after.wake.extend(self.tracing.reader.take());
@@ -475,6 +495,12 @@ impl Inner {
             self.tracing.next = self.stack.poll_trace();
         }
         self.tracing.next.is_some()
+    }
+
+    /// When that was of which the next trace event tells.
+    fn next_trace_at(&mut self) -> Option<Instant> {
+        self.next_trace();
+        self.tracing.next.as_ref().map(|event| event.at)
     }
 
     pub(crate) fn poll_trace(&mut self) -> Option<TraceEvent> {
