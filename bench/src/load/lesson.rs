@@ -32,6 +32,7 @@ fn load(rate: u32) -> Plan {
         client: roomy(),
         addresses: 1,
         ports: 1,
+        patience: Duration::from_secs(1),
     }
 }
 

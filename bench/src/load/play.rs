@@ -11,8 +11,6 @@ use crate::measure::processor_time;
 
 /// Connections of a host that takes no part in the load: what a packet costs is measured on them.
 const STANDING: usize = 1000;
-/// Whoever was refused asks again so much later.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who asks, how often, and over what.
 #[derive(Clone)]
@@ -32,6 +30,8 @@ pub struct Plan {
     pub addresses: usize,
     /// Ports of the server.
     pub ports: u16,
+    /// How long a client waits that was refused.
+    pub patience: Duration,
 }
 
 /// What came of it.
@@ -183,7 +183,7 @@ impl Player<'_> {
         let opened = self.world.open(client, &mut 0);
         match opened {
             Ok(_) => self.outcome.connections += 1,
-            Err(error) => self.blocked[client] = Some((self.world.now + PATIENCE, error)),
+            Err(error) => self.blocked[client] = Some((self.world.now + self.plan.patience, error)),
         }
         opened
     }

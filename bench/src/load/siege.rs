@@ -28,13 +28,15 @@ pub mod port {
     pub const ANSWERS: u16 = 80;
     /// Writes without end, into a buffer of 128 KiB.
     pub const SOURCE: u16 = 81;
-    /// Reads all.
+    /// Reads all, and counts it.
     pub const SINK: u16 = 82;
     /// Accepts and does nothing more.
     pub const IDLE: u16 = 83;
     /// Writes without end, into a buffer that grows.
     pub const BIG_SOURCE: u16 = 84;
-    pub const ALL: [u16; 5] = [ANSWERS, SOURCE, SINK, IDLE, BIG_SOURCE];
+    /// Reads all.
+    pub const DRAIN: u16 = 85;
+    pub const ALL: [u16; 6] = [ANSWERS, SOURCE, SINK, IDLE, BIG_SOURCE, DRAIN];
 }
 
 /// Somebody who means no good.
@@ -250,9 +252,9 @@ impl Program {
                     Err(_) => break true,
                 }
             },
-            port::SINK => loop {
+            port::SINK | port::DRAIN => loop {
                 match server.tcp_recv(now, conn, &mut buf, RecvFlags::default()) {
-                    Ok(n) if n > 0 => self.read += n as u64,
+                    Ok(n) if n > 0 => self.read += if port == port::SINK { n as u64 } else { 0 },
                     Err(Error::WouldBlock) => break false,
                     _ => break true,
                 }

@@ -69,7 +69,9 @@ pub struct World {
     buffers: Vec<Vec<u8>>,
     /// Clients that have had a packet and may want to answer.
     woken: Vec<usize>,
+    /// Connections that were opened, and those whose port the client's program chose.
     next: usize,
+    turn: u64,
 }
 
 impl World {
@@ -91,6 +93,7 @@ impl World {
             buffers: vec![Vec::new(); BATCH],
             woken: Vec::new(),
             next: 0,
+            turn: 0,
         };
         for port in PORT..PORT + setup.ports {
             let listener = world.listen(port, setup.reuse_addr)?;
@@ -194,8 +197,15 @@ impl World {
         let remote = SocketAddr::new(SERVER, PORT + port as u16);
         let stack = &mut self.clients[client];
         let bind = if self.addresses > 1 {
-            let local = client_address(client * self.addresses + self.next % self.addresses);
-            Some(stack.tcp_bind(self.now, SocketAddr::new(local, 0), BindOptions::default())?)
+            // Its program takes ports in turn: it knows best which has been free for longest.
+            let (first, last) = (stack.settings().ip_local_port_min, stack.settings().ip_local_port_max);
+            let turn = self.turn % ((last - first + 1) * self.addresses as u64);
+            let port = first + turn / self.addresses as u64;
+            let local = client_address(client * self.addresses + turn as usize % self.addresses);
+            let local = SocketAddr::new(local, port as u16);
+            let bind = stack.tcp_bind(self.now, local, BindOptions::default())?;
+            self.turn += 1;
+            Some(bind)
         } else {
             None
         };

@@ -117,6 +117,8 @@ counters! {
     tcp_abort_on_keepalive,
     /// Orphans dropped.
     tcp_abort_on_orphan,
+    /// Connections reset for want of room: orphans, and those whose peer took nothing (TCPAbortOnMemory).
+    tcp_abort_on_memory,
     /// SACK blocks that made no sense.
     tcp_sack_discarded,
     /// Peers that threw SACKed data away.

@@ -241,6 +241,8 @@ settings! {
     tcp_retries2, "net.ipv4.tcp_retries2", 15, 0, 255, "";
     /// Time-outs after which a closed socket's connection is given up; 0 means 8.
     tcp_orphan_retries, "net.ipv4.tcp_orphan_retries", 0, 0, 255, "";
+    /// Most connections that their application has closed and that are not over; beyond it the oldest are reset.
+    tcp_max_orphans, "net.ipv4.tcp_max_orphans", 65_536, 0, 536_870_911, "";
     /// How long an orphan waits in FIN-WAIT-2 for the peer's FIN.
     tcp_fin_timeout, "net.ipv4.tcp_fin_timeout", 60, 1, 3600, "s";
     /// Idle time before the first keep-alive probe.

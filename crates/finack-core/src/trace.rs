@@ -358,6 +358,8 @@ reasons! {
         TwoKindsOfEcn = "one handshake asked for both kinds of ECN feedback (RFC 9768 3.1.5)",
         /// Orphan out of time or memory.
         Orphan = "an orphaned connection ran out of its time or the host of memory",
+        /// No room for another connection (RFC 6429).
+        WindowClosed = "the host was short of room, and the peer had kept its window closed for longest (RFC 6429)",
         /// User time-out, keep-alive.
         TimedOut = "the peer stayed silent for too long",
         /// FIN-WAIT-2 orphan.

@@ -75,8 +75,12 @@ impl Attack for ZeroWindow {
         if heard.has(flag::SYN) {
             self.expects[index(heard.to) as usize] = heard.end();
         }
-        // The handshake is finished, and each probe is answered.
-        self.due.push_back(index(heard.to));
+        // The handshake is finished, and each probe is answered; what was reset is opened no more.
+        if heard.has(flag::RST) {
+            self.expects[index(heard.to) as usize] = 0;
+        } else {
+            self.due.push_back(index(heard.to));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Smack {
         let One { seq, ack, .. } = self.all[index];
         out.push(&Segment {
             from: end(index),
-            port: port::SINK,
+            port: port::DRAIN,
             seq: seq.wrapping_add(offset),
             ack,
             flags: flag::ACK,
@@ -55,7 +55,7 @@ impl Attack for Smack {
             for index in 0..CONNECTIONS {
                 let segment = Segment {
                     from: end(index),
-                    port: port::SINK,
+                    port: port::DRAIN,
                     flags: flag::SYN,
                     window: 65_535,
                     ..Segment::default()

@@ -60,6 +60,11 @@ impl Stack {
                 self.demux.len()
             ));
         }
+        let orphans = self.connections.iter().filter(|(_, c)| c.facts.counted).count();
+        if orphans != self.expendable.orphans_left {
+            let counted = self.expendable.orphans_left;
+            return Err(alloc::format!("{counted} orphans are counted, {orphans} are there"));
+        }
         if charged != self.cx.budget.used {
             return Err(alloc::format!("the budget counts {} bytes of {charged}", self.cx.budget.used));
         }
@@ -88,6 +93,7 @@ impl Stack {
             ("four-tuples", self.demux.len()),
             ("owners of ports", self.ports.owners()),
             ("timers", self.wheel.len()),
+            ("orphans", self.expendable.orphans_left),
             ("bytes of the budget", usize::try_from(self.cx.budget.used).unwrap_or(usize::MAX)),
         ];
         counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| alloc::format!("{n} {what}")).collect()

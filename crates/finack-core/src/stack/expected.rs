@@ -50,18 +50,19 @@ impl Stack {
         let mut guesses = [NOBODY; AHEAD];
         let mut hashes = [0; AHEAD];
         let mut touched = 0;
-        let mut before = (None, NOBODY);
+        let mut before: Option<(&Plain<'_>, u32)> = None;
         for (i, plain) in plains.iter().enumerate() {
-            let Some(tuple) = plain.as_ref().map(tuple_of) else { continue };
-            if before.0 != Some(tuple) {
-                let known = before.0.is_none() && self.is_of(self.recent, &tuple);
-                before = (Some(tuple), if known { self.recent } else { LIKE | i as u32 });
-                if !known {
-                    hashes[i] = self.hash(&tuple);
+            let Some(plain) = plain else { continue };
+            guesses[i] = match before {
+                Some((other, guess)) if have_same_ends(plain, other) => guess,
+                None if self.is_of(self.recent, plain) => self.recent,
+                _ => {
+                    hashes[i] = self.hash(&tuple_of(plain));
                     touched ^= self.demux.touch(hashes[i]);
+                    LIKE | i as u32
                 }
-            }
-            guesses[i] = before.1;
+            };
+            before = Some((plain, guesses[i]));
         }
         for i in 0..plains.len() {
             // Those of one connection often come one after the other.
@@ -94,9 +95,16 @@ impl Stack {
         }
     }
 
-    /// Whether the connection has this four-tuple.
-    fn is_of(&self, index: u32, tuple: &Tuple) -> bool {
-        self.connections.get(index).is_some_and(|c| c.tuple == *tuple && c.facts.indexed)
+    /// Whether the packet is one of this connection's.
+    fn is_of(&self, index: u32, plain: &Plain<'_>) -> bool {
+        self.connections.get(index).is_some_and(|c| {
+            // Part by part: to copy what was written in parts a moment ago would wait for all of them.
+            c.tuple.remote_port == plain.src_port
+                && c.tuple.local_port == plain.dst_port
+                && c.tuple.remote == plain.src
+                && c.tuple.local == plain.dst
+                && c.facts.indexed
+        })
     }
 
     /// Takes the packet if it is what a connection expects; answers whether it did.
@@ -104,10 +112,10 @@ impl Stack {
         if !self.cx.short_cuts || !self.auth.is_empty() {
             return false;
         }
-        let tuple = tuple_of(plain);
-        let index = if self.is_of(guess, &tuple) {
+        let index = if self.is_of(guess, plain) {
             guess
         } else {
+            let tuple = tuple_of(plain);
             match self.find(self.hash(&tuple), &tuple) {
                 Some(slot) if slot.kind() == Kind::Connection => slot.index(),
                 _ => return false,
@@ -147,12 +155,17 @@ impl Stack {
         cx.counters.tcp_in_segs += segments;
         cx.counters.tcp_expected += segments;
         if cx.tracer.is_on() {
-            cx.trace(now, c.trace_id, &tuple, received(&segment, c.agreed.snd_wscale));
+            cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
         }
         expected::take(c, cx, now, &segment);
         Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
         true
     }
+}
+
+/// Both are of one connection.
+fn have_same_ends(a: &Plain<'_>, b: &Plain<'_>) -> bool {
+    (a.src_port, a.dst_port) == (b.src_port, b.dst_port) && a.src == b.src && a.dst == b.dst
 }
 
 /// Whether the checksum is right. Data that will be copied is copied meanwhile: it is read once for both, and if the checksum is

@@ -97,6 +97,8 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     // Told by `tcp_info` alone.
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
+    // Who would have to give way at a bound that a search does not reach.
+    (c.facts.counted, c.facts.stuck) = (false, false);
     c.stats = Stats { retrans_segs: c.stats.retrans_segs, ..Stats::default() };
     if !matches!(c.state, State::SynSent | State::SynReceived) {
         c.created_at = Instant::ZERO;

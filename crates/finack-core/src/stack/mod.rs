@@ -19,6 +19,7 @@ mod loopback;
 mod passive;
 mod refresh;
 mod shards;
+mod shed;
 mod tables;
 mod tcp_calls;
 mod tcp_direct;
@@ -244,6 +245,8 @@ pub struct Stack {
     wheel: Wheel,
     /// Tags handles, so that one that outlived its object is told apart.
     generation: u32,
+    /// Who gives way where there is no room for another.
+    expendable: shed::Expendable,
     /// Connections with something to send, in turn.
     ready_to_send: VecDeque<(u32, u32)>,
     events: VecDeque<EventSource>,
@@ -285,6 +288,7 @@ impl Stack {
             auth: Auth::default(),
             wheel: Wheel::new(now),
             generation: 0,
+            expendable: shed::Expendable::default(),
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
             emission: None,
@@ -452,6 +456,7 @@ impl Stack {
             + self.ports.memory()
             + self.wheel.memory()
             + self.auth.memory()
+            + self.expendable.memory()
             + self.cx.pool.memory()
             + self.cx.cookies.memory()
             + self.cx.tracer.memory()

@@ -77,7 +77,8 @@ impl Stack {
         let held = l.undecided.is_some();
         let by_cookie =
             over.is_none() && !held && (s.tcp_syncookies == 2 || queue_full && s.tcp_syncookies == 1);
-        let full = self.embryos.len() as u64 >= s.max_connections || self.cx.budget.is_overdrawn();
+        let full = self.embryos.len() as u64 >= s.max_connections
+            || self.cx.budget.is_overdrawn() && !self.may_make_room();
         if queue_full && !by_cookie || full {
             self.note_drop(now, DropReason::SynQueueFull, 0, Self::ends(tuple));
             return;
@@ -352,6 +353,7 @@ impl Stack {
 
     /// The last ACK of the handshake: the embryo becomes a connection, which then takes the segment.
     fn complete(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+        self.make_room(now);
         let Some(e) = self.embryos.get(index) else { return };
         let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
         let Some(l) = self.listeners.get(listener) else { return };
@@ -455,14 +457,15 @@ impl Stack {
         if !expected || segment.flags.syn() {
             return false;
         }
-        let no_room = l.is_full() || self.connections.len() as u64 >= self.cx.settings.max_connections;
         let (iss, irs) = (segment.ack.wrapping_sub(1), segment.seq.wrapping_sub(1));
         let Some(peer_mss) = cookie::check(&self.cx.secrets, tuple, irs, iss, now) else {
             self.cx.counters.tcp_syn_cookies_failed += 1;
             return false;
         };
         self.cx.counters.tcp_syn_cookies_received += 1;
-        if no_room {
+        self.make_room(now);
+        let Some(l) = self.listeners.get(listener) else { return false };
+        if l.is_full() || self.connections.len() as u64 >= self.cx.settings.max_connections {
             // As without cookies: in silence, and what the peer sends again completes the handshake later.
             self.cx.counters.tcp_listen_overflows += 1;
             self.note_drop(now, DropReason::ListenOverflow, segment.payload.bytes.len(), Self::ends(tuple));

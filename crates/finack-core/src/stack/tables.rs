@@ -145,6 +145,9 @@ impl Stack {
         }
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = c.on_timers(&mut self.cx, now);
+        if c.facts.probe_due {
+            self.note_stuck(index);
+        }
         self.settle(now, index, outcome);
     }
 
@@ -184,6 +187,7 @@ impl Stack {
         let Some(c) = self.connections.get_mut(index) else { return };
         if c.facts.indexed {
             c.facts.indexed = false;
+            self.expendable.orphans_left -= usize::from(core::mem::take(&mut c.facts.counted));
             c.timers.stop_all();
             if c.send.clear(&mut self.cx.pool) {
                 c.announce(super::Ready::COMPLETED);

@@ -103,6 +103,7 @@ impl Stack {
         }
         let outcome = c.release(cx, now);
         self.settle(now, id.index, outcome);
+        self.note_orphan(now, id);
         Ok(())
     }
 

@@ -267,8 +267,8 @@ impl Stack {
         remote: SocketAddr,
         options: SocketOptions,
     ) -> Result<ConnId, Error> {
-        if self.connections.len() as u64 >= self.cx.settings.max_connections || self.cx.budget.is_overdrawn()
-        {
+        self.make_room(now);
+        if self.is_full() {
             return Err(Error::NoBufferSpace);
         }
         let bound = bind.map(|b| self.bind_ref(b).map(|b| (b.local, b.owner))).transpose()?;

@@ -127,6 +127,10 @@ pub(crate) struct Facts {
     pub(crate) orphan: bool,
     /// It stands in the table of connections.
     pub(crate) indexed: bool,
+    /// It is one of the orphans that are counted.
+    pub(crate) counted: bool,
+    /// It is listed as one whose peer takes nothing.
+    pub(crate) stuck: bool,
     /// It waits in a listener's queue.
     pub(crate) unaccepted: bool,
     /// The program chose its port by `bind`.
@@ -564,10 +568,12 @@ impl Connection {
         unread >= self.options.recv_lowat.max(1) || unread > 0 && shut()
     }
 
-    /// What the memory budget counts: what is queued to send, and all that the window promises to take.
+    /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
+    /// where it comes in pieces.
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
-        self.send.footprint() as u64 + if self.facts.indexed { promised } else { self.recv.len() as u64 }
+        let received = if self.facts.indexed { promised } else { self.recv.len() as u64 };
+        self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64
     }
 
     pub(crate) fn heap_memory(&self) -> usize {

@@ -280,8 +280,8 @@ impl Connection {
         self.make_buffer_for(window, cx);
     }
 
-    /// Bytes that may wait out of order, overhead included.
-    pub(crate) fn reorder_limit(&self) -> usize {
-        self.rcv_buf as usize / 2 * 3 + (64 << 10)
+    /// Bytes that may wait out of order, overhead included. Where memory is used up what comes in order has to do.
+    pub(crate) fn reorder_limit(&self, cx: &Cx) -> usize {
+        if cx.budget.is_spent() { SCARCE as usize } else { self.rcv_buf as usize / 2 * 3 + (64 << 10) }
     }
 }

@@ -12,7 +12,7 @@ fn nanos(n: u64) -> Instant {
 
 /// Every second entry is an embryo's.
 fn owner(n: u32) -> Owner {
-    if n % 2 == 0 { Owner::connection(n / 2) } else { Owner::embryo(n / 2) }
+    if n.is_multiple_of(2) { Owner::connection(n / 2) } else { Owner::embryo(n / 2) }
 }
 
 fn number(owner: Owner) -> u32 {

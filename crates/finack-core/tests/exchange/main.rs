@@ -26,6 +26,7 @@ mod recovery;
 mod reset;
 mod rfc9293;
 mod sack;
+mod shed;
 mod simultaneous;
 mod support;
 mod time_wait;

@@ -437,8 +437,12 @@ pub(super) fn reset_reason(reason: ResetReason) -> (&'static str, &'static str) 
             "RFC 9768 3.1.5",
         ),
         ResetReason::Orphan => (
-            "its service had closed it, and what was left to send went nowhere for too long",
+            "its service had closed it, and what was left to send went nowhere for too long, or there were too many of its kind",
             "RFC 1122 4.2.2.13",
+        ),
+        ResetReason::WindowClosed => (
+            "finack was short of memory, and the program's end had not taken what was sent to it for longest",
+            "RFC 6429",
         ),
         ResetReason::TimedOut => {
             ("keep-alive probes or repetitions stayed without an answer", "RFC 9293 3.8.3, 3.8.4")

@@ -97,6 +97,7 @@ const TRUTHFUL: &[ResetReason] = &[
     ResetReason::TimedOut,
     ResetReason::FinWait2,
     ResetReason::Orphan,
+    ResetReason::WindowClosed,
 ];
 
 /// Whether an application was told what is not so, `me` by what it knows and `peer` by what it did.

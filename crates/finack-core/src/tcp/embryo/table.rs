@@ -363,7 +363,7 @@ mod tests {
             resent: false,
             is_cookie: true,
             ecn: Grant::accurate(),
-            tag: Tag::default(),
+            tag: Default::default(),
             held: false,
             gives_cookie: None,
             created_at: Instant::from_nanos(0x0123_4567_89ab_cdef),

@@ -22,7 +22,7 @@ fn address(rng: &mut Rng, v6: bool) -> IpAddr {
 }
 
 fn some_plain(rng: &mut Rng) -> Plain {
-    let stamped = rng.next_u64() % 4 != 0;
+    let stamped = !rng.next_u64().is_multiple_of(4);
     Plain {
         seq: number(rng),
         ack: number(rng),
@@ -33,7 +33,7 @@ fn some_plain(rng: &mut Rng) -> Plain {
         hop_limit: number(rng) as u8,
         tos: number(rng) as u8,
         ident: number(rng) as u16,
-        dont_fragment: rng.next_u64() % 2 == 0,
+        dont_fragment: rng.next_u64().is_multiple_of(2),
     }
 }
 

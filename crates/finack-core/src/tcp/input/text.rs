@@ -66,7 +66,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     }
     urgent::fetch(c, placed);
     let before = c.recv.next();
-    let limit = c.reorder_limit();
+    let limit = c.reorder_limit(cx);
     let mut duplicate = None;
     let inserted = c.recv.insert(&mut cx.pool, placed.start, payload, limit, &mut duplicate);
     if let Some((start, end)) = duplicate {

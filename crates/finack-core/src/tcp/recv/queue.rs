@@ -357,6 +357,11 @@ impl RecvQueue {
         }
     }
 
+    /// What bytes out of order cost beside themselves, which a window promises no room for.
+    pub(crate) fn reorder_overhead(&self) -> usize {
+        self.reorder.as_ref().map_or(0, |r| r.overhead())
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.chunks.iter().map(Chunk::memory).sum::<usize>()
             + self.chunks.capacity() * size_of::<Chunk>()

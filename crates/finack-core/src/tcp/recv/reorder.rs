@@ -56,6 +56,11 @@ impl Reorder {
         self.bytes
     }
 
+    /// What keeping the bytes costs beside them.
+    pub(super) const fn overhead(&self) -> usize {
+        self.cost.saturating_sub(self.bytes)
+    }
+
     pub(super) fn blocks(&self) -> &[(Pos, Pos)] {
         &self.blocks
     }
