@@ -3,6 +3,7 @@
 use finack_sum::Accumulator;
 use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
+use finack_wire::udp;
 
 use super::Stack;
 use super::refresh::Agenda;
@@ -91,7 +92,16 @@ impl Stack {
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
         match decided {
-            Decided::Raw => Some(lend(self.ip.out.lent(), &[], 0, TxChecksum::Complete, number)),
+            Decided::Raw => {
+                let lent = self.ip.out.lent();
+                let Some(unit) = self.ip.out.lent_unit() else {
+                    return Some(lend(lent, &[], 0, TxChecksum::Complete, number));
+                };
+                let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
+                // Where the checksum stands in a UDP header (RFC 768).
+                let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
+                Some(lend(header, data, unit.each, checksum, number))
+            }
             Decided::Segment { connection, header, from, to, place, segment_size, checksum, .. } => {
                 let header = &self.header[..header];
                 if to <= from {
