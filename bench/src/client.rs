@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The first argument that makes this program the client.
 pub const NAME: &str = "client";
 
-const USAGE: &str = "usage: finack-bench client connect|echo|udp ADDRESS:PORT SECONDS";
+const USAGE: &str = "usage: finack-bench client connect|echo|udp|udp-send|udp-send-single|udp-receive|udp-receive-single ADDRESS:PORT SECONDS";
 
 /// Datagrams on their way at a time, and the bytes of each.
 const WINDOW: usize = 32;
@@ -28,6 +28,9 @@ pub fn main(words: &[String]) -> ExitCode {
         Some(("connect", addr, length)) => connects(addr, length),
         Some(("echo", addr, length)) => round_trips(addr, length),
         Some(("udp", addr, length)) => datagrams(addr, length),
+        Some((what, addr, length)) if let Some(client) = crate::udp::by_name(what) => {
+            client(addr, length).map(|gigabits| gigabits * 1e9)
+        }
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,11 +1,12 @@
 //! Engines in memory: both hosts in one thread, a copying link, no system call.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::bare::BareHosts;
 use crate::bulk;
 use crate::measure::{Comparison, Options, Role, Subject, compare, rate};
-use crate::pair::{Pair, Setup};
+use crate::pair::{BATCH, Pair, Setup};
 use crate::peers::{ipstack, lwip, pktkit, smoltcp};
 
 /// Virtual time that passes in a round of packets.
@@ -80,7 +81,8 @@ fn round_trips(name: &str, options: &Options) -> Comparison {
     finish(name, "round trips/s", true, options, subjects)
 }
 
-/// A pair that keeps `standing` connections in TIME-WAIT: virtual time passes as fast as that needs.
+/// A pair that keeps `standing` connections in TIME-WAIT, of which 1 is as good as none: virtual time passes as fast as that
+/// needs.
 fn finack_lives(standing: u32) -> impl FnMut(Duration) -> f64 + use<> {
     // Four-tuples must suffice for all that stand.
     let listeners = (standing / 30_000 + 1) as u16;
@@ -102,10 +104,15 @@ fn finack_lives(standing: u32) -> impl FnMut(Duration) -> f64 + use<> {
 fn lives(name: &str, options: &Options) -> Comparison {
     let mut subjects = vec![
         Subject::new("finack, 100,000 in TIME-WAIT", Role::Finack, finack_lives(100_000)),
+        Subject::new("finack, none in TIME-WAIT", Role::Bare, finack_lives(1)),
         Subject::new("finack, 1,000 in TIME-WAIT", Role::Bare, finack_lives(1_000)),
     ];
     if !options.quick {
-        subjects.push(Subject::new("finack, 1,000,000 in TIME-WAIT", Role::Bare, finack_lives(1_000_000)));
+        for (name, standing) in
+            [("finack, 1,000,000 in TIME-WAIT", 1_000_000), ("finack, 10,000,000 in TIME-WAIT", 10_000_000)]
+        {
+            subjects.push(Subject::new(name, Role::Bare, finack_lives(standing)));
+        }
     }
     let mut hosts = BareHosts::new(0);
     let bare = move |length| {
@@ -152,6 +159,23 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 % bound as u64) as usize
     }
+
+    /// Chooses `count` different ones; `marks` has a place for each, none of them set, before and after.
+    fn different(&mut self, count: usize, marks: &mut [bool], mut choose: impl FnMut(usize)) {
+        let mut chosen = [0; BATCH];
+        for place in chosen.iter_mut().take(count) {
+            loop {
+                *place = self.below(marks.len());
+                if !std::mem::replace(&mut marks[*place], true) {
+                    break;
+                }
+            }
+            choose(*place);
+        }
+        for place in chosen.into_iter().take(count) {
+            marks[place] = false;
+        }
+    }
 }
 
 /// Nanoseconds a packet, over the packets that `step` says it carried.
@@ -164,7 +188,10 @@ fn random(name: &str, options: &Options, connections: usize) -> Comparison {
     let mut pair = Pair::new(&Setup { listeners, ..Setup::plain(1500, BUFFERS) });
     let ends: Vec<_> = (0..connections).map(|_| pair.open()).collect();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let finack = move |length| {
+    // Both take turns with the same hosts: two of them with a million connections each would be too many.
+    let pair = RefCell::new(pair);
+    let one_by_one = |length| {
+        let mut pair = pair.borrow_mut();
         nanos_per_packet(length, || {
             let (client, server) = ends[random.below(ends.len())];
             let packets = pair.round_trip(client, server);
@@ -173,10 +200,26 @@ fn random(name: &str, options: &Options, connections: usize) -> Comparison {
         })
     };
     let mut subjects = vec![
-        Subject::new("finack", Role::Finack, finack),
+        Subject::new("finack, one by one", Role::Finack, one_by_one),
         Subject::new("bare loop", Role::Bare, bare_random(connections, 1)),
         Subject::new("bare loop, in batches of 32", Role::Bare, bare_random(connections, 32)),
     ];
+    if connections >= 10 * BATCH {
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let (mut chosen, mut batch) = (vec![false; connections], Vec::with_capacity(BATCH));
+        let (pair, ends) = (&pair, &ends);
+        let together = move |length| {
+            let mut pair = pair.borrow_mut();
+            nanos_per_packet(length, || {
+                random.different(BATCH, &mut chosen, |i| batch.push(ends[i]));
+                let packets = pair.round_trips(&batch);
+                batch.clear();
+                pair.pass(ROUND);
+                packets + pair.settle()
+            })
+        };
+        subjects.push(Subject::new("finack, in batches of 32", Role::Bare, together));
+    }
     // Opening N connections costs the peers N² steps.
     let bearable = if options.quick { 1_000 } else { 10_000 };
     if !options.alone && connections <= bearable {

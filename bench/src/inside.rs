@@ -19,13 +19,16 @@ pub enum Backend {
     Pasta {
         mtu: u32,
     },
+    /// A loop that moves the same bytes through the same device, and does nothing else.
+    Bare,
     /// Nobody: the host's loopback, the least that all the others cost.
     Loopback,
 }
 
 /// In the order of the tables.
-pub const ALL: [Backend; 7] = [
+pub const ALL: [Backend; 8] = [
     Backend::Finack { device: "tun" },
+    Backend::Bare,
     Backend::Finack { device: "veth" },
     Backend::Slirp { mtu: 1500 },
     Backend::Slirp { mtu: 65_520 },
@@ -46,6 +49,7 @@ impl Backend {
             Self::Slirp { .. } => "slirp4netns, MTU 65520",
             Self::Pasta { mtu: 1500 } => "pasta (tap), MTU 1500",
             Self::Pasta { .. } => "pasta (tap), MTU 65520",
+            Self::Bare => "the bare relay, TUN",
             Self::Loopback => "the loopback itself",
         }
     }
@@ -53,7 +57,7 @@ impl Backend {
     pub fn role(self) -> Role {
         match self {
             Self::Finack { device: "tun" } => Role::Finack,
-            Self::Finack { .. } | Self::Loopback => Role::Bare,
+            Self::Finack { .. } | Self::Bare | Self::Loopback => Role::Bare,
             Self::Slirp { .. } | Self::Pasta { .. } => Role::Peer,
         }
     }
@@ -64,6 +68,7 @@ impl Backend {
             Self::Finack { .. } => "cargo build --release, then `finack check` says what is missing",
             Self::Slirp { .. } => "apt-get install slirp4netns",
             Self::Pasta { .. } => "apt-get install passt",
+            Self::Bare => "root",
             Self::Loopback => "the program itself",
         }
     }
@@ -73,6 +78,7 @@ impl Backend {
         match self {
             Self::Finack { .. } => Some(FINACK_HOST.into()),
             Self::Slirp { .. } => Some("10.0.2.2".into()),
+            Self::Bare => Some(crate::run::bare::HOST.into()),
             Self::Loopback => Some("127.0.0.1".into()),
             // The default gateway's, which it takes over from the host.
             Self::Pasta { .. } => {
@@ -92,6 +98,11 @@ impl Backend {
                 let mut command = Command::new(finack()?);
                 command.args(["run", "--quiet", "--host", "lo.host", "--device", device, "--"]);
                 command.args(all).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?.stdout
+            }
+            Self::Bare => {
+                let mut command = Command::new(std::env::current_exe().ok()?);
+                command.arg(crate::run::bare::NAME).args(all).stdin(Stdio::null());
+                command.stderr(Stdio::null()).output().ok()?.stdout
             }
             Self::Slirp { mtu } => slirp(mtu, &all)?,
             Self::Pasta { mtu } => pasta(mtu, &all)?,

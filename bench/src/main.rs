@@ -75,6 +75,9 @@ struct Arguments {
     /// Leaves the peers out.
     #[arg(long)]
     alone: bool,
+    /// tun, udp: the bare loops alone.
+    #[arg(long)]
+    bare: bool,
     /// The core to stay on; -1 for none.
     #[arg(long, default_value_t = 1, allow_hyphen_values = true)]
     core: i32,
@@ -91,8 +94,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((_, words)) = words.split_first().filter(|(first, _)| *first == client::NAME) {
-        return client::main(words);
+    match words.split_first() {
+        Some((first, words)) if first == client::NAME => return client::main(words),
+        Some((first, words)) if first == run::bare::NAME => return run::bare::main(words),
+        _ => {}
     }
     match measure(Arguments::parse()) {
         Ok(code) => code,
@@ -117,8 +122,8 @@ fn measure(arguments: Arguments) -> Result<ExitCode, String> {
     } else {
         Pace { rounds: 7, slice: Duration::from_millis(1000) }
     };
-    let Arguments { quick, only, alone, .. } = arguments;
-    let options = Options { pace, quick, only, alone };
+    let Arguments { quick, only, alone, bare, .. } = arguments;
+    let options = Options { pace, quick, only, alone, bare };
     if arguments.write && what != What::Load {
         return Err("--write is for load; `cargo xtask bench goodput` has one of its own".into());
     }
@@ -146,7 +151,7 @@ fn measure(arguments: Arguments) -> Result<ExitCode, String> {
 fn lines(what: What, options: &Options) -> Result<(Vec<Line>, Vec<String>), String> {
     let compared = match what {
         What::Engine => engine::all(options),
-        What::Memory => memory::all(options.alone),
+        What::Memory => memory::all(options),
         What::Tun => tun::all(options),
         What::Run => run::all(options),
         What::Udp => udp::all(options),

@@ -24,6 +24,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// Leave the peers out.
     pub alone: bool,
+    /// tun, udp: leave everything out but the bare loops.
+    pub bare: bool,
 }
 
 impl Options {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::counting;
-use crate::measure::{Comparison, Role};
+use crate::measure::{Comparison, Options, Role};
 use crate::pair::{Pair, Setup};
 use crate::peers::{lwip, smoltcp};
 
@@ -34,11 +34,19 @@ fn growth(
 }
 
 fn pair() -> Pair {
-    Pair::new(&Setup { listeners: (MANY / 30_000 + 1) as u16, ..Setup::plain(1500, 64 << 10) })
+    Pair::new(&setup(MANY))
 }
 
-fn established() -> Bytes {
-    let mut pair = pair();
+fn pair_v6() -> Pair {
+    Pair::over_v6(&setup(MANY))
+}
+
+/// Four-tuples must suffice for all.
+fn setup(connections: usize) -> Setup {
+    Setup { listeners: (connections / 30_000 + 1) as u16, ..Setup::plain(1500, 64 << 10) }
+}
+
+fn established(mut pair: Pair) -> Bytes {
     growth(
         &mut pair,
         2.0,
@@ -76,8 +84,7 @@ fn used() -> Bytes {
 
 /// The clients' memory counts too where the allocator is asked, so it is measured with a client that forgets:
 /// its stack is the same in each round, and only SYNs reach the server.
-fn half_open() -> Bytes {
-    let mut clients = pair();
+fn half_open(mut clients: Pair) -> Bytes {
     let live = counting::live_bytes();
     let before = clients.server.memory();
     for _ in 0..MANY {
@@ -93,8 +100,7 @@ fn half_open() -> Bytes {
     }
 }
 
-fn time_wait() -> Bytes {
-    let mut pair = pair();
+fn time_wait(mut pair: Pair) -> Bytes {
     growth(
         &mut pair,
         1.0,
@@ -108,6 +114,25 @@ fn time_wait() -> Bytes {
     )
 }
 
+/// What ten million TIME-WAITs take, in MiB.
+fn ten_million() -> Comparison {
+    const TEN_MILLION: usize = 10_000_000;
+    const MIB: f64 = (1 << 20) as f64;
+    let mut pair = Pair::new(&setup(TEN_MILLION));
+    let (stated, live) = (pair.client.memory(), counting::live_bytes());
+    for _ in 0..TEN_MILLION {
+        pair.whole_life();
+        pair.pass(Duration::from_micros(5));
+    }
+    let figures = [
+        ("finack, by its own count", Role::Finack, (pair.client.memory() - stated) as f64 / MIB),
+        ("finack, by the allocator", Role::Bare, (counting::live_bytes() - live) as f64 / MIB),
+    ];
+    let line = Comparison::of_figures("memory, 10,000,000 TIME-WAITs (IPv4)", "MiB", &figures);
+    line.print();
+    line
+}
+
 fn smoltcp_idle() -> f64 {
     let mut pair = smoltcp::Pair::new(1500, 2048, true);
     let before = counting::live_bytes();
@@ -117,7 +142,8 @@ fn smoltcp_idle() -> f64 {
 }
 
 /// All lines about memory. Must run before anything else in the process, so that the allocator sees everything.
-pub fn all(alone: bool) -> Vec<Comparison> {
+pub fn all(options: &Options) -> Vec<Comparison> {
+    let alone = options.alone;
     counting::start();
     let line = |case: &str, bytes: &Bytes, peers: &[(&'static str, Role, f64)]| {
         let mut figures = vec![
@@ -137,14 +163,20 @@ pub fn all(alone: bool) -> Vec<Comparison> {
         }
     }
     let mut lines = vec![
-        line("memory, idle established, never used", &established(), &peers),
+        line("memory, idle established, never used", &established(pair()), &peers),
+        line("memory, idle established, never used (IPv6)", &established(pair_v6()), &[]),
         line("memory, idle established, after a request", &used(), &[]),
-        line("memory, SYN-RECEIVED", &half_open(), &[]),
-        line("memory, TIME-WAIT (IPv4)", &time_wait(), &[]),
+        line("memory, SYN-RECEIVED (IPv4)", &half_open(pair()), &[]),
+        line("memory, SYN-RECEIVED (IPv6)", &half_open(pair_v6()), &[]),
+        line("memory, TIME-WAIT (IPv4)", &time_wait(pair()), &[]),
+        line("memory, TIME-WAIT (IPv6)", &time_wait(pair_v6()), &[]),
     ];
     if !lwip::PRESENT && !alone {
         println!("  {}", lwip::ABSENT);
         lines[0].missing.push(lwip::ABSENT.into());
+    }
+    if !options.quick {
+        lines.push(ten_million());
     }
     lines.push(steady_allocations());
     lines

@@ -1,7 +1,7 @@
 //! Two finack hosts and a copying link, in one thread.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,10 +15,13 @@ use finack_core::{Config, Error, Instant, Stack};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+/// The same over IPv6.
+const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
 /// Servers listen from this port on.
 const PORTS_FROM: u16 = 1000;
 /// Packets that the link hands over at once.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// Bytes after which it does so too: with large packets a batch would otherwise leave the cache.
 const BATCH_BYTES: usize = 256 << 10;
@@ -186,13 +189,14 @@ pub struct Pair {
     options: SocketOptions,
     listeners: Vec<ListenerId>,
     next_listener: usize,
+    server_addr: IpAddr,
 }
 
 fn stack(addr: IpAddr, device: Capabilities, settings: Settings) -> Stack {
     let addresses = vec![InterfaceAddress { addr, prefix_len: 24 }];
     let seed = [match addr {
         IpAddr::V4(a) => a.octets()[3],
-        IpAddr::V6(_) => 0,
+        IpAddr::V6(a) => a.octets()[15],
     }; 32];
     let config = Config { settings, device, addresses, routes: Vec::new(), any_address: false, seed };
     Stack::new(Instant::ZERO, config)
@@ -214,7 +218,16 @@ fn settings() -> Settings {
 
 impl Pair {
     pub fn new(setup: &Setup) -> Self {
-        let mut server = stack(SERVER, setup.device, settings());
+        Self::between(CLIENT, SERVER, setup)
+    }
+
+    /// The same over IPv6.
+    pub fn over_v6(setup: &Setup) -> Self {
+        Self::between(CLIENT_V6, SERVER_V6, setup)
+    }
+
+    fn between(client_addr: IpAddr, server_addr: IpAddr, setup: &Setup) -> Self {
+        let mut server = stack(server_addr, setup.device, settings());
         let options = SocketOptions {
             nodelay: true,
             send_buffer: Some(setup.buffers),
@@ -223,20 +236,21 @@ impl Pair {
         };
         let listeners = (0..setup.listeners)
             .map(|i| {
-                let local = SocketAddr::new(SERVER, PORTS_FROM + i);
+                let local = SocketAddr::new(server_addr, PORTS_FROM + i);
                 let bind =
                     server.tcp_bind(Instant::ZERO, local, BindOptions::default()).expect("the port is free");
                 server.tcp_listen(Instant::ZERO, bind, u32::MAX, options).expect("nobody listens there")
             })
             .collect();
         Self {
-            client: stack(CLIENT, setup.device, settings()),
+            client: stack(client_addr, setup.device, settings()),
             server,
             link: Link::new(setup.handing, setup.link_sums),
             now: Instant::from_secs(1),
             options,
             listeners,
             next_listener: 0,
+            server_addr,
         }
     }
 
@@ -286,7 +300,7 @@ impl Pair {
     pub fn connect(&mut self) -> (ConnId, ListenerId) {
         let i = self.next_listener;
         self.next_listener = (i + 1) % self.listeners.len();
-        let remote = SocketAddr::new(SERVER, PORTS_FROM + i as u16);
+        let remote = SocketAddr::new(self.server_addr, PORTS_FROM + i as u16);
         let conn = self.client.tcp_connect(self.now, None, remote, self.options).expect("a port is free");
         (conn, self.listeners[i])
     }
@@ -355,6 +369,25 @@ impl Pair {
         self.server.tcp_send(self.now, server, &byte, flags.0).expect("the connection is open");
         packets += self.carry_back();
         self.client.tcp_recv(self.now, client, &mut byte, flags.1).expect("the response came");
+        packets
+    }
+
+    /// [`round_trip`](Self::round_trip) on several connections at once: their packets travel together.
+    pub fn round_trips(&mut self, ends: &[(ConnId, ConnId)]) -> u64 {
+        let mut byte = [1];
+        let flags = (SendFlags::default(), RecvFlags::default());
+        for &(client, _) in ends {
+            self.client.tcp_send(self.now, client, &byte, flags.0).expect("the connection is open");
+        }
+        let mut packets = self.carry_there();
+        for &(_, server) in ends {
+            self.server.tcp_recv(self.now, server, &mut byte, flags.1).expect("the request came");
+            self.server.tcp_send(self.now, server, &byte, flags.0).expect("the connection is open");
+        }
+        packets += self.carry_back();
+        for &(client, _) in ends {
+            self.client.tcp_recv(self.now, client, &mut byte, flags.1).expect("the response came");
+        }
         packets
     }
 

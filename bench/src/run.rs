@@ -1,6 +1,7 @@
 //! `finack run` and the other rootless back-ends: unmodified programs in a private network, and their servers on the
 //! host's loopback. All carry the same bytes to the same servers.
 
+pub mod bare;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,18 @@ struct Case<'a> {
 
 /// All lines; each subject that is not there is named with the way to get it.
 pub fn all(options: &Options) -> Vec<Comparison> {
+    lines(options, cases)
+}
+
+/// The lines of datagrams alone.
+pub fn datagrams(options: &Options) -> Vec<Comparison> {
+    lines(options, |servers, _, seconds, _| datagram_cases(servers, seconds))
+}
+
+fn lines(
+    options: &Options,
+    cases: impl for<'a> FnOnce(&'a Servers, u64, u32, &'a Path) -> Vec<Case<'a>>,
+) -> Vec<Comparison> {
     let quick = options.quick;
     let bytes: u64 = if quick { 256 << 20 } else { 1 << 30 };
     let seconds = if quick { 1 } else { 2 };
@@ -139,6 +152,24 @@ fn cases<'a>(servers: &'a Servers, bytes: u64, seconds: u32, source: &'a Path) -
             client("udp", servers.datagrams),
             megabits,
         ),
+    ]
+}
+
+/// Where a call stands for many datagrams it does so on both sides, the program's and the server's.
+fn datagram_cases(servers: &Servers, seconds: u32) -> Vec<Case<'_>> {
+    let case = |name, what: &'static str, port: u16| {
+        let words = move |host: &str| {
+            let client = this_program().display().to_string();
+            words(&[&client, crate::client::NAME, what, &format!("{host}:{port}"), &seconds.to_string()])
+        };
+        Case { name, unit: "Mb/s", words: Box::new(words), figure: megabits }
+    };
+    let (single, coalesced) = (servers.single, servers.coalesced);
+    vec![
+        case("UDP through run, up, 1400 B, GSO and GRO", "udp-send", coalesced.sink),
+        case("UDP through run, up, 1400 B, a call each", "udp-send-single", single.sink),
+        case("UDP through run, down, 1400 B, GSO and GRO", "udp-receive", coalesced.source),
+        case("UDP through run, down, 1400 B, a call each", "udp-receive-single", single.source),
     ]
 }
 

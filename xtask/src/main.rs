@@ -11,11 +11,11 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  bench [engine|memory|tun|run|udp|shards|load] [--quick] [--json] [--only TEXT] [--alone] [--core N]
+  bench [engine|memory|tun|run|udp|shards|load] [--quick] [--json] [--only TEXT] [--alone] [--bare] [--core N]
         Measures finack beside its peers in alternating runs; the engines where nothing is named. load: servers and
         clients under load, and under attack, in virtual time (docs/load.md; --write puts its tables there).
         --quick takes under a minute (run: eight), --only leaves out cases without TEXT in their name,
-        --alone leaves out the peers, --core -1 does not stay on one core.
+        --alone leaves out the peers, --bare (tun, udp) all but the bare loops, --core -1 does not stay on one core.
   bench [--quick] --guard | --write-ratios
         Fails where finack's ratio to a peer in the same run fell by more than a quarter below bench/ratios.toml; the
         second writes that file.

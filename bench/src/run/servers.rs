@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::udp;
+
 /// Their ports. Those of programs that are not installed answer nobody.
 pub struct Servers {
     /// Sends as many bytes as are asked for, takes all that come.
@@ -18,6 +20,9 @@ pub struct Servers {
     pub echo: u16,
     /// Sends each datagram back.
     pub datagrams: u16,
+    /// Take and give datagrams, a call each, and many with a call.
+    pub single: udp::server::Ports,
+    pub coalesced: udp::server::Ports,
     children: Vec<Child>,
     directory: PathBuf,
 }
@@ -44,6 +49,8 @@ impl Servers {
             closing: tcp(drop)?,
             echo: tcp(|stream| drop(echo(stream)))?,
             datagrams: datagrams()?,
+            single: udp::server::start(udp::Calls::Single)?,
+            coalesced: udp::server::start(udp::Calls::Coalesced)?,
             children: Vec::new(),
             directory,
         };

@@ -57,10 +57,8 @@ const FIRST_BUCKETS: u32 = 2;
 #[derive(Clone, Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
-    /// A byte of each entry's hash; 0 where the place is free.
-    tags: [u8; PLACES],
-    /// Entries that belong here or before and stand behind, for want of room.
-    passed: u32,
+    /// A byte of each entry's hash, 0 where the place is free; behind them the four of `passed`. So all are loaded at once.
+    head: [u8; PLACES + 4],
     slots: [u32; PLACES],
 }
 
@@ -71,17 +69,28 @@ const fn tag_of(hash: u32) -> u8 {
 }
 
 impl Bucket {
+    /// Entries that belong here or before and stand behind, for want of room.
+    #[inline]
+    fn passed(&self) -> u32 {
+        let [.., a, b, c, d] = self.head;
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    fn set_passed(&mut self, passed: u32) {
+        self.head[PLACES..].copy_from_slice(&passed.to_le_bytes());
+    }
+
     /// The places whose tag is this: the highest bit of each one's byte.
+    #[inline]
     fn hits(&self, tag: u8) -> u128 {
         const LOW: u128 = 0x7f7f_7f7f_7f7f_7f7f_7f7f_7f7f;
         const HIGH: u128 = 0x8080_8080_8080_8080_8080_8080;
-        let mut bytes = [0; 16];
-        bytes[..PLACES].copy_from_slice(&self.tags);
-        let differing = u128::from_le_bytes(bytes) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
+        let differing = u128::from_le_bytes(self.head) ^ (u128::from(tag) * 0x0101_0101_0101_0101_0101_0101);
         !(((differing & LOW) + LOW) | differing) & HIGH
     }
 
     /// The places whose tag is this.
+    #[inline]
     fn places(&self, tag: u8) -> impl Iterator<Item = usize> + use<> {
         let mut hits = self.hits(tag);
         core::iter::from_fn(move || {
@@ -106,6 +115,7 @@ impl Table {
     }
 
     /// The bucket that an entry belongs to. Greater hashes never belong to lesser buckets, whatever the number of buckets.
+    #[inline]
     const fn home(&self, hash: u32) -> usize {
         ((hash as u64 * self.count as u64) >> 32) as usize
     }
@@ -117,6 +127,7 @@ impl Table {
         &mut self.buckets[at as u32]
     }
 
+    #[inline]
     fn find(&self, hash: u32, mut matches: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let (tag, mut at) = (tag_of(hash), self.home(hash));
         while let Some(bucket) = self.buckets.get(at) {
@@ -126,7 +137,7 @@ impl Table {
                     return Some(slot);
                 }
             }
-            if bucket.passed == 0 {
+            if bucket.passed() == 0 {
                 break;
             }
             at += 1;
@@ -139,11 +150,11 @@ impl Table {
         loop {
             let bucket = self.bucket_mut(at);
             if let Some(place) = bucket.places(0).next() {
-                bucket.tags[place] = tag_of(hash);
+                bucket.head[place] = tag_of(hash);
                 bucket.slots[place] = slot.0;
                 return;
             }
-            bucket.passed += 1;
+            bucket.set_passed(bucket.passed() + 1);
             at += 1;
         }
     }
@@ -155,7 +166,7 @@ impl Table {
             if let Some(place) = bucket.places(tag).find(|&place| bucket.slots[place] == slot.0) {
                 return Some((at, place));
             }
-            if bucket.passed == 0 {
+            if bucket.passed() == 0 {
                 break;
             }
             at += 1;
@@ -165,9 +176,10 @@ impl Table {
 
     /// Takes out what stands at `place` of bucket `at` and belongs to `home`.
     fn clear(&mut self, home: usize, at: usize, place: usize) {
-        self.bucket_mut(at).tags[place] = 0;
+        self.bucket_mut(at).head[place] = 0;
         for passed in home..at {
-            self.bucket_mut(passed).passed -= 1;
+            let bucket = self.bucket_mut(passed);
+            bucket.set_passed(bucket.passed() - 1);
         }
     }
 }
@@ -189,6 +201,7 @@ impl Demux {
     }
 
     /// The table in which entries with this hash stand.
+    #[inline]
     fn table_of(&self, hash: u32) -> &Table {
         match &self.old {
             Some(old) if old.home(hash) >= self.moved => old,
@@ -206,7 +219,7 @@ impl Demux {
     /// Looks at where a search for this hash will begin, so that the processor fetches it.
     pub(crate) fn touch(&self, hash: u64) -> u64 {
         let table = self.table_of(hash as u32);
-        table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed))
+        table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed()))
     }
 
     /// The first slot with this hash of which `matches` says yes; it is asked about few others.
@@ -255,7 +268,7 @@ impl Demux {
         self.moved += 1;
         let mut at = home;
         while let Some(bucket) = old.buckets.get(at) {
-            let (tags, slots) = (bucket.tags, bucket.slots);
+            let (tags, slots) = (bucket.head, bucket.slots);
             // All of them first: the processor fetches the records that they name at once.
             let hashes: [u32; PLACES] = core::array::from_fn(|place| match tags[place] {
                 0 => 0,
@@ -268,7 +281,7 @@ impl Demux {
                 }
             }
             // What belongs to earlier buckets has left: those that went by are this one's own.
-            if old.buckets[home as u32].passed == 0 {
+            if old.buckets[home as u32].passed() == 0 {
                 break;
             }
             at += 1;

@@ -31,6 +31,7 @@ mod ip;
 pub mod options;
 mod pool;
 mod ports;
+mod ring;
 pub mod settings;
 mod slab;
 pub mod stack;

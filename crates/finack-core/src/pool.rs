@@ -2,6 +2,9 @@
 
 use alloc::vec::Vec;
 
+use crate::ring::Spares;
+use crate::tcp::{Block, Chunk, Sent};
+
 /// Room of a small block: what one request or answer needs.
 pub(crate) const SMALL: usize = 2 << 10;
 /// Room of a large block.
@@ -11,11 +14,15 @@ pub(crate) const LARGE: usize = 32 << 10;
 const SPARE_SMALL: usize = 1024;
 const SPARE_LARGE: usize = 128;
 
-/// Spare blocks.
+/// Spare blocks, and what empty queues stood in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    /// Of send buffers, retransmission queues and receive queues.
+    pub(crate) blocks: Spares<Block>,
+    pub(crate) units: Spares<Sent>,
+    pub(crate) chunks: Spares<Chunk>,
 }
 
 impl Pool {
@@ -39,6 +46,7 @@ impl Pool {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.small.len() * SMALL + self.large.len() * LARGE
+        let queues = self.blocks.memory() + self.units.memory() + self.chunks.memory();
+        self.small.len() * SMALL + self.large.len() * LARGE + queues
     }
 }

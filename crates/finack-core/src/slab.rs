@@ -24,6 +24,7 @@ impl<T> Default for SegmentVec<T> {
     }
 }
 
+#[inline]
 const fn locate(index: usize) -> (usize, usize) {
     if index < DOUBLED {
         let shifted = index + FIRST;
@@ -44,11 +45,13 @@ impl<T> SegmentVec<T> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
         let (segment, offset) = locate(index);
         self.segments.get(segment)?.get(offset)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         let (segment, offset) = locate(index);
         self.segments.get_mut(segment)?.get_mut(offset)
@@ -82,6 +85,7 @@ impl<T> SegmentVec<T> {
 
 impl<T> core::ops::Index<u32> for SegmentVec<T> {
     type Output = T;
+    #[inline]
     fn index(&self, index: u32) -> &T {
         let (segment, offset) = locate(index as usize);
         &self.segments[segment][offset]
@@ -89,6 +93,7 @@ impl<T> core::ops::Index<u32> for SegmentVec<T> {
 }
 
 impl<T> core::ops::IndexMut<u32> for SegmentVec<T> {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut T {
         let (segment, offset) = locate(index as usize);
         &mut self.segments[segment][offset]
@@ -143,6 +148,15 @@ impl<T> Slab<T> {
         index
     }
 
+    /// [`remove`](Self::remove) where nobody needs the value: it is not moved before it is dropped.
+    pub(crate) fn free(&mut self, index: u32) {
+        if let Some(entry @ Entry::Taken(_)) = self.entries.get_mut(index as usize) {
+            *entry = Entry::Free { next: self.free };
+            self.free = index;
+            self.len -= 1;
+        }
+    }
+
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
         let entry = self.entries.get_mut(index as usize)?;
         if matches!(entry, Entry::Free { .. }) {
@@ -157,6 +171,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         match self.entries.get(index as usize)? {
             Entry::Taken(value) => Some(value),
@@ -164,6 +179,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         match self.entries.get_mut(index as usize)? {
             Entry::Taken(value) => Some(value),
@@ -202,6 +218,10 @@ mod tests {
         let (a, b) = (slab.insert("a"), slab.insert("b"));
         assert_eq!(slab.remove(a), Some("a"));
         assert_eq!(slab.remove(a), None);
+        assert_eq!(slab.insert("c"), a);
+        slab.free(a);
+        slab.free(a);
+        assert_eq!((slab.get(a), slab.len()), (None, 1));
         assert_eq!(slab.insert("c"), a);
         assert_eq!((slab.get(a), slab.get(b), slab.len()), (Some(&"c"), Some(&"b"), 2));
         assert_eq!(slab.iter().map(|(i, _)| i).collect::<Vec<_>>(), [a, b]);

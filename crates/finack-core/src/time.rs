@@ -82,6 +82,44 @@ impl Instant {
     }
 }
 
+/// An instant that may not be known, in as many bytes as one that is. For what happens before [`Instant::FAR_FUTURE`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known(Instant);
+
+impl Known {
+    /// It is not known.
+    pub(crate) const NOT: Self = Self(Instant::FAR_FUTURE);
+
+    /// It is this one.
+    pub(crate) const fn at(at: Instant) -> Self {
+        Self(at)
+    }
+
+    pub(crate) fn get(self) -> Option<Instant> {
+        (self != Self::NOT).then_some(self.0)
+    }
+
+    /// The one that is known, which is this one if none was.
+    pub(crate) fn get_or_insert(&mut self, at: Instant) -> Instant {
+        if *self == Self::NOT {
+            *self = Self::at(at);
+        }
+        self.0
+    }
+}
+
+impl From<Option<Instant>> for Known {
+    fn from(at: Option<Instant>) -> Self {
+        at.map_or(Self::NOT, Self::at)
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     #[inline]

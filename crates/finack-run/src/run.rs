@@ -13,8 +13,9 @@ use finack::Net;
 use finack::device::{CaptureHandle, Device};
 use finack_core::settings::Settings;
 use finack_core::trace::TraceEvent;
+use tokio::runtime::LocalOptions;
 use tokio::sync::Notify;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout};
 
 use crate::control;
@@ -175,16 +176,16 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
     let forwarder = Forwarder::of_host(told.clone());
     let mut network =
         Network::create(&network_config(&config, &forwarder.conf())).map_err(RunError::Namespace)?;
+    // Not a `LocalSet`: there each event of the reactor's that wakes one of its tasks costs two system calls more.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(own("the event loop can't be started"))?;
     let device = network.take_devices().into_iter().next().ok_or_else(|| RunError::Own {
         doing: "the private network's device",
         error: io::ErrorKind::NotFound.into(),
     })?;
     let (device, pcap) = pcap::start(pcap, device, &config.host_names)?;
-    let local = LocalSet::new();
     let seen = control::Plan {
         sockets: network.take_sockets(),
         command: std::iter::once(&config.program).chain(&config.args).cloned().collect(),
@@ -195,11 +196,10 @@ pub fn run(config: RunConfig) -> Result<RunOutcome, RunError> {
         Outward { published, forwarder: (!config.isolated).then_some(forwarder), told: told.clone() };
     let capture = pcap.as_ref().map(|pcap| &pcap.handle);
     let carried = carry(&network, device, capture, seen, &config, outward);
-    let (status, report) = local.block_on(&runtime, carried)?;
+    let (status, report) = runtime.block_on(carried)?;
     let mut warnings = network.warnings().to_vec();
     warnings.extend(told.take());
-    // The services end before the network that they serve.
-    drop(local);
+    // The services end with it; the network that they serve is down already.
     drop(runtime);
     network.close();
     warnings.extend(pcap.map(pcap::Pcap::finish).unwrap_or_default());

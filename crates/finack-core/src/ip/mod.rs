@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use finack_wire::ip::{Fragment, IpEmit};
+use finack_wire::udp;
 
 use crate::hash::Secrets;
 use crate::icmp::Limiter;
@@ -23,7 +24,7 @@ use crate::time::Instant;
 
 pub(crate) use groups::Groups;
 pub(crate) use ident::Ident;
-pub(crate) use output::OutQueue;
+pub(crate) use output::{OutQueue, Unit};
 pub(crate) use path_mtu::PathMtu;
 pub(crate) use reassembly::Reassembler;
 pub(crate) use routes::Routes;
@@ -134,6 +135,42 @@ impl Ip {
         header.emit(&mut packet);
         self.out.push_owned(packet, owner);
         Ok(len)
+    }
+
+    /// Queues datagrams that the device cuts out of one packet: all but the last of `parts` have one size, and each fits
+    /// the path with its headers. The checksum is left to the device. Gives the bytes queued; `None` where the queue is
+    /// full.
+    pub(crate) fn send_unit(
+        &mut self,
+        mut header: IpEmit,
+        owner: UdpId,
+        (from, to): (u16, u16),
+        parts: &[&[u8]],
+    ) -> Option<usize> {
+        let data: usize = parts.iter().map(|part| part.len()).sum();
+        header.payload_len = udp::HEADER_LEN + data;
+        let (start, len) = (header.header_len(), header.header_len() + header.payload_len);
+        if !self.out.has_room(1, len) {
+            return None;
+        }
+        if !header.dont_fragment && header.src.is_ipv4() {
+            // The device counts on from the first, and those numbers are used then.
+            header.ident = self.ident.next(header.src, header.dst, header.protocol) as u16;
+            for _ in 1..parts.len() {
+                self.ident.next(header.src, header.dst, header.protocol);
+            }
+        }
+        let mut packet = self.out.large_buffer();
+        packet.reserve(len);
+        packet.resize(start + udp::HEADER_LEN, 0);
+        header.emit(&mut packet);
+        udp::emit(&mut packet[start..], from, to, data);
+        udp::set_checksum(&mut packet[start..], header.pseudo_header_sum());
+        parts.iter().for_each(|part| packet.extend_from_slice(part));
+        let each = parts.first().map_or(0, |part| part.len()) as u16;
+        let unit = Unit { start: start as u16, each };
+        self.out.push_unit(packet, unit, owner);
+        Some(len)
     }
 
     fn send_in_fragments(

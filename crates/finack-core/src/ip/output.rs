@@ -14,12 +14,25 @@ const MOST_BYTES: usize = 8 << 20;
 /// Buffers kept for use again, and the largest of them.
 const SPARES: usize = 64;
 const SPARE_BYTES: usize = 4096;
+/// Buffers of units that are kept.
+const LARGE_SPARES: usize = 4;
+const LARGE_SPARE_BYTES: usize = 66_000;
+
+/// What a device must know of a packet that it is to cut into UDP datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Where the UDP header starts, whose checksum is to be finished.
+    pub(crate) start: u16,
+    /// Bytes of data of each datagram but the last.
+    pub(crate) each: u16,
+}
 
 #[derive(Clone, Debug)]
 struct Queued {
     packet: Vec<u8>,
     number: u64,
     owner: Option<UdpId>,
+    unit: Option<Unit>,
 }
 
 /// Finished packets that wait for the device, at most 4096 of them and 8 MiB.
@@ -30,9 +43,11 @@ pub(crate) struct OutQueue {
     /// The packet that the device is looking at.
     lent: Vec<u8>,
     lent_number: u64,
+    lent_unit: Option<Unit>,
     /// The number given last to a packet, queued or not.
     number: u64,
     spares: Vec<Vec<u8>>,
+    large_spares: Vec<Vec<u8>>,
     dropped: u64,
 }
 
@@ -74,8 +89,20 @@ impl OutQueue {
             return false;
         }
         self.bytes += packet.len();
-        self.queue.push_back(Queued { packet, number, owner });
+        self.queue.push_back(Queued { packet, number, owner, unit: None });
         true
+    }
+
+    /// Queues a packet that the device is to cut, for which there is [room](Self::has_room).
+    pub(crate) fn push_unit(&mut self, packet: Vec<u8>, unit: Unit, owner: UdpId) {
+        let number = self.next_number();
+        self.bytes += packet.len();
+        self.queue.push_back(Queued { packet, number, owner: Some(owner), unit: Some(unit) });
+    }
+
+    /// An empty buffer for a large packet.
+    pub(crate) fn large_buffer(&mut self) -> Vec<u8> {
+        self.large_spares.pop().unwrap_or_default()
     }
 
     /// Whether so many packets of `bytes` bytes together still fit.
@@ -96,8 +123,9 @@ impl OutQueue {
     /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and
     /// its length.
     pub(crate) fn pop(&mut self) -> Option<(Option<UdpId>, usize)> {
-        let Queued { packet, number, owner } = self.queue.pop_front()?;
+        let Queued { packet, number, owner, unit } = self.queue.pop_front()?;
         self.lent_number = number;
+        self.lent_unit = unit;
         let len = packet.len();
         self.bytes -= len;
         let before = core::mem::replace(&mut self.lent, packet);
@@ -108,6 +136,11 @@ impl OutQueue {
     /// The packet that [`pop`](Self::pop) took out last.
     pub(crate) fn lent(&self) -> &[u8] {
         &self.lent
+    }
+
+    /// How the device is to cut it.
+    pub(crate) const fn lent_unit(&self) -> Option<Unit> {
+        self.lent_unit
     }
 
     /// Its number.
@@ -122,7 +155,7 @@ impl OutQueue {
 
     /// Bytes that the queue takes.
     pub(crate) fn memory(&self) -> usize {
-        let spares: usize = self.spares.iter().map(Vec::capacity).sum();
+        let spares: usize = self.spares.iter().chain(&self.large_spares).map(Vec::capacity).sum();
         self.bytes + spares + self.lent.capacity() + self.queue.capacity() * size_of::<Queued>()
     }
 
@@ -131,6 +164,11 @@ impl OutQueue {
         if buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES && self.spares.len() < SPARES {
             buffer.clear();
             self.spares.push(buffer);
+        } else if (SPARE_BYTES + 1..=LARGE_SPARE_BYTES).contains(&buffer.capacity())
+            && self.large_spares.len() < LARGE_SPARES
+        {
+            buffer.clear();
+            self.large_spares.push(buffer);
         }
     }
 }

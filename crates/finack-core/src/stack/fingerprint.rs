@@ -99,7 +99,14 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     c.units.forget_times();
     // Who would have to give way at a bound that a search does not reach.
     (c.facts.counted, c.facts.stuck) = (false, false);
-    c.stats = Stats { retrans_segs: c.stats.retrans_segs, ..Stats::default() };
+    c.stats = Stats::default();
+    if let Some(rare) = &mut c.rare {
+        (rare.bytes_retrans, rare.out_of_order) = (0, 0);
+        // As good as never, once it limits nothing any more.
+        rare.challenge_at = rare.challenge_at.filter(|&at| now.since(at) < limit);
+    }
+    // That it once had something that few have.
+    c.rare = c.rare.filter(|rare| rare.retrans_segs > 0 || !rare.is_over());
     if !matches!(c.state, State::SynSent | State::SynReceived) {
         c.created_at = Instant::ZERO;
     }
@@ -120,8 +127,6 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     if now.since(c.ack.data_at) > longest {
         c.ack.data_at = Instant::ZERO;
     }
-    // As good as never, once it limits nothing any more.
-    c.ack.challenge_at = c.ack.challenge_at.filter(|&at| now.since(at) < limit);
     c.iss = c.iss.wrapping_sub(origin.sent);
     if c.state != State::SynSent {
         c.irs = c.irs.wrapping_sub(origin.received);
@@ -139,7 +144,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
 /// What a handle still shows of a connection that is over.
 fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
     write!(out, "ended{:?}{:?}{:?}{:?}{:?}", c.tuple, c.state, c.facts, c.error, c.soft_error)?;
-    write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.urgent, c.rcv_fin, c.options)
+    write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
 }
 
 fn bare_embryo(e: &Embryo, now: Instant, origin: Origin, limit: Duration) -> Embryo {
@@ -268,7 +273,7 @@ mod tests {
         };
         assert_ne!(changed(|c| c.retries += 1), name);
         assert_ne!(changed(|c| c.snd_wl1 += 1), name);
-        assert_ne!(changed(|c| c.usage.peak.until += 1), name);
+        assert_ne!(changed(|c| c.peak.until += 1), name);
         assert_ne!(changed(|c| c.times.last_send_at = Instant::from_millis(999)), name);
         assert_eq!(changed(|c| c.trace_id += 1), name);
     }

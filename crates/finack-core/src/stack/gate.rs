@@ -47,6 +47,29 @@ impl Stack {
         Ok(())
     }
 
+    /// Sends several datagrams through a gate as if the host `from` did: `parts` one each, of which all but the last have
+    /// one size. They go as one packet to a device that cuts it. Answers how many were sent: all, or as many as there was
+    /// room for.
+    ///
+    /// # Errors
+    /// As [`gate_send`](Self::gate_send), for the first.
+    pub fn gate_send_run(
+        &mut self,
+        now: Instant,
+        gate: UdpId,
+        from: SocketAddr,
+        to: SocketAddr,
+        parts: &[&[u8]],
+    ) -> Result<usize, Error> {
+        let cx = (&self.cx.settings, &self.cx.device);
+        let sent = self.udp.send_run_from(now, &mut self.ip, cx, gate, (from, to), parts)?;
+        match self.udp.gate(gate)? {
+            Some(Gate::Echoes) => self.cx.counters.icmp_out_msgs += sent as u64,
+            _ => self.cx.counters.udp_out_datagrams += sent as u64,
+        }
+        Ok(sent)
+    }
+
     /// Tells the sender `to` by ICMP what became of `data`, which it had sent to `from`. The message comes from
     /// `reporter` (a router on the way), or from the destination itself where that is `None`. Reports to one host are
     /// limited in rate (`icmp_ratelimit`), and some things may not be reported (RFC 1122 3.2.2): then nothing is sent.

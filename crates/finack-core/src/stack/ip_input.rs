@@ -10,7 +10,7 @@ use finack_wire::ip::{self, IpError, IpHeader};
 use finack_wire::protocol;
 
 use super::Stack;
-use crate::device::Packet;
+use crate::device::{Packet, PacketMeta};
 use crate::ip::reassembly::Limits;
 use crate::time::Instant;
 use crate::trace::DropReason;
@@ -176,6 +176,15 @@ impl Stack {
                 for _ in 0..delivered.full {
                     self.cx.counters.udp_rcvbuf_errors += 1;
                     self.note_drop(now, DropReason::UdpBufferFull, bytes.len(), ends(header, bytes));
+                }
+            }
+            // Each of its datagrams is told of by itself, as if it had come so.
+            Err(DropReason::UdpNoPort) if packet.meta.segments > 1 && packet.meta.segment_size > 0 => {
+                for one in crate::udp::cut(header, bytes, usize::from(packet.meta.segment_size)) {
+                    if let Ok(header) = ip::parse(&one) {
+                        let meta = PacketMeta { segments: 1, segment_size: 0, ..packet.meta };
+                        self.udp_input(now, &header, &Packet { meta, ..Packet::shared(one.into()) }, cast);
+                    }
                 }
             }
             Err(reason) => {

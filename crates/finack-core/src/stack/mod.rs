@@ -37,6 +37,7 @@ pub use home::{ForShards, Handed};
 pub use info::{SocketCursor, TcpSocket, TimerInfo, TimerKind, UdpSocketInfo};
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -47,6 +48,7 @@ use crate::demux::Demux;
 use crate::device::{Capabilities, Packet};
 use crate::hash::{Rng, Secrets};
 use crate::ip::Ip;
+use crate::options::SocketOptions;
 use crate::pool::Pool;
 use crate::ports::PortTable;
 use crate::settings::Settings;
@@ -250,6 +252,8 @@ pub struct Stack {
     /// Connections with something to send, in turn.
     ready_to_send: VecDeque<(u32, u32)>,
     events: VecDeque<EventSource>,
+    /// Those of the last socket that had some of its own: the next one often has the same.
+    recent_options: Option<Arc<SocketOptions>>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
     /// Where this is one of several stacks that are one host.
@@ -291,6 +295,7 @@ impl Stack {
             expendable: shed::Expendable::default(),
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
+            recent_options: None,
             emission: None,
             home: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
@@ -462,6 +467,14 @@ impl Stack {
             + self.cx.tracer.memory()
             + self.ip.memory()
             + self.udp.memory()
+    }
+
+    /// A socket's options, in memory that sockets with the same ones share.
+    fn share_options(&mut self, options: SocketOptions) -> Arc<SocketOptions> {
+        match &self.recent_options {
+            Some(recent) if **recent == options => recent.clone(),
+            _ => self.recent_options.insert(Arc::new(options)).clone(),
+        }
     }
 
     fn next_generation(&mut self) -> u32 {

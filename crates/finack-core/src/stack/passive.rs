@@ -384,7 +384,7 @@ impl Stack {
             }
             return;
         };
-        c.begin_passive(e.sent_at, e.resent || e.retries > 0, e.created_at);
+        c.begin_passive(&mut self.cx, e.sent_at, e.resent || e.retries > 0, e.created_at);
         c.facts.syn_resent = e.retries > 0;
         c.facts.syn_resent_again = e.retries > 1;
         let generation = c.generation;

@@ -54,7 +54,12 @@ pub(super) struct Records<'a> {
 impl Records<'_> {
     /// Who has the four-tuple.
     pub(super) fn find(&self, demux: &Demux, hash: u64, tuple: &Tuple) -> Option<Slot> {
-        demux.find(hash, |slot| self.tuple(slot).is_some_and(|t| t == *tuple))
+        demux.find(hash, |slot| match slot.kind() {
+            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
+            Kind::Embryo => self.embryos.tuple(slot.index()).is_some_and(|t| t == *tuple),
+            Kind::TimeWait4 => self.waits4.is_of(slot.index(), tuple),
+            Kind::TimeWait6 => self.waits6.is_of(slot.index(), tuple),
+        })
     }
 
     /// The four-tuple that leads to a slot.
@@ -192,7 +197,7 @@ impl Stack {
             if c.send.clear(&mut self.cx.pool) {
                 c.announce(super::Ready::COMPLETED);
             }
-            c.rtx.clear();
+            c.rtx.clear(&mut self.cx.pool);
             c.recv.drop_reorder(&mut self.cx.pool);
             c.wheel_at = Instant::FAR_FUTURE;
             self.wheel.disarm(timer::Owner::connection(index));
@@ -213,9 +218,10 @@ impl Stack {
     }
 
     pub(super) fn free_connection(&mut self, index: u32) {
-        if let Some(mut c) = self.connections.remove(index) {
+        if let Some(c) = self.connections.get_mut(index) {
             c.recv.clear(&mut self.cx.pool);
             self.cx.budget.replace(c.charged, 0);
+            self.connections.free(index);
         }
     }
 

@@ -188,7 +188,7 @@ impl Stack {
         }
         if options.congestion != old.congestion || options.max_pacing_rate != old.max_pacing_rate {
             // Another rate from now on, or none.
-            c.pacer = None;
+            c.forget_pacer();
         }
         if let Some(bytes) = options.recv_buffer.filter(|_| options.recv_buffer != old.recv_buffer) {
             c.rcv_buf = crate::tcp::window::fixed_buffer(bytes);

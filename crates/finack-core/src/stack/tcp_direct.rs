@@ -135,7 +135,11 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_hold_acks(&mut self, now: Instant, id: ConnId, hold: bool) -> Result<(), Error> {
         let (c, _) = self.conn_mut(id)?;
-        c.ack_hold = if hold { c.ack_pos().max(1) } else { Pos::MAX };
+        if hold {
+            c.rare_mut().ack_hold = c.ack_pos().max(1);
+        } else if let Some(rare) = &mut c.rare {
+            rare.ack_hold = Pos::MAX;
+        }
         self.ack_what_is_allowed(now, id)
     }
 
@@ -146,11 +150,11 @@ impl Stack {
     /// `InvalidArgument` where ACKs are not held, `BadHandle`.
     pub fn tcp_ack_to(&mut self, now: Instant, id: ConnId, count: u64) -> Result<(), Error> {
         let (c, _) = self.conn_mut(id)?;
-        if c.ack_hold == Pos::MAX {
+        if c.rare().ack_hold == Pos::MAX {
             return Err(Error::InvalidArgument);
         }
         let upto = Pos::try_from(count).unwrap_or(Pos::MAX - 1).saturating_add(1);
-        c.ack_hold = c.ack_hold.max(upto.min(c.rcv_nxt()));
+        c.rare_mut().ack_hold = c.rare().ack_hold.max(upto.min(c.rcv_nxt()));
         self.ack_what_is_allowed(now, id)
     }
 

@@ -333,16 +333,20 @@ impl Stack {
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
         let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, .. } = self;
         let records = Records { connections, embryos, waits4, waits6 };
+        let mut taken = None;
         let chosen = ports.choose(range, hash, &mut |port| {
             let tuple = tuple_at(port);
             if home.as_ref().is_some_and(|home| !home.has(tuple.local_addr(), remote)) {
                 return false;
             }
-            let taken = records.find(demux, hash_of(cx, &tuple), &tuple);
+            taken = records.find(demux, hash_of(cx, &tuple), &tuple);
             let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
             taken.is_none_or(|slot| records.time_wait(slot).is_some_and(|(tw, _)| reusable(&tw)))
         });
         let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
+        if taken.is_none() {
+            return Ok((tuple, None));
+        }
         match self.claim(now, &tuple, false) {
             Claim::Free => Ok((tuple, None)),
             Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
@@ -396,7 +400,7 @@ impl Stack {
             tuple,
             generation: self.next_generation(),
             trace_id: self.cx.new_trace_id(),
-            options: Arc::new(options),
+            options: self.share_options(options),
             state: State::Closed,
             iss: iss
                 .unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &self.cx.settings, &tuple, now)),

@@ -3,6 +3,7 @@
 use finack_sum::Accumulator;
 use finack_wire::protocol;
 use finack_wire::tcp::{Flags, HEADER_LEN};
+use finack_wire::udp;
 
 use super::Stack;
 use super::refresh::Agenda;
@@ -91,7 +92,16 @@ impl Stack {
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
         match decided {
-            Decided::Raw => Some(lend(self.ip.out.lent(), &[], 0, TxChecksum::Complete, number)),
+            Decided::Raw => {
+                let lent = self.ip.out.lent();
+                let Some(unit) = self.ip.out.lent_unit() else {
+                    return Some(lend(lent, &[], 0, TxChecksum::Complete, number));
+                };
+                let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
+                // Where the checksum stands in a UDP header (RFC 768).
+                let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
+                Some(lend(header, data, unit.each, checksum, number))
+            }
             Decided::Segment { connection, header, from, to, place, segment_size, checksum, .. } => {
                 let header = &self.header[..header];
                 if to <= from {
@@ -154,7 +164,7 @@ impl Stack {
         {
             c.raise_path_mtu(cx, mtu);
         }
-        if c.search.is_some() {
+        if c.rare().search.is_some() {
             c.refresh_search(cx, now);
         }
         if cx.short_cuts
@@ -521,7 +531,7 @@ fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos
     let mtu = device.mtu.min(c.path_mtu as usize);
     let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
     // An urgent pointer counts from its own segment: no unit can carry it for several.
-    let urgent = c.snd_up.is_some_and(|up| up > from);
+    let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
     let whole = !urgent && alike && c.facts.auth_len == 0;

@@ -48,6 +48,35 @@ impl Stack {
         Ok(sent)
     }
 
+    /// Sends datagrams to one place, to the connected end where `to` is `None`: `parts` one each, of which all but the last
+    /// have one size (UDP_SEGMENT). They go as one packet to a device that cuts it, and else as if each had been
+    /// [sent](Self::udp_send) by itself. Answers how many were sent: all, or as many as there was room for.
+    ///
+    /// # Errors
+    /// As [`udp_send`](Self::udp_send), for the first.
+    pub fn udp_send_run(
+        &mut self,
+        now: Instant,
+        socket: UdpId,
+        to: Option<SocketAddr>,
+        parts: &[&[u8]],
+    ) -> Result<usize, Error> {
+        let cx = (&self.cx.settings, &self.cx.device);
+        let sent = self.udp.send_run(now, &mut self.ip, cx, socket, to, parts)?;
+        self.cx.counters.udp_out_datagrams += sent as u64;
+        Ok(sent)
+    }
+
+    /// Receives the oldest datagrams of one sender into `buf`, one after the other (UDP_GRO): as many as fit and have the
+    /// size of the first, but for a shorter one at the end; 64 at most. What is known of the first is answered, and how
+    /// many bytes all of them have. Where not even the first fits, what does not is lost.
+    ///
+    /// # Errors
+    /// As [`udp_recv`](Self::udp_recv).
+    pub fn udp_recv_run(&mut self, socket: UdpId, buf: &mut [u8]) -> Result<(UdpRecv, usize), Error> {
+        self.udp.recv_run(socket, buf)
+    }
+
     /// Receives the oldest datagram into `buf`; what does not fit is lost unless `peek`, which leaves it queued.
     ///
     /// # Errors

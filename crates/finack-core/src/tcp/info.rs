@@ -54,10 +54,10 @@ impl Connection {
             bytes_acked: acked as u64,
             bytes_received: (self.recv.next() - 1) as u64,
             bytes_sent: self.stats.bytes_sent,
-            bytes_retrans: self.stats.bytes_retrans,
+            bytes_retrans: self.rare().bytes_retrans,
             segs_out: self.stats.segs_out,
             segs_in: self.stats.segs_in,
-            retrans_segs: u64::from(self.stats.retrans_segs),
+            retrans_segs: u64::from(self.rare().retrans_segs),
             pacing_rate: self.paced_rate(cx).or_else(|| self.nominal_rate(cx)),
             max_pacing_rate: self.options.max_pacing_rate,
             retrans_out: self.rtx.repeats_out(u64::from(self.mss.max(1))),
@@ -77,12 +77,12 @@ impl Connection {
             delayed_ack: Duration::from_nanos(self.ack.ato),
             data_segs_in: self.stats.data_segs_in,
             data_segs_out: self.stats.data_segs_out,
-            out_of_order: self.stats.out_of_order,
+            out_of_order: self.rare().out_of_order,
             busy: self.units.chrono.busy(now),
             peer_window_limited: self.units.chrono.by_peer_window(now),
             send_buffer_limited: self.units.chrono.by_send_buffer(now),
-            rcv_rtt: self.tuning.as_ref().and_then(|t| t.rtt()).unwrap_or_default(),
-            rcv_space: self.tuning.as_ref().map_or(10 * u64::from(self.mss), |t| t.space()),
+            rcv_rtt: self.rare().tuning.as_ref().and_then(|t| t.rtt()).unwrap_or_default(),
+            rcv_space: self.rare().tuning.as_ref().map_or(10 * u64::from(self.mss), |t| t.space()),
             since_sent: now.since(self.times.last_send_at),
             since_received: now.since(self.times.last_recv_at),
             since_data_received: now.since(self.ack.data_at),
@@ -106,7 +106,13 @@ impl Connection {
     }
 
     /// A passive connection begins where its embryo's SYN,ACK left off.
-    pub(crate) fn begin_passive(&mut self, syn_ack_at: Instant, resent: bool, created_at: Instant) {
+    pub(crate) fn begin_passive(
+        &mut self,
+        cx: &mut Cx,
+        syn_ack_at: Instant,
+        resent: bool,
+        created_at: Instant,
+    ) {
         use super::send::{Marks, Sent, SentState};
         let marks = if resent { Marks::SYN.with(Marks::RETRANSMITTED) } else { Marks::SYN };
         let state = SentState {
@@ -118,7 +124,7 @@ impl Connection {
             lost: 0,
             app_limited: true,
         };
-        self.rtx.push(Sent::new(0, 1, marks, &state));
+        self.rtx.push(&mut cx.pool, Sent::new(0, 1, marks, &state));
         self.snd_nxt = 1;
         // The SYN's window says little; what comes next tells how large it gets.
         self.snd_max_wnd = 0;

@@ -15,6 +15,7 @@ pub(crate) mod mss;
 mod mtu_search;
 pub(crate) mod output;
 mod pacer;
+mod rare;
 mod rate;
 mod recovery;
 mod recv;
@@ -31,8 +32,8 @@ mod units;
 mod user;
 pub(crate) mod window;
 
-pub(crate) use recv::Payload;
-pub(crate) use send::Place;
+pub(crate) use recv::{Chunk, Payload};
+pub(crate) use send::{Block, Place, Sent};
 pub use state::State;
 pub(crate) use tuple::Tuple;
 

@@ -106,7 +106,7 @@ impl Connection {
             within_half_window(u32::from(self.mss), window) as u16
         } else {
             let path = cx.device.mtu.min(self.path_mtu as usize);
-            let mtu = self.search.as_ref().map_or(path, |search| path.min(search.low as usize));
+            let mtu = self.rare().search.as_ref().map_or(path, |search| path.min(search.low as usize));
             self.effective_mss(cx, mtu)
         };
         let old = core::mem::replace(&mut self.mss, fits);
@@ -125,7 +125,7 @@ impl Connection {
     /// (RFC 4821) tries them first.
     pub(crate) fn raise_path_mtu(&mut self, cx: &Cx, mtu: u32) {
         self.path_mtu = mtu;
-        if self.search.is_none() {
+        if self.rare().search.is_none() {
             self.use_packets_of(cx, mtu);
         }
     }

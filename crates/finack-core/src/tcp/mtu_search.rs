@@ -69,7 +69,7 @@ impl Connection {
 
     /// The connection is open. As on Linux one that we opened begins with segments of tcp_base_mss (RFC 4821 7.2).
     pub(crate) fn begin_search(&mut self, cx: &Cx, now: Instant, active: bool) {
-        if cx.settings.tcp_mtu_probing != 2 || self.search.is_some() {
+        if cx.settings.tcp_mtu_probing != 2 || self.rare().search.is_some() {
             return;
         }
         let search = self.search(cx, now);
@@ -77,7 +77,7 @@ impl Connection {
             let base = self.mss.min((search.low - self.headers()) as u16);
             self.mss = base.max(1);
         }
-        self.search = Some(alloc::boxed::Box::new(search));
+        self.rare_mut().search = Some(alloc::boxed::Box::new(search));
     }
 
     /// Looks at the time, before it is decided what to send. Where probing has come to its end, the range is opened
@@ -85,7 +85,7 @@ impl Connection {
     pub(crate) fn refresh_search(&mut self, cx: &Cx, now: Instant) {
         let (high, low) = (self.largest_packet(), u32::from(self.mss) + self.headers());
         let bound = self.path_mtu.min(cx.device.mtu as u32);
-        let Some(search) = &mut self.search else { return };
+        let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) else { return };
         search.ripe = now >= search.not_before;
         let narrow = search.high.min(bound).saturating_sub(search.low)
             < (cx.settings.tcp_probe_threshold as u32).max(1);
@@ -97,7 +97,7 @@ impl Connection {
 
     /// The probe that may go now, if any (RFC 4821 7.4): data of the size in the middle of what is known.
     pub(crate) fn mtu_probe(&self, cx: &Cx) -> Option<Plan> {
-        let search = self.search.as_ref().filter(|s| s.ripe && s.probe.is_none())?;
+        let search = self.rare().search.as_ref().filter(|s| s.ripe && s.probe.is_none())?;
         let (mss, headers) = (u64::from(self.mss), self.headers());
         // What routers and the device say bounds the search, too.
         let bound = self.path_mtu.min(cx.device.mtu as u32);
@@ -105,7 +105,7 @@ impl Connection {
         let wide = high.saturating_sub(search.low) >= (cx.settings.tcp_probe_threshold as u32).max(1);
         let cwnd = self.congestion.cwnd();
         let calm = self.recovery.phase == Phase::Open && self.rtx.lost() == 0 && self.rtx.sacked() == 0;
-        let receives = self.recv.has_gap() || self.ack.dsack.is_some();
+        let receives = self.recv.has_gap() || self.rare().dsack.is_some();
         if !wide || !calm || receives || cwnd < LEAST_WINDOW * mss || !self.sends_whole(cx) {
             return None;
         }
@@ -120,14 +120,14 @@ impl Connection {
         let fits = room >= needed && self.in_flight() + len.max(2 * mss) <= cwnd;
         let whole = self.send.record_end(start).is_none_or(|record| record >= end)
             && self.send.lendable(start, end) as u64 == len
-            && self.snd_up.is_none_or(|up| up <= start);
+            && self.rare().snd_up.is_none_or(|up| up <= start);
         (len > mss && fits && whole).then_some(Plan::MtuProbe { start, end })
     }
 
     /// A probe went out.
     pub(crate) fn mtu_probe_sent(&mut self, cx: &mut Cx, start: Pos, end: Pos) {
         let size = (end - start) as u32 + self.headers();
-        if let Some(search) = &mut self.search {
+        if let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) {
             search.probe = Some(Probe { start, end, size });
             cx.counters.tcp_mtu_probes += 1;
         }
@@ -137,7 +137,7 @@ impl Connection {
     pub(crate) fn search_on_ack(&mut self, cx: &mut Cx, now: Instant, acked: u64, again: bool) {
         let (una, used) = (self.snd_una, u32::from(self.mss) + self.headers());
         let whole = acked >= u64::from(self.mss) && !again;
-        let Some(search) = &mut self.search else { return };
+        let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) else { return };
         match search.probe {
             Some(probe) if una >= probe.end => {
                 search.probe = None;
@@ -153,7 +153,7 @@ impl Connection {
 
     /// Segments as large as the search and the routers allow.
     fn take_searched_size(&mut self, cx: &mut Cx, now: Instant) {
-        let Some(low) = self.search.as_ref().map(|s| s.low) else { return };
+        let Some(low) = self.rare().search.as_ref().map(|s| s.low) else { return };
         let mtu = low.min(self.path_mtu);
         if self.use_packets_of(cx, mtu) {
             cx.trace(now, self.trace_id, &self.tuple, TraceKind::PathMtu { mtu });
@@ -166,7 +166,9 @@ impl Connection {
     pub(crate) fn only_mtu_probe_lost(&mut self, cx: &mut Cx, now: Instant) -> bool {
         let (una, lost) = (self.snd_una, self.rtx.lost());
         let headway = self.headway();
-        let Some(search) = &mut self.search else { return false };
+        let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut()) else {
+            return false;
+        };
         let Some(probe) = search.probe.take() else { return false };
         if una != probe.start || lost > (probe.end - probe.start) as u64 {
             return false;
@@ -193,7 +195,7 @@ impl Connection {
     /// The retransmission timer ran out (RFC 4821 7.6.3, 7.7). `full_stop`: R1 is over.
     pub(crate) fn search_on_timeout(&mut self, cx: &mut Cx, now: Instant, full_stop: bool) {
         let (una, wait) = (self.snd_una, self.headway() * AFTER_TIMEOUT);
-        if let Some(search) = &mut self.search
+        if let Some(search) = self.rare.as_deref_mut().and_then(|rare| rare.search.as_mut())
             && let Some(probe) = search.probe.take()
             && una == probe.start
         {
@@ -210,7 +212,8 @@ impl Connection {
     fn suspect_black_hole(&mut self, cx: &mut Cx, now: Instant) {
         let headers = self.headers();
         let used = u32::from(self.mss) + headers;
-        let mut search = self.search.take().unwrap_or_else(|| alloc::boxed::Box::new(self.search(cx, now)));
+        let known = self.rare_mut().search.take();
+        let mut search = known.unwrap_or_else(|| alloc::boxed::Box::new(self.search(cx, now)));
         let s = &cx.settings;
         let base = s.tcp_base_mss as u32 + headers;
         if used <= search.low {
@@ -221,7 +224,7 @@ impl Connection {
             search.low = smaller.max(floor).min(search.low);
         }
         let low = search.low;
-        self.search = Some(search);
+        self.rare_mut().search = Some(search);
         if low < used {
             cx.counters.tcp_mtu_black_holes += 1;
             self.take_searched_size(cx, now);
@@ -231,7 +234,7 @@ impl Connection {
 
     /// A router said that the path takes packets of `mtu` bytes only. Answers what a probe carried that was too large for it.
     pub(crate) fn search_on_icmp(&mut self, cx: &mut Cx, mtu: u32) -> Option<Range<Pos>> {
-        let search = self.search.as_mut()?;
+        let search = self.rare.as_mut()?.search.as_mut()?;
         search.high = search.high.min(mtu);
         search.low = search.low.min(mtu);
         let probe = search.probe.take_if(|probe| probe.size > mtu)?;

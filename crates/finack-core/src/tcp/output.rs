@@ -14,7 +14,7 @@ use super::tcb::{Connection, Peak};
 use super::timers::Timer;
 use crate::cx::Cx;
 use crate::settings::Profile;
-use crate::time::Instant;
+use crate::time::{Instant, Known};
 use crate::trace::{RetransmitReason, SendReason, TraceKind};
 
 /// Linux holds a partial segment back under TCP_CORK for an RTO, for this long at least.
@@ -71,9 +71,9 @@ pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
         && c.snd_una > 0
         && c.state.is_synchronized()
         && c.rtx.lost() == 0
-        && c.pacer.is_none()
+        && c.rare().pacer.is_none()
         && c.ecn.is_none()
-        && c.search.is_none()
+        && c.rare().search.is_none()
         && c.send.is_plain();
     let fits = data > 0
         && data <= Pos::from(c.mss)
@@ -225,7 +225,7 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
     if c.options.cork || c.facts.more {
         return false;
     }
-    if c.options.nodelay || c.snd_up.is_some_and(|up| up > c.snd_nxt) {
+    if c.options.nodelay || c.rare().snd_up.is_some_and(|up| up > c.snd_nxt) {
         return true;
     }
     match cx.settings.profile {
@@ -273,10 +273,10 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
     c.facts.syn_due = false;
     if c.snd_nxt == 0 {
         c.snd_nxt = 1;
-        c.rtx.push(unit(c, now, 0, 1, Marks::SYN));
+        c.rtx.push(&mut cx.pool, unit(c, now, 0, 1, Marks::SYN));
         let data = c.early_len(cx, now);
         if data > 0 {
-            c.rtx.push(unit(c, now, 1, 1 + data, Marks::PUSH));
+            c.rtx.push(&mut cx.pool, unit(c, now, 1, 1 + data, Marks::PUSH));
             c.snd_nxt = 1 + data;
             c.stats.bytes_sent += data as u64;
         }
@@ -324,7 +324,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         }
         c.first_sent_at = now;
         c.delivered_at = now;
-        c.trouble_since = Some(now);
+        c.trouble_since = Known::at(now);
     }
     let data = data_end - start;
     // Divisions are spared where comparing does.
@@ -338,7 +338,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if c.pushes(data_end) {
         marks = marks.with(Marks::PUSH);
     }
-    c.rtx.push(unit(c, now, start, end, marks));
+    c.rtx.push(&mut cx.pool, unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.note_sent_in_recovery((end - start) as u64, false, now);
     let limited = note_use(c, end);
@@ -374,8 +374,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
 fn note_use(c: &mut Connection, end: Pos) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
     let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
-    if limited || c.snd_una >= c.usage.peak.until || !c.usage.peak.limited && out > c.usage.peak.bytes {
-        c.usage.peak = Peak { bytes: out, until: end, limited };
+    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end, limited };
     }
     limited
 }
@@ -387,7 +387,7 @@ pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
         return;
     }
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
-    if let Some(validation) = &mut c.usage.validation {
+    if let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
         let times = validation.on_resume(now, c.times.last_send_at);
         if times > 0 {
@@ -439,9 +439,10 @@ fn note_resent(
     let segments = bytes.div_ceil(u64::from(c.mss.max(1)));
     // SYN and FIN take a sequence number each, but are no payload.
     let payload = (end.min(c.send.end()) - start.max(1)).max(0) as u64;
-    c.stats.bytes_retrans += payload;
     c.stats.bytes_sent += payload;
-    c.stats.retrans_segs = c.stats.retrans_segs.saturating_add(segments as u32);
+    let rare = c.rare_mut();
+    rare.bytes_retrans += payload;
+    rare.retrans_segs = rare.retrans_segs.saturating_add(segments as u32);
     cx.counters.tcp_retrans_segs += segments;
     cx.counters.count_retransmit(reason);
     let kind = TraceKind::Retransmit { reason, seq: c.snd_seq(start), len: bytes as u32 };
@@ -492,7 +493,7 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
 pub(crate) fn plain_options(c: &Connection, now: Instant) -> Option<Option<(u32, u32)>> {
     let more = c.facts.auth_len > 0
         || c.ecn.is_some()
-        || c.agreed.sack && (c.ack.dsack.is_some() || c.recv.has_gap());
+        || c.agreed.sack && (c.rare().dsack.is_some() || c.recv.has_gap());
     (!more).then(|| c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent)))
 }
 
@@ -510,7 +511,7 @@ pub(crate) fn data_options_len(c: &Connection) -> usize {
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
 fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOptions) -> bool {
-    let duplicate = c.ack.dsack.filter(|_| cx.settings.tcp_dsack == 1);
+    let duplicate = c.rare().dsack.filter(|_| cx.settings.tcp_dsack == 1);
     let blocks = duplicate.into_iter().chain(c.recv.sack_blocks().iter().copied());
     // Two NOPs, kind and length, and eight bytes for each block; a signature may leave no room at all.
     let others = data_options_len(c) - ecn_options_len(c);
@@ -523,7 +524,7 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOption
             break;
         }
         // A FIN that came with the data occupies the number behind it.
-        let end = end + Pos::from(c.rcv_fin == Some(end) && !c.facts.fin_received);
+        let end = end + Pos::from(c.rcv_fin == end && !c.facts.fin_received);
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
     told
@@ -542,7 +543,7 @@ pub(crate) fn syn_options(c: &Connection, now: Instant, our_mss: u16) -> TcpOpti
 
 /// The URG flag and pointer for a segment that begins at `start` (RFC 9293 3.8.5).
 pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
-    let Some(up) = c.snd_up.filter(|&up| up > start) else { return (Flags::default(), 0) };
+    let Some(up) = c.rare().snd_up.filter(|&up| up > start) else { return (Flags::default(), 0) };
     // Linux points behind the last urgent byte (RFC 6093 3.1), tcp_stdurg=1 at it.
     let distance = up - start - Pos::from(cx.settings.tcp_stdurg == 1);
     (Flags::URG, u16::try_from(distance).unwrap_or(u16::MAX))
@@ -562,7 +563,7 @@ pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.ack.pushed = 0;
     if told {
         c.ack.now = None;
-        c.ack.dsack = None;
+        c.forget_duplicate();
     }
     c.timers.stop(Timer::DelayedAck);
 }

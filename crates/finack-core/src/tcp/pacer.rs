@@ -57,12 +57,12 @@ impl Connection {
 
     /// Until when what could be sent must wait.
     pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
-        self.pacer.as_ref().map(|pacer| pacer.next_at).filter(|&at| at > now)
+        self.rare().pacer.as_ref().map(|pacer| pacer.next_at).filter(|&at| at > now)
     }
 
     /// When the timer of pacing fires; `FAR_FUTURE` where nothing waits for it, or has its turn already.
     pub(crate) fn pacing_deadline(&self) -> Instant {
-        match &self.pacer {
+        match &self.rare().pacer {
             Some(pacer) if pacer.waiting && !self.facts.tx_queued => pacer.next_at,
             _ => Instant::FAR_FUTURE,
         }
@@ -70,8 +70,15 @@ impl Connection {
 
     /// Whether something waits for its time, and for nothing else.
     pub(crate) fn note_held(&mut self, held: bool) {
-        if let Some(pacer) = &mut self.pacer {
+        if let Some(pacer) = self.rare.as_deref_mut().and_then(|rare| rare.pacer.as_mut()) {
             pacer.waiting = held;
+        }
+    }
+
+    /// Nothing holds it back any more, or another rate does from now on.
+    pub(crate) fn forget_pacer(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.pacer = None;
         }
     }
 
@@ -80,7 +87,7 @@ impl Connection {
     pub(crate) fn pace(&mut self, cx: &Cx, now: Instant, start: Pos, end: Pos) {
         match self.paced_rate(cx) {
             Some(rate) => self.pace_at(rate, now, start, end),
-            None => self.pacer = None,
+            None => self.forget_pacer(),
         }
     }
 
@@ -88,7 +95,7 @@ impl Connection {
         if end <= 1 + (UNPACED_SEGMENTS * u64::from(self.mss)) as Pos {
             return;
         }
-        let pacer = self.pacer.get_or_insert_with(|| Box::new(Pacer::new(now)));
+        let pacer = self.rare_mut().pacer.get_or_insert_with(|| Box::new(Pacer::new(now)));
         pacer.on_sent(now, (end - start) as u64, rate);
     }
 }

@@ -45,7 +45,7 @@ impl Connection {
         let segments = ((end - start) as u64).div_ceil(u64::from(self.mss.max(1))) as u32;
         cx.counters.tcp_dsack_received += 1;
         // RFC 3708 3: a peer that reports more than was ever sent again makes it up, or the network did it.
-        if self.recovery.rack.duplicates().saturating_add(segments) > self.stats.retrans_segs {
+        if self.recovery.rack.duplicates().saturating_add(segments) > self.rare().retrans_segs {
             return;
         }
         // As Linux: what a loss probe sent again was sent because of a timer, not because RACK took it for lost.
@@ -69,7 +69,7 @@ impl Connection {
             self.undo(cx, now);
         }
         let entered = progress.verdict == Verdict::Entered;
-        if entered && self.search.is_some() && self.only_mtu_probe_lost(cx, now) {
+        if entered && self.rare().search.is_some() && self.only_mtu_probe_lost(cx, now) {
             return;
         }
         if let Some(sent) = progress.last_lost {
@@ -132,8 +132,12 @@ impl Connection {
     /// The same as a recovery begins; a window that is not used counts as what was (RFC 7661 4.4.1).
     fn base_of_loss(&mut self, cx: &Cx, now: Instant, out: u64) -> u64 {
         let (cwnd, srtt) = (self.congestion.cwnd(), self.rtt.srtt().unwrap_or_default());
-        let repeated = self.stats.bytes_retrans;
-        let used = self.usage.validation.as_mut().and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
+        let repeated = self.rare().bytes_retrans;
+        let used = self
+            .rare
+            .as_deref_mut()
+            .and_then(|rare| rare.validation.as_mut())
+            .and_then(|v| v.on_loss(now, srtt, out, cwnd, repeated));
         if let Some(used) = used {
             self.congestion.set_cwnd(used.min(cwnd));
         }
@@ -142,8 +146,12 @@ impl Connection {
 
     /// What was sent again was too much by itself, where the window had not been used (RFC 7661 4.4.1).
     fn validate_after_recovery(&mut self, now: Instant) {
-        let (ssthresh, repeated) = (self.congestion.ssthresh(), self.stats.bytes_retrans);
-        let left = self.usage.validation.as_mut().and_then(|v| v.on_recovered(now, ssthresh, repeated));
+        let (ssthresh, repeated) = (self.congestion.ssthresh(), self.rare().bytes_retrans);
+        let left = self
+            .rare
+            .as_deref_mut()
+            .and_then(|rare| rare.validation.as_mut())
+            .and_then(|v| v.on_recovered(now, ssthresh, repeated));
         if let Some(left) = left {
             let mss = u64::from(self.mss.max(1));
             self.congestion.settle_at(left.max(mss), mss);
@@ -181,7 +189,7 @@ impl Connection {
     /// RFC 4015 3.2: nothing was lost; the window is as before.
     fn undo(&mut self, cx: &mut Cx, now: Instant) {
         let Some(episode) = self.episode.take() else { return };
-        if let Some(validation) = &mut self.usage.validation {
+        if let Some(validation) = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
             validation.restart(now);
         }
         self.withdraw_reduction();
@@ -204,7 +212,7 @@ impl Connection {
             let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
             self.episode = Some(Box::new(self.begin_episode(flight)));
         }
-        if let Some(validation) = &mut self.usage.validation {
+        if let Some(validation) = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
             validation.restart(now);
         }
         // RFC 5681 3.1: ssthresh is taken once for a flight; when the repetition is lost too it stays.

@@ -6,11 +6,10 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller, Validation};
 use super::ecn::EcnState;
-use super::mtu_search::MtuSearch;
-use super::pacer::Pacer;
+use super::rare::Rare;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
-use super::recv::{RecvQueue, Tuning};
+use super::recv::RecvQueue;
 use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
@@ -22,7 +21,7 @@ use crate::cx::Cx;
 use crate::error::Error;
 use crate::options::SocketOptions;
 use crate::stack::Ready;
-use crate::time::Instant;
+use crate::time::{Instant, Known};
 use crate::trace::{SendReason, TraceKind};
 
 /// The largest window that can be had without scaling.
@@ -66,30 +65,16 @@ pub(crate) struct AckState {
     pub(crate) ato: u64,
     /// When data came last.
     pub(crate) data_at: Instant,
-    /// When the last answer to something unacceptable went out.
-    pub(crate) challenge_at: Option<Instant>,
-    /// A duplicate to report (RFC 2883).
-    pub(crate) dsack: Option<(Pos, Pos)>,
 }
 
 impl AckState {
     const fn new(now: Instant) -> Self {
-        Self {
-            pending: false,
-            now: None,
-            quick: 0,
-            pushed: 0,
-            interactive: false,
-            ato: 0,
-            data_at: now,
-            challenge_at: None,
-            dsack: None,
-        }
+        Self { pending: false, now: None, quick: 0, pushed: 0, interactive: false, ato: 0, data_at: now }
     }
 }
 
 /// Urgent data (RFC 9293 3.8.5, RFC 6093).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Urgent {
     /// Position of the urgent byte in the receive stream.
     pub(crate) mark: Option<Pos>,
@@ -103,13 +88,10 @@ pub(crate) struct Urgent {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stats {
     pub(crate) bytes_sent: u64,
-    pub(crate) bytes_retrans: u64,
     pub(crate) segs_out: u64,
     pub(crate) segs_in: u64,
     pub(crate) data_segs_in: u32,
     pub(crate) data_segs_out: u32,
-    pub(crate) out_of_order: u32,
-    pub(crate) retrans_segs: u32,
 }
 
 impl Stats {
@@ -200,16 +182,12 @@ pub(crate) struct Connection {
     pub(crate) snd_max_wnd: u32,
     pub(crate) snd_wl1: Pos,
     pub(crate) snd_wl2: Pos,
-    /// SND.UP: behind the last urgent byte.
-    pub(crate) snd_up: Option<Pos>,
     /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
     pub(crate) snd_small: Pos,
     /// Payload bytes of a full segment, options taken off.
     pub(crate) mss: u16,
     /// What routers say that the path takes, in bytes.
     pub(crate) path_mtu: u32,
-    /// What trying says that it takes (RFC 4821).
-    pub(crate) search: Option<Box<MtuSearch>>,
     pub(crate) send: SendBuffer,
     pub(crate) units: Units,
     pub(crate) rtx: RetransmitQueue,
@@ -221,21 +199,14 @@ pub(crate) struct Connection {
     pub(crate) rcv_edge: Pos,
     /// Last.ACK.sent (RFC 7323).
     pub(crate) rcv_acked: Pos,
-    /// What is not acknowledged yet although it is here: everything from this position on (`Pos::MAX`: nothing).
-    pub(crate) ack_hold: Pos,
-    /// Where the peer's FIN stands, once seen.
-    pub(crate) rcv_fin: Option<Pos>,
+    /// Where the peer's FIN stands, once seen (`Pos::MAX`: it was not).
+    pub(crate) rcv_fin: Pos,
     /// Bytes that what is unread may take up, overhead included.
     pub(crate) rcv_buf: u32,
     /// What is learned from what comes.
     pub(crate) rcv_learned: Learned,
-    /// Where the application stood when tuning the buffer last came to nothing.
-    pub(crate) rcv_tuned: Pos,
-    /// Present while the application reads in bulk.
-    pub(crate) tuning: Option<Box<Tuning>>,
     /// Largest segment seen, an estimate of what the peer sends.
     pub(crate) rcv_mss: u16,
-    pub(crate) urgent: Urgent,
     pub(crate) ts_recent: u32,
     pub(crate) ts_recent_at: Instant,
     pub(crate) ts_offset: u32,
@@ -248,9 +219,9 @@ pub(crate) struct Connection {
     pub(crate) episode: Option<Box<Episode>>,
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
-    pub(crate) usage: Usage,
-    /// Only of those that are paced.
-    pub(crate) pacer: Option<Box<Pacer>>,
+    pub(crate) peak: Peak,
+    /// What few connections have.
+    pub(crate) rare: Option<Box<Rare>>,
     pub(crate) delivered: u64,
     pub(crate) delivered_at: Instant,
     pub(crate) first_sent_at: Instant,
@@ -268,7 +239,7 @@ pub(crate) struct Connection {
     /// Probes (zero-window or keep-alive) that nothing answered.
     pub(crate) probes: u8,
     /// When the oldest unanswered transmission or probe went out.
-    pub(crate) trouble_since: Option<Instant>,
+    pub(crate) trouble_since: Known,
     pub(crate) times: Times,
     pub(crate) created_at: Instant,
 
@@ -280,14 +251,6 @@ pub(crate) struct Connection {
     pub(crate) charged: u64,
     pub(crate) listener: u32,
     pub(crate) stats: Stats,
-}
-
-/// How much of the congestion window is made use of.
-#[derive(Clone, Debug)]
-pub(crate) struct Usage {
-    pub(crate) peak: Peak,
-    /// With `tcp_cwnd_validation` (RFC 7661).
-    pub(crate) validation: Option<Box<Validation>>,
 }
 
 /// How much of the congestion window a flight made use of.
@@ -357,11 +320,9 @@ impl Connection {
             snd_max_wnd: 0,
             snd_wl1: 0,
             snd_wl2: 0,
-            snd_up: None,
             snd_small: 0,
             mss,
             path_mtu: birth.path_mtu,
-            search: None,
             send: SendBuffer::new(1),
             units: Units::new(&cx.settings, now),
             rtx: RetransmitQueue::default(),
@@ -369,13 +330,9 @@ impl Connection {
             recv: RecvQueue::new(1),
             rcv_edge: 1,
             rcv_acked: 0,
-            ack_hold: Pos::MAX,
-            rcv_fin: None,
+            rcv_fin: Pos::MAX,
             rcv_learned: Learned::new(),
-            rcv_tuned: 1,
-            tuning: None,
             rcv_mss: mss.min(536),
-            urgent: Urgent::default(),
             ts_recent: 0,
             ts_recent_at: now,
             ts_offset: birth.ts_offset,
@@ -384,8 +341,8 @@ impl Connection {
             recovery: Recovery::new(),
             episode: None,
             ecn: None,
-            usage: Usage { peak: Peak::default(), validation: Validation::wanted(&cx.settings, now) },
-            pacer: None,
+            peak: Peak::default(),
+            rare: Validation::wanted(&cx.settings, now).map(Rare::validating),
             delivered: 0,
             delivered_at: now,
             first_sent_at: now,
@@ -396,7 +353,7 @@ impl Connection {
             backoff: 0,
             retries: 0,
             probes: 0,
-            trouble_since: None,
+            trouble_since: Known::NOT,
             times: Times { last_recv_at: now, last_send_at: now, state_since: now },
             created_at: now,
             error: None,
@@ -422,7 +379,7 @@ impl Connection {
 
     /// What the next segment acknowledges: RCV.NXT, unless the application holds ACKs back.
     pub(crate) fn ack_pos(&self) -> Pos {
-        self.rcv_nxt().min(self.ack_hold)
+        self.rcv_nxt().min(self.rare().ack_hold)
     }
 
     /// RCV.WND: what is left of what was advertised.
@@ -554,8 +511,23 @@ impl Connection {
         self.tuple.is_v6() || self.options.mtu_discovery(&cx.settings).forbids_fragments()
     }
 
+    /// Everything before `una` arrived, perhaps all that was urgent.
+    pub(crate) fn pass_urgent(&mut self, una: Pos) {
+        if let Some(rare) = &mut self.rare {
+            rare.snd_up = rare.snd_up.filter(|&up| up > una);
+        }
+    }
+
+    /// Nothing that came twice need be reported any more.
+    pub(crate) fn forget_duplicate(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.dsack = None;
+        }
+    }
+
     /// Lets go of what was sent before `upto`, and tells whose buffers that were.
     pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
+        self.rtx.rest(&mut cx.pool);
         if self.send.release(&mut cx.pool, upto) {
             self.announce(Ready::COMPLETED);
         }
@@ -578,12 +550,9 @@ impl Connection {
 
     pub(crate) fn heap_memory(&self) -> usize {
         let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
-        let search = self.search.as_ref().map_or(0, |_| size_of::<MtuSearch>());
-        let tuning = self.tuning.as_ref().map_or(0, |_| size_of::<Tuning>());
-        let pacer = self.pacer.as_ref().map_or(0, |_| size_of::<Pacer>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
-        let validation = self.usage.validation.as_ref().map_or(0, |_| size_of::<Validation>());
-        let boxes = episode + search + tuning + pacer + ecn + self.congestion.heap_memory() + validation;
+        let controller = self.congestion.heap_memory();
+        let boxes = episode + ecn + controller + self.rare_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

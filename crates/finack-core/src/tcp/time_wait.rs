@@ -274,6 +274,12 @@ impl<K: Key> TimeWaits<K> {
         self.record(index).map(|r| (r.state(), r.key.tuple()))
     }
 
+    /// Whether the record is of this four-tuple.
+    #[inline]
+    pub(crate) fn is_of(&self, index: u32, tuple: &Tuple) -> bool {
+        self.record(index).is_some_and(|r| K::from_tuple(tuple) == Some(r.key))
+    }
+
     /// The four-tuple of a record.
     pub(crate) fn tuple(&self, index: u32) -> Option<Tuple> {
         self.record(index).map(|r| r.key.tuple())
@@ -454,6 +460,7 @@ mod tests {
             waits.insert(&tuple, &state);
         }
         assert_eq!(waits.get(1), Some((state, tuple)));
+        assert!(waits.is_of(1, &tuple) && !waits.is_of(1, &Tuple { local_port: 1, ..tuple }));
         let flags = TwFlags(0b01_0101);
         waits.update(1, |tw| tw.flags = flags);
         assert_eq!(waits.get(1), Some((TimeWait { flags, ..state }, tuple)));

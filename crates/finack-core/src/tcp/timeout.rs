@@ -136,19 +136,19 @@ impl Connection {
         self.facts.push_small = true;
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
-        self.cut_to_user_timeout(now, self.trouble_since.unwrap_or(now));
+        self.cut_to_user_timeout(now, self.trouble_since.get().unwrap_or(now));
         Outcome::Keep
     }
 
     /// R1 (RFC 9293 MUST-20): so long after the first repetition the path is in doubt.
     fn is_past_r1(&self, cx: &Cx, now: Instant) -> bool {
-        let waited = now.since(self.trouble_since.unwrap_or(now));
+        let waited = now.since(self.trouble_since.get().unwrap_or(now));
         waited >= self.rtt.base() + time_of_retries(cx.settings.tcp_retries1, cx)
     }
 
     /// R2 (RFC 9293 MUST-20): has the peer been silent for too long?
     fn is_out_of_time(&self, cx: &Cx, now: Instant) -> bool {
-        let since = self.trouble_since.unwrap_or(self.times.last_send_at);
+        let since = self.trouble_since.get().unwrap_or(self.times.last_send_at);
         let waited = now.since(since);
         if let Some(most) = self.user_timeout() {
             return waited >= most;
@@ -167,7 +167,7 @@ impl Connection {
         if self.snd_end() == self.snd_nxt {
             return Outcome::Keep;
         }
-        let waited = now.since(self.trouble_since.unwrap_or(now));
+        let waited = now.since(self.trouble_since.get().unwrap_or(now));
         // RFC 5482, tcp(7): the user time-out is also about data that a zero window holds back.
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         // Answered probes go on for ever, for a program that still runs; an orphan has only so many.
@@ -190,7 +190,7 @@ impl Connection {
         self.backoff = self.backoff.saturating_add(1);
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
-        self.cut_to_user_timeout(now, self.trouble_since.unwrap_or(now));
+        self.cut_to_user_timeout(now, self.trouble_since.get().unwrap_or(now));
         Outcome::Keep
     }
 

@@ -67,7 +67,8 @@ impl Connection {
             self.end_unit();
         }
         if flags.oob && all {
-            self.snd_up = Some(self.send.end());
+            let end = self.send.end();
+            self.rare_mut().snd_up = Some(end);
         }
     }
 
@@ -130,7 +131,7 @@ impl Connection {
     /// (SO_OOBINLINE).
     fn copy_around_mark(&mut self, cx: &mut Cx, buf: &mut [u8], peek: bool) -> usize {
         let mut upto = Pos::MAX;
-        if let Some(mark) = self.urgent.mark {
+        if let Some(mark) = self.rare().urgent.mark {
             let read = self.recv.read_pos();
             if mark == read && !self.options.oob_inline {
                 if self.recv.len() == 0 {
@@ -138,12 +139,12 @@ impl Connection {
                 }
                 if !peek {
                     self.recv.skip(&mut cx.pool, 1);
-                    self.urgent.mark = None;
+                    self.rare_mut().urgent.mark = None;
                 } else if self.recv.len() == 1 {
                     return 0;
                 }
             } else if mark == read {
-                self.urgent.mark = self.urgent.mark.filter(|_| peek);
+                self.rare_mut().urgent.mark = Some(mark).filter(|_| peek);
             } else if mark > read {
                 upto = mark;
             }
@@ -163,7 +164,7 @@ impl Connection {
             return self.recv_bytes(cx, now, &mut [0], RecvFlags::default()).map(Ok);
         }
         let read = self.recv.read_pos();
-        if self.urgent.mark == Some(read) {
+        if self.rare().urgent.mark == Some(read) {
             // A byte in line, or the one to pass over: rare enough to be copied.
             let mut byte = [0];
             let count = self.copy_around_mark(cx, &mut byte, true);
@@ -174,7 +175,7 @@ impl Connection {
                 other => Ok(other),
             };
         }
-        let upto = self.urgent.mark.filter(|&mark| mark > read).unwrap_or(Pos::MAX);
+        let upto = self.rare().urgent.mark.filter(|&mark| mark > read).unwrap_or(Pos::MAX);
         let mut slices = [&[][..]; MAX_SLICES];
         let (count, bytes) = self.recv.slices(upto, &mut slices);
         let taken = match take(&slices[..count]) {
@@ -219,7 +220,7 @@ impl Connection {
         let opened = self.after_read(cx, now);
         if opened {
             self.ack_now(SendReason::WindowUpdate);
-        } else if self.ack.pending && self.ack_hold == Pos::MAX {
+        } else if self.ack.pending && self.rare().ack_hold == Pos::MAX {
             let over = self.ack.pushed > 1 || self.ack.pushed == 1 && !self.ack.interactive;
             if self.rcv_nxt() - self.rcv_acked > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
                 self.ack_now(SendReason::Ack);
@@ -228,17 +229,21 @@ impl Connection {
     }
 
     fn recv_urgent(&mut self, buf: &mut [u8], peek: bool) -> Result<usize, Error> {
-        if self.options.oob_inline || self.urgent.taken {
+        if self.options.oob_inline || self.rare().urgent.taken {
             return Err(Error::InvalidArgument);
         }
-        let Some(byte) = self.urgent.byte else {
-            return Err(if self.urgent.mark.is_some() { Error::WouldBlock } else { Error::InvalidArgument });
+        let Some(byte) = self.rare().urgent.byte else {
+            return Err(if self.rare().urgent.mark.is_some() {
+                Error::WouldBlock
+            } else {
+                Error::InvalidArgument
+            });
         };
         let Some(first) = buf.first_mut() else { return Ok(0) };
         *first = byte;
         if !peek {
-            self.urgent.taken = true;
-            self.urgent.byte = None;
+            let urgent = &mut self.rare_mut().urgent;
+            (urgent.taken, urgent.byte) = (true, None);
         }
         Ok(1)
     }
@@ -319,7 +324,7 @@ impl Connection {
         if self.error.is_some() {
             ready |= Ready::ERROR;
         }
-        if self.urgent.mark.is_some() && !self.urgent.taken {
+        if self.rare().urgent.mark.is_some() && !self.rare().urgent.taken {
             ready |= Ready::PRIORITY;
         }
         if self.send.has_completion() {

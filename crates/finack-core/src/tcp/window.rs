@@ -235,18 +235,18 @@ impl Connection {
             return;
         }
         let (read, mss) = (self.recv.read_pos(), u64::from(self.mss));
-        let Some(tuning) = &mut self.tuning else {
+        let Some(tuning) = self.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else {
             // Requests and answers need no measuring.
-            if read - self.rcv_tuned >= Pos::from(self.full_space() / 4) {
+            if read - self.rare().tuned >= Pos::from(self.full_space() / 4) {
                 let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
-                self.tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
+                self.rare_mut().tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
             }
             return;
         };
         match tuning.on_read(now, read, self.recv.len() as u64, mss) {
             Measured::Idle => {
-                self.tuning = None;
-                self.rcv_tuned = read;
+                let rare = self.rare_mut();
+                (rare.tuning, rare.tuned) = (None, read);
             }
             Measured::Wants(window) => self.make_buffer_for(window, cx),
             _ => {}

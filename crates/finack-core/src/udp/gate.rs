@@ -8,9 +8,10 @@ use finack_wire::ip::{IpEmit, IpHeader};
 use finack_wire::{protocol, udp};
 
 use super::recv::Delivered;
-use super::send::fits;
+use super::send::{fits, one_by_one, takes_unit};
 use super::{Arrival, Cast, Udp};
 use crate::Error;
+use crate::device::Capabilities;
 use crate::ip::Ip;
 use crate::options::BindOptions;
 use crate::settings::Settings;
@@ -89,8 +90,42 @@ impl Udp {
             ours: false,
         };
         let mut delivered = Delivered::default();
-        self.deliver_to(gate, &arrival, Bytes::copy_from_slice(data), &mut delivered);
+        self.deliver_to(gate, &arrival, Bytes::copy_from_slice(data), data.len(), &mut delivered);
         Some(delivered)
+    }
+
+    /// Sends datagrams through a gate, as [`send_from`](Self::send_from) does with one; all but the last have the size of
+    /// the first. Answers how many were.
+    pub(crate) fn send_run_from(
+        &mut self,
+        now: Instant,
+        ip: &mut Ip,
+        (settings, device): (&Settings, &Capabilities),
+        id: UdpId,
+        (from, to): (SocketAddr, SocketAddr),
+        parts: &[&[u8]],
+    ) -> Result<usize, Error> {
+        let socket = self.get(id)?;
+        let is_unit = socket.gate == Some(Gate::Datagrams)
+            && from.is_ipv4() == to.is_ipv4()
+            && to.port() != 0
+            && !to.ip().is_unspecified()
+            && takes_unit(now, ip, device, to.ip(), parts);
+        if is_unit {
+            let header = IpEmit {
+                src: from.ip(),
+                dst: to.ip(),
+                protocol: protocol::UDP,
+                hop_limit: socket.hop_limit.unwrap_or(settings.ip_default_ttl as u8),
+                tos: socket.tos,
+                ident: 0,
+                dont_fragment: false,
+                payload_len: 0,
+            };
+            self.queue_unit(ip, id, header, (from.port(), to.port()), parts)?;
+            return Ok(parts.len());
+        }
+        one_by_one(parts, |data| self.send_from(now, ip, settings, id, (from, to), data))
     }
 
     /// Sends through a gate, from an address and port that need not be the host's: a datagram, or an echo reply.

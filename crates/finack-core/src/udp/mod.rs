@@ -1,5 +1,6 @@
 //! UDP (RFC 768, RFC 1122 4.1, RFC 8200 8.1), with the socket semantics of Linux.
 
+mod cut;
 mod gate;
 mod recv;
 mod report;
@@ -23,6 +24,7 @@ use crate::settings::Settings;
 use crate::slab::Slab;
 use crate::stack::{Ready, UdpId, UdpSocketInfo};
 
+pub(crate) use cut::cut;
 pub use gate::Gate;
 use gate::Gates;
 use recv::Datagram;

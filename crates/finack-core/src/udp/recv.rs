@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use finack_wire::ip::IpHeader;
 use finack_wire::udp::{self, UdpError};
 
@@ -14,6 +14,8 @@ use crate::trace::DropReason;
 
 /// What a datagram counts against the receive buffer besides its bytes.
 pub(super) const DATAGRAM_COST: usize = 256;
+/// Most datagrams that are received or sent as one: what the kernel cuts a unit into (its `UDP_MAX_SEGMENTS`).
+pub(crate) const MAX_RUN: usize = 64;
 
 /// For whom a datagram is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,27 @@ pub(super) struct Datagram {
     hop_limit: u8,
     dont_fragment: bool,
     data: Bytes,
+    /// Several that came joined stay together: `data` holds one after the other, all but the last of so many bytes.
+    each: usize,
+}
+
+impl Datagram {
+    /// Bytes of the first of them.
+    fn first_len(&self) -> usize {
+        self.data.len().min(self.each)
+    }
+
+    /// Whether `other` could have come in the same unit, sizes aside.
+    fn is_alike(&self, other: &UdpRecv, socket: &Socket) -> bool {
+        (self.tos, self.hop_limit, self.dont_fragment) == (other.tos, other.hop_limit, other.dont_fragment)
+            && socket.shown(self.from) == other.from
+            && socket.shown(self.to) == other.to
+    }
+}
+
+/// How many datagrams of `each` bytes `len` bytes are; none with data is one.
+const fn count(len: usize, each: usize) -> usize {
+    if len <= each { 1 } else { len.div_ceil(each) }
 }
 
 impl Socket {
@@ -64,10 +87,25 @@ impl Socket {
             self.drops += 1;
             return false;
         }
+        let each = data.len();
+        self.push(arrival, data, each, cost);
+        true
+    }
+
+    /// Queues joined datagrams as they are; false where not all of them fit.
+    fn take_joined(&mut self, arrival: &Arrival, data: &Bytes, each: usize) -> bool {
+        let cost = data.len() + count(data.len(), each) * DATAGRAM_COST;
+        let fits = self.queued + cost <= self.recv_buffer;
+        if fits {
+            self.push(arrival, data.clone(), each, cost);
+        }
+        fits
+    }
+
+    fn push(&mut self, arrival: &Arrival, data: Bytes, each: usize, cost: usize) {
         self.queued += cost;
         let &Arrival { from, to, tos, hop_limit, dont_fragment, .. } = arrival;
-        self.queue.push_back(Datagram { from, to, tos, hop_limit, dont_fragment, data });
-        true
+        self.queue.push_back(Datagram { from, to, tos, hop_limit, dont_fragment, data, each });
     }
 }
 
@@ -104,37 +142,27 @@ impl Udp {
         };
         let data = udp::payload(datagram, &header);
         let joined = packet.meta.segments > 1 && packet.meta.segment_size > 0;
-        let each = if joined { usize::from(packet.meta.segment_size) } else { data.len().max(1) };
-        let mut delivered = Delivered::default();
-        let mut rest = data;
-        loop {
-            let (part, after) = rest.split_at(each.min(rest.len()));
-            let one = self.deliver(&arrival, keep(packet, part));
-            delivered.taken += one.taken;
-            delivered.full += one.full;
-            rest = after;
-            if rest.is_empty() {
-                break;
-            }
-        }
+        let each = if joined { usize::from(packet.meta.segment_size) } else { data.len() };
+        let delivered = self.deliver(&arrival, keep(packet, data), each);
         if delivered == Delivered::default() { Err(DropReason::UdpNoPort) } else { Ok(delivered) }
     }
 
-    /// Hands a datagram to whom it is for. Nobody took it and nobody was full: there is no such port.
-    pub(crate) fn deliver(&mut self, arrival: &Arrival, data: Bytes) -> Delivered {
+    /// Hands a datagram, or joined ones of `each` bytes, to whom they are for. Nobody took them and nobody was full: there
+    /// is no such port.
+    pub(crate) fn deliver(&mut self, arrival: &Arrival, data: Bytes, each: usize) -> Delivered {
         let mut delivered = Delivered::default();
         match arrival.cast {
             Cast::One => {
                 let socket = self.table.unicast(arrival.to, arrival.from);
                 let gate = || self.gates.get(Gate::Datagrams).filter(|_| !arrival.ours);
                 if let Some(index) = socket.or_else(gate) {
-                    self.deliver_to(index, arrival, data, &mut delivered);
+                    self.deliver_to(index, arrival, data, each, &mut delivered);
                 }
             }
             Cast::Many => {
                 let members: alloc::vec::Vec<u32> = self.table.everyone(arrival.to).collect();
                 for index in members {
-                    self.deliver_to(index, arrival, data.clone(), &mut delivered);
+                    self.deliver_to(index, arrival, data.clone(), each, &mut delivered);
                 }
             }
         }
@@ -146,22 +174,34 @@ impl Udp {
         index: u32,
         arrival: &Arrival,
         data: Bytes,
+        each: usize,
         delivered: &mut Delivered,
     ) {
         let Some(socket) = self.sockets.get_mut(index) else { return };
         let before = socket.queued;
-        if socket.take(arrival, data) {
-            delivered.taken += 1;
+        let all = count(data.len(), each);
+        let mut taken = 0;
+        if all == 1 {
+            taken = u32::from(socket.take(arrival, data));
+        } else if socket.take_joined(arrival, &data, each) {
+            taken = all as u32;
+        } else {
+            // As many as fit, each by itself: the rest is not to hold the memory of all.
+            for one in data.chunks(each) {
+                taken += u32::from(socket.take(arrival, Bytes::copy_from_slice(one)));
+            }
+        }
+        delivered.taken += taken;
+        delivered.full += all as u32 - taken;
+        if taken > 0 {
             self.queued += socket.queued - before;
             self.notify(index, Ready::READABLE);
-        } else {
-            delivered.full += 1;
         }
     }
 
     /// Bytes of the oldest datagram.
     pub(crate) fn next_len(&self, id: UdpId) -> Result<Option<usize>, Error> {
-        Ok(self.get(id)?.queue.front().map(|datagram| datagram.data.len()))
+        Ok(self.get(id)?.queue.front().map(Datagram::first_len))
     }
 
     /// The oldest datagram, or the pending error first. What does not fit into `buf` is lost, unless it is only
@@ -172,11 +212,12 @@ impl Udp {
             return Err(error);
         }
         let datagram = socket.queue.front().ok_or(Error::WouldBlock)?;
-        let len = datagram.data.len().min(buf.len());
+        let full_len = datagram.first_len();
+        let len = full_len.min(buf.len());
         buf[..len].copy_from_slice(&datagram.data[..len]);
         let received = UdpRecv {
             len,
-            full_len: datagram.data.len(),
+            full_len,
             from: socket.shown(datagram.from),
             to: socket.shown(datagram.to),
             tos: datagram.tos,
@@ -184,8 +225,11 @@ impl Udp {
             dont_fragment: datagram.dont_fragment,
         };
         if !peek {
-            let cost = received.full_len + DATAGRAM_COST;
-            socket.queue.pop_front();
+            let cost = full_len + DATAGRAM_COST;
+            match socket.queue.front_mut() {
+                Some(joined) if joined.data.len() > full_len => joined.data.advance(full_len),
+                _ => drop(socket.queue.pop_front()),
+            }
             socket.queued -= cost;
             if socket.queue.is_empty() && socket.queue.capacity() > 64 {
                 socket.queue.shrink_to(16);
@@ -193,6 +237,32 @@ impl Udp {
             self.queued -= cost;
         }
         Ok(received)
+    }
+
+    /// The oldest datagrams of one sender, as many as fit into `buf` one after the other and have the size of the first,
+    /// but for a shorter one at the end; [`MAX_RUN`] at most. Answers what is known of the first, and the bytes of all.
+    pub(crate) fn recv_run(&mut self, id: UdpId, buf: &mut [u8]) -> Result<(UdpRecv, usize), Error> {
+        let first = self.recv(id, buf, false)?;
+        let (each, mut len) = (first.len, first.len);
+        if first.full_len > each || each == 0 {
+            return Ok((first, len));
+        }
+        for _ in 1..MAX_RUN {
+            let socket = self.get(id)?;
+            let next = socket.queue.front().filter(|next| {
+                let next_len = next.first_len();
+                (1..=each).contains(&next_len) && len + next_len <= buf.len() && next.is_alike(&first, socket)
+            });
+            if next.is_none() || socket.error.is_some() {
+                break;
+            }
+            let next = self.recv(id, &mut buf[len..], false)?;
+            len += next.len;
+            if next.len < each {
+                break;
+            }
+        }
+        Ok((first, len))
     }
 }
 

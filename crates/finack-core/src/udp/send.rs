@@ -5,8 +5,10 @@ use core::net::{IpAddr, SocketAddr};
 use finack_wire::ip::IpEmit;
 use finack_wire::{protocol, udp};
 
+use super::recv::MAX_RUN;
 use super::{Arrival, Cast, Socket, Udp};
 use crate::Error;
+use crate::device::Capabilities;
 use crate::ip::{Ip, OutputError, Routes};
 use crate::settings::Settings;
 use crate::stack::{Ready, UdpId};
@@ -20,6 +22,40 @@ const MAX_V6: usize = 65_535 - udp::HEADER_LEN;
 pub(super) fn fits(dst: IpAddr, data: &[u8]) -> Result<(), Error> {
     let most = if dst.is_ipv4() { MAX_V4 } else { MAX_V6 };
     if data.len() > most { Err(Error::MessageTooLong) } else { Ok(()) }
+}
+
+/// Whether the device cuts these datagrams, of which all but the last have one size, out of one packet; and nobody on
+/// this host is to get them.
+pub(super) fn takes_unit(now: Instant, ip: &Ip, device: &Capabilities, dst: IpAddr, parts: &[&[u8]]) -> bool {
+    let head = udp::HEADER_LEN + if dst.is_ipv4() { 20 } else { 40 };
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return false };
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let even = parts[..parts.len() - 1].iter().all(|part| part.len() == first.len());
+    device.udp_units
+        && device.checksum_tx
+        && (2..=MAX_RUN).contains(&parts.len())
+        && even
+        && (1..=first.len()).contains(&last.len())
+        && head + total <= device.max_unit
+        && !dst.is_multicast()
+        && !ip.routes.is_broadcast(dst)
+        && !ip.routes.is_own(dst)
+        && ip.mtu_towards(now, dst).is_some_and(|mtu| head + first.len() <= mtu as usize)
+}
+
+/// Sends datagrams one after the other; how many went before one could not go for now.
+pub(super) fn one_by_one(
+    parts: &[&[u8]],
+    mut send: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<usize, Error> {
+    for (sent, part) in parts.iter().enumerate() {
+        match send(part) {
+            Ok(()) => {}
+            Err(_) if sent > 0 => return Ok(sent),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(parts.len())
 }
 
 impl Socket {
@@ -48,6 +84,79 @@ impl Socket {
 }
 
 impl Udp {
+    /// Sends datagrams to one place, of which all but the last have one size; in one packet where the device cuts that.
+    /// Answers how many were queued, at least one.
+    pub(crate) fn send_run(
+        &mut self,
+        now: Instant,
+        ip: &mut Ip,
+        (settings, device): (&Settings, &Capabilities),
+        id: UdpId,
+        to: Option<SocketAddr>,
+        parts: &[&[u8]],
+    ) -> Result<usize, Error> {
+        if let Some((header, ports)) = self.unit(now, ip, (settings, device), id, to, parts)? {
+            self.queue_unit(ip, id, header, ports, parts)?;
+            return Ok(parts.len());
+        }
+        one_by_one(parts, |data| self.send(now, ip, settings, id, to, data).map(drop))
+    }
+
+    /// The header and the ports of a unit; `None` where the datagrams go one by one, or not at all.
+    fn unit(
+        &self,
+        now: Instant,
+        ip: &Ip,
+        (settings, device): (&Settings, &Capabilities),
+        id: UdpId,
+        to: Option<SocketAddr>,
+        parts: &[&[u8]],
+    ) -> Result<Option<(IpEmit, (u16, u16))>, Error> {
+        let socket = self.get(id)?;
+        let to = match to {
+            Some(to) => Some(socket.destination(to)?),
+            None => socket.remote,
+        };
+        let Some(to) = to.filter(|to| {
+            let nobody = to.port() == 0 || to.ip().is_unspecified();
+            !nobody
+                && socket.gate.is_none()
+                && socket.error.is_none()
+                && takes_unit(now, ip, device, to.ip(), parts)
+        }) else {
+            return Ok(None);
+        };
+        let src = socket.source(&ip.routes, socket.local, to.ip())?;
+        Ok(Some((socket.header(settings, src, to.ip(), 0), (socket.port, to.port()))))
+    }
+
+    /// Queues datagrams as one packet, against the socket's send buffer.
+    pub(super) fn queue_unit(
+        &mut self,
+        ip: &mut Ip,
+        id: UdpId,
+        header: IpEmit,
+        ports: (u16, u16),
+        parts: &[&[u8]],
+    ) -> Result<(), Error> {
+        let socket = self.get_mut(id)?;
+        if !socket.has_send_room() {
+            socket.blocked = true;
+            return Err(Error::WouldBlock);
+        }
+        match ip.send_unit(header, id, ports, parts) {
+            Some(bytes) => {
+                socket.unsent += bytes;
+                Ok(())
+            }
+            None => {
+                socket.blocked = true;
+                self.wait(id);
+                Err(Error::WouldBlock)
+            }
+        }
+    }
+
     /// Both ends of what would be sent; `None` where it can't be.
     pub(crate) fn flow(
         &self,
@@ -119,7 +228,7 @@ impl Udp {
                 cast: Cast::Many,
                 ours: true,
             };
-            self.deliver(&arrival, bytes::Bytes::copy_from_slice(data));
+            self.deliver(&arrival, bytes::Bytes::copy_from_slice(data), data.len());
         }
         Ok(data.len())
     }

@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use finack_core::stack::Refusal;
 use finack_wire::icmp::Unreachable;
 use rustix::io::Errno;
-use tokio::net::{TcpSocket, TcpStream};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::net::TcpStream;
 
 /// Descriptors that connections to the outside leave for everything else.
 const RESERVE: usize = 64;
@@ -153,18 +155,44 @@ pub(super) async fn connect(to: SocketAddr, sockets: &Sockets) -> Result<(TcpStr
 }
 
 async fn try_connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match to {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     prepare(&socket)?;
-    socket.connect(to).await
+    let open = begin(&socket, to)?;
+    let stream = TcpStream::from_std(socket.into())?;
+    if !open {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
 }
 
-/// What every socket of the gateway's on the host has: small segments are not held back, for whoever wrote them has
-/// decided already; and an urgent byte stays where it stands in the stream, or it would be lost.
+/// Begins to connect; whether the connection is open already.
+///
+/// On the loopback the handshake is over when the first call returns, though that says that it only began: a second call
+/// tells how it went, which spares waiting for the event.
+fn begin(socket: &OwnedFd, to: SocketAddr) -> rustix::io::Result<bool> {
+    match rustix::net::connect(socket, &to) {
+        Ok(()) => return Ok(true),
+        Err(Errno::INPROGRESS | Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    if !to.ip().is_loopback() {
+        return Ok(false);
+    }
+    match rustix::net::connect(socket, &to) {
+        Ok(()) | Err(Errno::ISCONN) => Ok(true),
+        Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What every socket of the gateway's on the host has: an urgent byte stays where it stands in the stream, or it would be
+/// lost.
 pub(super) fn prepare(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
-    rustix::net::sockopt::set_tcp_nodelay(socket, true)?;
     rustix::net::sockopt::set_socket_oobinline(socket, true)?;
     Ok(())
 }

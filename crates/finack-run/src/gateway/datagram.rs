@@ -70,6 +70,8 @@ pub(super) struct HostSocket {
     is_v6: bool,
     /// What it is set to; nothing at first.
     dont_fragment: Cell<Option<bool>>,
+    /// Several datagrams may come as one.
+    joined: Cell<bool>,
 }
 
 impl AsRawFd for HostSocket {
@@ -100,7 +102,7 @@ impl HostSocket {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(family, kind, flags, protocol)?;
-        let socket = Self { fd, is_v6, dont_fragment: Cell::new(None) };
+        let socket = Self { fd, is_v6, dont_fragment: Cell::new(None), joined: Cell::new(false) };
         if is_v6 && carries != Carries::RawEchoes {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
@@ -125,7 +127,8 @@ impl HostSocket {
     pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         socket.set_nonblocking(true)?;
-        let socket = Self { fd: socket.into(), is_v6, dont_fragment: Cell::new(None) };
+        let fd = socket.into();
+        let socket = Self { fd, is_v6, dont_fragment: Cell::new(None), joined: Cell::new(false) };
         socket.prepare()?;
         Ok(socket)
     }
@@ -273,6 +276,48 @@ impl HostSocket {
         Ok((len, SocketAddr::try_from(from)?))
     }
 
+    /// Has the kernel hand over as one what it holds together (UDP_GRO, Linux 5.0); without it datagrams come one by one.
+    pub(super) fn take_joined(&self) {
+        self.joined.set(self.set_option(libc::SOL_UDP, libc::UDP_GRO, 1).is_ok());
+    }
+
+    /// The next datagram, or several [joined](Self::take_joined) ones of a sender: the bytes of all, those of each but the
+    /// last, and the sender.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub(super) fn recv_joined(&self, buf: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
+        if !self.joined.get() {
+            return self.recv(buf).map(|(len, from)| (len, len, from));
+        }
+        let (len, name, control) = self.recv_message(buf, libc::MSG_DONTWAIT)?;
+        let from = name.addr().ok_or(io::ErrorKind::InvalidData)?;
+        let each = control.find(libc::SOL_UDP, libc::UDP_GRO).and_then(|size| size.first_chunk::<4>());
+        let each =
+            each.and_then(|size| usize::try_from(i32::from_ne_bytes(*size)).ok()).filter(|size| *size > 0);
+        Ok((len, each.unwrap_or(len), from))
+    }
+
+    /// One `recvmsg`: bytes, whom they are of (or, of an error, were to), control messages.
+    fn recv_message(&self, buf: &mut [u8], flags: i32) -> io::Result<(usize, Name, Control)> {
+        let mut name = Name::default();
+        let mut control = Control::default();
+        let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+        let mut message = empty_message();
+        message.msg_name = name.bytes.as_mut_ptr().cast();
+        message.msg_namelen = NAME as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.bytes.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL;
+        // SAFETY: the message points to room for a name, one part of data and control messages, each as long as said
+        // and alive until the call returns.
+        let received = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, flags) };
+        let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        control.len = message.msg_controllen.min(CONTROL);
+        Ok((len, name, control))
+    }
+
     /// The next error in the error queue that the sender of a datagram would be told of by ICMP.
     ///
     /// # Errors
@@ -286,22 +331,7 @@ impl HostSocket {
     }
 
     fn next_error(&self, buf: &mut [u8]) -> io::Result<Option<Failed>> {
-        let mut name = Name::default();
-        let mut control = Control::default();
-        let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-        let mut message = empty_message();
-        message.msg_name = name.bytes.as_mut_ptr().cast();
-        message.msg_namelen = NAME as libc::socklen_t;
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.bytes.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL;
-        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-        // SAFETY: the message points to room for a name, one part of data and control messages, each as long as said
-        // and alive until the call returns.
-        let received = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, flags) };
-        let len = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        control.len = message.msg_controllen.min(CONTROL);
+        let (len, name, control) = self.recv_message(buf, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)?;
         let Some(to) = name.addr() else { return Ok(None) };
         let (level, kind) = match self.is_v6 {
             true => (libc::SOL_IPV6, libc::IPV6_RECVERR),

@@ -100,6 +100,8 @@ async fn open(
 ) -> Option<Result<(TcpStream, Socket), (Refusal, String)>> {
     loop {
         let attempt = tokio::select! {
+            // On this machine it is open, or refused, at once.
+            biased;
             attempt = connect::connect(to, &shared.sockets) => attempt,
             () = given_up(shared, opening) => return None,
         };
@@ -306,7 +308,13 @@ fn carry(
     let carried =
         Rc::new(Carried { host: Arc::downgrade(&stream), written: Cell::new(0), over: Cell::new(false) });
     let followed = shared.follow(&carried);
-    let mut host = HostSide { stream: Arc::clone(&stream), carried, shared: Rc::clone(shared), strict: None };
+    let mut host = HostSide {
+        stream: Arc::clone(&stream),
+        carried,
+        shared: Rc::clone(shared),
+        strict: None,
+        writes: Cell::new(Writes::None),
+    };
     let noting = Rc::clone(shared);
     let tell = move |event: Event<'_>| match event {
         Event::Ended { side: Side::B } => noting.note(ends.0, ends.1, Outside::PeerClosed),
@@ -361,8 +369,18 @@ fn reset(host: TcpStream) {
     let _ = host.set_zero_linger();
 }
 
+/// How much was written to a connection so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    None,
+    One,
+    /// More than one, and TCP_NODELAY is set.
+    More,
+}
+
 /// The host's side of a relay, which counts what goes through.
 struct HostSide {
+    writes: Cell<Writes>,
     stream: Arc<TcpStream>,
     carried: Rc<Carried>,
     shared: Rc<Shared>,
@@ -370,6 +388,21 @@ struct HostSide {
 }
 
 impl HostSide {
+    /// Small segments are not held back, for whoever wrote them has decided already. That matters from the second write
+    /// on, and many connections have one only: the kernel holds a small segment back while another one is not
+    /// acknowledged (RFC 1122 4.2.3.4, as Linux has it).
+    fn switch_nagle_off(&self) {
+        match self.writes.get() {
+            Writes::None => self.writes.set(Writes::One),
+            Writes::One => {
+                // Without it small segments come late: no reason to end the connection.
+                let _ = rustix::net::sockopt::set_tcp_nodelay(&*self.stream, true);
+                self.writes.set(Writes::More);
+            }
+            Writes::More => {}
+        }
+    }
+
     fn count(&self, written: usize) {
         self.carried.written.set(self.carried.written.get() + written as u64);
         if let Some(strict) = &self.strict {
@@ -384,6 +417,7 @@ impl RelayStream for HostSide {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.switch_nagle_off();
         let poll = RelayStream::poll_write(&*self.stream, cx, buf);
         if let Poll::Ready(Ok(n)) = &poll {
             self.count(*n);
@@ -402,6 +436,15 @@ impl RelayStream for HostSide {
         poll
     }
 
+    /// Closing says it too, where nobody else holds the socket.
+    fn poll_end_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.strict.is_some() {
+            return self.poll_end(cx);
+        }
+        self.carried.over.set(true);
+        Poll::Ready(Ok(()))
+    }
+
     fn broken(&self) -> impl Future<Output = io::Error> + Send {
         RelayStream::broken(&*self.stream)
     }
@@ -412,6 +455,10 @@ impl RelayStream for HostSide {
 
     fn direct(&self) -> Direct<'_> {
         Direct::Kernel(&self.stream)
+    }
+
+    fn will_write(&self) {
+        self.switch_nagle_off();
     }
 
     fn wrote_directly(&self, count: usize) {

@@ -48,14 +48,14 @@ const IDLE: Duration = Duration::from_secs(300);
 const IDLE_NAMES: Duration = Duration::from_secs(30);
 /// Largest payload of a datagram.
 const DATAGRAM: usize = 65_535;
-/// Room for the datagrams of one turn.
+/// Room for what comes from outside in one turn.
 const BATCH: usize = 4 * DATAGRAM;
-/// Datagrams in one turn.
+/// Datagrams, or units of them, in one turn.
 const TURN: usize = 64;
 /// Errors read at once: more than the receive buffer lets an error queue hold, for no event tells of those left behind.
 const FAILURES: usize = 4096;
-/// How many times that many of the program's go before answers have their turn.
-const TURNS_OUT: usize = 16;
+/// How many runs of the program's go before answers have their turn.
+const TURNS_OUT: usize = 64;
 /// Largest size of what is handed over in one call.
 const MAX_RUN: usize = 65_000;
 /// The hop limit that Linux gives a datagram: then it is the host's business.
@@ -91,30 +91,6 @@ enum Left {
     Unsent(Vec<(Ends, Vec<u8>)>),
 }
 
-/// Datagrams with the same header that lie one after the other.
-struct Run {
-    datagram: Datagram,
-    start: usize,
-    end: usize,
-    count: usize,
-}
-
-impl Run {
-    const fn of(datagram: Datagram, start: usize) -> Self {
-        Self { datagram, start, end: start + datagram.len, count: 1 }
-    }
-
-    /// Whether `next`, which lies behind, can go along: all but the last have the same size.
-    fn takes(&self, next: &Datagram) -> bool {
-        let of_one = |d: &Datagram| (d.ends, d.tos, d.hop_limit, d.dont_fragment);
-        of_one(&self.datagram) == of_one(next)
-            && self.end - self.start == self.count * self.datagram.len
-            && (1..=self.datagram.len).contains(&next.len)
-            && self.end - self.start + next.len <= MAX_RUN
-            && self.count < TURN
-    }
-}
-
 /// Carries datagrams from now on.
 pub(super) fn start(shared: &Rc<Shared>, gate: Rc<UdpGate>) {
     let flows = Rc::new(Flows {
@@ -129,45 +105,21 @@ pub(super) fn start(shared: &Rc<Shared>, gate: Rc<UdpGate>) {
 impl Flows {
     /// Takes what the program sends, until the network is down.
     async fn carry_out(self: Rc<Self>) {
-        let mut buf = vec![0; BATCH];
-        while let Ok(first) = self.gate.recv(&mut buf[..DATAGRAM]).await {
-            let mut next = Some(first);
-            for _ in 0..TURNS_OUT {
-                let Some(first) = next else { break };
-                next = self.send_batch(first, &mut buf);
-            }
-            if let Some(last) = next {
-                self.send_run(&Run::of(last, 0), &buf);
+        let mut buf = vec![0; DATAGRAM];
+        while let Ok((first, len)) = self.gate.recv_run(&mut buf).await {
+            self.send_run(&first, &buf[..len]);
+            for _ in 1..TURNS_OUT {
+                let Ok((first, len)) = self.gate.try_recv_run(&mut buf) else { break };
+                self.send_run(&first, &buf[..len]);
             }
             // The answers' turn.
             yield_now().await;
         }
     }
 
-    /// Sends what `buf` begins with and what fits behind it; answers what came after that, which `buf` begins with then.
-    fn send_batch(self: &Rc<Self>, first: Datagram, buf: &mut [u8]) -> Option<Datagram> {
-        let mut run = Run::of(first, 0);
-        for _ in 1..TURN {
-            let room = run.end..run.end + DATAGRAM;
-            let Some(room) = buf.get_mut(room) else { break };
-            let Ok(next) = self.gate.try_recv(room) else {
-                self.send_run(&run, buf);
-                return None;
-            };
-            if run.takes(&next) {
-                (run.end, run.count) = (run.end + next.len, run.count + 1);
-            } else {
-                self.send_run(&run, buf);
-                run = Run::of(next, run.end);
-            }
-        }
-        self.send_run(&run, buf);
-        self.gate.try_recv(&mut buf[..DATAGRAM]).ok()
-    }
-
-    fn send_run(self: &Rc<Self>, run: &Run, buf: &[u8]) {
-        let data = &buf[run.start..run.end];
-        let Datagram { ends, len, tos, hop_limit, dont_fragment, .. } = run.datagram;
+    /// Sends datagrams with the same header, which lie one after the other and but for the last have the size of the first.
+    fn send_run(self: &Rc<Self>, first: &Datagram, data: &[u8]) {
+        let &Datagram { ends, len, tos, hop_limit, dont_fragment, .. } = first;
         let each = || data.chunks(len.max(1)).chain(data.is_empty().then_some(data));
         let to = match self.shared.ways.of(ends.local.ip()) {
             Way::Out(addr) => SocketAddr::new(addr, ends.local.port()),
@@ -188,18 +140,24 @@ impl Flows {
         let hop_limit = (hop_limit != DEFAULT_HOP_LIMIT).then_some(hop_limit);
         let fields = Fields { hop_limit, tos, segment: None, dont_fragment };
         let socket = flow.socket.get_ref();
-        if run.count > 1 && flow.segments.get() {
-            let segment = u16::try_from(len).ok();
-            match socket.send(to, data, Fields { segment, ..fields }) {
-                Ok(()) => return,
+        let mut rest = data;
+        // As much as a packet of the host's can have.
+        while rest.len() > len && len > 0 && flow.segments.get() {
+            let (now, later) = rest.split_at(rest.len().min(MAX_RUN / len * len).max(len));
+            let segment = u16::try_from(len).ok().filter(|_| now.len() > len);
+            match socket.send(to, now, Fields { segment, ..fields }) {
+                Ok(()) => rest = later,
                 // Too big for the path as they are, or no such offload: one by one.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)) => {
                     flow.segments.set(false);
                 }
-                Err(error) => return self.failed(ends, each(), &error),
+                Err(error) => return self.failed(ends, rest.chunks(len), &error),
             }
         }
-        for data in each() {
+        if rest.is_empty() && !data.is_empty() {
+            return;
+        }
+        for data in rest.chunks(len.max(1)).chain(rest.is_empty().then_some(rest)) {
             match socket.send(to, data, fields) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.too_big(&flow, ends, data),
@@ -272,6 +230,7 @@ impl Flows {
                 return None;
             }
         };
+        socket.get_ref().take_joined();
         let flow = Rc::new(Flow {
             program,
             segments: Cell::new(socket.get_ref().takes_segments()),
@@ -347,12 +306,16 @@ impl Flows {
         let mut left = Left::More;
         for _ in 0..TURN {
             let Some(room) = scratch.get_mut(at..at + DATAGRAM) else { break };
-            match flow.socket.get_ref().recv(room) {
-                Ok((len, from)) => {
+            match flow.socket.get_ref().recv_joined(room) {
+                Ok((len, each, from)) => {
                     if let Some(ip) = self.shared.ways.seen_as(from.ip()) {
                         let ends = Ends { local: SocketAddr::new(ip, from.port()), peer: flow.program };
-                        datagrams.push((ends, at..at + len));
-                        at += len;
+                        let end = at + len;
+                        datagrams.push((ends, at..end.min(at + each)));
+                        for next in (at..end).step_by(each.max(1)).skip(1) {
+                            datagrams.push((ends, next..end.min(next + each)));
+                        }
+                        at = end;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

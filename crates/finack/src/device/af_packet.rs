@@ -60,6 +60,8 @@ pub struct AfPacketDevice {
     link: [u8; 12],
     buffers: BufferPool,
     counters: DeviceCounters,
+    /// The last look found nothing more.
+    drained: bool,
 }
 
 impl AfPacketDevice {
@@ -109,7 +111,7 @@ impl AfPacketDevice {
         link[..6].copy_from_slice(&options.peer);
         link[6..].copy_from_slice(&options.local);
         let (buffers, counters) = (BufferPool::new(), DeviceCounters::default());
-        Ok(Self { fd, ring, capabilities, link, buffers, counters })
+        Ok(Self { fd, ring, capabilities, link, buffers, counters, drained: false })
     }
 
     /// Whether packets come through a ring shared with the kernel. Where they don't, the
@@ -209,8 +211,13 @@ impl Device for AfPacketDevice {
             }
         }
         self.counters.received += count as u64;
+        self.drained = emptied;
         // Without a packet, 0 would say that nothing waits any more.
         if count == 0 && !emptied { Err(io::ErrorKind::Interrupted.into()) } else { Ok(count) }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {

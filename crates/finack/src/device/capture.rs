@@ -248,6 +248,10 @@ impl<D: Device> Device for Capture<D> {
         result
     }
 
+    fn is_drained(&self) -> bool {
+        self.device.is_drained()
+    }
+
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {
         let again = self.offered.take() == Some(packet.number);
         let result = self.device.send(packet);

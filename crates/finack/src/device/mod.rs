@@ -38,8 +38,7 @@ pub trait Device: Send + AsFd {
     fn capabilities(&self) -> Capabilities;
 
     /// Appends up to `max` packets that have already arrived to `batch` and returns how many.
-    /// (The last of them may be a unit of UDP datagrams: those are handed over one by one, all
-    /// of them.) A batch of large units ends sooner, at some 200 KiB.
+    /// A batch of large units ends sooner, at some 200 KiB.
     ///
     /// Only 0 means that nothing was waiting: wait until the descriptor is readable. A packet that
     /// is malformed is counted in [`DeviceCounters::malformed`] and not handed over.
@@ -49,6 +48,13 @@ pub trait Device: Send + AsFd {
     /// and more may wait: call again. Else what the kernel says where the device can carry nothing
     /// any more, for instance because its interface was removed.
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize>;
+
+    /// Whether the last [`recv_batch`](Device::recv_batch) came to the end of what had arrived, though it handed
+    /// something over: another call before the descriptor is readable again would only find nothing. A device that can't
+    /// tell says no.
+    fn is_drained(&self) -> bool {
+        false
+    }
 
     /// Hands one packet or unit to the device, whole: nothing of it is kept after the call.
     ///
@@ -79,6 +85,10 @@ impl<D: Device + ?Sized> Device for Box<D> {
 
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
         (**self).recv_batch(batch, max)
+    }
+
+    fn is_drained(&self) -> bool {
+        (**self).is_drained()
     }
 
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {

@@ -46,6 +46,8 @@ pub struct TunDevice {
     capabilities: Capabilities,
     buffers: BufferPool,
     counters: DeviceCounters,
+    /// The last read found nothing.
+    drained: bool,
 }
 
 impl TunDevice {
@@ -98,7 +100,8 @@ impl TunDevice {
             udp_units,
         };
         let name = interface_name(&request);
-        Ok(Self { fd, name, capabilities, buffers: BufferPool::new(), counters: DeviceCounters::default() })
+        let (buffers, counters) = (BufferPool::new(), DeviceCounters::default());
+        Ok(Self { fd, name, capabilities, buffers, counters, drained: false })
     }
 
     /// The interface's name, with the number that the kernel chose.
@@ -165,13 +168,17 @@ impl Device for TunDevice {
 
     fn recv_batch(&mut self, batch: &mut Vec<Packet<'static>>, max: usize) -> io::Result<usize> {
         let (mut count, mut bytes) = (0, 0);
+        self.drained = false;
         while count < max && bytes < BATCH_BYTES {
             match self.recv(batch) {
                 Ok(Some(n)) => {
                     count += n;
                     bytes += bytes_of_last(batch, n);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    self.drained = true;
+                    break;
+                }
                 // What was read counts; the error comes again with the next call.
                 Err(_) if count > 0 => break,
                 Err(e) => return Err(e),
@@ -179,6 +186,10 @@ impl Device for TunDevice {
         }
         self.counters.received += count as u64;
         Ok(count)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn send(&mut self, packet: &Transmit<'_>) -> io::Result<()> {

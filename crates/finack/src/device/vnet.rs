@@ -23,6 +23,8 @@ const TCP_CHECKSUM: u16 = 16;
 const UDP_CHECKSUM: u16 = 6;
 const TCP_FLAGS: usize = 13;
 const TCP_CWR: u8 = 0x80;
+/// Bytes of a UDP header.
+const UDP_HEADER: usize = 8;
 
 /// The header's fields, in the machine's byte order as both devices have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl VnetHeader {
 
     /// Hands an arrived IP packet over, with what this header says of it. `link` is the length
     /// of the link header that stood before it. Returns how many packets were appended to
-    /// `batch`: 0 for one that contradicts its own header, several for a unit of UDP datagrams.
+    /// `batch`: 0 for one that contradicts its own header, else 1.
     pub(super) fn deliver(&self, packet: Bytes, link: u16, batch: &mut Vec<Packet<'static>>) -> usize {
         let checksum = match self.flags & (NEEDS_CSUM | DATA_VALID) {
             0 => ChecksumState::Unchecked,
@@ -120,10 +122,13 @@ impl VnetHeader {
                 _ => usize::from(self.csum_start).saturating_sub(usize::from(link)),
             };
             let size = usize::from(self.gso_size);
-            if self.gso_type & !GSO_ECN == GSO_UDP_L4 {
-                return split_udp(&packet, ip, transport, size, batch);
-            }
-            let Some(payload) = tcp_payload(&packet, transport).filter(|_| size != 0) else { return 0 };
+            let payload = match self.gso_type & !GSO_ECN {
+                GSO_UDP_L4 => {
+                    packet.len().checked_sub(transport + UDP_HEADER).filter(|_| transport >= ip.header)
+                }
+                _ => tcp_payload(&packet, transport),
+            };
+            let Some(payload) = payload.filter(|_| size != 0) else { return 0 };
             if payload > size {
                 meta.segments = payload.div_ceil(size) as u16;
                 meta.segment_size = self.gso_size;
@@ -176,53 +181,4 @@ impl IpLayout {
 fn tcp_payload(packet: &[u8], transport: usize) -> Option<usize> {
     let header = usize::from(packet.get(transport + 12)? >> 4) * 4;
     packet.len().checked_sub(transport + header)
-}
-
-/// Cuts a unit of UDP datagrams into the datagrams that the program sent.
-///
-/// The device does it, for datagrams must never be joined: the boundary is the message.
-fn split_udp(
-    packet: &Bytes,
-    ip: IpLayout,
-    transport: usize,
-    size: usize,
-    batch: &mut Vec<Packet<'static>>,
-) -> usize {
-    let start = transport + 8;
-    let fits = transport >= ip.header && packet.len() >= start;
-    if !fits || size == 0 {
-        return 0;
-    }
-    let payload = packet.slice(start..);
-    let meta = PacketMeta { checksum: ChecksumState::Valid, ..PacketMeta::default() };
-    let mut count = 0;
-    for (i, part) in payload.chunks(size).enumerate() {
-        let mut datagram = Vec::with_capacity(start + part.len());
-        datagram.extend_from_slice(&packet[..start]);
-        datagram.extend_from_slice(part);
-        let udp_len = (start - transport + part.len()) as u16;
-        datagram[transport + 4..transport + 6].copy_from_slice(&udp_len.to_be_bytes());
-        fix_ip_length(&mut datagram, ip, i as u16);
-        batch.push(Packet { bytes: PacketBytes::Shared(datagram.into()), meta });
-        count += 1;
-    }
-    count
-}
-
-/// Writes the packet's length, and for IPv4 the `index`-th identification and the checksum.
-fn fix_ip_length(packet: &mut [u8], ip: IpLayout, index: u16) {
-    let total = packet.len();
-    if ip.v6 {
-        packet[4..6].copy_from_slice(&((total - ip.header) as u16).to_be_bytes());
-        return;
-    }
-    packet[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    let id = u16::from_be_bytes([packet[4], packet[5]]).wrapping_add(index);
-    packet[4..6].copy_from_slice(&id.to_be_bytes());
-    packet[10..12].fill(0);
-    let sum: u32 =
-        packet[..ip.header].chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    packet[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
 }

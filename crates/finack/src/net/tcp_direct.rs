@@ -61,6 +61,26 @@ impl TcpStream {
         polled.map(|outer| outer.and_then(|filled| filled))
     }
 
+    /// [`poll_send_with`](Self::poll_send_with), where `fill` may say that the source's end follows: what it appended is
+    /// sent with the next call then, which is to be that end, so that both go in one segment.
+    pub(crate) fn poll_send_before_end(
+        &self,
+        cx: &mut Context<'_>,
+        most: usize,
+        fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> io::Result<bool>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.shard.poll(cx, self.conn, Side::Write, |inner, now| {
+            let mut ends = false;
+            let filled = inner.stack.tcp_send_with(now, self.conn, most, |out| {
+                ends = fill(out)?;
+                Ok(())
+            });
+            inner.postpone(ends);
+            filled
+        });
+        polled.map(|outer| outer.and_then(|filled| filled))
+    }
+
     /// Sends what [`poll_send_with`](Self::poll_send_with) holds back for more to come: there is no more for now.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::BufMut;
 use finack_core::options::BindOptions;
 use finack_core::stack::{Ready as CoreReady, UdpId, UdpRecv};
-use finack_core::{Error, Stack};
+use finack_core::{Error, Instant, Stack};
 use tokio::io::{Interest, ReadBuf, Ready};
 
 use super::addr::{ToSocketAddrs, first_of, no_address};
@@ -20,6 +20,10 @@ use crate::shard::{Everywhere, Inner, READ, Side, WRITE};
 
 /// The largest payload of a UDP datagram, in bytes.
 const MAX_DATAGRAM: usize = 65_527;
+
+/// Datagrams that go as one packet at most, and their bytes.
+const RUN: usize = 64;
+const RUN_BYTES: usize = 65_000;
 
 /// What is no shard: a socket that is not connected belongs to all.
 const NOWHERE: usize = usize::MAX;
@@ -75,6 +79,41 @@ impl Room {
     fn has(&self, shard: usize) -> bool {
         self.0.get(shard / 64).is_some_and(|word| word >> (shard % 64) & 1 == 1)
     }
+}
+
+/// Sends `buf` as datagrams of `each` bytes, up to [`RUN`] of them in one packet; how many bytes went.
+fn send_run(
+    stack: &mut Stack,
+    now: Instant,
+    socket: UdpId,
+    buf: &[u8],
+    each: usize,
+    to: SocketAddr,
+) -> Result<usize, Error> {
+    if each == 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let at_once = (RUN_BYTES / each).clamp(1, RUN);
+    let mut sent = 0;
+    for run in buf.chunks(each * at_once) {
+        let mut parts: [&[u8]; RUN] = [&[]; RUN];
+        let mut count = 0;
+        for (slot, part) in parts.iter_mut().zip(run.chunks(each)) {
+            *slot = part;
+            count += 1;
+        }
+        match stack.udp_send_run(now, socket, Some(to), &parts[..count]) {
+            Ok(went) => {
+                sent += parts[..went].iter().map(|part| part.len()).sum::<usize>();
+                if went < count {
+                    break;
+                }
+            }
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
 }
 
 fn checked_ttl(ttl: u32) -> io::Result<u8> {
@@ -350,6 +389,51 @@ impl UdpSocket {
     /// As [`send_to`](Self::send_to); `WouldBlock` where the send buffer is full.
     pub fn try_send_to(&self, buf: &[u8], target: SocketAddr) -> io::Result<usize> {
         self.try_send_any(Some(target), buf)
+    }
+}
+
+/// Many at once, which `tokio::net::UdpSocket` does not have.
+impl UdpSocket {
+    /// Sends `buf` to `target` as datagrams of `each` bytes, of which the last may be shorter (UDP_SEGMENT): with one call,
+    /// and as packets of up to 64 datagrams to a device that cuts them. Answers the bytes sent, as many as there was room
+    /// for.
+    ///
+    /// # Errors
+    /// `each` is 0 or a datagram of that size can't be (`InvalidInput`, `EMSGSIZE`); as [`send_to`](Self::send_to).
+    pub async fn send_run_to(&self, buf: &[u8], each: usize, target: SocketAddr) -> io::Result<usize> {
+        let send =
+            |inner: &mut Inner, now, socket| send_run(&mut inner.stack, now, socket, buf, each, target);
+        self.parts.wait_on(self.sender(Some(target)), WRITE, send).await
+    }
+
+    /// [`send_run_to`](Self::send_run_to), now or never.
+    ///
+    /// # Errors
+    /// As [`send_run_to`](Self::send_run_to); `WouldBlock` where the send buffer is full.
+    pub fn try_send_run_to(&self, buf: &[u8], each: usize, target: SocketAddr) -> io::Result<usize> {
+        let send = |stack: &mut Stack, now, socket| send_run(stack, now, socket, buf, each, target);
+        self.parts.on(self.sender(Some(target)), send)
+    }
+
+    /// Receives the datagrams of one sender that are here, one after the other into `buf` (UDP_GRO): as many as fit and have
+    /// the size of the first, but for a shorter one at the end; 64 at most. Answers the bytes of all, the size of the
+    /// first, and the sender. What does not fit of the first is lost.
+    ///
+    /// # Errors
+    /// As [`recv_from`](Self::recv_from).
+    pub async fn recv_run_from(&self, buf: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
+        let recv = |inner: &mut Inner, _, socket| inner.stack.udp_recv_run(socket, buf);
+        let (_, (first, len)) = self.parts.any(READ, recv).await?;
+        Ok((len, first.len, first.from))
+    }
+
+    /// [`recv_run_from`](Self::recv_run_from), now or never.
+    ///
+    /// # Errors
+    /// As [`recv_run_from`](Self::recv_run_from); `WouldBlock` where nothing is there.
+    pub fn try_recv_run_from(&self, buf: &mut [u8]) -> io::Result<(usize, usize, SocketAddr)> {
+        let (first, len) = self.parts.try_any(|stack, _, socket| stack.udp_recv_run(socket, buf))?;
+        Ok((len, first.len, first.from))
     }
 }
 

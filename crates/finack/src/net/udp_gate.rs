@@ -15,6 +15,10 @@ use crate::shard::{Everywhere, Inner, READ, WRITE};
 /// Bytes that may wait in a gate, unless set otherwise: it stands for many sockets.
 const BUFFER: usize = 4 << 20;
 
+/// Datagrams that are sent as one packet at most, and their bytes.
+const RUN: usize = 64;
+const RUN_BYTES: usize = 65_000;
+
 /// Where something came from and went to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
@@ -52,6 +56,27 @@ impl From<UdpRecv> for Datagram {
             hop_limit: r.hop_limit,
             dont_fragment: r.dont_fragment,
         }
+    }
+}
+
+/// Takes into `parts`, behind `first`, what follows between the same ends and goes with it in one packet.
+fn gather<'a>(
+    parts: &mut Vec<&'a [u8]>,
+    ends: Ends,
+    first: &'a [u8],
+    all: &mut std::iter::Peekable<impl Iterator<Item = (Ends, &'a [u8])>>,
+) {
+    parts.clear();
+    parts.push(first);
+    let mut bytes = first.len();
+    while parts.len() < RUN
+        && parts.last().is_some_and(|last| last.len() == first.len())
+        && let Some((_, next)) = all.next_if(|(other, next)| {
+            *other == ends && (1..=first.len()).contains(&next.len()) && bytes + next.len() <= RUN_BYTES
+        })
+    {
+        bytes += next.len();
+        parts.push(next);
     }
 }
 
@@ -127,6 +152,26 @@ impl UdpGate {
         self.parts.try_any(|stack, _, gate| stack.udp_recv(gate, buf, false)).map(Datagram::from)
     }
 
+    /// Waits for the next ones that came from one end to another with the same header, and takes as many as fit into
+    /// `buf`, one after the other: all but the last have the size of the first, which is told, and 64 is the most. The second
+    /// number is the bytes of all. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// The network was shut down.
+    pub async fn recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
+        let recv = |inner: &mut Inner, _, gate| inner.stack.udp_recv_run(gate, buf);
+        self.parts.any(READ, recv).await.map(|(_, (first, len))| (first.into(), len))
+    }
+
+    /// [`recv_run`](Self::recv_run), now or never.
+    ///
+    /// # Errors
+    /// As [`recv_run`](Self::recv_run); `WouldBlock` where nothing is there.
+    pub fn try_recv_run(&self, buf: &mut [u8]) -> io::Result<(Datagram, usize)> {
+        let received = self.parts.try_any(|stack, _, gate| stack.udp_recv_run(gate, buf));
+        received.map(|(first, len)| (first.into(), len))
+    }
+
     /// Sends a datagram (or echo reply) to `ends.peer` that seems to come from `ends.local`.
     ///
     /// # Errors
@@ -148,8 +193,9 @@ impl UdpGate {
         self.parts.wait_on(self.shard_of(ends), WRITE, send).await
     }
 
-    /// Sends as many of `datagrams` as the device takes, with the lock taken and the device called once for all of
-    /// them; answers how many. One that can't be sent at all is counted and left out.
+    /// Sends as many of `datagrams` as the device takes, with the lock taken once for all of them; answers how many. One
+    /// that can't be sent at all is counted and left out. Neighbours between the same ends that have one size go as one
+    /// packet to a device that cuts it.
     ///
     /// # Errors
     /// `WouldBlock` where not even the first can be sent now; the network was shut down.
@@ -157,14 +203,27 @@ impl UdpGate {
         &self,
         datagrams: impl IntoIterator<Item = (Ends, &'a [u8])>,
     ) -> io::Result<usize> {
-        let (mut all, mut sent) = (datagrams.into_iter().peekable(), 0);
+        let mut all = datagrams.into_iter().peekable();
+        let (mut parts, mut sent) = (Vec::with_capacity(RUN), 0);
         while let Some(home) = all.peek().map(|&(ends, _)| self.shard_of(ends)) {
             let full = self.parts.on(home, |stack, now, gate| {
-                while let Some((ends, data)) = all.next_if(|&(ends, _)| self.shard_of(ends) == home) {
-                    match stack.gate_send(now, gate, ends.local, ends.peer, data) {
+                while let Some((ends, first)) = all.next_if(|&(ends, _)| self.shard_of(ends) == home) {
+                    gather(&mut parts, ends, first, &mut all);
+                    match stack.gate_send_run(now, gate, ends.local, ends.peer, &parts) {
+                        Ok(count) => {
+                            sent += count;
+                            if count < parts.len() {
+                                return Ok(true);
+                            }
+                        }
                         Err(finack_core::Error::WouldBlock) => return Ok(true),
-                        // The others are not to wait for it.
-                        Ok(()) | Err(_) => sent += 1,
+                        // The others are not to wait for it; of these the first alone is known to be at fault.
+                        Err(_) => {
+                            for data in &parts[1..] {
+                                let _ = stack.gate_send(now, gate, ends.local, ends.peer, data);
+                            }
+                            sent += parts.len();
+                        }
                     }
                 }
                 Ok(false)

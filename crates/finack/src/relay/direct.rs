@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll};
 
+use bytes::BufMut;
+
 use super::direction::Step;
 
 /// A stream as a connection between which and another of the other kind nothing needs to be copied in between.
@@ -24,8 +26,16 @@ const LITTLE: usize = 2048;
 /// What one move came to.
 pub(super) enum Move {
     Bytes(usize),
+    /// These, and this was seen behind them.
+    BytesAnd(usize, Behind),
     End,
     Stop(Step),
+}
+
+/// What was seen of a source behind the bytes that were read last.
+pub(super) enum Behind {
+    End,
+    Break(io::Error),
 }
 
 /// Whose error it is that came out of a call that had both ends at work.
@@ -62,10 +72,12 @@ enum Judged {
 }
 
 /// What finack has received goes straight into the kernel's send buffer; nothing is taken that does not fit there.
+/// `before` is called before each write.
 pub(super) fn out(
     cx: &mut Context<'_>,
     source: &crate::net::TcpStream,
     destination: &tokio::net::TcpStream,
+    before: impl Fn(),
 ) -> Move {
     loop {
         match destination.poll_write_ready(cx) {
@@ -74,7 +86,10 @@ pub(super) fn out(
             Poll::Pending => return Move::Stop(Step::Full),
         }
         let blame = Blame::new();
-        let taken = source.poll_recv_with(cx, |slices| blame.note(destination.try_write_vectored(slices)));
+        let taken = source.poll_recv_with(cx, |slices| {
+            before();
+            blame.note(destination.try_write_vectored(slices))
+        });
         return match taken {
             Poll::Ready(Ok(0)) => Move::End,
             Poll::Ready(Ok(count)) => Move::Bytes(count),
@@ -89,12 +104,13 @@ pub(super) fn out(
 }
 
 /// What the kernel has received goes straight into finack's send buffer, up to `most` bytes; nothing is read that does
-/// not fit there.
+/// not fit there. `unpushed`: what went before filled all that it was let, so that finack waits for more.
 pub(super) fn into(
     cx: &mut Context<'_>,
     source: &tokio::net::TcpStream,
     destination: &crate::net::TcpStream,
     most: usize,
+    unpushed: &mut bool,
 ) -> Move {
     loop {
         match source.poll_read_ready(cx) {
@@ -102,16 +118,29 @@ pub(super) fn into(
             Poll::Ready(Err(error)) => return Move::Stop(Step::SourceBroke(error)),
             Poll::Pending => {
                 // Nothing follows for now. Where this fails the connection is over, which is noticed in its turn.
-                let _ = destination.push();
+                if std::mem::take(unpushed) {
+                    let _ = destination.push();
+                }
                 return Move::Stop(Step::Idle);
             }
         }
         let blame = Blame::new();
-        let filled =
-            destination.poll_send_with(cx, most, |out| blame.note(source.try_read_buf(out)).map(drop));
+        let mut behind = None;
+        let filled = destination.poll_send_before_end(cx, most, |out| {
+            if blame.note(source.try_read_buf(out))? > 0 {
+                behind = read_on(source, out);
+            }
+            Ok(matches!(behind, Some(Behind::End)))
+        });
         return match filled {
             Poll::Ready(Ok(0)) => Move::End,
-            Poll::Ready(Ok(count)) => Move::Bytes(count),
+            Poll::Ready(Ok(count)) => {
+                *unpushed = count == most;
+                match behind {
+                    Some(behind) => Move::BytesAnd(count, behind),
+                    None => Move::Bytes(count),
+                }
+            }
             Poll::Pending => Move::Stop(Step::Full),
             Poll::Ready(Err(error)) => match blame.judge(error) {
                 Judged::NotNow => continue,
@@ -120,6 +149,20 @@ pub(super) fn into(
             },
         };
     }
+}
+
+/// Reads what else is there, and what is behind it: an answer and the end after it go in one segment then. A read that
+/// left room may have stopped in front of urgent data, for which no event would come: so another has to be tried anyway.
+fn read_on(source: &tokio::net::TcpStream, out: &mut impl BufMut) -> Option<Behind> {
+    while out.has_remaining_mut() {
+        match source.try_read_buf(out) {
+            Ok(0) => return Some(Behind::End),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Behind::Break(error)),
+        }
+    }
+    None
 }
 
 /// How many bytes to ask for after `got` of `asked` came: a lot is expected where a lot just came.

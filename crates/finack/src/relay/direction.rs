@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll};
 
-use super::direct::{self, Direct, Move};
+use super::direct::{self, Behind, Direct, Move};
 use super::stream::RelayStream;
 
 /// The most bytes that are read at once, and so the most that a direction can be made to hold.
@@ -55,6 +55,8 @@ impl Held {
 enum Flow {
     /// The source may send more.
     Open,
+    /// The source's end was seen behind what was read last; nobody was told yet.
+    EndSeen,
     /// The source was read to its end, the destination does not know it yet.
     Ending,
     /// The destination was told.
@@ -85,7 +87,11 @@ pub(super) struct Direction {
     buffer: u32,
     /// Bytes to ask for next where they are read into the destination's own buffer.
     ask: usize,
+    /// All that was asked for came last, and more is expected.
+    unpushed: bool,
     flow: Flow,
+    /// The source broke behind what was read last.
+    broke: Option<io::Error>,
     /// Something was read.
     pub(super) begun: bool,
     /// Something was written and not flushed since.
@@ -98,7 +104,7 @@ impl Direction {
         let buffer = u32::try_from(buffer.clamp(1, MOST_AT_ONCE)).unwrap_or(u32::MAX);
         let (held, moved, flow) = (Held::default(), 0, Flow::Open);
         let ask = direct::expected(0, 1, buffer as usize);
-        Self { held, moved, buffer, ask, flow, begun: false, unflushed: false }
+        Self { held, moved, buffer, ask, unpushed: false, flow, broke: None, begun: false, unflushed: false }
     }
 
     /// Bytes that the destination has taken.
@@ -111,12 +117,14 @@ impl Direction {
         self.flow == Flow::Ended
     }
 
-    /// Moves something from `source` to `destination`, or says what for it waits; the task is woken then.
+    /// Moves something from `source` to `destination`, or says what for it waits; the task is woken then. `last`: the
+    /// other direction is over.
     pub(super) fn step<S: RelayStream, D: RelayStream>(
         &mut self,
         cx: &mut Context<'_>,
         source: &S,
         destination: &D,
+        last: bool,
     ) -> Step {
         if !self.held.rest().is_empty() {
             return match destination.poll_write(cx, self.held.rest()) {
@@ -133,7 +141,12 @@ impl Direction {
                 Some(step) => step,
                 None => self.carry(cx, source, destination),
             },
-            Flow::Ending => match destination.poll_end(cx) {
+            Flow::EndSeen => {
+                self.flow = Flow::Ending;
+                Step::EndRead
+            }
+            Flow::Ending => match if last { destination.poll_end_last(cx) } else { destination.poll_end(cx) }
+            {
                 Poll::Ready(Ok(())) => {
                     self.flow = Flow::Ended;
                     Step::Over
@@ -158,17 +171,26 @@ impl Direction {
         source: &S,
         destination: &D,
     ) -> Option<Step> {
+        if let Some(error) = self.broke.take() {
+            return Some(Step::SourceBroke(error));
+        }
         let moved = match (source.direct(), destination.direct()) {
-            (Direct::Finack(from), Direct::Kernel(to)) => direct::out(cx, from, to),
-            (Direct::Kernel(from), Direct::Finack(to)) => direct::into(cx, from, to, self.ask),
+            (Direct::Finack(from), Direct::Kernel(to)) => {
+                direct::out(cx, from, to, || destination.will_write())
+            }
+            (Direct::Kernel(from), Direct::Finack(to)) => {
+                direct::into(cx, from, to, self.ask, &mut self.unpushed)
+            }
             _ => return None,
         };
         Some(match moved {
-            Move::Bytes(count) => {
-                self.begun = true;
-                self.ask = direct::expected(count, self.ask, self.buffer as usize);
-                destination.wrote_directly(count);
-                self.wrote(count)
+            Move::Bytes(count) => self.moved_directly(destination, count),
+            Move::BytesAnd(count, behind) => {
+                match behind {
+                    Behind::End => self.flow = Flow::EndSeen,
+                    Behind::Break(error) => self.broke = Some(error),
+                }
+                self.moved_directly(destination, count)
             }
             Move::End => {
                 self.flow = Flow::Ending;
@@ -176,6 +198,13 @@ impl Direction {
             }
             Move::Stop(step) => step,
         })
+    }
+
+    fn moved_directly<D: RelayStream>(&mut self, destination: &D, count: usize) -> Step {
+        self.begun = true;
+        self.ask = direct::expected(count, self.ask, self.buffer as usize);
+        destination.wrote_directly(count);
+        self.wrote(count)
     }
 
     /// Reads with nothing held, and writes what came; only what was not taken is kept.

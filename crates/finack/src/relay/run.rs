@@ -78,12 +78,12 @@ impl<F: FnMut(Event<'_>)> Both<F> {
         destination: &D,
     ) -> Result<Turn, Stop> {
         for _ in 0..STEPS {
-            let direction = match side {
-                Side::A => &mut self.a_to_b,
-                Side::B => &mut self.b_to_a,
+            let (direction, other) = match side {
+                Side::A => (&mut self.a_to_b, &self.b_to_a),
+                Side::B => (&mut self.b_to_a, &self.a_to_b),
             };
             let begun = direction.begun;
-            let step = direction.step(cx, source, destination);
+            let step = direction.step(cx, source, destination, other.is_over());
             if direction.begun && !begun {
                 (self.observe)(Event::FirstBytes { side });
             }
@@ -211,7 +211,7 @@ fn last_step<S: RelayStream, D: RelayStream>(
     source: &S,
     destination: &D,
 ) -> Poll<Option<Last>> {
-    match direction.step(cx, source, destination) {
+    match direction.step(cx, source, destination, false) {
         Step::Moved => Poll::Ready(Some(Last::Some)),
         // An end that is read only now is the break: it is not passed on as an end.
         Step::EndRead | Step::Over | Step::SourceBroke(_) => Poll::Ready(Some(Last::All)),

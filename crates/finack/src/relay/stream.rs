@@ -31,6 +31,12 @@ pub trait RelayStream {
     /// Half-close: the peer sees the end of the stream after everything that was written. Called until it is ready.
     fn poll_end(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// [`poll_end`](Self::poll_end) where the other direction is over: the stream is dropped next, which may be all that it
+    /// takes.
+    fn poll_end_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(cx)
+    }
+
     /// Waits until the stream has failed: reset by the peer, timed out, ... also while nothing is read from it, and
     /// after its end was read. What was received before stays readable. A stream that can't tell waits for ever.
     ///
@@ -46,6 +52,9 @@ pub trait RelayStream {
     fn direct(&self) -> Direct<'_> {
         Direct::No
     }
+
+    /// Told that bytes are about to be written to [`direct`](Self::direct).
+    fn will_write(&self) {}
 
     /// Told that `count` bytes were written to [`direct`](Self::direct).
     fn wrote_directly(&self, count: usize) {
@@ -83,6 +92,14 @@ impl<S: RelayStream + Send + Sync> RelayStream for Arc<S> {
 
     fn direct(&self) -> Direct<'_> {
         (**self).direct()
+    }
+
+    fn poll_end_last(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_end_last(cx)
+    }
+
+    fn will_write(&self) {
+        (**self).will_write();
     }
 
     fn wrote_directly(&self, count: usize) {

@@ -292,7 +292,7 @@ impl Inner {
 /// The device's end.
 fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::Result<bool> {
     match device.recv_batch(packets, BATCH) {
-        Ok(count) => Ok(count == 0),
+        Ok(count) => Ok(count == 0 || device.is_drained()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
         // Nothing for us in all that it looked through, but there may be more.
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),

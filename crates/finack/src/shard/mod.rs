@@ -141,6 +141,8 @@ pub(crate) struct Inner {
     /// When the driver will look at the timers without being asked to.
     armed: Option<Instant>,
     tracing: Tracing,
+    /// The call that is running leaves it to the next one to send what it caused.
+    postponed: bool,
     /// The network has stopped; the errno of the device where that is why.
     stopped: Option<Option<i32>>,
 }
@@ -369,6 +371,7 @@ impl Inner {
             stalled: Stalled::new(),
             armed: None,
             tracing: Tracing::default(),
+            postponed: false,
             stopped: None,
         }
     }
@@ -410,8 +413,17 @@ impl Inner {
         self.device.counters()
     }
 
+    /// Has the call that is running leave it to the next one to send what it caused, if `yes`: its caller knows that
+    /// there is one at once. Anybody's call will do.
+    pub(crate) const fn postpone(&mut self, yes: bool) {
+        self.postponed = yes;
+    }
+
     /// After any call on the engine: sends, collects whom to wake, and whether the driver must be told.
     fn settle(&mut self, now: Instant, after: &mut After) -> Sent {
+        if std::mem::take(&mut self.postponed) {
+            return Sent::All;
+        }
         let was_full = self.stalled.waiting;
         let sent = self.transmit(now).unwrap_or_else(|error| {
             self.stop(error.raw_os_error(), after);

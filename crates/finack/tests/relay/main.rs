@@ -7,4 +7,5 @@ mod exchanges;
 mod links;
 mod other_streams;
 mod schedules;
+mod segments;
 mod urgent;

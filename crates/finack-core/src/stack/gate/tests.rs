@@ -37,6 +37,34 @@ fn arrives(stack: &mut Stack, gate: Gate, from: SocketAddr, to: SocketAddr, data
     stack.handle_packets(Instant::ZERO, &[Packet::borrowed(&packet)]);
 }
 
+/// RFC 1122 4.1.3.1: joined datagrams to a port where nobody is are refused one by one, each with its own header, as far
+/// as the limit on such messages lets them.
+#[test]
+fn each_of_joined_datagrams_that_nobody_takes_is_refused_by_itself() {
+    let mut all = vec![];
+    for joined in [true, false] {
+        let mut stack = gateway();
+        stack.set_sysctl("icmp_ratelimit", "0").unwrap();
+        let own = SocketAddr::new(OWN, 9);
+        if joined {
+            let packet = quoted(Gate::Datagrams, program(5), own, b"aaaabbbbcc");
+            let mut packet = Packet::shared(packet.into());
+            (packet.meta.segments, packet.meta.segment_size) = (3, 4);
+            packet.meta.checksum = crate::device::ChecksumState::Valid;
+            stack.handle_packets(Instant::ZERO, &[packet]);
+        } else {
+            for data in [&b"aaaa"[..], b"bbbb", b"cc"] {
+                arrives(&mut stack, Gate::Datagrams, program(5), own, data);
+            }
+        }
+        assert_eq!(stack.counters().udp_no_ports, 3);
+        let lens: Vec<usize> = sent(&mut stack).iter().map(Vec::len).collect();
+        all.push(lens);
+    }
+    assert_eq!(all[0].len(), 3);
+    assert_eq!(all[0], all[1]);
+}
+
 fn sent(stack: &mut Stack) -> Vec<Vec<u8>> {
     let mut all = vec![];
     while let Some(t) = stack.poll_transmit(Instant::ZERO) {

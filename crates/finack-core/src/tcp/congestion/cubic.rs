@@ -3,6 +3,8 @@
 //!
 //! All of it in whole numbers: bytes, milliseconds, and fractions of a thousand.
 
+use alloc::boxed::Box;
+
 use super::hystart::HyStart;
 use super::{Control, Delivery, Sending};
 
@@ -14,11 +16,23 @@ const ALPHA: u64 = 529;
 const MOST: u64 = 1 << 30;
 
 /// The controller. Windows in bytes, which 32 bits hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cubic {
     cwnd: u32,
     /// `u32::MAX` before the first loss.
     ssthresh: u32,
+    /// When the last ACK came, in milliseconds.
+    last_ack: u64,
+    /// Growth that did not make a byte yet, in bytes times the window.
+    credit: u64,
+    hystart: HyStart,
+    /// Not before the first slow start is over, in which many connections live and die.
+    curve: Option<Box<Curve>>,
+}
+
+/// What congestion avoidance needs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Curve {
     /// W_max: where the curve levels off.
     w_max: u32,
     /// cwnd_prior: the window before the last loss.
@@ -29,15 +43,10 @@ pub(crate) struct Cubic {
     k: u32,
     /// When this stage of congestion avoidance began, in milliseconds; 0 until its first ACK.
     epoch: u64,
-    /// When the last ACK came, in milliseconds.
-    last_ack: u64,
-    /// Growth that did not make a byte yet, in bytes times the window.
-    credit: u64,
-    /// The same of W_est.
+    /// Growth of W_est that did not make a byte yet, in bytes times the window.
     est_credit: u64,
     /// A recovery has ended, and its stage has not begun.
     recovered: bool,
-    hystart: HyStart,
 }
 
 /// The largest number whose cube is at most `n`.
@@ -61,16 +70,26 @@ impl Cubic {
         Self {
             cwnd: window(initial),
             ssthresh: u32::MAX,
-            w_max: 0,
-            prior: 0,
-            w_est: 0,
-            k: 0,
-            epoch: 0,
             last_ack: 0,
             credit: 0,
-            est_credit: 0,
-            recovered: false,
             hystart: HyStart::new(),
+            curve: None,
+        }
+    }
+
+    /// Bytes that it has elsewhere.
+    pub(super) fn heap_memory(&self) -> usize {
+        self.curve.as_ref().map_or(0, |_| size_of::<Curve>())
+    }
+
+    fn curve(&mut self) -> &mut Curve {
+        self.curve.get_or_insert_default()
+    }
+
+    /// The next stage of congestion avoidance begins with the next ACK.
+    fn end_stage(&mut self) {
+        if let Some(curve) = &mut self.curve {
+            curve.epoch = 0;
         }
     }
 
@@ -80,41 +99,6 @@ impl Cubic {
         Self { ssthresh, ..Self::new(cwnd) }
     }
 
-    /// RFC 9438 4.2: congestion avoidance begins (again). After a recovery it began when the window was reduced, but no
-    /// longer ago than a round trip: the curve does not wait for the repair, which the response function of RFC 9438 5
-    /// does not know either, and after a long one it does not jump.
-    fn begin(&mut self, now: u64, srtt: u64, mss: u64) {
-        let lead = if core::mem::take(&mut self.recovered) { srtt } else { 0 };
-        self.epoch = now.saturating_sub(lead).max(1);
-        self.w_est = self.cwnd;
-        self.est_credit = 0;
-        self.credit = 0;
-        if self.cwnd >= self.w_max {
-            self.w_max = self.cwnd;
-            self.k = 0;
-        } else {
-            // K = cubic root of (W_max - cwnd) / C with C = 0.4 segments a second cubed.
-            let segments = u64::from(self.w_max - self.cwnd) * 2_500 / mss.max(1);
-            self.k = cube_root(segments * 1_000_000) as u32;
-        }
-    }
-
-    /// W_cubic at `t` milliseconds of the stage (RFC 9438 4.2, figure 1).
-    fn curve(&self, t: u64, mss: u64) -> u64 {
-        let from_k = i128::from(t) - i128::from(self.k);
-        let grown = from_k.pow(3) * i128::from(mss) * 4 / 10_000_000_000;
-        let window = grown + i128::from(self.w_max);
-        u64::try_from(window.max(0)).unwrap_or(MOST).min(MOST)
-    }
-
-    /// RFC 9438 4.2, 5.8: the time since the last ACK, in which the application did not use the window, does not count.
-    fn skip_to(&mut self, now: u64) {
-        if self.epoch != 0 {
-            self.epoch += now.saturating_sub(self.last_ack);
-        }
-        self.last_ack = now;
-    }
-
     fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
         let (now, srtt) = (d.now.as_millis(), d.srtt_us / 1000);
         if !d.cwnd_limited {
@@ -122,47 +106,91 @@ impl Cubic {
             return;
         }
         self.last_ack = now;
-        if self.epoch == 0 {
-            self.begin(now, srtt, d.mss);
+        let (cwnd, curve) = (self.cwnd, self.curve.get_or_insert_default());
+        if curve.epoch == 0 {
+            curve.begin(cwnd, now, srtt, d.mss);
+            self.credit = 0;
         }
-        let t = now.saturating_sub(self.epoch);
-        let cwnd = u64::from(self.cwnd).max(1);
-        self.estimate_reno(d.mss, acked);
-        if self.curve(t, d.mss) < u64::from(self.w_est) {
+        let t = now.saturating_sub(curve.epoch);
+        curve.estimate_reno(cwnd, d.mss, acked);
+        if curve.window_at(t, d.mss) < u64::from(curve.w_est) {
             // RFC 9438 4.3: where Reno would be faster, as fast as Reno.
-            self.cwnd = self.cwnd.max(self.w_est);
+            self.cwnd = cwnd.max(curve.w_est);
             return;
         }
+        let cwnd = u64::from(cwnd).max(1);
         // RFC 9438 4.4, 4.5: a round trip later the window is to be where the curve then is.
-        let target = self.curve(t + srtt, d.mss).clamp(cwnd, cwnd + cwnd / 2);
+        let target = curve.window_at(t + srtt, d.mss).clamp(cwnd, cwnd + cwnd / 2);
         self.credit += (target - cwnd) * acked;
         let grown = self.credit / cwnd;
         self.credit %= cwnd;
         self.cwnd = window(cwnd + grown);
     }
 
+    /// RFC 9438 4.2, 5.8: the time since the last ACK, in which the application did not use the window, does not count.
+    fn skip_to(&mut self, now: u64) {
+        if let Some(curve) = self.curve.as_mut().filter(|curve| curve.epoch != 0) {
+            curve.epoch += now.saturating_sub(self.last_ack);
+        }
+        self.last_ack = now;
+    }
+
+    /// RFC 9438 4.6, 4.7.
+    fn reduce(&mut self, in_flight: u64, mss: u64) {
+        let cwnd = self.cwnd;
+        self.curve().reduce(cwnd, mss);
+        self.ssthresh = window((in_flight.min(u64::from(cwnd)) * BETA / 1000).max(2 * mss));
+    }
+}
+
+impl Curve {
+    /// RFC 9438 4.2: congestion avoidance begins (again). After a recovery it began when the window was reduced, but no
+    /// longer ago than a round trip: the curve does not wait for the repair, which the response function of RFC 9438 5
+    /// does not know either, and after a long one it does not jump.
+    fn begin(&mut self, cwnd: u32, now: u64, srtt: u64, mss: u64) {
+        let lead = if core::mem::take(&mut self.recovered) { srtt } else { 0 };
+        self.epoch = now.saturating_sub(lead).max(1);
+        self.w_est = cwnd;
+        self.est_credit = 0;
+        if cwnd >= self.w_max {
+            self.w_max = cwnd;
+            self.k = 0;
+        } else {
+            // K = cubic root of (W_max - cwnd) / C with C = 0.4 segments a second cubed.
+            let segments = u64::from(self.w_max - cwnd) * 2_500 / mss.max(1);
+            self.k = cube_root(segments * 1_000_000) as u32;
+        }
+    }
+
+    /// W_cubic at `t` milliseconds of the stage (RFC 9438 4.2, figure 1).
+    fn window_at(&self, t: u64, mss: u64) -> u64 {
+        let from_k = i128::from(t) - i128::from(self.k);
+        let grown = from_k.pow(3) * i128::from(mss) * 4 / 10_000_000_000;
+        let window = grown + i128::from(self.w_max);
+        u64::try_from(window.max(0)).unwrap_or(MOST).min(MOST)
+    }
+
     /// RFC 9438 4.3: W_est grows by alpha segments for each window acknowledged, and by one once it is back where the
     /// loss was.
-    fn estimate_reno(&mut self, mss: u64, acked: u64) {
+    fn estimate_reno(&mut self, cwnd: u32, mss: u64, acked: u64) {
         let alpha = if self.w_est >= self.prior { 1000 } else { ALPHA };
-        let per = u64::from(self.cwnd).max(1) * 1000;
+        let per = u64::from(cwnd).max(1) * 1000;
         self.est_credit += acked * mss * alpha;
         self.w_est = window(u64::from(self.w_est) + self.est_credit / per);
         self.est_credit %= per;
     }
 
-    /// RFC 9438 4.6, 4.7.
-    fn reduce(&mut self, in_flight: u64, mss: u64) {
-        self.prior = self.cwnd;
+    /// RFC 9438 4.6, 4.7: where the curve levels off after a loss at a window of `cwnd`.
+    fn reduce(&mut self, cwnd: u32, mss: u64) {
+        self.prior = cwnd;
         // Fast convergence: who loses below the last maximum makes room for others. Windows are compared in segments, as
         // the RFC has them: where the path is the same, losses at the same place differ by bytes.
         let segments = |bytes: u32| u64::from(bytes) / mss.max(1);
-        self.w_max = if segments(self.cwnd) < segments(self.w_max) {
-            window(u64::from(self.cwnd) * (1000 + BETA) / 2000)
+        self.w_max = if segments(cwnd) < segments(self.w_max) {
+            window(u64::from(cwnd) * (1000 + BETA) / 2000)
         } else {
-            self.cwnd
+            cwnd
         };
-        self.ssthresh = window((in_flight.min(u64::from(self.cwnd)) * BETA / 1000).max(2 * mss));
         self.epoch = 0;
         self.recovered = false;
     }
@@ -187,7 +215,7 @@ impl Control for Cubic {
             if self.ssthresh == u32::MAX && self.hystart.on_ack(d) {
                 // RFC 9406 4.2: the queue grows; congestion avoidance before it overflows.
                 self.ssthresh = self.cwnd;
-                self.prior = self.cwnd;
+                self.curve().prior = self.cwnd;
             }
             let room = u64::from(self.ssthresh.saturating_sub(self.cwnd));
             let grown = acked.min(room);
@@ -222,7 +250,7 @@ impl Control for Cubic {
         if self.ssthresh != u32::MAX {
             self.cwnd = self.ssthresh;
         }
-        self.recovered = true;
+        self.curve().recovered = true;
     }
 
     fn set_cwnd(&mut self, cwnd: u64) {
@@ -237,7 +265,7 @@ impl Control for Cubic {
     fn on_timeout(&mut self, in_flight: u64, mss: u64) {
         self.reduce(in_flight, mss);
         // RFC 9438 4.8: the next stage of congestion avoidance begins on its plateau.
-        self.w_max = 0;
+        self.curve().w_max = 0;
         self.cwnd = window(mss);
     }
 
@@ -248,13 +276,13 @@ impl Control for Cubic {
             self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
         }
         self.cwnd = (self.cwnd >> rtos.min(31)).max(restart);
-        self.epoch = 0;
+        self.end_stage();
     }
 
     fn on_mss_change(&mut self, mss: u64) {
         self.cwnd = self.cwnd.max(window(mss));
         // K counts segments.
-        self.epoch = 0;
+        self.end_stage();
     }
 }
 

@@ -184,7 +184,7 @@ pub(crate) enum Controller {
     NewReno(NewReno),
     Cubic(Cubic),
     Bbr(Box<Bbr>),
-    Dctcp(Dctcp),
+    Dctcp(Box<Dctcp>),
     Prague(Box<Prague>),
 }
 
@@ -195,7 +195,7 @@ impl Controller {
             Congestion::Bbr => Self::Bbr(Bbr::new(initial, seed)),
             Congestion::Reno => Self::NewReno(NewReno::new(initial)),
             Congestion::Cubic => Self::Cubic(Cubic::new(initial)),
-            Congestion::Dctcp => Self::Dctcp(Dctcp::new(NewReno::new(initial))),
+            Congestion::Dctcp => Self::Dctcp(Box::new(Dctcp::new(NewReno::new(initial)))),
             Congestion::Prague => Self::Prague(Box::new(Prague::new(NewReno::new(initial)))),
         }
     }
@@ -207,7 +207,7 @@ impl Controller {
         match kind {
             Congestion::Reno => Self::NewReno(reno),
             Congestion::Cubic => Self::Cubic(Cubic::resuming(cwnd, ssthresh)),
-            Congestion::Dctcp => Self::Dctcp(Dctcp::new(reno)),
+            Congestion::Dctcp => Self::Dctcp(Box::new(Dctcp::new(reno))),
             Congestion::Prague => Self::Prague(Box::new(Prague::new(reno))),
             Congestion::Bbr => Self::Bbr(Bbr::new(cwnd, seed)),
         }
@@ -233,8 +233,10 @@ impl Controller {
     }
 
     /// Bytes that it has elsewhere.
-    pub(crate) const fn heap_memory(&self) -> usize {
+    pub(crate) fn heap_memory(&self) -> usize {
         match self {
+            Self::Cubic(cubic) => cubic.heap_memory(),
+            Self::Dctcp(_) => size_of::<Dctcp>(),
             Self::Bbr(_) => size_of::<Bbr>(),
             Self::Prague(_) => size_of::<Prague>(),
             _ => 0,

@@ -16,7 +16,7 @@ use crate::tcp::send::{AckSummary, SentState};
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::{Connection, ts_clock};
 use crate::tcp::timers::Timer;
-use crate::time::Instant;
+use crate::time::{Instant, Known};
 use crate::trace::{DropReason, EndCause, ResetReason};
 
 /// Whether the rest of the segment is looked at.
@@ -95,7 +95,7 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
         // has its time, or a peer that opens and closes its window could keep it for ever.
         c.backoff = 0;
         c.retries = 0;
-        c.trouble_since = Some(now);
+        c.trouble_since = Known::at(now);
         c.restart_retransmit(cx, now);
     }
     c.snd_wnd = window;
@@ -151,7 +151,7 @@ fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
 ///
 /// The caller has seen that `ack` lies between SND.UNA and SND.NXT and that the segment has no SACK blocks.
 pub(super) fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
-    let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.search.is_none();
+    let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.rare().search.is_none();
     let front = c.rtx.front_if_calm().filter(|_| calm && cx.short_cuts);
     if !front.is_some_and(|unit| c.recovery.rack.is_next(unit.start, unit.order())) {
         return false;
@@ -160,7 +160,7 @@ pub(super) fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -
     let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
     c.snd_una = ack;
     c.release_sent(cx, ack);
-    c.snd_up = c.snd_up.filter(|&up| up > ack);
+    c.pass_urgent(ack);
     c.recovery.rack.on_next(newest, ack, now);
     let rtt = take_rtt(c, cx, now, now.nanos_since(newest.at));
     if c.facts.reorder_timer {
@@ -189,7 +189,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.rtx.acknowledge(ack, &mut summary);
         c.snd_una = ack;
         c.release_sent(cx, ack);
-        c.snd_up = c.snd_up.filter(|&up| up > ack);
+        c.pass_urgent(ack);
     }
     if c.agreed.sack {
         take_sack_blocks(c, cx, placed, &mut summary);
@@ -205,7 +205,7 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
     if !outstanding && summary.duplicate.is_none() {
         return;
     }
-    if advanced && c.search.is_some() {
+    if advanced && c.rare().search.is_some() {
         c.search_on_ack(cx, now, summary.acked, summary.retransmitted_acked);
     }
     let rtt = sample_rtt(c, cx, now, placed, &summary);
@@ -245,7 +245,7 @@ fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
     c.retries = 0;
     c.backoff = 0;
     c.soft_error = None;
-    c.trouble_since = (!c.rtx.is_empty()).then_some(now);
+    c.trouble_since = (!c.rtx.is_empty()).then_some(now).into();
     c.restart_retransmit(cx, now);
     c.announce_room(cx);
     if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
@@ -397,8 +397,8 @@ fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> De
         lost: news.lost,
         ce: news.ce,
         sample,
-        used: u64::from(c.usage.peak.bytes),
-        cwnd_limited: c.usage.peak.limited,
+        used: u64::from(c.peak.bytes),
+        cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
@@ -408,7 +408,7 @@ fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> De
         c.mark_app_limited();
     }
     if c.recovery.phase != Phase::Recovery
-        && let Some(validation) = &mut c.usage.validation
+        && let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut())
     {
         let (srtt, cwnd) = (Duration::from_micros(delivery.srtt_us), c.congestion.cwnd());
         validation.on_ack(now, srtt, delivery.delivered, delivery.still_in_flight, cwnd);

@@ -34,8 +34,8 @@ pub(crate) fn is_expected(c: &Connection, segment: &Segment<'_>) -> bool {
         && (c.snd_una..=c.snd_nxt).contains(&ack)
         && end <= c.rcv_edge.min(c.most_unread())
         && !c.recv.has_gap()
-        && c.rcv_fin.is_none()
-        && c.urgent.mark.is_none()
+        && c.rcv_fin == Pos::MAX
+        && c.rare().urgent.mark.is_none()
         && c.ecn.is_none()
 }
 

@@ -14,12 +14,12 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         let at = placed.start + placed.segment.payload.bytes.len() as Pos;
         // A FIN beyond the window is not taken; the first one seen counts.
         // At a closed window it is taken too, or its sender would repeat it until the window opens (as on Linux).
-        if at <= c.rcv_edge.max(c.recv.next()) && at >= c.recv.next() && c.rcv_fin.is_none() {
-            c.rcv_fin = Some(at);
+        if at <= c.rcv_edge.max(c.recv.next()) && at >= c.recv.next() && c.rcv_fin == Pos::MAX {
+            c.rcv_fin = at;
         }
     }
     // It counts only once everything before it is here.
-    if c.facts.fin_received || c.rcv_fin != Some(c.recv.next()) {
+    if c.facts.fin_received || c.rcv_fin != c.recv.next() {
         if placed.segment.flags.fin() {
             c.ack_now(SendReason::DuplicateAck);
         }
@@ -29,7 +29,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
     c.recv.drop_reorder(&mut cx.pool);
     c.ack.pending = true;
     // Nothing is missing any more, and nobody cares what came twice (`tcp_sack_reset`).
-    c.ack.dsack = None;
+    c.forget_duplicate();
     if c.rcv_edge <= c.recv.next() {
         c.ack_now(SendReason::Ack);
     }

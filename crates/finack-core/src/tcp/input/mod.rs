@@ -233,10 +233,10 @@ fn unacceptable(
 /// RFC 5961 10, limited per connection: no counter shared with others that an attacker could read.
 fn may_answer(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
     let least = core::time::Duration::from_millis(cx.settings.tcp_invalid_ratelimit);
-    if c.ack.challenge_at.is_some_and(|at| now.since(at) < least) {
+    if c.rare().challenge_at.is_some_and(|at| now.since(at) < least) {
         return false;
     }
-    c.ack.challenge_at = Some(now);
+    c.rare_mut().challenge_at = Some(now);
     true
 }
 

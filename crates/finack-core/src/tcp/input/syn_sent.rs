@@ -12,7 +12,7 @@ use crate::tcp::send::AckSummary;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::Connection;
 use crate::tcp::timers::Timer;
-use crate::time::Instant;
+use crate::time::{Instant, Known};
 use crate::trace::{DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
@@ -106,6 +106,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     let mut summary = AckSummary::default();
     let ack = seq::expand(c.iss, c.snd_una, segment.ack);
     c.rtx.acknowledge(ack, &mut summary);
+    c.rtx.rest(&mut cx.pool);
     c.snd_una = ack;
     c.snd_wl2 = ack;
     if let Some(at) = summary.rtt_sent_at {
@@ -117,7 +118,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     }
     c.retries = 0;
     c.backoff = 0;
-    c.trouble_since = None;
+    c.trouble_since = Known::NOT;
     c.timers.stop(Timer::Retransmit);
     c.enter(cx, now, State::Established);
     c.announce(Ready::WRITABLE);
@@ -143,7 +144,7 @@ fn settle_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) {
     cx.counters.tcp_fast_open_active_fail += 1;
     c.recovery.reason = RetransmitReason::EarlyData;
     c.rtx.mark_all_lost(false);
-    c.trouble_since = Some(now);
+    c.trouble_since = Known::at(now);
 }
 
 /// Both sides open at once (RFC 9293 MUST-10, figure 7).

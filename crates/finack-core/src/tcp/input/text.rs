@@ -55,7 +55,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     // It takes all of it where nothing waits to be read. Otherwise nothing lies beyond the window, and nothing behind a FIN.
     let edge =
         if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
-    let end = c.rcv_fin.map_or(edge, |fin| fin.min(edge));
+    let end = c.rcv_fin.min(edge);
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);
     if payload.bytes.is_empty() {
@@ -81,7 +81,8 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         }
         Inserted::OutOfOrder => {
             cx.counters.tcp_out_of_order += 1;
-            c.stats.out_of_order = c.stats.out_of_order.wrapping_add(1);
+            let rare = c.rare_mut();
+            rare.out_of_order = rare.out_of_order.wrapping_add(1);
             measure(c, cx, placed);
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
@@ -128,16 +129,16 @@ fn note_arrived(c: &mut Connection) {
 /// Remembers a duplicate for the next ACK (RFC 2883).
 pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
     // What is held back was not acknowledged: to the peer it is no duplicate.
-    let held = end > c.ack_hold;
+    let held = end > c.rare().ack_hold;
     if c.agreed.sack && end > start && start >= 1 && !held {
-        c.ack.dsack = Some((start, end));
+        c.rare_mut().dsack = Some((start, end));
     }
 }
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
 fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, full: bool) {
     let (next, edge, offset) = (c.recv.next(), c.rcv_edge, c.ts_offset);
-    let Some(tuning) = &mut c.tuning else { return };
+    let Some(tuning) = c.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else { return };
     let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
         let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(offset));
@@ -202,7 +203,7 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         return;
     }
     let unacked = c.ack_pos() - c.rcv_acked;
-    if unacked == 0 && c.ack_hold != Pos::MAX && !c.recv.has_gap() {
+    if unacked == 0 && c.rare().ack_hold != Pos::MAX && !c.recv.has_gap() {
         // There is nothing that an ACK could say before the application lets it.
         c.ack.pending = false;
         return;

@@ -15,20 +15,22 @@ pub(super) fn process(c: &mut Connection, placed: &Placed<'_>) {
     }
     let mark = placed.start + Pos::from(placed.segment.urgent) - 1;
     // Behind what was read, and behind the last mark (RFC 9293: RCV.UP <- max(RCV.UP, SEG.UP)).
-    if mark < c.recv.read_pos() || c.urgent.mark.is_some_and(|old| mark <= old) {
+    if mark < c.recv.read_pos() || c.rare().urgent.mark.is_some_and(|old| mark <= old) {
         return;
     }
     // The byte may have come before the segment that points at it.
-    c.urgent = Urgent { mark: Some(mark), byte: c.recv.byte(mark), taken: false };
+    let byte = c.recv.byte(mark);
+    c.rare_mut().urgent = Urgent { mark: Some(mark), byte, taken: false };
     c.announce(Ready::PRIORITY);
 }
 
 /// Takes a copy of the urgent byte once it is here.
 pub(super) fn fetch(c: &mut Connection, placed: &Placed<'_>) {
-    let Some(mark) = c.urgent.mark.filter(|_| c.urgent.byte.is_none() && !c.urgent.taken) else { return };
+    let urgent = c.rare().urgent;
+    let Some(mark) = urgent.mark.filter(|_| urgent.byte.is_none() && !urgent.taken) else { return };
     let offset = mark - placed.start;
     if let Some(&byte) = usize::try_from(offset).ok().and_then(|o| placed.segment.payload.bytes.get(o)) {
-        c.urgent.byte = Some(byte);
+        c.rare_mut().urgent.byte = Some(byte);
         c.announce(Ready::PRIORITY);
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::pool::Pool;
 use crate::settings::Settings;
 use crate::tcp::send::{AckSummary, Marks, Sent};
 use crate::time::Instant;
@@ -7,7 +8,10 @@ const MSS: u64 = 1000;
 
 fn flight(segments: i64) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
-    queue.push(Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)));
+    queue.push(
+        &mut Pool::default(),
+        Sent::new(1, 1 + segments * MSS as i64, Marks::default(), &sent_at(Instant::ZERO)),
+    );
     queue
 }
 
@@ -18,7 +22,7 @@ fn spaced() -> RetransmitQueue {
         let mut unit = flight(1).front().cloned().unwrap();
         (unit.start, unit.end) = (1 + i * 1000, 1001 + i * 1000);
         unit.sent_at = Instant::from_millis(i as u64);
-        queue.push(unit);
+        queue.push(&mut Pool::default(), unit);
     }
     queue
 }

@@ -4,6 +4,6 @@ mod queue;
 mod reorder;
 mod tuning;
 
-pub(crate) use queue::{Payload, RecvQueue};
+pub(crate) use queue::{Chunk, Payload, RecvQueue};
 pub(crate) use reorder::Inserted;
 pub(crate) use tuning::{Measured, Tuning};

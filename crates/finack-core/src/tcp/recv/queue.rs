@@ -1,7 +1,6 @@
 //! What was received in order and not yet read.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use finack_sum::{Accumulator, append_and_sum};
 use super::reorder::{Inserted, Reorder, extend};
 use crate::device::MAX_SLICES;
 use crate::pool::Pool;
+use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
 /// From this size on a shared packet is kept as it is; a smaller one would pin more memory than it fills.
@@ -37,7 +37,7 @@ impl Payload<'_> {
 
 /// Bytes that stay until they are read.
 #[derive(Clone, Debug)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     Compact(Vec<u8>),
     Shared(Bytes),
 }
@@ -96,7 +96,7 @@ pub(crate) struct RecvQueue {
     next: Pos,
     /// The next byte that the application reads.
     read: Pos,
-    chunks: VecDeque<Chunk>,
+    chunks: Ring<Chunk>,
     /// Bytes of the first chunk that were read.
     head: u32,
     /// Bytes at the end of the last chunks that were copied there before anybody knew whether they may stay.
@@ -108,7 +108,7 @@ pub(crate) struct RecvQueue {
 impl RecvQueue {
     /// Empty; the first byte will stand at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { next: start, read: start, chunks: VecDeque::new(), head: 0, staged: 0, reorder: None }
+        Self { next: start, read: start, chunks: Ring::new(), head: 0, staged: 0, reorder: None }
     }
 
     pub(crate) const fn next(&self) -> Pos {
@@ -180,6 +180,7 @@ impl RecvQueue {
         self.unstage(pool);
         self.next += payload.bytes.len() as Pos;
         if payload.is_kept_whole() {
+            self.chunks.wake(&mut pool.chunks);
             self.chunks.push_back(Chunk::keep(payload, pool));
             return;
         }
@@ -195,6 +196,7 @@ impl RecvQueue {
         mut bytes: &[u8],
         mut copy: impl FnMut(&mut Vec<u8>, &[u8]),
     ) {
+        self.chunks.wake(&mut pool.chunks);
         while !bytes.is_empty() {
             if let Some(Chunk::Compact(block)) = self.chunks.back_mut() {
                 let (now, later) = bytes.split_at((block.capacity() - block.len()).min(bytes.len()));
@@ -233,6 +235,7 @@ impl RecvQueue {
                 chunk.give_back(pool);
             }
         }
+        self.chunks.rest(&mut pool.chunks);
     }
 
     /// Moves what has become in order; answers whether anything did.
@@ -256,6 +259,7 @@ impl RecvQueue {
                 }
                 Chunk::Shared(bytes) => {
                     self.next += rest as Pos;
+                    self.chunks.wake(&mut pool.chunks);
                     self.chunks.push_back(Chunk::Shared(bytes.slice(skip..)));
                 }
             }
@@ -318,9 +322,7 @@ impl RecvQueue {
                 chunk.give_back(pool);
             }
         }
-        if self.chunks.is_empty() && self.chunks.capacity() > 16 {
-            self.chunks = VecDeque::new();
-        }
+        self.chunks.rest(&mut pool.chunks);
     }
 
     /// The byte at `pos`, if it was received in order and not read.
@@ -329,7 +331,7 @@ impl RecvQueue {
         if pos < self.read {
             return None;
         }
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter() {
             let slice = chunk.as_slice();
             if pos < at + slice.len() as Pos {
                 return slice.get((pos - at) as usize).copied();
@@ -344,7 +346,8 @@ impl RecvQueue {
         self.unstage(pool);
         self.skip(pool, self.len());
         self.drop_reorder(pool);
-        self.chunks = VecDeque::new();
+        self.chunks.clear();
+        self.chunks.rest(&mut pool.chunks);
         self.head = 0;
     }
 
@@ -364,7 +367,7 @@ impl RecvQueue {
 
     pub(crate) fn memory(&self) -> usize {
         self.chunks.iter().map(Chunk::memory).sum::<usize>()
-            + self.chunks.capacity() * size_of::<Chunk>()
+            + self.chunks.memory()
             + self.reorder.as_ref().map_or(0, |r| r.memory())
     }
 }

@@ -11,6 +11,7 @@ use finack_sum::Accumulator;
 
 use crate::device::MAX_SLICES;
 use crate::pool::{Pool, SMALL};
+use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
 /// Bytes that stay until they are acknowledged.
@@ -22,8 +23,9 @@ enum Data {
     Shared(Bytes),
 }
 
+/// A run of bytes of the stream.
 #[derive(Clone, Debug)]
-struct Block {
+pub(crate) struct Block {
     start: Pos,
     data: Data,
 }
@@ -85,7 +87,7 @@ const RECORD_COST: usize = 512;
 /// Bytes `start..end` of the stream, in blocks of the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct SendBuffer {
-    blocks: VecDeque<Block>,
+    blocks: Ring<Block>,
     start: Pos,
     end: Pos,
     /// What few connections have.
@@ -154,7 +156,7 @@ impl Completions {
 impl SendBuffer {
     /// Empty; the first byte written stands at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start, extra: None }
+        Self { blocks: Ring::new(), start, end: start, extra: None }
     }
 
     /// Where the next byte written will stand.
@@ -209,6 +211,7 @@ impl SendBuffer {
 
     /// Appends all of `data`.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
+        self.blocks.wake(&mut pool.blocks);
         while !data.is_empty() {
             if self.blocks.back().is_none_or(|b| b.room() == 0) {
                 self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(data.len())) });
@@ -273,6 +276,7 @@ impl SendBuffer {
         room: usize,
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<(usize, bool), E> {
+        self.blocks.wake(&mut pool.blocks);
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
         if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
             self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
@@ -292,6 +296,7 @@ impl SendBuffer {
             && let Some(block) = self.blocks.pop_back()
         {
             block.give_back(pool);
+            self.blocks.rest(&mut pool.blocks);
         }
         result.map(|()| (appended, appended == most))
     }
@@ -318,9 +323,7 @@ impl SendBuffer {
                 block.give_back(pool);
             }
         }
-        if self.blocks.is_empty() && self.blocks.capacity() > 16 {
-            self.blocks = VecDeque::new();
-        }
+        self.blocks.rest(&mut pool.blocks);
         let Some(extra) = &mut self.extra else { return false };
         extra.shared -= shared;
         // Only now: the buffers are let go of already when their owner hears of it.
@@ -334,7 +337,7 @@ impl SendBuffer {
     /// Lets go of everything; answers whether that completes something.
     pub(crate) fn clear(&mut self, pool: &mut Pool) -> bool {
         let completed = self.release(pool, self.end);
-        self.blocks = VecDeque::new();
+        self.blocks.rest(&mut pool.blocks);
         completed
     }
 
@@ -418,7 +421,7 @@ impl SendBuffer {
 
     pub(crate) fn memory(&self) -> usize {
         self.blocks.iter().map(Block::memory).sum::<usize>()
-            + self.blocks.capacity() * size_of::<Block>()
+            + self.blocks.memory()
             + self.extra.as_ref().map_or(0, |e| e.memory())
     }
 }

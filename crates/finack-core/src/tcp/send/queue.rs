@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use crate::pool::Pool;
+use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
 
@@ -199,7 +201,7 @@ const MOST_UNITS: usize = 16_384;
 /// Units in order; the first begins at SND.UNA. No window is larger than a gigabyte, so that 32 bits count its bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RetransmitQueue {
-    units: VecDeque<Sent>,
+    units: Ring<Sent>,
     sacked: u32,
     lost: u32,
     /// Positions ever taken for lost, modulo 2^32.
@@ -311,8 +313,14 @@ impl RetransmitQueue {
         self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
-    pub(crate) fn push(&mut self, unit: Sent) {
+    pub(crate) fn push(&mut self, pool: &mut Pool, unit: Sent) {
+        self.units.wake(&mut pool.units);
         self.units.push_back(unit);
+    }
+
+    /// Gives back what an empty queue stood in.
+    pub(crate) fn rest(&mut self, pool: &mut Pool) {
+        self.units.rest(&mut pool.units);
     }
 
     /// The first positions to send again: a lost unit, and what is lost right behind it while both fit a segment.
@@ -337,10 +345,9 @@ impl RetransmitQueue {
 
     /// Acknowledges everything before `una`.
     pub(crate) fn acknowledge(&mut self, una: Pos, summary: &mut AckSummary) {
-        while let Some(unit) = self.units.front_mut() {
-            if unit.start >= una {
-                break;
-            }
+        while self.units.front().is_some_and(|unit| unit.start < una)
+            && let Some(unit) = self.units.front_mut()
+        {
             let upto = unit.end.min(una);
             let bytes = (upto - unit.start) as u64;
             summary.acked += bytes;
@@ -365,9 +372,6 @@ impl RetransmitQueue {
         }
         if self.units.is_empty() {
             self.repair = None;
-            if self.units.capacity() > 16 {
-                self.units = VecDeque::new();
-            }
         }
     }
 
@@ -392,9 +396,6 @@ impl RetransmitQueue {
                 break;
             }
             self.units.pop_front();
-        }
-        if self.units.is_empty() && self.units.capacity() > 16 {
-            self.units = VecDeque::new();
         }
         last
     }
@@ -528,7 +529,7 @@ impl RetransmitQueue {
     pub(crate) fn mark_all_lost(&mut self, renege: bool) {
         let before = core::mem::take(&mut self.lost);
         self.repair = None;
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut() {
             if renege && unit.marks.has(Marks::SACKED) {
                 unit.marks = unit.marks.without(Marks::SACKED);
                 self.sacked -= (unit.end - unit.start) as u32;
@@ -643,7 +644,7 @@ impl RetransmitQueue {
     pub(crate) fn forget_losses(&mut self) {
         self.lost = 0;
         let mut repair = Repair::default();
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut() {
             unit.marks = unit.marks.without(Marks::LOST);
             if unit.is_repeat_out() {
                 repair.resent.push_back(Again { sent_at: unit.sent_at, start: unit.start, end: unit.end });
@@ -716,12 +717,15 @@ impl RetransmitQueue {
         found.is_some_and(|u| u.end == end && u.marks.has(Marks::PUSH))
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.units.clear();
+        self.units.rest(&mut pool.units);
         *self = Self::default();
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.units.capacity() * size_of::<Sent>()
+        self.units.memory()
             + self
                 .repair
                 .as_ref()

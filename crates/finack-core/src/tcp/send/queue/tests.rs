@@ -3,7 +3,10 @@ use super::*;
 fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
     for (i, &(start, end)) in units.iter().enumerate() {
-        queue.push(Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))));
+        queue.push(
+            &mut Pool::default(),
+            Sent::new(start, end, Marks::default(), &sent_at(Instant::from_millis(i as u64))),
+        );
     }
     queue
 }
@@ -142,7 +145,7 @@ fn new_data_is_not_overtaken_by_what_was_sent_again_at_the_same_time() {
     let mut q = queue(&[(1, 101), (101, 201)]);
     q.mark_front_lost(100);
     q.resent(1, 101, &sent_at(then));
-    q.push(Sent::new(201, 301, Marks::default(), &sent_at(then)));
+    q.push(&mut Pool::default(), Sent::new(201, 301, Marks::default(), &sent_at(then)));
     let mut summary = AckSummary { answers_until: now, ..AckSummary::default() };
     q.acknowledge(101, &mut summary);
     let newest = summary.newest.unwrap();
