@@ -9,6 +9,7 @@ use core::ops::{Deref, DerefMut};
 
 /// A queue that may be at rest: then it is empty, and takes no memory of its own.
 #[derive(Clone)]
+#[expect(clippy::box_collection, reason = "one at rest is a word in each connection, and not three")]
 pub(crate) struct Ring<T>(Option<Box<VecDeque<T>>>);
 
 /// Queues at rest that are kept; more are freed.
@@ -18,6 +19,7 @@ const MODEST: usize = 16;
 
 /// Queues at rest.
 #[derive(Clone, Debug)]
+#[expect(clippy::vec_box, reason = "boxes go from here to a connection and back as they are")]
 pub(crate) struct Spares<T>(Vec<Box<VecDeque<T>>>);
 
 impl<T> Default for Spares<T> {

@@ -58,6 +58,9 @@ pub(super) fn one_by_one(
     Ok(parts.len())
 }
 
+/// Source and destination.
+type Ports = (u16, u16);
+
 impl Socket {
     /// Checks an address to send to against the socket's family, and takes its mapping off.
     pub(super) fn destination(&self, to: SocketAddr) -> Result<SocketAddr, Error> {
@@ -111,7 +114,7 @@ impl Udp {
         id: UdpId,
         to: Option<SocketAddr>,
         parts: &[&[u8]],
-    ) -> Result<Option<(IpEmit, (u16, u16))>, Error> {
+    ) -> Result<Option<(IpEmit, Ports)>, Error> {
         let socket = self.get(id)?;
         let to = match to {
             Some(to) => Some(socket.destination(to)?),
