@@ -110,15 +110,15 @@ impl Relay {
             for event in events.iter().take(usize::try_from(n).unwrap_or(0)) {
                 let (number, what) = (event.u64, event.events);
                 match number {
-                    DEVICE => self.from_device(),
-                    DATAGRAMS.. => self.from_datagrams((number - DATAGRAMS) as usize),
-                    _ => self.from_host(number, what),
+                    DEVICE => self.take_from_device(),
+                    DATAGRAMS.. => self.take_from_datagrams((number - DATAGRAMS) as usize),
+                    _ => self.take_from_host(number, what),
                 }
             }
         }
     }
 
-    fn from_device(&mut self) {
+    fn take_from_device(&mut self) {
         let mut packet = std::mem::take(&mut self.packet);
         while let Some(len) = interface::read(&self.device, &mut packet) {
             match plain::see(&packet[..len]) {
@@ -149,19 +149,19 @@ impl Relay {
             self.flows.remove(&ends);
             return;
         }
-        flow.from_program(segment, data, &self.device, &mut self.out);
+        flow.take_from_program(segment, data, &self.device, &mut self.out);
         if flow.is_over() {
             self.flows.remove(&ends);
         }
     }
 
-    fn from_host(&mut self, number: u64, what: u32) {
+    fn take_from_host(&mut self, number: u64, what: u32) {
         let Some(ends) = self.numbers.get(&number) else { return };
         let Some(flow) = self.flows.get_mut(ends) else {
             self.numbers.remove(&number);
             return;
         };
-        flow.from_host(what, &self.device, &mut self.out);
+        flow.take_from_host(what, &self.device, &mut self.out);
         if flow.is_over() {
             self.flows.remove(ends);
             self.numbers.remove(&number);
@@ -194,7 +194,7 @@ impl Relay {
         Ok(self.datagrams.len() - 1)
     }
 
-    fn from_datagrams(&mut self, at: usize) {
+    fn take_from_datagrams(&mut self, at: usize) {
         let Some((ends, socket, _)) = self.datagrams.get(at) else { return };
         while let Ok(bytes) = socket.recv(&mut self.out[UDP_HEAD..]) {
             // What was coalesced are the bench's own.

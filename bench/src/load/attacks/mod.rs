@@ -32,6 +32,13 @@ struct Case {
 
 fn cases(quick: bool) -> Vec<Case> {
     let long = |seconds: u32| if quick { 2 } else { seconds };
+    let mut all = that_take_room(&long);
+    all.extend(that_take_time(&long));
+    all
+}
+
+/// Attacks that have the server keep what it cannot get rid of.
+fn that_take_room(long: &dyn Fn(u32) -> u32) -> Vec<Case> {
     let settings = Settings::default;
     let small = Settings { tcp_mem: 64 << 20, ..Settings::default() };
     vec![
@@ -63,24 +70,6 @@ fn cases(quick: bool) -> Vec<Case> {
             starves: true,
         },
         Case {
-            name: "out of order, bytes apart (SegmentSmack)",
-            settings: settings(),
-            seconds: long(10),
-            attack: |_| Box::new(pieces::Smack::default()),
-            bound: "the receive buffer; what pieces cost counts in tcp_mem",
-            most_memory: 64 << 20,
-            starves: false,
-        },
-        Case {
-            name: "segments of 48 bytes and SACK holes (SACK panic)",
-            settings: settings(),
-            seconds: long(4),
-            attack: |_| Box::new(small::Panic::default()),
-            bound: "tcp_min_snd_mss; the queue is not cut finer than 16,384 units",
-            most_memory: 64 << 20,
-            starves: false,
-        },
-        Case {
             name: "FIN-WAIT-2: our FIN acknowledged, none sent",
             settings: settings(),
             seconds: long(30),
@@ -96,6 +85,31 @@ fn cases(quick: bool) -> Vec<Case> {
             attack: |_| Box::new(hold::FinWait::new(false)),
             bound: "tcp_orphan_retries; tcp_max_orphans, the oldest give way",
             most_memory: 320 << 20,
+            starves: false,
+        },
+    ]
+}
+
+/// Attacks that have the server work.
+fn that_take_time(long: &dyn Fn(u32) -> u32) -> Vec<Case> {
+    let settings = Settings::default;
+    vec![
+        Case {
+            name: "out of order, bytes apart (SegmentSmack)",
+            settings: settings(),
+            seconds: long(10),
+            attack: |_| Box::new(pieces::Smack::default()),
+            bound: "the receive buffer; what pieces cost counts in tcp_mem",
+            most_memory: 64 << 20,
+            starves: false,
+        },
+        Case {
+            name: "segments of 48 bytes and SACK holes (SACK panic)",
+            settings: settings(),
+            seconds: long(4),
+            attack: |_| Box::new(small::Panic::default()),
+            bound: "tcp_min_snd_mss; the queue is not cut finer than 16,384 units",
+            most_memory: 64 << 20,
             starves: false,
         },
         Case {

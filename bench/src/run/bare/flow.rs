@@ -93,7 +93,7 @@ impl Flow {
         };
     }
 
-    pub fn from_program(&mut self, segment: &Segment, data: &[u8], device: &OwnedFd, out: &mut [u8]) {
+    pub fn take_from_program(&mut self, segment: &Segment, data: &[u8], device: &OwnedFd, out: &mut [u8]) {
         self.snd_una = segment.ack;
         self.window = usize::from(segment.window) << self.shift;
         if segment.seq == self.rcv_nxt && !data.is_empty() {
@@ -108,14 +108,14 @@ impl Flow {
             self.end_host();
         }
         let before = self.snd_nxt;
-        self.to_program(device, out);
+        self.carry_to_program(device, out);
         // What was sent has said it too.
         if before == self.snd_nxt && (fin || !data.is_empty()) {
             self.send(device, out, ACK, 0);
         }
     }
 
-    pub fn from_host(&mut self, what: u32, device: &OwnedFd, out: &mut [u8]) {
+    pub fn take_from_host(&mut self, what: u32, device: &OwnedFd, out: &mut [u8]) {
         let is = |event: libc::c_int| what & event as u32 != 0;
         if !self.open {
             if is(libc::EPOLLERR) || is(libc::EPOLLHUP) {
@@ -136,7 +136,7 @@ impl Flow {
             self.send(device, out, ACK, 0);
         }
         self.readable |= is(libc::EPOLLIN) || is(libc::EPOLLRDHUP) || is(libc::EPOLLHUP);
-        self.to_program(device, out);
+        self.carry_to_program(device, out);
     }
 
     /// Passes the program's FIN on, once everything before it is written.
@@ -153,7 +153,7 @@ impl Flow {
         usize::try_from(n).unwrap_or(0)
     }
 
-    fn to_program(&mut self, device: &OwnedFd, out: &mut [u8]) {
+    fn carry_to_program(&mut self, device: &OwnedFd, out: &mut [u8]) {
         while self.readable && !self.host_ended {
             let room = self.window.saturating_sub(self.snd_nxt.wrapping_sub(self.snd_una) as usize).min(UNIT);
             if room < LEAST && self.waits() || room == 0 {
