@@ -1,0 +1,137 @@
+//! Two network namespaces of this machine, joined by a veth pair: one for finack, one for a client on the kernel's sockets.
+#![allow(dead_code)] // The tests use a part of it, the example another.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+
+/// finack's, which the kernel beside it does not have.
+pub const FINACK: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 7);
+pub const FINACK6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 7);
+/// The kernel's on the same interface.
+pub const BESIDE: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
+/// The client's.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 2);
+pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 2);
+/// The interface on finack's side, and on the client's.
+pub const NEAR: &str = "fx0";
+pub const FAR: &str = "cx0";
+
+pub fn addresses() -> Vec<(IpAddr, u8)> {
+    vec![(FINACK.into(), 24), (FINACK6.into(), 64)]
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread in a network namespace of its own, which does what it is given.
+pub struct Namespace {
+    jobs: Option<Sender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    tid: i32,
+}
+
+impl Namespace {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// Where none may be made.
+    pub fn new() -> io::Result<Self> {
+        let (jobs, queue) = channel::<Job>();
+        let (told, tell) = channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: it concerns this thread only, and touches no memory.
+            let result = match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+                // SAFETY: it only tells a number.
+                0 => Ok(unsafe { libc::gettid() }),
+                _ => Err(io::Error::last_os_error()),
+            };
+            let _ = told.send(result);
+            queue.into_iter().for_each(|job| job());
+        });
+        let tid = tell.recv().map_err(io::Error::other)??;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), tid })
+    }
+
+    /// Begins to do something there.
+    pub fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Started<T> {
+        let (done, result) = channel();
+        let job: Job = Box::new(move || {
+            let _ = done.send(job());
+        });
+        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).expect("the namespace's thread has panicked");
+        Started(result)
+    }
+
+    /// Does something there.
+    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        self.start(job).wait()
+    }
+
+    /// Runs a command there that must succeed, such as `ip`; what it wrote.
+    pub fn command(&self, line: &str) -> String {
+        let line = line.to_owned();
+        self.run(move || {
+            let mut words = line.split_whitespace();
+            let output = Command::new(words.next().unwrap_or("true")).args(words).output();
+            let output = output.unwrap_or_else(|e| panic!("{line}: {e}"));
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What was begun.
+pub struct Started<T>(std::sync::mpsc::Receiver<T>);
+
+impl<T> Started<T> {
+    /// Its result.
+    pub fn wait(self) -> T {
+        self.0.recv().expect("what ran in the namespace has panicked")
+    }
+}
+
+/// Both ends.
+pub struct Veth {
+    pub near: Namespace,
+    pub far: Namespace,
+}
+
+impl Veth {
+    /// Joins two new namespaces; the interface on finack's side has `queues` queues.
+    ///
+    /// # Errors
+    /// Where no namespace may be made.
+    pub fn new(queues: u32) -> io::Result<Self> {
+        let (near, far) = (Namespace::new()?, Namespace::new()?);
+        near.command(&format!(
+            "ip link add {NEAR} numrxqueues {queues} numtxqueues {queues} type veth peer name {FAR} numrxqueues \
+             {queues} numtxqueues {queues} netns {}",
+            far.tid
+        ));
+        for command in ["link set lo up", "addr add 10.66.0.1/24 dev fx0", "link set fx0 up"] {
+            near.command(&format!("ip {command}"));
+        }
+        near.command("ip addr add fd66::1/64 dev fx0 nodad");
+        for command in ["link set lo up", "addr add 10.66.0.2/24 dev cx0", "link set cx0 up"] {
+            far.command(&format!("ip {command}"));
+        }
+        far.command("ip addr add fd66::2/64 dev cx0 nodad");
+        Ok(Self { near, far })
+    }
+
+    /// Has the client's kernel send packets of wire size, as a network card would deliver them. Where the program runs in
+    /// the veth driver, the kernel does so by itself.
+    pub fn send_at_wire_size(&self) {
+        self.far.command("ip link set cx0 gso_max_segs 1");
+    }
+}
