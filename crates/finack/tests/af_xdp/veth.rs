@@ -7,25 +7,25 @@ use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 
 /// finack's, which the kernel beside it does not have.
-pub const FINACK: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 7);
-pub const FINACK6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 7);
+pub(crate) const FINACK: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 7);
+pub(crate) const FINACK6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 7);
 /// The kernel's on the same interface.
-pub const BESIDE: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
+pub(crate) const BESIDE: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
 /// The client's.
-pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 2);
-pub const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 2);
+pub(crate) const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 2);
 /// The interface on finack's side, and on the client's.
-pub const NEAR: &str = "fx0";
-pub const FAR: &str = "cx0";
+pub(crate) const NEAR: &str = "fx0";
+pub(crate) const FAR: &str = "cx0";
 
-pub fn addresses() -> Vec<(IpAddr, u8)> {
+pub(crate) fn addresses() -> Vec<(IpAddr, u8)> {
     vec![(FINACK.into(), 24), (FINACK6.into(), 64)]
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread in a network namespace of its own, which does what it is given.
-pub struct Namespace {
+pub(crate) struct Namespace {
     jobs: Option<Sender<Job>>,
     thread: Option<std::thread::JoinHandle<()>>,
     tid: i32,
@@ -36,7 +36,7 @@ impl Namespace {
     ///
     /// # Errors
     /// Where none may be made.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let (jobs, queue) = channel::<Job>();
         let (told, tell) = channel();
         let thread = std::thread::spawn(move || {
@@ -54,7 +54,7 @@ impl Namespace {
     }
 
     /// Begins to do something there.
-    pub fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Started<T> {
+    pub(crate) fn start<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Started<T> {
         let (done, result) = channel();
         let job: Job = Box::new(move || {
             let _ = done.send(job());
@@ -64,12 +64,12 @@ impl Namespace {
     }
 
     /// Does something there.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         self.start(job).wait()
     }
 
     /// Runs a command there that must succeed, such as `ip`; what it wrote.
-    pub fn command(&self, line: &str) -> String {
+    pub(crate) fn command(&self, line: &str) -> String {
         let line = line.to_owned();
         self.run(move || {
             let mut words = line.split_whitespace();
@@ -91,19 +91,19 @@ impl Drop for Namespace {
 }
 
 /// What was begun.
-pub struct Started<T>(std::sync::mpsc::Receiver<T>);
+pub(crate) struct Started<T>(std::sync::mpsc::Receiver<T>);
 
 impl<T> Started<T> {
     /// Its result.
-    pub fn wait(self) -> T {
+    pub(crate) fn wait(self) -> T {
         self.0.recv().expect("what ran in the namespace has panicked")
     }
 }
 
 /// Both ends.
-pub struct Veth {
-    pub near: Namespace,
-    pub far: Namespace,
+pub(crate) struct Veth {
+    pub(crate) near: Namespace,
+    pub(crate) far: Namespace,
 }
 
 impl Veth {
@@ -111,7 +111,7 @@ impl Veth {
     ///
     /// # Errors
     /// Where no namespace may be made.
-    pub fn new(queues: u32) -> io::Result<Self> {
+    pub(crate) fn new(queues: u32) -> io::Result<Self> {
         let (near, far) = (Namespace::new()?, Namespace::new()?);
         near.command(&format!(
             "ip link add {NEAR} numrxqueues {queues} numtxqueues {queues} type veth peer name {FAR} numrxqueues \
@@ -131,7 +131,7 @@ impl Veth {
 
     /// Has the client's kernel send packets of wire size, as a network card would deliver them. Where the program runs in
     /// the veth driver, the kernel does so by itself.
-    pub fn send_at_wire_size(&self) {
+    pub(crate) fn send_at_wire_size(&self) {
         self.far.command("ip link set cx0 gso_max_segs 1");
     }
 }

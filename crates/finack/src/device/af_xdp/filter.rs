@@ -123,11 +123,7 @@ enum Label {
 fn word<const N: usize>(octets: &[u8; 16], at: usize) -> i32 {
     let mut bytes = [0; 4];
     bytes[..N].copy_from_slice(&octets[at..at + N]);
-    if N == 2 {
-        i32::from(u16::from_ne_bytes([bytes[0], bytes[1]]))
-    } else {
-        i32::from_ne_bytes(bytes)
-    }
+    if N == 2 { i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) } else { i32::from_ne_bytes(bytes) }
 }
 
 /// A number of 16 bits in network order as the program loads it.
@@ -196,7 +192,7 @@ pub(super) fn assemble(rules: &Rules, verdict: Verdict<'_>) -> Vec<Instruction> 
     version_4(&mut a, &v4, asks);
     version_6(&mut a, &v6, asks);
     if let Some(ports) = &rules.ports {
-        port_filter(&mut a, ports);
+        port_filter(&mut a, ports, !v4.is_empty(), !v6.is_empty());
     }
     a.here(Label::Take);
     match verdict {
@@ -300,33 +296,35 @@ fn version_6(a: &mut Assembler, addresses: &[Ipv6Addr], asks: bool) {
     a.jump(JUMP, 0, 0, Label::Pass);
 }
 
-/// TCP and UDP to the ports; a fragment without them is the kernel's.
-fn port_filter(a: &mut Assembler, ports: &RangeInclusive<u16>) {
+/// TCP and UDP to the ports; a fragment without them is the kernel's. The kernel refuses a program of which some part is
+/// never come to: that of a family without addresses is left out.
+fn port_filter(a: &mut Assembler, ports: &RangeInclusive<u16>, v4: bool, v6: bool) {
     let transport = |a: &mut Assembler, at: i16, known: Label| {
         a.load(LOAD_BYTE, VALUE, START, at);
         a.jump(JUMP32_EQUAL_IMM, VALUE, TCP, known);
         a.jump(JUMP32_UNEQUAL_IMM, VALUE, UDP, Label::Pass);
+        a.here(known);
     };
-    a.here(Label::PortsV6);
-    a.need(V6_PAYLOAD + 4);
-    transport(a, V6_NEXT, Label::KnownV6);
-    a.here(Label::KnownV6);
-    a.load(LOAD_HALF, VALUE, START, V6_PAYLOAD + 2);
-    a.jump(JUMP, 0, 0, Label::ComparePort);
-
-    a.here(Label::PortsV4);
-    transport(a, V4_PROTOCOL, Label::KnownV4);
-    a.here(Label::KnownV4);
-    a.load(LOAD_HALF, VALUE, START, V4_FRAGMENT);
-    a.jump(JUMP32_SET_IMM, VALUE, half(0x1fff), Label::Pass);
-    // The header's length, in words of four bytes.
-    a.load(LOAD_BYTE, VALUE, START, IP);
-    a.emit(AND_IMM, VALUE, 0, 0, 0x0f);
-    a.emit(SHIFT_LEFT_IMM, VALUE, 0, 0, 2);
-    a.emit(ADD, START, VALUE, 0, 0);
-    a.need(IP + 4);
-    a.load(LOAD_HALF, VALUE, START, IP + 2);
-
+    if v6 {
+        a.here(Label::PortsV6);
+        a.need(V6_PAYLOAD + 4);
+        transport(a, V6_NEXT, Label::KnownV6);
+        a.load(LOAD_HALF, VALUE, START, V6_PAYLOAD + 2);
+        a.jump(JUMP, 0, 0, Label::ComparePort);
+    }
+    if v4 {
+        a.here(Label::PortsV4);
+        transport(a, V4_PROTOCOL, Label::KnownV4);
+        a.load(LOAD_HALF, VALUE, START, V4_FRAGMENT);
+        a.jump(JUMP32_SET_IMM, VALUE, half(0x1fff), Label::Pass);
+        // The header's length, in words of four bytes.
+        a.load(LOAD_BYTE, VALUE, START, IP);
+        a.emit(AND_IMM, VALUE, 0, 0, 0x0f);
+        a.emit(SHIFT_LEFT_IMM, VALUE, 0, 0, 2);
+        a.emit(ADD, START, VALUE, 0, 0);
+        a.need(IP + 4);
+        a.load(LOAD_HALF, VALUE, START, IP + 2);
+    }
     a.here(Label::ComparePort);
     a.emit(FROM_BIG_ENDIAN, VALUE, 0, 0, 16);
     a.jump(JUMP32_LESS_IMM, VALUE, i32::from(*ports.start()), Label::Pass);

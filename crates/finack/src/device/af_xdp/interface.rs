@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use finack_wire::ethernet::MacAddr;
 use finack_wire::ndp;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::failed;
 use crate::device::af_packet;
@@ -52,10 +53,15 @@ struct Channels {
 }
 
 impl Interface {
-    /// Looks at the interface called `name`. `socket` is any socket.
-    pub(super) fn look(socket: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
+    /// Looks at the interface called `name`.
+    pub(super) fn look(name: &str) -> io::Result<Self> {
+        // Sockets of most families can be asked, but those of AF_XDP can't.
+        let kind = (AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC);
+        let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, None)?;
+        let socket = socket.as_fd();
         let index = rustix::net::netdevice::name_to_index(socket, name).map_err(|e| {
-            let advice = format!("there is no interface {name:?} in this network namespace: `ip link` lists them");
+            let advice =
+                format!("there is no interface {name:?} in this network namespace: `ip link` lists them");
             failed(&advice, e)
         })?;
         let mut request = request(name)?;

@@ -105,7 +105,7 @@ impl AfXdpDevice {
     pub fn open(options: &AfXdpOptions) -> io::Result<Self> {
         options.check()?;
         let fd = socket::open()?;
-        let interface = Interface::look(fd.as_fd(), &options.interface)?;
+        let interface = Interface::look(&options.interface)?;
         let map = bpf::create_socket_map(interface.queues.unwrap_or(0).max(options.queue.saturating_add(1)))
             .map_err(|e| bpf_failed("a map of sockets can't be made", e))?;
         let rules = filter::Rules {
@@ -243,7 +243,8 @@ impl AfXdpDevice {
             // Only a driver that works on the memory itself asks for it, when it had run out of frames.
             if self.zero_copy && self.socket.fill.needs_wakeup() {
                 match rustix::net::recv(&self.socket.fd, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
-                    Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::NETDOWN | Errno::BUSY | Errno::NOBUFS) => {}
+                    Ok(_)
+                    | Err(Errno::AGAIN | Errno::INTR | Errno::NETDOWN | Errno::BUSY | Errno::NOBUFS) => {}
                     Err(e) => return Err(e.into()),
                 }
             }
@@ -460,7 +461,8 @@ fn attach(
     let name = &interface.name;
     let explain = |e: io::Error| match e.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => {
-            let advice = format!("{name} has an XDP program already: `ip link set dev {name} xdp off` removes it");
+            let advice =
+                format!("{name} has an XDP program already: `ip link set dev {name} xdp off` removes it");
             failed(&advice, e)
         }
         Some(libc::EPERM) => bpf_failed("the XDP program can't be attached", e),

@@ -236,7 +236,8 @@ impl Neighbours {
     pub(super) fn arp(&mut self, packet: &[u8], now: Instant) -> Outcome {
         let Ok(packet) = ArpPacket::parse(packet) else { return Outcome::default() };
         let asked_for_us = packet.operation == Operation::Request && self.is_own(packet.target_ip.into());
-        let reply = asked_for_us.then(|| self.arp_frame(packet.sender_mac, &packet.reply(self.mac))).flatten();
+        let reply =
+            asked_for_us.then(|| self.arp_frame(packet.sender_mac, &packet.reply(self.mac))).flatten();
         // A probe has no sender's address (RFC 5227).
         let released = match packet.sender_ip {
             Ipv4Addr::UNSPECIFIED => None,

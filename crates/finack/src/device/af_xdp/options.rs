@@ -30,7 +30,7 @@ pub enum AfXdpAttach {
 /// How to take packets from a queue of a network card.
 #[derive(Clone, Debug)]
 pub struct AfXdpOptions {
-    /// The interface's name, such as `eth0`, in the network namespace of the calling thread. It must be up.
+    /// The interface's name, such as `eth0`, in the network namespace of the calling thread. It may come up later.
     pub interface: String,
     /// Which of its queues, from 0 on (`ethtool -l` tells how many there are).
     pub queue: u32,

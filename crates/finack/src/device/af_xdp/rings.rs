@@ -83,8 +83,7 @@ pub(super) struct Producer<T> {
 impl<T: Entry> Producer<T> {
     pub(super) fn map(fd: BorrowedFd<'_>, at: u64, offsets: XdpRingOffset, entries: u32) -> io::Result<Self> {
         let ring = Shared::map(fd, at, offsets, entries)?;
-        let (next, read) =
-            (ring.producer().load(Ordering::Relaxed), ring.consumer().load(Ordering::Relaxed));
+        let (next, read) = (ring.producer().load(Ordering::Relaxed), ring.consumer().load(Ordering::Relaxed));
         Ok(Self { ring, next, read })
     }
 

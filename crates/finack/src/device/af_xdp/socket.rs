@@ -114,8 +114,9 @@ impl Socket {
                 Errno::BUSY => {
                     format!("queue {queue} of {name} is taken by another AF_XDP socket: take another queue")
                 }
-                Errno::INVAL => format!("interface {name} has no queue {queue}: `ethtool -l {name}` tells how many"),
-                Errno::NETDOWN => format!("interface {name} is down: `ip link set {name} up`"),
+                Errno::INVAL => {
+                    format!("interface {name} has no queue {queue}: `ethtool -l {name}` tells how many")
+                }
                 _ => format!("an AF_XDP socket can't be bound to queue {queue} of {name}"),
             };
             return Err(failed(&advice, e));

@@ -17,7 +17,14 @@ const PASSED: u32 = XDP_PASS as u32;
 
 /// The program, as the kernel runs it; `None`, with a word about it, where it may not be loaded.
 fn program(ports: Option<RangeInclusive<u16>>) -> Option<impl Fn(&[u8]) -> u32> {
-    let addresses = vec![IpAddr::V4(OTHER_V4.to_bits().wrapping_add(100).into()), V4.into(), V6.into()];
+    let another = Ipv4Addr::from_bits(OTHER_V4.to_bits() + 100);
+    program_for(vec![another.into(), V4.into(), V6.into()], ports)
+}
+
+fn program_for(
+    addresses: Vec<IpAddr>,
+    ports: Option<RangeInclusive<u16>>,
+) -> Option<impl Fn(&[u8]) -> u32 + use<>> {
     let rules = Rules { mac: US, addresses, ports };
     match bpf::load(&assemble(&rules, Verdict::Answer(TAKEN as i32))) {
         Ok(program) => Some(move |frame: &[u8]| {
@@ -115,6 +122,22 @@ fn what_is_for_its_addresses_is_taken_and_all_else_goes_to_the_kernel() {
     ];
     for (i, frame) in passed.iter().enumerate() {
         assert_eq!(answer(frame), PASSED, "frame {i}: {frame:02x?}");
+    }
+}
+
+#[test]
+fn every_choice_of_addresses_makes_a_program_that_the_kernel_accepts() {
+    let many_v4: Vec<IpAddr> = (0..16).map(|n| Ipv4Addr::new(10, 0, 0, n).into()).collect();
+    let many_v6: Vec<IpAddr> = (0..16).map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n).into()).collect();
+    for addresses in [vec![V4.into()], vec![V6.into()], many_v4, many_v6] {
+        for ports in [None, Some(80..=80), Some(0..=u16::MAX)] {
+            let taken = match addresses[addresses.len() - 1] {
+                IpAddr::V4(address) => v4(address, 6, 0, 0, 80),
+                IpAddr::V6(address) => v6(US, address, 6, &[0, 0, 0, 80]),
+            };
+            let Some(answer) = program_for(addresses.clone(), ports) else { return };
+            assert_eq!(answer(&taken), TAKEN);
+        }
     }
 }
 

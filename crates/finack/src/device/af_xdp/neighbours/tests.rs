@@ -142,7 +142,8 @@ fn what_was_not_confirmed_for_long_is_asked_for_and_at_last_forgotten() {
     link.arp(&packet_of(ArpPacket::request(PEER, PEER_V4, V4)), now);
     assert_eq!(link.route(PEER_V4.into(), now + HOLDS - seconds(1)), Route::To(PEER, None));
     for second in 0..u64::from(TRIES) {
-        let Route::To(PEER, Some(question)) = link.route(PEER_V4.into(), now + HOLDS + seconds(second)) else {
+        let Route::To(PEER, Some(question)) = link.route(PEER_V4.into(), now + HOLDS + seconds(second))
+        else {
             panic!()
         };
         assert_eq!(arp_of(&question).0, PEER, "whom it concerns is asked, and nobody else");
