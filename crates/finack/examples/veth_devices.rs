@@ -78,39 +78,28 @@ fn measure(veth: &Veth, kind: Kind, time: Duration) -> [f64; 3] {
 }
 
 fn open(veth: &Veth, kind: Kind) -> Box<dyn Device> {
-    let link_address = |text: String| {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "link/ether").expect("an Ethernet interface");
-        words[at + 1].to_owned()
+    // "7: fx0@if7: ... link/ether 02:00:00:00:00:07 brd ..."
+    let look = |text: String| {
+        let index: u32 = text.split(':').next().and_then(|n| n.trim().parse().ok()).expect("an index");
+        let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether");
+        let address = words.nth(1).expect("an Ethernet interface").to_owned();
+        let mut octets = address.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap_or(0));
+        let octets: [u8; 6] = std::array::from_fn(|_| octets.next().unwrap_or(0));
+        (index, address, octets)
     };
-    if !matches!(kind, Kind::Packet { units: true }) {
+    if matches!(kind, Kind::Packet { units: false } | Kind::Xdp(AfXdpAttach::Generic)) {
         veth.send_at_wire_size();
     }
     match kind {
         Kind::Packet { units } => {
             // Whoever has an address here would answer too.
             veth.near.command(&format!("ip addr flush dev {NEAR}"));
-            let local = link_address(veth.near.command(&format!("ip link show dev {NEAR}")));
-            let peer = link_address(veth.far.command(&format!("ip link show dev {FAR}")));
-            veth.far.command(&format!("ip neigh add {FINACK} lladdr {local} dev {FAR} nud permanent"));
+            let (interface, address, local) = look(veth.near.command(&format!("ip link show dev {NEAR}")));
+            let (_, _, peer) = look(veth.far.command(&format!("ip link show dev {FAR}")));
+            veth.far.command(&format!("ip neigh add {FINACK} lladdr {address} dev {FAR} nud permanent"));
             veth.near.run(move || {
-                let index = std::fs::read_to_string("/proc/net/dev_mcast").unwrap_or_default();
-                let interface = index.lines().find_map(|line| {
-                    let mut words = line.split_whitespace();
-                    let number = words.next()?;
-                    (words.next() == Some(NEAR)).then(|| number.parse().ok()).flatten()
-                });
-                let octets = |text: String| {
-                    let mut octets = text.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap_or(0));
-                    std::array::from_fn(|_| octets.next().unwrap_or(0))
-                };
-                let options = AfPacketOptions {
-                    interface: interface.expect("the interface's index"),
-                    local: octets(local),
-                    peer: octets(peer),
-                    offload: units,
-                    ..AfPacketOptions::default()
-                };
+                let options =
+                    AfPacketOptions { interface, local, peer, offload: units, ..AfPacketOptions::default() };
                 Box::new(AfPacketDevice::open(&options).expect("a packet socket")) as Box<dyn Device>
             })
         }

@@ -91,6 +91,58 @@ fn exchange(to: SocketAddr) {
     assert!(received == text(2), "{} bytes have come, and not those that were sent", received.len());
 }
 
+/// finack's part of [`everything_over`].
+async fn serve_everything(net: &Net, ready: std::sync::mpsc::Sender<()>) {
+    let four = net::TcpListener::bind_on(net, (FINACK, 80)).await.unwrap();
+    let six = net::TcpListener::bind_on(net, (FINACK6, 80)).await.unwrap();
+    let echo = net::UdpSocket::bind_on(net, (FINACK, 7)).await.unwrap();
+    ready.send(()).unwrap();
+    serve(four).await;
+    serve(six).await;
+    // And connections that finack opens.
+    for peer in [SocketAddr::from((CLIENT, 81)), SocketAddr::from((CLIENT6, 82))] {
+        let mut stream = net::TcpStream::connect_on(net, peer).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "hello");
+    }
+    let mut datagram = [0; 2000];
+    loop {
+        let (len, from) = echo.recv_from(&mut datagram).await.unwrap();
+        echo.send_to(&datagram[..len], from).await.unwrap();
+    }
+}
+
+/// The client's part of [`everything_over`].
+fn ask_everything() {
+    let listeners = [SocketAddr::from((CLIENT, 81)), SocketAddr::from((CLIENT6, 82))]
+        .map(|address| TcpListener::bind(address).unwrap());
+    exchange((FINACK, 80).into());
+    exchange((FINACK6, 80).into());
+    for listener in listeners {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).unwrap();
+        stream.write_all(&text).unwrap();
+    }
+    let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for len in [1, 1472] {
+        socket.send_to(&vec![len as u8; len], (FINACK, 7)).unwrap();
+        let mut answer = [0; 2000];
+        let (got, from) = socket.recv_from(&mut answer).unwrap();
+        assert_eq!((got, from), (len, (FINACK, 7).into()));
+    }
+    let mut stream = TcpStream::connect_timeout(&(BESIDE, 80).into(), PATIENCE).unwrap();
+    stream.write_all(&text(3)).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).unwrap();
+    assert!(back == text(3), "the kernel's own traffic has suffered");
+}
+
 /// TCP both ways over both families, opened by either side, datagrams, a ping, and the kernel's own traffic beside them.
 fn everything_over(veth: &Veth, open: impl FnOnce() -> Vec<AfXdpDevice> + Send + 'static) {
     // The kernel's own server on the same interface.
@@ -102,70 +154,25 @@ fn everything_over(veth: &Veth, open: impl FnOnce() -> Vec<AfXdpDevice> + Send +
         stream.write_all(&received).unwrap();
     });
     let (ready, go) = std::sync::mpsc::channel();
-    let (end, mut ended) = tokio::sync::mpsc::channel::<()>(1);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let finack = veth.near.start(move || {
         block_on(async {
             let net = network(open());
-            let four = net::TcpListener::bind_on(&net, (FINACK, 80)).await.unwrap();
-            let six = net::TcpListener::bind_on(&net, (FINACK6, 80)).await.unwrap();
-            let echo = net::UdpSocket::bind_on(&net, (FINACK, 7)).await.unwrap();
-            ready.send(()).unwrap();
-            let datagrams = tokio::spawn(async move {
-                let mut datagram = [0; 2000];
-                loop {
-                    let (len, from) = echo.recv_from(&mut datagram).await.unwrap();
-                    echo.send_to(&datagram[..len], from).await.unwrap();
-                }
-            });
-            serve(four).await;
-            serve(six).await;
-            // And connections that finack opens.
-            for peer in [SocketAddr::from((CLIENT, 81)), SocketAddr::from((CLIENT6, 82))] {
-                let mut stream = net::TcpStream::connect_on(&net, peer).await.unwrap();
-                stream.write_all(b"hello").await.unwrap();
-                stream.shutdown().await.unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).await.unwrap();
-                assert_eq!(answer, "hello");
+            tokio::select! {
+                () = serve_everything(&net, ready) => {}
+                _ = ended => {}
             }
-            ended.recv().await;
-            datagrams.abort();
             net.device_counters()
         })
     });
     go.recv().expect("finack has not come up");
-    veth.far.run(move || {
-        let listeners = [SocketAddr::from((CLIENT, 81)), SocketAddr::from((CLIENT6, 82))]
-            .map(|address| TcpListener::bind(address).unwrap());
-        exchange((FINACK, 80).into());
-        exchange((FINACK6, 80).into());
-        for listener in listeners {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut text = Vec::new();
-            stream.read_to_end(&mut text).unwrap();
-            stream.write_all(&text).unwrap();
-        }
-        let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        for len in [1, 1472] {
-            socket.send_to(&vec![len as u8; len], (FINACK, 7)).unwrap();
-            let mut answer = [0; 2000];
-            let (got, from) = socket.recv_from(&mut answer).unwrap();
-            assert_eq!((got, from), (len, (FINACK, 7).into()));
-        }
-        let mut stream = TcpStream::connect_timeout(&(BESIDE, 80).into(), PATIENCE).unwrap();
-        stream.write_all(&text(3)).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).unwrap();
-        assert!(back == text(3), "the kernel's own traffic has suffered");
-    });
+    veth.far.run(ask_everything);
     if Command::new("ping").arg("-V").output().is_ok() {
         for address in [IpAddr::from(FINACK), FINACK6.into(), BESIDE.into()] {
             veth.far.command(&format!("ping -c 2 -i 0.2 -W 5 {address}"));
         }
     }
-    end.blocking_send(()).unwrap();
+    end.send(()).unwrap();
     let counters = finack.wait();
     assert_eq!((counters.malformed, counters.overruns), (0, 0), "{counters:?}");
     server.join().unwrap();
@@ -248,6 +255,45 @@ fn frames_of_four_kilobytes_carry_what_two_do_not() {
     veth.near.command(&format!("ip link set {NEAR} mtu 3000"));
     veth.far.command(&format!("ip link set {FAR} mtu 3000"));
     everything_over(&veth, || vec![AfXdpDevice::open(&options(AfXdpAttach::Auto)).unwrap()]);
+}
+
+/// There are connections enough that what nobody reads is more than half of what a small device can receive into.
+#[test]
+fn what_is_not_read_holds_up_nobody_else() {
+    const IDLE: usize = 12;
+    let Some(veth) = veth(1) else { return };
+    let (ready, go) = std::sync::mpsc::channel();
+    let (read, asked) = tokio::sync::oneshot::channel::<()>();
+    let finack = veth.near.start(move || {
+        block_on(async {
+            let small = AfXdpOptions { ring_frames: 64, ..options(AfXdpAttach::Auto) };
+            let net = network(vec![AfXdpDevice::open(&small).unwrap()]);
+            let idle = net::TcpListener::bind_on(&net, (FINACK, 90)).await.unwrap();
+            let listener = net::TcpListener::bind_on(&net, (FINACK, 80)).await.unwrap();
+            ready.send(()).unwrap();
+            let mut streams = Vec::new();
+            for _ in 0..IDLE {
+                streams.push(idle.accept().await.unwrap().0);
+            }
+            serve(listener).await;
+            asked.await.unwrap();
+            for mut stream in streams {
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received).await.unwrap();
+                assert!(received == text(1)[..40_000], "{} bytes, and others", received.len());
+            }
+        })
+    });
+    go.recv().unwrap();
+    veth.far.run(|| {
+        for _ in 0..IDLE {
+            let mut stream = TcpStream::connect_timeout(&(FINACK, 90).into(), PATIENCE).unwrap();
+            stream.write_all(&text(1)[..40_000]).unwrap();
+        }
+        exchange((FINACK, 80).into());
+    });
+    read.send(()).unwrap();
+    finack.wait();
 }
 
 #[test]
@@ -382,13 +428,14 @@ fn error_after(veth: &Veth, before: fn(), options: AfXdpOptions) -> String {
 #[test]
 fn errors_say_in_one_line_what_to_do() {
     let Some(veth) = veth(1) else { return };
+    type Change = fn(&mut AfXdpOptions);
     let nothing = || ();
-    let with = |change: fn(&mut AfXdpOptions)| {
+    let with = |change: Change| {
         let mut options = options(AfXdpAttach::Auto);
         change(&mut options);
         options
     };
-    let cases: [(fn(&mut AfXdpOptions), &str); 8] = [
+    let cases: [(Change, &str); 8] = [
         (|o| o.interface = "eth77".into(), "no interface \"eth77\""),
         (|o| o.interface = "lo".into(), "no Ethernet interface"),
         (|o| o.interface = "a-name-that-is-far-too-long".into(), "`ip link` lists them"),

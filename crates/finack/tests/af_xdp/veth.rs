@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 
@@ -129,9 +130,29 @@ impl Veth {
         Ok(Self { near, far })
     }
 
-    /// Has the client's kernel send packets of wire size, as a network card would deliver them. Where the program runs in
-    /// the veth driver, the kernel does so by itself.
+    /// Has the client's kernel cut what it sends into packets of wire size, as a network card would deliver them
+    /// (`ethtool -K cx0 tso off`). Where the program runs in the veth driver, the kernel does so by itself.
     pub(crate) fn send_at_wire_size(&self) {
-        self.far.command("ip link set cx0 gso_max_segs 1");
+        self.far.run(|| {
+            /// `struct ethtool_value`.
+            #[repr(C)]
+            struct Value {
+                command: u32,
+                data: u32,
+            }
+            const SIOCETHTOOL: libc::c_ulong = 0x8946;
+            const SET_TSO: u32 = 0x1f;
+            let mut value = Value { command: SET_TSO, data: 0 };
+            // SAFETY: an `ifreq` is plain bytes, for which zero is a value.
+            let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+            for (to, from) in request.ifr_name.iter_mut().zip(FAR.bytes()) {
+                *to = from as libc::c_char;
+            }
+            request.ifr_ifru.ifru_data = (&raw mut value).cast();
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            // SAFETY: the request names an interface and points to the command's value, which live until it returns.
+            let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) };
+            assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        });
     }
 }
