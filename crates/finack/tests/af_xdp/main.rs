@@ -174,7 +174,7 @@ fn everything_over(veth: &Veth, open: impl FnOnce() -> Vec<AfXdpDevice> + Send +
     }
     end.send(()).unwrap();
     let counters = finack.wait();
-    assert_eq!((counters.malformed, counters.overruns), (0, 0), "{counters:?}");
+    assert_eq!(counters.malformed, 0, "{counters:?}");
     server.join().unwrap();
 }
 
@@ -257,10 +257,11 @@ fn frames_of_four_kilobytes_carry_what_two_do_not() {
     everything_over(&veth, || vec![AfXdpDevice::open(&options(AfXdpAttach::Auto)).unwrap()]);
 }
 
-/// There are connections enough that what nobody reads is more than half of what a small device can receive into.
+/// Datagrams stay in the device's memory until they are read: here are more than a small device has frames.
 #[test]
 fn what_is_not_read_holds_up_nobody_else() {
-    const IDLE: usize = 12;
+    const SOCKETS: u16 = 12;
+    const DATAGRAMS: u8 = 32;
     let Some(veth) = veth(1) else { return };
     let (ready, go) = std::sync::mpsc::channel();
     let (read, asked) = tokio::sync::oneshot::channel::<()>();
@@ -268,27 +269,40 @@ fn what_is_not_read_holds_up_nobody_else() {
         block_on(async {
             let small = AfXdpOptions { ring_frames: 64, ..options(AfXdpAttach::Auto) };
             let net = network(vec![AfXdpDevice::open(&small).unwrap()]);
-            let idle = net::TcpListener::bind_on(&net, (FINACK, 90)).await.unwrap();
+            let echo = net::UdpSocket::bind_on(&net, (FINACK, 7)).await.unwrap();
             let listener = net::TcpListener::bind_on(&net, (FINACK, 80)).await.unwrap();
+            let mut sockets = Vec::new();
+            for port in 1000..1000 + SOCKETS {
+                sockets.push(net::UdpSocket::bind_on(&net, (FINACK, port)).await.unwrap());
+            }
             ready.send(()).unwrap();
-            let mut streams = Vec::new();
-            for _ in 0..IDLE {
-                streams.push(idle.accept().await.unwrap().0);
+            for _ in 0..SOCKETS * u16::from(DATAGRAMS) {
+                let mut datagram = [0; 1];
+                let (_, from) = echo.recv_from(&mut datagram).await.unwrap();
+                echo.send_to(&datagram, from).await.unwrap();
             }
             serve(listener).await;
             asked.await.unwrap();
-            for mut stream in streams {
-                let mut received = Vec::new();
-                stream.read_to_end(&mut received).await.unwrap();
-                assert!(received == text(1)[..40_000], "{} bytes, and others", received.len());
+            for socket in sockets {
+                for number in 0..DATAGRAMS {
+                    let mut datagram = [0; 2000];
+                    let (len, _) = socket.recv_from(&mut datagram).await.unwrap();
+                    assert_eq!(datagram[..len], [number; 1400]);
+                }
             }
         })
     });
     go.recv().unwrap();
     veth.far.run(|| {
-        for _ in 0..IDLE {
-            let mut stream = TcpStream::connect_timeout(&(FINACK, 90).into(), PATIENCE).unwrap();
-            stream.write_all(&text(1)[..40_000]).unwrap();
+        let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        for port in 1000..1000 + SOCKETS {
+            for number in 0..DATAGRAMS {
+                socket.send_to(&[number; 1400], (FINACK, port)).unwrap();
+                // The echo tells that it has arrived.
+                socket.send_to(&[0], (FINACK, 7)).unwrap();
+                socket.recv_from(&mut [0]).unwrap();
+            }
         }
         exchange((FINACK, 80).into());
     });

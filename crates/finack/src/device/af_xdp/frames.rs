@@ -140,9 +140,10 @@ impl Receiving {
         bytes
     }
 
-    /// Whether so much is lent that the kernel could soon be short of frames: then a packet is better copied.
+    /// Whether so much is lent that the kernel could soon be short of frames: then a packet is better copied. The other
+    /// half and a block more are left, so that while the last frames of one block arrive another is with the kernel.
     pub(super) fn is_scarce(&self) -> bool {
-        self.lent as usize * 2 > self.tours.len()
+        (self.lent as usize + 1) * 2 >= self.tours.len()
     }
 }
 
@@ -208,7 +209,20 @@ mod tests {
             }
         }
         assert!(frames.start().is_none(), "one packet is still lent");
-        assert!(frames.is_scarce());
+        drop(kept);
+        assert_eq!(frames.start().map(Iterator::count), Some(BLOCK as usize));
+    }
+
+    #[test]
+    fn less_than_half_of_the_blocks_is_lent_before_it_is_told() {
+        let mut frames = receiving(4);
+        let mut kept = Vec::new();
+        assert!(!frames.is_scarce());
+        for address in frames.start().unwrap() {
+            assert!(!frames.is_scarce());
+            kept.push(frames.arrived(address, 100).unwrap());
+        }
+        assert!(frames.is_scarce(), "three of four are left to go to and fro");
         drop(kept);
         assert_eq!(frames.start().map(Iterator::count), Some(BLOCK as usize));
         assert!(!frames.is_scarce());

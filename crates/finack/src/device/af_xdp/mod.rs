@@ -64,7 +64,7 @@ struct Shared {
 /// Only what the card puts into this queue arrives. A card with several queues spreads flows over them: open them all
 /// ([`open_all`](Self::open_all)) or leave it one (`ethtool -L eth0 combined 1`).
 ///
-/// Received packets are lent to the engine where they lie, until more than half of the memory for them is lent; what comes
+/// Received packets are lent to the engine where they lie, until nearly half of the memory for them is lent; what comes
 /// then is copied.
 pub struct AfXdpDevice {
     shared: Arc<Shared>,
