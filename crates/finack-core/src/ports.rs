@@ -69,7 +69,8 @@ const SEVERAL: u32 = 1 << 31;
 /// Different owners of one port, counted.
 #[derive(Clone, Debug)]
 struct Several {
-    counts: BTreeMap<Owner, u32>,
+    /// By their numbers.
+    counts: BTreeMap<u32, u32>,
     /// How many of the claims are explicit.
     explicit: u32,
 }
@@ -77,22 +78,24 @@ struct Several {
 /// What owners there are.
 #[derive(Clone, Debug, Default)]
 struct Owners {
-    /// Each with the ports that are its own.
+    /// Each with the ports that it has, alone or beside others.
     known: Slab<(Owner, u32)>,
     numbers: BTreeMap<Owner, u32>,
-    /// The one that was asked for last.
+    /// The one that was asked for last. It is remembered although it may have no port any more: connections that come and go
+    /// one by one are all of one owner.
     last: u32,
     several: Slab<Several>,
 }
 
 impl Owners {
     fn any(&self, port: &Port, mut test: impl FnMut(&Owner) -> bool) -> bool {
+        let mut is = |number| self.known.get(number).is_some_and(|(owner, _)| test(owner));
         if port.count == 0 {
             false
         } else if port.who & SEVERAL != 0 {
-            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(test))
+            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(|&n| is(n)))
         } else {
-            self.known.get(port.who).is_some_and(|(owner, _)| test(owner))
+            is(port.who)
         }
     }
 
@@ -109,45 +112,73 @@ impl Owners {
         self.known.get(number).is_some_and(|(known, _)| known == owner)
     }
 
+    fn number(&self, owner: &Owner) -> Option<u32> {
+        if self.is(self.last, owner) { Some(self.last) } else { self.numbers.get(owner).copied() }
+    }
+
     /// The owner's number, for one port more.
     fn take(&mut self, owner: Owner) -> u32 {
-        if !self.is(self.last, &owner) {
+        let before = self.last;
+        if !self.is(before, &owner) {
             let Self { known, numbers, .. } = self;
             self.last = *numbers.entry(owner).or_insert_with(|| known.insert((owner, 0)));
         }
         if let Some((_, ports)) = self.known.get_mut(self.last) {
             *ports += 1;
         }
+        if before != self.last {
+            self.forget_unused(before);
+        }
         self.last
     }
 
     /// A port less.
     fn leave(&mut self, number: u32) {
-        let Some((owner, ports)) = self.known.get_mut(number) else { return };
-        *ports -= 1;
-        if *ports == 0 {
+        if let Some((_, ports)) = self.known.get_mut(number) {
+            *ports -= 1;
+        }
+        if number != self.last {
+            self.forget_unused(number);
+        }
+    }
+
+    fn forget_unused(&mut self, number: u32) {
+        if let Some((owner, 0)) = self.known.get(number) {
             self.numbers.remove(owner);
             self.known.remove(number);
         }
     }
 
     fn add(&mut self, port: &mut Port, owner: Owner) {
-        if port.count == 0 {
-            port.who = self.take(owner);
-        } else if port.who & SEVERAL != 0 {
-            if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
-                *several.counts.entry(owner).or_default() += 1;
-                several.explicit += u32::from(owner.explicit);
-            }
-        } else if !self.is(port.who, &owner)
-            && let Some(&(held, _)) = self.known.get(port.who)
-        {
-            let explicit = port.count * u32::from(held.explicit) + u32::from(owner.explicit);
-            let counts = BTreeMap::from([(held, port.count), (owner, 1)]);
-            self.leave(port.who);
-            port.who = SEVERAL | self.several.insert(Several { counts, explicit });
-        }
         port.count += 1;
+        if port.count == 1 {
+            port.who = self.take(owner);
+            return;
+        }
+        if port.who & SEVERAL == 0 {
+            if self.is(port.who, &owner) {
+                return;
+            }
+            let explicit = self.known.get(port.who).is_some_and(|(held, _)| held.explicit);
+            let claims = port.count - 1;
+            let several = Several {
+                counts: BTreeMap::from([(port.who, claims)]),
+                explicit: if explicit { claims } else { 0 },
+            };
+            port.who = SEVERAL | self.several.insert(several);
+        }
+        let held = self.number(&owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.explicit += u32::from(owner.explicit);
+            if let Some(count) = held.and_then(|number| several.counts.get_mut(&number)) {
+                *count += 1;
+                return;
+            }
+        }
+        let number = self.take(owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.counts.insert(number, 1);
+        }
     }
 
     /// Whether there was one to remove.
@@ -155,23 +186,28 @@ impl Owners {
         if port.count == 0 {
             return false;
         }
-        if port.who & SEVERAL != 0 {
-            let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
-            let Some(count) = several.counts.get_mut(owner) else { return false };
-            *count -= 1;
-            if *count == 0 {
-                several.counts.remove(owner);
+        if port.who & SEVERAL == 0 {
+            if !self.is(port.who, owner) {
+                return false;
             }
-            several.explicit -= u32::from(owner.explicit);
-        } else if !self.is(port.who, owner) {
-            return false;
+            port.count -= 1;
+            if port.count == 0 {
+                self.leave(port.who);
+            }
+            return true;
+        }
+        let Some(number) = self.number(owner) else { return false };
+        let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
+        let Some(count) = several.counts.get_mut(&number) else { return false };
+        *count -= 1;
+        several.explicit -= u32::from(owner.explicit);
+        if *count == 0 {
+            several.counts.remove(&number);
+            self.leave(number);
         }
         port.count -= 1;
         if port.count == 0 {
-            match port.who & SEVERAL {
-                0 => self.leave(port.who),
-                _ => drop(self.several.remove(port.who & !SEVERAL)),
-            }
+            self.several.remove(port.who & !SEVERAL);
         }
         true
     }
@@ -179,7 +215,7 @@ impl Owners {
     fn memory(&self) -> usize {
         let lists: usize = self.several.iter().map(|(_, several)| several.counts.len()).sum();
         // A map's entries take about twice their size.
-        let entries = (lists + self.numbers.len()) * size_of::<(Owner, u32)>() * 2;
+        let entries = (lists * size_of::<(u32, u32)>() + self.numbers.len() * size_of::<(Owner, u32)>()) * 2;
         self.known.memory() + self.several.memory() + entries
     }
 }

@@ -121,7 +121,7 @@ impl Stack {
     pub fn tcp_shard_of(&self, bind: super::BindId, remote: SocketAddr) -> Result<usize, Error> {
         let bound = self.tcp_bound_addr(bind)?;
         let to = self.ip.routes.destination(remote.ip().to_canonical(), Some(bound.ip()));
-        let local = self.source_of(Some(bound.ip()), to)?;
+        let (local, _) = self.source_of(Some(bound.ip()), to)?;
         let (local, remote) = (SocketAddr::new(local, bound.port()), SocketAddr::new(to, remote.port()));
         Ok(self.home.as_ref().map_or(0, |home| home.steering.of_flow(local, remote)))
     }

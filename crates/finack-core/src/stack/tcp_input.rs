@@ -63,7 +63,7 @@ impl Stack {
         if let Some(slot) = self.find(hash, tuple) {
             match slot.kind() {
                 Kind::Connection => self.connection_input(now, slot.index(), segment),
-                Kind::Embryo => self.embryo_input(now, slot.index(), segment),
+                Kind::Embryo => self.embryo_input(now, slot.index(), hash, segment),
                 Kind::TimeWait4 | Kind::TimeWait6 => {
                     let id = self.time_wait(slot).map(|(tw, _)| tw.trace_id.get());
                     self.trace_received(now, id, tuple, segment, 0);
@@ -75,7 +75,7 @@ impl Stack {
         let listener =
             self.listener_index.find(tuple.local, tuple.local_port, hash, |i| self.listeners.get(i));
         if let Some(listener) = listener {
-            self.listen_input(now, listener, tuple, segment);
+            self.listen_input(now, listener, (tuple, hash), segment);
             return;
         }
         self.trace_received(now, None, tuple, segment, 0);
@@ -246,7 +246,7 @@ pub(super) fn bare_head(cx: &Cx, tuple: &Tuple) -> Head {
         window: 0,
         urgent: 0,
         options: TcpOptions::default(),
-        hop_limit: cx.settings.ip_default_ttl.min(255) as u8,
+        hop_limit: cx.hop_limit(),
         tos: 0,
         ident: 0,
         dont_fragment: true,
