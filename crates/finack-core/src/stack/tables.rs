@@ -116,6 +116,8 @@ impl Stack {
         c.facts.loopback = ip.routes.is_own(c.tuple.remote);
         c.facts.from_afar = ip.routes.is_local(c.tuple.local) && ip.routes.is_valid_source(c.tuple.remote);
         ports.add(c.tuple.local_port, owner_of(c));
+        // What comes next is often for it.
+        self.recent = index;
         let slot = Slot::new(Kind::Connection, index);
         match over {
             Some(over) => self.reindex(hash, over, slot),

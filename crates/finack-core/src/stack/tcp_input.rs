@@ -50,7 +50,7 @@ impl Stack {
             segments: packet.meta.segments.max(1),
             segment_size: packet.meta.segment_size,
             ecn: ip.ecn(),
-            marks: marks_of(ip, packet),
+            marks: marks_of(ip.ecn(), packet),
         };
         if self.authentic(now, &tuple, &segment, bytes) {
             self.route_segment(now, &tuple, &segment);
@@ -59,6 +59,9 @@ impl Stack {
 
     /// Gives a segment to whom its four-tuple names, else to a listener, else to the rule for CLOSED.
     pub(super) fn route_segment(&mut self, now: Instant, tuple: &Tuple, segment: &Segment<'_>) {
+        if self.is_recent(tuple) {
+            return self.connection_input(now, self.recent, segment);
+        }
         let hash = self.hash(tuple);
         if let Some(slot) = self.find(hash, tuple) {
             match slot.kind() {
@@ -86,6 +89,11 @@ impl Stack {
         let opening = segment.flags.syn() && !segment.flags.ack();
         let reason = if opening { ResetReason::NoListener } else { ResetReason::NoConnection };
         self.refuse(now, None, tuple, segment, reason);
+    }
+
+    /// Whether the four-tuple is that of the connection which had to do with segments last.
+    fn is_recent(&self, tuple: &Tuple) -> bool {
+        self.connections.get(self.recent).is_some_and(|c| c.facts.indexed && c.tuple == *tuple)
     }
 
     /// The RST that answers a segment nobody can take (RFC 9293 3.10.7.1).
@@ -228,10 +236,10 @@ pub(super) fn received(segment: &Segment<'_>, shift: u8) -> TraceKind {
 }
 
 /// How many wire segments of a packet came with CE: as the device says, or all of them.
-fn marks_of(ip: &IpHeader, packet: &Packet<'_>) -> u16 {
+pub(super) fn marks_of(ecn: Ecn, packet: &Packet<'_>) -> u16 {
     let segments = packet.meta.segments.max(1);
     match packet.meta.ce_marks {
-        0 if ip.ecn() == Ecn::Ce => segments,
+        0 if ecn == Ecn::Ce => segments,
         marks => marks.min(segments),
     }
 }
