@@ -85,6 +85,8 @@ struct Owners {
     /// one by one are all of one owner.
     last: u32,
     several: Slab<Several>,
+    /// How often an owner left a port for good.
+    left: u64,
 }
 
 impl Owners {
@@ -134,6 +136,7 @@ impl Owners {
 
     /// A port less.
     fn leave(&mut self, number: u32) {
+        self.left += 1;
         if let Some((_, ports)) = self.known.get_mut(number) {
             *ports -= 1;
         }
@@ -263,13 +266,23 @@ pub(crate) struct PortTable {
     rng: Rng,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
+    /// What [`bind_any`](Self::bind_any) last found no port for.
+    full: Option<Full>,
+}
+
+/// For whom there is no port, until an owner leaves one.
+#[derive(Clone, Debug)]
+struct Full {
+    range: RangeInclusive<u16>,
+    owner: Owner,
+    left: u64,
 }
 
 impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
         let (ports, perturb) = (Paged::new(1 << 16), Paged::new(PERTURB));
-        Self { ports, owners: Owners::default(), perturb, rng, connects: true }
+        Self { ports, owners: Owners::default(), perturb, rng, connects: true, full: None }
     }
 
     /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
@@ -313,8 +326,22 @@ impl PortTable {
 
     /// A port for a `bind` to port 0: one on which nobody's address overlaps, whatever the reuse options say, or
     /// `None` where there is no such port (EADDRINUSE). Ports of the parity that `connect` leaves alone come first.
-    pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
-        self.bind_any_where(range, owner, random, &|_| true)
+    ///
+    /// A search in vain is not repeated before an owner has left a port.
+    pub(crate) fn bind_any(&mut self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
+        let left = self.owners.left;
+        if self
+            .full
+            .as_ref()
+            .is_some_and(|full| full.left == left && full.owner == *owner && full.range == range)
+        {
+            return None;
+        }
+        let port = self.bind_any_where(range.clone(), owner, random, &|_| true);
+        if port.is_none() {
+            self.full = Some(Full { range, owner: *owner, left });
+        }
+        port
     }
 
     /// [`bind_any`](Self::bind_any) among the ports that `also` agrees to.
@@ -350,20 +377,49 @@ impl PortTable {
         hash: u64,
         usable: &mut dyn FnMut(u16) -> bool,
     ) -> Option<u16> {
-        let (low, count) = span(&range)?;
-        let index = hash as usize % PERTURB;
-        let walked = *self.perturb.entry(index);
-        let start = walked.wrapping_add((hash >> 32) as u32) % count;
-        let half = |parity| scan(low, count, start, parity);
+        let search = self.search(&range, hash)?;
         // A few of each parity first: once one half is full for a destination, the walk through it is not
         // repeated for every connect.
-        let mut tries =
-            half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
-        let (port, passed) = tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
+        for (parity, from, most) in [(0, 0, FEW), (1, 0, FEW), (0, FEW, usize::MAX), (1, FEW, usize::MAX)] {
+            let tries = scan(search.low, search.count, search.start, parity).skip(from).take(most);
+            for (port, passed) in tries {
+                if !self.is_explicit(port) && usable(port) {
+                    return Some(self.chosen(hash, port, passed));
+                }
+            }
+        }
+        None
+    }
+
+    /// [`choose`](Self::choose) where no port but these, which are few, can be usable.
+    pub(crate) fn choose_of(
+        &mut self,
+        range: RangeInclusive<u16>,
+        hash: u64,
+        ports: &[u16],
+        usable: &mut dyn FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        let search = self.search(&range, hash)?;
+        let mut turns: Vec<_> = ports.iter().filter_map(|&port| search.turn(port)).collect();
+        turns.sort_unstable();
+        let (_, _, step, port) =
+            turns.into_iter().find(|&(.., port)| !self.is_explicit(port) && usable(port))?;
+        Some(self.chosen(hash, port, step as u32 * 2))
+    }
+
+    fn search(&mut self, range: &RangeInclusive<u16>, hash: u64) -> Option<Search> {
+        let (low, count) = span(range)?;
+        let walked = *self.perturb.entry(hash as usize % PERTURB);
+        Some(Search { low, count, start: walked.wrapping_add((hash >> 32) as u32) % count })
+    }
+
+    /// The search went so far for `port`.
+    fn chosen(&mut self, hash: u64, port: u16, passed: u32) -> u16 {
         // Some noise, so that what one destination sees does not tell how many connections others got.
         let skip = passed.max(self.rng.below(8) * 2);
-        *self.perturb.entry(index) = walked.wrapping_add(skip + 2);
-        Some(port)
+        let walked = self.perturb.entry(hash as usize % PERTURB);
+        *walked = walked.wrapping_add(skip + 2);
+        port
     }
 
     /// How many claims there are, on all ports together.
@@ -386,6 +442,24 @@ impl PortTable {
     }
 }
 
+/// The ports in the order in which a destination is searched for one.
+struct Search {
+    low: u16,
+    count: u32,
+    start: u32,
+}
+
+impl Search {
+    /// When it is a port's turn, in an order that can be compared, with the port's step within its parity and the port.
+    fn turn(&self, port: u16) -> Option<(bool, u32, usize, u16)> {
+        let offset = u32::from(port.checked_sub(self.low)?);
+        let parity = offset % 2;
+        let of_parity = (self.count + 1 - parity) / 2;
+        let step = (offset / 2 + of_parity).checked_sub(self.start / 2)? as usize % of_parity.max(1) as usize;
+        (offset < self.count).then_some((step >= FEW, parity, step, port))
+    }
+}
+
 /// First port and length of a range.
 fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
     let (low, high) = (*range.start(), *range.end());
@@ -397,7 +471,9 @@ fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
 fn scan(low: u16, count: u32, start: u32, parity: u32) -> impl Iterator<Item = (u16, u32)> {
     let of_parity = (count + 1 - parity) / 2;
     (0..of_parity).map(move |step| {
-        let offset = (start / 2 + step) % of_parity * 2 + parity;
-        (low + offset as u16, step * 2)
+        // Where the range is odd it may start behind the last of the lesser half.
+        let place = start / 2 + step;
+        let place = if place >= of_parity { place - of_parity } else { place };
+        (low + (place * 2 + parity) as u16, step * 2)
     })
 }

@@ -13,7 +13,7 @@ use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
-use crate::tcp::time_wait::{self, TimeWait, TwFlags};
+use crate::tcp::time_wait::{self, TwFlags};
 use crate::tcp::{State, Tuple, iss, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
@@ -37,7 +37,8 @@ impl Stack {
         }
         let owner = bind_owner(local.ip(), options);
         if local.port() == 0 {
-            local.set_port(self.tcp_free_port(local, options, &|_| true)?);
+            let random = self.cx.rng.next_u64();
+            local.set_port(self.ports.bind_any(self.port_range(), &owner, random).ok_or(Error::AddrInUse)?);
         } else if self.ports.conflicts(local.port(), &owner) {
             return Err(Error::AddrInUse);
         }
@@ -94,7 +95,7 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_unbind(&mut self, bind: BindId) -> Result<(), Error> {
         let (port, owner) = self.bind_ref(bind).map(|b| (b.local.port(), b.owner))?;
-        self.ports.remove(port, &owner);
+        self.give_up_port(port, &owner);
         self.binds.remove(bind.index);
         Ok(())
     }
@@ -198,7 +199,7 @@ impl Stack {
             self.listener_index.set_everywhere(None);
         } else {
             self.listener_index.remove(l.local.port(), id.index);
-            self.ports.remove(l.local.port(), &l.owner);
+            self.give_up_port(l.local.port(), &l.owner);
         }
         let of_it = |e: &Embryo| e.listener == id.index;
         let embryos: alloc::vec::Vec<u32> =
@@ -255,6 +256,9 @@ impl Stack {
 
     /// Sends a SYN, from `bind` or from an address and port that the stack chooses (RFC 6056). The connection is
     /// open when an event says WRITABLE, and has failed when it says ERROR (`tcp_take_error` tells why).
+    ///
+    /// Where all ports to `remote` are taken, that is found out once by looking at all of them; then each attempt costs next to
+    /// nothing until one of them is given up.
     ///
     /// # Errors
     /// `NetworkUnreachable` without a route, `AddrNotAvailable` where no port is left or the four-tuple is taken,
@@ -324,20 +328,33 @@ impl Stack {
         let tuple_at =
             |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
-        let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, .. } = self;
+        let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, exhausted, .. } = self;
         let records = Records { connections, embryos, waits4, waits6 };
-        let (mut taken, mut hash) = (None, 0);
-        let chosen = ports.choose(range, offset, &mut |port| {
+        let (mut taken, mut hash, mut until) = (None, 0, Instant::FAR_FUTURE);
+        let mut usable = |port| {
             let tuple = tuple_at(port);
             if home.as_ref().is_some_and(|home| !home.has(tuple.local_addr(), remote)) {
                 return false;
             }
             hash = hash_of(cx, &tuple);
             taken = records.find(demux, hash, &tuple);
-            let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
-            taken.is_none_or(|slot| records.time_wait(slot).is_some_and(|(tw, _)| reusable(&tw)))
-        });
+            let Some(slot) = taken else { return true };
+            let Some((tw, _)) = records.time_wait(slot) else { return false };
+            until = until.min(time_wait::reusable_at(&tw, cx, loopback));
+            time_wait::may_reuse(&tw, cx, now, false, loopback)
+        };
+        let chosen = match exhausted.left(now, local, remote) {
+            Some(freed) => ports.choose_of(range, offset, freed, &mut usable),
+            None => {
+                let chosen = ports.choose(range, offset, &mut usable);
+                if chosen.is_none() {
+                    exhausted.note(local, remote, until);
+                }
+                chosen
+            }
+        };
         let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
+        exhausted.taken(&tuple);
         if taken.is_none() {
             return Ok(Place { tuple, hash, iss: None });
         }
