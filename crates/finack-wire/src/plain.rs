@@ -202,7 +202,8 @@ fn words_of(data: &[u8]) -> u64 {
         [a, b, c] => [a, b, c, 0],
         _ => [0; 4],
     };
-    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum::<u64>()
+        + u64::from(u32::from_ne_bytes(last))
 }
 
 /// Folds a sum of such words to 16 bits.

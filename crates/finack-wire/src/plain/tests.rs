@@ -134,7 +134,10 @@ fn each_byte_is_summed() {
         for at in bytes.len() - len..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
-            assert!(!Plain::parse(&changed).expect("it is plain").checksum_ok(), "byte {at} of {len} of data");
+            assert!(
+                !Plain::parse(&changed).expect("it is plain").checksum_ok(),
+                "byte {at} of {len} of data"
+            );
         }
     }
 }
