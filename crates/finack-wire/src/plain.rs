@@ -5,14 +5,14 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use finack_sum::Accumulator;
 
 use crate::tcp::{self, Flags};
-use crate::{ip, ipv4, ipv6, protocol};
+use crate::{ipv4, ipv6, protocol};
 
 /// Bytes of options where they are two NOPs and timestamps (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: usize = 12;
 /// The first four of them.
 const TIMESTAMPS_HEAD: [u8; 4] = [1, 1, 8, 10];
 
-/// A segment of a connection that stands: ACK, perhaps with PSH and with data, and no other flag; no options but
+/// A segment of a connection that stands: ACK, perhaps with PSH, FIN and data, and no other flag; no options but
 /// timestamps, in the form that nearly everybody sends; behind an IPv4 header without options that is no fragment's, or an
 /// IPv6 header without extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Plain<'a> {
     pub tos: u8,
     /// Whether PSH is set.
     pub psh: bool,
+    /// Whether FIN is set.
+    pub fin: bool,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgment number.
@@ -45,7 +47,7 @@ impl<'a> Plain<'a> {
     /// Reads a packet; `None` where it is anything else, or where anything about its IP header is wrong, its checksum
     /// included. The TCP checksum is not looked at: see [`checksum_ok`](Self::checksum_ok).
     ///
-    /// What it answers is what [`ip::parse`], [`TcpHeader::parse`](tcp::TcpHeader::parse) and
+    /// What it answers is what [`ip::parse`](crate::ip::parse), [`TcpHeader::parse`](tcp::TcpHeader::parse) and
     /// [`TcpOptions::parse`](crate::tcp_options::TcpOptions::parse) say of the same packet.
     #[inline]
     #[must_use]
@@ -83,7 +85,7 @@ impl<'a> Plain<'a> {
     fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8]) -> Option<Self> {
         let h = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
         // The reserved bits are ignored (RFC 9293 3.1), AE is not.
-        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !Flags::PSH.0;
+        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !(Flags::PSH.0 | Flags::FIN.0);
         if flags != Flags::ACK.0 {
             return None;
         }
@@ -106,6 +108,7 @@ impl<'a> Plain<'a> {
             dst_port: u16::from_be_bytes([h[2], h[3]]),
             tos,
             psh: u16::from(h[13]) & Flags::PSH.0 != 0,
+            fin: u16::from(h[13]) & Flags::FIN.0 != 0,
             seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
             ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
             window: u16::from_be_bytes([h[14], h[15]]),
@@ -114,11 +117,13 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// The flags: ACK, or ACK and PSH.
+    /// The flags: ACK, perhaps with PSH and FIN.
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> Flags {
-        if self.psh { Flags::ACK.union(Flags::PSH) } else { Flags::ACK }
+        let psh = if self.psh { Flags::PSH } else { Flags(0) };
+        let fin = if self.fin { Flags::FIN } else { Flags(0) };
+        Flags::ACK.union(psh).union(fin)
     }
 
     /// Bytes of TCP header: 20, or 32 with timestamps.
@@ -147,8 +152,7 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn sum_ahead(&self) -> Accumulator {
         let mut sum = Accumulator::new();
-        sum.add_u16(ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len()));
-        sum.add(self.segment.get(..self.header_len()).unwrap_or_default());
+        sum.add_u16(u16::from_be(fold(self.words_ahead())));
         sum
     }
 
@@ -156,22 +160,77 @@ impl<'a> Plain<'a> {
     #[inline]
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        let pseudo = ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len());
-        finack_sum::add(pseudo, finack_sum::sum(self.segment)) == 0xffff
+        are_ones(self.words_ahead() + words_of(self.payload()))
     }
+
+    /// The pseudo-header and the TCP header as words of 32 bits in the processor's order of bytes, added up.
+    #[inline(always)]
+    fn words_ahead(&self) -> u64 {
+        let header = match self.timestamps {
+            None => self.segment.first_chunk::<{ tcp::HEADER_LEN }>().map_or(0, words),
+            Some(_) => self.segment.first_chunk::<{ tcp::HEADER_LEN + TIMESTAMPS_LEN }>().map_or(0, words),
+        };
+        // No segment is longer than 16 bits say: its length is a field of its IP header.
+        let rest = [u16::from(protocol::TCP), self.segment.len() as u16].map(|word| u64::from(word.to_be()));
+        address_words(&self.src) + address_words(&self.dst) + rest[0] + rest[1] + header
+    }
+}
+
+#[inline(always)]
+fn address_words(address: &IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => words(&v4.octets()),
+        IpAddr::V6(v6) => words(&v6.octets()),
+    }
+}
+
+/// Words of 32 bits in the processor's order of bytes, added up.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
+}
+
+/// Data up to this long is summed at once; what sums longer data quickly takes a while to begin.
+const SHORT: usize = 32;
+
+/// Data as such words, with zeros behind it.
+#[inline(always)]
+fn words_of(data: &[u8]) -> u64 {
+    if data.len() > SHORT {
+        return u64::from(finack_sum::sum(data).to_be());
+    }
+    let (words, rest) = data.as_chunks::<4>();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum::<u64>()
+        + u64::from(u32::from_ne_bytes(last))
+}
+
+/// Folds a sum of such words to 16 bits.
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+/// Whether a sum of such words folds to all ones: whether it is a multiple of 0xffff, and not zero, which only zeros add up to.
+#[inline(always)]
+const fn are_ones(sum: u64) -> bool {
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// Whether the checksum of an IPv4 header without options is right: its five words of 32 bits, in whichever order of
 /// bytes, add up to all ones (RFC 1071 2).
 #[inline(always)]
 fn header_sums_up(header: &[u8; ipv4::HEADER_LEN]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum == 0xffff
+    are_ones(words(header))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod exhausted;
 mod expected;
 mod fast_open;
 mod fingerprint;
@@ -247,6 +248,8 @@ pub struct Stack {
     wheel: Wheel,
     /// Tags handles, so that one that outlived its object is told apart.
     generation: u32,
+    /// Where all ports are taken.
+    exhausted: exhausted::Exhausted,
     /// Who gives way where there is no room for another.
     expendable: shed::Expendable,
     /// Connections with something to send, in turn.
@@ -259,7 +262,7 @@ pub struct Stack {
     /// Where this is one of several stacks that are one host.
     home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
-    /// The connection that got the last segment that was expected; the next one is often for it, too.
+    /// The connection that got the last segment that was expected, or was made since; the next one is often for it, too.
     recent: u32,
 }
 
@@ -292,6 +295,7 @@ impl Stack {
             auth: Auth::default(),
             wheel: Wheel::new(now),
             generation: 0,
+            exhausted: exhausted::Exhausted::default(),
             expendable: shed::Expendable::default(),
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
@@ -361,7 +365,16 @@ impl Stack {
     }
 
     /// The next thing an application waits for; call until `None`.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // Who asks until there is nothing asks once in vain each time.
+        if self.events.is_empty() && !self.udp.has_events() {
+            return None;
+        }
+        self.next_event()
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
         while let Some(source) = self.events.pop_front() {
             match source {
                 EventSource::Connection { index, generation } => {
@@ -418,6 +431,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.exhausted.clear();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
     }
@@ -425,6 +439,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.exhausted.clear();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
@@ -462,6 +477,7 @@ impl Stack {
             + self.wheel.memory()
             + self.auth.memory()
             + self.expendable.memory()
+            + self.exhausted.memory()
             + self.cx.pool.memory()
             + self.cx.cookies.memory()
             + self.cx.tracer.memory()
