@@ -191,3 +191,13 @@ fn update_agrees_with_summing_afresh() {
         assert_eq!(update_u32(before, old, new), !naive(&data));
     }
 }
+
+#[test]
+fn a_prefetch_changes_nothing() {
+    let bytes: alloc::vec::Vec<u8> = (0..=255).collect();
+    for (from, to) in [(0, 256), (63, 65), (7, 7), (255, 256)] {
+        prefetch(&bytes[from..to]);
+    }
+    prefetch(&());
+    assert!(bytes.iter().enumerate().all(|(i, &byte)| usize::from(byte) == i));
+}

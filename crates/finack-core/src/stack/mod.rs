@@ -59,11 +59,14 @@ use crate::tcp::listener::{Listener, ListenerIndex};
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
-use crate::timer::Wheel;
+use crate::timer::{self, Wheel};
 use crate::trace::{DropReason, PacketId, TraceEvent, TraceKind};
 use crate::udp::Udp;
 use tables::Bind;
 use transmit::Emission;
+
+/// Timers that are looked at together before the first of them is handled.
+const TIMERS_AHEAD: usize = 16;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
@@ -339,6 +342,7 @@ impl Stack {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((owner, _)) = self.wheel.pop(now) {
+            self.prefetch_due();
             if owner.is_embryo() {
                 self.embryo_timeout(now, owner.index());
             } else {
@@ -347,6 +351,23 @@ impl Stack {
         }
         self.expire_time_waits(now);
         self.ip_timeout(now);
+        self.prefetch_due();
+    }
+
+    /// Has fetched what stands about a connection in the tables, for somebody who will soon work with it.
+    #[inline]
+    fn prefetch(&self, index: u32) {
+        self.connections.prefetch(index);
+        self.wheel.prefetch(timer::Owner::connection(index));
+    }
+
+    /// Has those connections fetched whose timers have become due within a tick: they have often not been looked at for long.
+    fn prefetch_due(&mut self) {
+        if self.wheel.take_fresh() {
+            for owner in self.wheel.due().filter(|owner| !owner.is_embryo()).take(TIMERS_AHEAD) {
+                self.prefetch(owner.index());
+            }
+        }
     }
 
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,

@@ -365,13 +365,6 @@ impl Connection {
         }
     }
 
-    /// Looks at each part of it that the next segment will need, so that the processor fetches all of them at once.
-    pub(crate) fn touch(&self) -> u64 {
-        let sent = self.rtx.front().map_or(0, |unit| unit.start);
-        let places = self.snd_una ^ self.rcv_edge ^ self.recv.next() ^ self.send.end() ^ sent;
-        places as u64 ^ self.charged ^ self.stats.segs_in ^ self.congestion.cwnd() ^ self.wheel_at.as_nanos()
-    }
-
     /// RCV.NXT.
     pub(crate) fn rcv_nxt(&self) -> Pos {
         self.recv.next() + Pos::from(self.facts.fin_received)
