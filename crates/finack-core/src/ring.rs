@@ -57,7 +57,14 @@ impl<T> Ring<T> {
         Self(None)
     }
 
+    /// What it stands in, unless it is at rest.
+    #[inline]
+    pub(crate) fn awake(&mut self) -> Option<&mut VecDeque<T>> {
+        self.0.as_deref_mut()
+    }
+
     /// Before something is put into it: allocates nothing where a queue is spare.
+    #[inline]
     pub(crate) fn wake(&mut self, spares: &mut Spares<T>) {
         if self.0.is_none() {
             self.0 = Some(spares.0.pop().unwrap_or_default());
@@ -65,6 +72,7 @@ impl<T> Ring<T> {
     }
 
     /// Gives back what it stands in, if it is empty.
+    #[inline]
     pub(crate) fn rest(&mut self, spares: &mut Spares<T>) {
         if let Some(queue) = self.0.take_if(|queue| queue.is_empty())
             && queue.capacity() <= MODEST

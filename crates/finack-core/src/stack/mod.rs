@@ -382,7 +382,16 @@ impl Stack {
     }
 
     /// The next thing an application waits for; call until `None`.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // Who asks until there is nothing asks once in vain each time.
+        if self.events.is_empty() && !self.udp.has_events() {
+            return None;
+        }
+        self.next_event()
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
         while let Some(source) = self.events.pop_front() {
             match source {
                 EventSource::Connection { index, generation } => {

@@ -29,10 +29,7 @@ impl Stack {
 impl Agenda<'_> {
     /// The same where the connection is at hand.
     pub(super) fn refresh(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
-        let promised = c.memory_promised();
-        if promised != c.charged {
-            cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
-        }
+        charge(c, cx);
         if c.facts.indexed && !c.facts.tx_queued {
             let seen = if cx.short_cuts { glance(c, cx) } else { None };
             match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
@@ -44,6 +41,10 @@ impl Agenda<'_> {
                 Wish::Nothing => {
                     c.note_held(false);
                     output::after_output(c, cx, now);
+                }
+                Wish::Quiet => {
+                    c.note_held(false);
+                    c.note_all_sent(now);
                 }
             }
         }
@@ -60,6 +61,28 @@ impl Agenda<'_> {
         self.wheel.arm(Owner::connection(index), earliest);
         c.wheel_at = earliest;
     }
+
+    /// [`refresh`](Self::refresh) after the application read or tried to: where all is sent, and no ACK became due by that,
+    /// only the budget hears of it.
+    #[inline]
+    pub(super) fn refresh_after_read(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        let settled = c.ack.now.is_none() && c.snd_nxt == c.snd_end() && c.rare.is_none();
+        let told = c.ready.is_empty() || c.facts.event_queued;
+        if cx.short_cuts && settled && told && !c.facts.wants_room && c.state.is_synchronized() {
+            charge(c, cx);
+        } else {
+            self.refresh(c, cx, now, index);
+        }
+    }
+}
+
+/// The memory budget follows what the connection may take up.
+#[inline]
+fn charge(c: &mut Connection, cx: &mut Cx) {
+    let promised = c.memory_promised();
+    if promised != c.charged {
+        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+    }
 }
 
 /// Whether a connection wants to send.
@@ -68,6 +91,8 @@ enum Wish {
     /// Later.
     Wait,
     Nothing,
+    /// All that was written is sent, and no control segment is due.
+    Quiet,
 }
 
 impl From<Next> for Wish {
@@ -88,6 +113,6 @@ fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
         return c.state.is_synchronized().then_some(Wish::Send);
     }
     let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
-    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0;
-    if quiet { Some(Wish::Nothing) } else { output::small_write(c, cx).map(|_| Wish::Send) }
+    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0 && c.state.is_synchronized();
+    if quiet { Some(Wish::Quiet) } else { output::small_write(c, cx).map(|_| Wish::Send) }
 }
