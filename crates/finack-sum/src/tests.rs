@@ -1,3 +1,4 @@
+use crate::prefetch;
 use crate::{
     Accumulator, add, append_and_sum, copy_and_sum, fold, portable, sum, to_network, uninit, update,
     update_u32,
@@ -194,7 +195,7 @@ fn update_agrees_with_summing_afresh() {
 
 #[test]
 fn a_prefetch_changes_nothing() {
-    let bytes: alloc::vec::Vec<u8> = (0..=255).collect();
+    let bytes: Vec<u8> = (0..=255).collect();
     for (from, to) in [(0, 256), (63, 65), (7, 7), (255, 256)] {
         prefetch(&bytes[from..to]);
     }
