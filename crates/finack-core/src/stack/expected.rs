@@ -5,6 +5,7 @@ use finack_wire::ip::Ecn;
 use finack_wire::plain::Plain;
 
 use super::Stack;
+use super::ahead::AHEAD;
 use super::refresh::Agenda;
 use super::tcp_input::received;
 use crate::cx::Cx;
@@ -16,9 +17,6 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
 
-/// Packets that are looked at together before the first of them is handled: more misses than that no processor has under
-/// way at a time.
-const AHEAD: usize = 16;
 /// Less data than this is summed together with its header, which is quicker than both by themselves.
 const STAGED_FROM: usize = 128;
 /// No connection is known to have it.
@@ -77,11 +75,8 @@ impl Stack {
                 slot.map_or(NOBODY, |slot| slot.index())
             };
         }
-        for i in 0..plains.len() {
-            if guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]) {
-                self.prefetch(guesses[i]);
-            }
-        }
+        let fresh = |i: usize| guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]);
+        self.prefetch_all((0..plains.len()).filter(|&i| fresh(i)).map(|i| guesses[i]));
         guesses
     }
 

@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod ahead;
 mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
@@ -59,14 +60,11 @@ use crate::tcp::listener::{Listener, ListenerIndex};
 use crate::tcp::tcb::Connection;
 use crate::tcp::time_wait::{Key4, Key6, TimeWaits};
 use crate::time::Instant;
-use crate::timer::{self, Wheel};
+use crate::timer::Wheel;
 use crate::trace::{DropReason, PacketId, TraceEvent, TraceKind};
 use crate::udp::Udp;
 use tables::Bind;
 use transmit::Emission;
-
-/// Timers that are looked at together before the first of them is handled.
-const TIMERS_AHEAD: usize = 16;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident,)+) => {$(
@@ -352,22 +350,6 @@ impl Stack {
         self.expire_time_waits(now);
         self.ip_timeout(now);
         self.prefetch_due();
-    }
-
-    /// Has fetched what stands about a connection in the tables, for somebody who will soon work with it.
-    #[inline]
-    fn prefetch(&self, index: u32) {
-        self.connections.prefetch(index);
-        self.wheel.prefetch(timer::Owner::connection(index));
-    }
-
-    /// Has those connections fetched whose timers have become due within a tick: they have often not been looked at for long.
-    fn prefetch_due(&mut self) {
-        if self.wheel.take_fresh() {
-            for owner in self.wheel.due().filter(|owner| !owner.is_embryo()).take(TIMERS_AHEAD) {
-                self.prefetch(owner.index());
-            }
-        }
     }
 
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,

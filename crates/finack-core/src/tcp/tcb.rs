@@ -365,6 +365,20 @@ impl Connection {
         }
     }
 
+    /// Has fetched where its queues stand, for somebody who will soon look at these.
+    #[inline]
+    pub(crate) fn prefetch_queues(&self) {
+        self.rtx.prefetch();
+        self.send.prefetch();
+    }
+
+    /// The same for what is at their heads, the queues being at hand.
+    #[inline]
+    pub(crate) fn prefetch_fronts(&self) {
+        self.rtx.prefetch_front();
+        self.send.prefetch_front();
+    }
+
     /// RCV.NXT.
     pub(crate) fn rcv_nxt(&self) -> Pos {
         self.recv.next() + Pos::from(self.facts.fin_received)

@@ -159,6 +159,18 @@ impl SendBuffer {
         Self { blocks: Ring::new(), start, end: start, extra: None }
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.blocks.prefetch();
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_front(&self) {
+        if let Some(block) = self.blocks.front() {
+            finack_sum::prefetch(block);
+        }
+    }
+
     /// Where the next byte written will stand.
     pub(crate) const fn end(&self) -> Pos {
         self.end
