@@ -86,6 +86,14 @@ impl<T> Ring<T> {
         self.0.as_ref().map_or(0, |queue| memory(queue))
     }
 
+    /// Has fetched what tells where its elements stand.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(queue) = &self.0 {
+            finack_sum::prefetch::<VecDeque<T>>(queue);
+        }
+    }
+
     // What changes nothing in an empty queue must not wake one up.
 
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {

@@ -6,6 +6,7 @@ use finack_wire::plain::Plain;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
+use super::ahead::AHEAD;
 use super::refresh::Agenda;
 use super::tcp_input::{marks_of, received};
 use crate::cx::Cx;
@@ -17,9 +18,6 @@ use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
 
-/// Packets that are looked at together before the first of them is handled: more misses than that no processor has under
-/// way at a time.
-const AHEAD: usize = 16;
 /// Less data than this is summed together with its header, which is quicker than both by themselves.
 const STAGED_FROM: usize = 128;
 /// No connection is known to have it.
@@ -50,7 +48,6 @@ impl Stack {
     fn look_ahead(&self, plains: &[Option<Plain<'_>>]) -> [u32; AHEAD] {
         let mut guesses = [NOBODY; AHEAD];
         let mut hashes = [0; AHEAD];
-        let mut touched = 0;
         let mut before: Option<(&Plain<'_>, u32)> = None;
         for (i, plain) in plains.iter().enumerate() {
             let Some(plain) = plain else { continue };
@@ -59,7 +56,7 @@ impl Stack {
                 None if self.is_of(self.recent, plain) => self.recent,
                 _ => {
                     hashes[i] = self.hash(&tuple_of(plain));
-                    touched ^= self.demux.touch(hashes[i]);
+                    self.demux.prefetch(hashes[i]);
                     LIKE | i as u32
                 }
             };
@@ -79,12 +76,8 @@ impl Stack {
                 slot.map_or(NOBODY, |slot| slot.index())
             };
         }
-        for i in 0..plains.len() {
-            if guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]) {
-                touched ^= self.connections.get(guesses[i]).map_or(0, |c| c.touch());
-            }
-        }
-        core::hint::black_box(touched);
+        let fresh = |i: usize| guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]);
+        self.prefetch_all((0..plains.len()).filter(|&i| fresh(i)).map(|i| guesses[i]));
         guesses
     }
 

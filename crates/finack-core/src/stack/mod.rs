@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod ahead;
 mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
@@ -343,6 +344,7 @@ impl Stack {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((owner, _)) = self.wheel.pop(now) {
+            self.prefetch_due();
             if owner.is_embryo() {
                 self.embryo_timeout(now, owner.index());
             } else {
@@ -351,6 +353,7 @@ impl Stack {
         }
         self.expire_time_waits(now);
         self.ip_timeout(now);
+        self.prefetch_due();
     }
 
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,

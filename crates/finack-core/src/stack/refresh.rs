@@ -54,7 +54,7 @@ impl Agenda<'_> {
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
         // One entry in the wheel for all of its timers, moved only when it would fire too late.
-        let earliest = c.timers.earliest().min(c.pacing_deadline());
+        let earliest = c.earliest_deadline();
         if earliest >= c.wheel_at {
             return;
         }

@@ -288,6 +288,18 @@ impl RetransmitQueue {
         self.units.len()
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.units.prefetch();
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_front(&self) {
+        if let Some(unit) = self.units.front() {
+            finack_sum::prefetch(unit);
+        }
+    }
+
     pub(crate) fn front(&self) -> Option<&Sent> {
         self.units.front()
     }
