@@ -263,7 +263,8 @@ pub struct Stack {
     /// Where this is one of several stacks that are one host.
     home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
-    /// The connection that got the last segment that was expected, or was made since; the next one is often for it, too.
+    /// The connection that got the last segment that was expected, or was made or sent since; the next one is often for
+    /// it, too.
     recent: u32,
 }
 

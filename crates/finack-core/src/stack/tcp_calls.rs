@@ -43,9 +43,11 @@ impl Stack {
         flags: SendFlags,
     ) -> Result<usize, Error> {
         self.prefetch(id.index);
-        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.send_bytes(cx, data, flags);
+        // Perhaps the next packet answers it.
+        *recent = id.index;
         Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
         result
     }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use bytes::buf::Limit;
@@ -15,7 +16,7 @@ use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
 /// Bytes that stay until they are acknowledged.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Data {
     /// Copied from the application.
     Own(Vec<u8>),
@@ -29,7 +30,25 @@ enum Data {
 /// So many bytes make a block a line of the processor's cache.
 const FEW: usize = 54;
 
+/// Where copied bytes stand does not show.
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared(bytes) => f.debug_tuple("Shared").field(bytes).finish(),
+            Self::Own(_) | Self::Few { .. } => f.debug_tuple("Own").field(&self.as_slice()).finish(),
+        }
+    }
+}
+
 impl Data {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(block) => block,
+            Self::Shared(bytes) => bytes,
+            Self::Few { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+        }
+    }
+
     fn few(data: &[u8]) -> Option<Self> {
         let mut bytes = [0; FEW];
         bytes.get_mut(..data.len())?.copy_from_slice(data);
@@ -46,11 +65,7 @@ pub(crate) struct Block {
 
 impl Block {
     fn as_slice(&self) -> &[u8] {
-        match &self.data {
-            Data::Own(block) => block,
-            Data::Shared(bytes) => bytes,
-            Data::Few { len, bytes } => &bytes[..usize::from(*len)],
-        }
+        self.data.as_slice()
     }
 
     fn end(&self) -> Pos {
@@ -505,6 +520,9 @@ mod tests {
         assert!(buffer.memory() < crate::pool::SMALL);
         let place = buffer.find(1, 1 + FEW as Pos).unwrap();
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]));
+        let shown = alloc::format!("{buffer:?}");
+        buffer.make_room(&mut pool);
+        assert_eq!(alloc::format!("{buffer:?}"), shown);
         buffer.append(&mut pool, &[2; 2 * FEW]);
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]), "the place is the same");
         let mut out = [&[][..]; MAX_SLICES];
