@@ -281,9 +281,7 @@ fn reading_what_came() {
             let (mut t, c) = talking(timestamps);
             change(&mut t, c);
             t.take_sent();
-            for (count, len) in
-                [(1, 1), (1, 100), (2, 100), (1, 1400), (2, 1400), (3, 1400), (40, 1400)]
-            {
+            for (count, len) in [(1, 1), (1, 100), (2, 100), (1, 1400), (2, 1400), (3, 1400), (40, 1400)] {
                 let texts = (0..count).map(|i| {
                     let from = 101 + i * len;
                     format!("P. {from}:{}({len}) ack 101", from + len)
