@@ -375,22 +375,26 @@ impl RetransmitQueue {
         }
     }
 
-    /// [`acknowledge`](Self::acknowledge) of everything before `una`, which is more than nothing, where all units were sent once and
-    /// nothing is known of any: neither SACKed nor lost. Answers what the last unit was that it is about, as far as it is; `None`,
-    /// and nothing is done, where not all is calm, or `is_next` does not hold of the first unit.
+    /// The first unit, where all units were sent once and nothing is known of any: neither SACKed nor lost.
+    #[inline]
+    pub(crate) fn front_if_calm(&self) -> Option<&Sent> {
+        let calm = self.repair.is_none() && self.sacked == 0 && self.lost == 0;
+        self.units.front().filter(|unit| calm && !unit.marks.has(Marks::RETRANSMITTED))
+    }
+
+    /// [`acknowledge`](Self::acknowledge) of everything before `una`, which is more than nothing, where
+    /// [all is calm](Self::front_if_calm): answers what the last unit was that it is about, as far as it is. `None`, and nothing is
+    /// done, where not all is calm, or `is_next` does not hold of the first unit.
     #[inline(always)]
     pub(crate) fn acknowledge_calmly(
         &mut self,
         una: Pos,
         is_next: impl FnOnce(&Sent) -> bool,
     ) -> Option<(SentOrder, SentState)> {
-        if self.repair.is_some() || self.sacked != 0 || self.lost != 0 {
+        if !self.front_if_calm().is_some_and(is_next) {
             return None;
         }
         let units = self.units.awake()?;
-        if !units.front().is_some_and(|unit| !unit.marks.has(Marks::RETRANSMITTED) && is_next(unit)) {
-            return None;
-        }
         while units.front().is_some_and(|unit| unit.end < una) {
             units.pop_front();
         }
