@@ -13,7 +13,8 @@ use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::pool::Pool;
-use crate::tcp::input::{Arrival, Segment, Text, expected};
+use crate::tcp::input::expected::{self, Taken};
+use crate::tcp::input::{Arrival, Segment, Text};
 use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
@@ -173,7 +174,7 @@ impl Stack {
         let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let Some(c) = connections.get_mut(index).filter(|c| c.facts.from_afar) else { return false };
-        let Some(ack) = expected::is_expected(c, &arrival) else { return false };
+        let Some(ack) = expected::is_expected(c, arrival) else { return false };
         if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
             return false;
         }
@@ -184,15 +185,18 @@ impl Stack {
         cx.counters.tcp_in_segs += count;
         cx.counters.tcp_expected += count;
         if cx.tracer.is_on() {
-            trace(c, cx, now, plain, &arrival);
+            trace(c, cx, now, plain, arrival);
         }
-        expected::take(c, cx, now, &arrival, ack);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        match expected::take(c, cx, now, arrival, ack) {
+            Taken::Text if agenda.knows(c) => {}
+            _ => agenda.refresh_at_once(c, cx, now, index),
+        }
         true
     }
 }
 
-fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: &Arrival<'_>) {
+fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: Arrival<'_>) {
     let segment = Segment { urgent: plain.urgent(), ..arrival.segment() };
     cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
 }

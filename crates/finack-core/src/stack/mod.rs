@@ -364,8 +364,12 @@ impl Stack {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, None) | (None, one) => one,
         };
-        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
-        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
+        let mut next = earlier(self.wheel.next(), self.ip_next_timeout());
+        if self.waits4.len() + self.waits6.len() > 0 {
+            next = earlier(next, self.waits4.oldest().map(|(_, at)| at));
+            next = earlier(next, self.waits6.oldest().map(|(_, at)| at));
+        }
+        next
     }
 
     /// The next thing an application waits for; call until `None`.

@@ -550,6 +550,7 @@ impl Connection {
 
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
+    #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed && !self.facts.orphan;
