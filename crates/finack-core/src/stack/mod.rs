@@ -16,6 +16,7 @@ mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
+mod ordinary;
 mod passive;
 mod refresh;
 mod shards;

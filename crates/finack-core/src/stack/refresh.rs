@@ -29,10 +29,7 @@ impl Stack {
 impl Agenda<'_> {
     /// The same where the connection is at hand.
     pub(super) fn refresh(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
-        let promised = c.memory_promised();
-        if promised != c.charged {
-            cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
-        }
+        charge(c, cx);
         if c.facts.indexed && !c.facts.tx_queued {
             let seen = if cx.short_cuts { glance(c, cx) } else { None };
             match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
@@ -47,6 +44,36 @@ impl Agenda<'_> {
                 }
             }
         }
+        self.tell(c, index);
+    }
+
+    /// The same after all that was written went out in a segment of its own, and no ACK is owed any more: nothing is there to
+    /// be sent.
+    #[inline]
+    pub(super) fn refresh_sent(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert!(matches!(glance(c, cx), Some(Wish::Nothing)));
+        charge(c, cx);
+        c.note_limit(now);
+        self.tell(c, index);
+    }
+
+    /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
+    #[inline]
+    pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        if c.facts.tx_queued {
+            return charge(c, cx);
+        }
+        if !c.facts.indexed || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
+            return self.refresh(c, cx, now, index);
+        }
+        charge(c, cx);
+        c.facts.tx_queued = true;
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
+    /// Events and the wheel.
+    #[inline]
+    fn tell(&mut self, c: &mut Connection, index: u32) {
         let awaited = !c.facts.orphan && !c.facts.unaccepted;
         if awaited && !c.ready.is_empty() && !c.facts.event_queued {
             c.facts.event_queued = true;
@@ -59,6 +86,15 @@ impl Agenda<'_> {
         }
         self.wheel.arm(Owner::connection(index), earliest);
         c.wheel_at = earliest;
+    }
+}
+
+/// The budget counts what the connection holds and promises.
+#[inline]
+fn charge(c: &mut Connection, cx: &mut Cx) {
+    let promised = c.memory_promised();
+    if promised != c.charged {
+        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
     }
 }
 

@@ -174,11 +174,9 @@ const fn words(address: u128) -> u64 {
 
 /// Folds a sum of words of 32 bits to 16 (RFC 1071 2).
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    finack_sum::add(sum as u16, (sum >> 16) as u16)
 }
 
 /// Writes both headers for a payload of `payload_len` bytes, which `add_payload` adds to a sum; answers their length
