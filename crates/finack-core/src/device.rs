@@ -191,7 +191,11 @@ impl<'a> Transmit<'a> {
     }
 
     /// Bytes of the whole packet.
+    #[inline]
     pub fn len(&self) -> usize {
+        if let Lent::One(slice) = self.payload.0 {
+            return self.header.len() + slice.len();
+        }
         self.header.len() + self.payload().iter().map(|s| s.len()).sum::<usize>()
     }
 
@@ -223,12 +227,22 @@ impl<'a> Transmit<'a> {
         out.reserve(self.len());
         let begun = out.len();
         out.extend_from_slice(self.header);
-        let mut sum = Accumulator::new();
-        sum.add(self.header.get(usize::from(start)..).unwrap_or_default());
-        for s in self.payload() {
-            sum.add_sum(append_and_sum(out, s), s.len());
-        }
-        let checksum = if offset == UDP_CHECKSUM { udp::nonzero(sum.finish()) } else { sum.finish() };
+        let ahead = self.header.get(usize::from(start)..).unwrap_or_default();
+        let sum = match self.payload.0 {
+            // Transport headers are of whole words.
+            Lent::One(slice) if ahead.len() % 2 == 0 => {
+                finack_sum::add(finack_sum::sum(ahead), append_and_sum(out, slice))
+            }
+            _ => {
+                let mut sum = Accumulator::new();
+                sum.add(ahead);
+                for s in self.payload() {
+                    sum.add_sum(append_and_sum(out, s), s.len());
+                }
+                sum.folded()
+            }
+        };
+        let checksum = if offset == UDP_CHECKSUM { udp::nonzero(!sum) } else { !sum };
         let field = begun + usize::from(start) + usize::from(offset);
         if let Some(field) = out.get_mut(field..field + 2) {
             field.copy_from_slice(&checksum.to_be_bytes());

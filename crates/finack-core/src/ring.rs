@@ -58,6 +58,7 @@ impl<T> Ring<T> {
     }
 
     /// Before something is put into it: allocates nothing where a queue is spare.
+    #[inline]
     pub(crate) fn wake(&mut self, spares: &mut Spares<T>) {
         if self.0.is_none() {
             self.0 = Some(spares.0.pop().unwrap_or_default());
@@ -65,6 +66,7 @@ impl<T> Ring<T> {
     }
 
     /// Gives back what it stands in, if it is empty.
+    #[inline]
     pub(crate) fn rest(&mut self, spares: &mut Spares<T>) {
         if let Some(queue) = self.0.take_if(|queue| queue.is_empty())
             && queue.capacity() <= MODEST

@@ -49,16 +49,16 @@ impl Agenda<'_> {
 
     /// The same after all that was written went out in a segment of its own, and no ACK is owed any more: nothing is there to
     /// be sent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refresh_sent(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         debug_assert!(matches!(glance(c, cx), Some(Wish::Nothing)));
         charge(c, cx);
-        c.note_limit(now);
+        c.note_all_sent(now);
         self.tell(c, index);
     }
 
     /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         if c.facts.tx_queued {
             return charge(c, cx);

@@ -327,7 +327,7 @@ impl Desk<'_> {
         let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
         output::acknowledged(c, true);
         if self.cx.tracer.is_on() {
-            self.note_sent(c, now, &plain.head(&c.tuple), len, told);
+            note_sent(c, self.cx, now, &plain.head(&c.tuple), len, told);
         }
         written
     }
@@ -355,7 +355,7 @@ impl Desk<'_> {
         }
         let written = self.sign(c, head, part.from, part.to);
         output::acknowledged(c, all);
-        self.note_sent(c, now, head, (part.to - part.from) as usize, told);
+        note_sent(c, self.cx, now, head, (part.to - part.from) as usize, told);
         written
     }
 
@@ -411,7 +411,7 @@ impl Desk<'_> {
         self.count_bare(c);
         if end <= 1 {
             let header = self.sign(c, &mut head, 0, 0);
-            self.note_sent(c, now, &head, 0, (1, reason));
+            note_sent(c, self.cx, now, &head, 0, (1, reason));
             return Some(self.without_text(c, header));
         }
         // A SYN with data (RFC 7413 4.2.1). Who signs tries no fast open, so that this is never signed.
@@ -419,7 +419,7 @@ impl Desk<'_> {
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(1, end, sum);
         let (header, checksum) = emit::headers(&head, len, add, None, offload, self.header);
-        self.note_sent(c, now, &head, len, (1, SendReason::Open));
+        note_sent(c, self.cx, now, &head, len, (1, SendReason::Open));
         Some(Decided::Segment {
             connection: self.index,
             header,
@@ -449,19 +449,20 @@ impl Desk<'_> {
             stays_here: c.facts.loopback,
         }
     }
+}
 
-    fn note_sent(
-        &mut self,
-        c: &Connection,
-        now: Instant,
-        head: &Head,
-        len: usize,
-        (segments, reason): (u16, SendReason),
-    ) {
-        if self.cx.tracer.is_on() {
-            let kind = sent(head, len, segments, c.agreed.rcv_wscale, reason);
-            self.cx.trace(now, c.trace_id, &head.tuple, kind);
-        }
+/// Tells who observes of a segment that goes out: in how many wire segments, and why.
+pub(super) fn note_sent(
+    c: &Connection,
+    cx: &mut Cx,
+    now: Instant,
+    head: &Head,
+    len: usize,
+    (segments, reason): (u16, SendReason),
+) {
+    if cx.tracer.is_on() {
+        let kind = sent(head, len, segments, c.agreed.rcv_wscale, reason);
+        cx.trace(now, c.trace_id, &head.tuple, kind);
     }
 }
 
@@ -476,7 +477,7 @@ pub(super) fn left_of_checksum(c: &Connection, device: &Capabilities) -> TxCheck
 }
 
 /// What the headers of a segment say that begins at `from`, but for options and urgent data.
-#[inline]
+#[inline(always)]
 pub(super) fn plain_of(
     c: &Connection,
     cx: &Cx,
@@ -502,7 +503,7 @@ pub(super) fn plain_of(
 }
 
 /// Payload bytes of a full segment that leaves now.
-#[inline]
+#[inline(always)]
 pub(super) fn segment_of(c: &Connection, device: &Capabilities) -> usize {
     let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
     let mtu = device.mtu.min(c.path_mtu as usize);

@@ -85,6 +85,14 @@ fn ticks(nanos: u64) -> u32 {
 }
 
 impl Connection {
+    /// [`note_limit`](Self::note_limit) where something is out, and nothing waits to be sent.
+    #[inline]
+    pub(crate) fn note_all_sent(&mut self, now: Instant) {
+        if self.facts.wants_room || self.units.chrono.now != Reason::Busy {
+            self.note_limit(now);
+        }
+    }
+
     /// Sending has come to a stop: notes why.
     pub(crate) fn note_limit(&mut self, now: Instant) {
         let unsent = self.send.end() - self.snd_nxt.max(1);

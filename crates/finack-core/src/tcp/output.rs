@@ -230,7 +230,6 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
 }
 
 /// [`commit`] of what [`small_write`] found: everything up to `end`. Answers whether it is sent with PSH.
-#[inline]
 pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) -> bool {
     let start = c.snd_nxt;
     debug_assert_eq!(next_segment(c, cx, now), Next::Send(Plan::Data { start, end }));
@@ -366,7 +365,7 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
     c.rtx.push(&mut cx.pool, unit(c, now, start, end, marks));
     c.snd_nxt = end;
     c.note_sent_in_recovery(bytes, false, now);
-    let limited = note_use(c, end);
+    let limited = note_use(c, end, if c.agreed.sack { in_flight + bytes } else { c.in_flight() });
     c.facts.push_small = false;
     c.facts.probe_due = false;
     c.tell_sending(now, bytes, in_flight, limited);
@@ -384,9 +383,10 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
 
 /// How much of the window is made use of, now that everything up to `end` is out; answers whether the window keeps the
 /// sender from sending more. As on Linux that holds for a whole flight, for ACKs may come in batches.
-fn note_use(c: &mut Connection, end: Pos) -> bool {
+#[inline]
+fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    let limited = c.snd_end() > end && c.congestion.cwnd() < in_flight + u64::from(c.mss);
     if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
         c.peak = Peak { bytes: out, until: end, limited };
     }
@@ -395,10 +395,14 @@ fn note_use(c: &mut Connection, end: Pos) -> bool {
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause
 /// ends when something is written: data that a closed window held back was no pause.
+#[inline]
 pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
-    if !core::mem::take(&mut c.facts.written) {
-        return;
+    if core::mem::take(&mut c.facts.written) {
+        restart(c, cx, now);
     }
+}
+
+fn restart(c: &mut Connection, cx: &Cx, now: Instant) {
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
     if let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
@@ -564,7 +568,7 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 
 /// An ACK has just gone out with a segment. Where it had no room for the SACK blocks that were due (`told` is false), a
 /// bare one follows (RFC 2018 4).
-#[inline]
+#[inline(always)]
 pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.rcv_acked = c.ack_pos();
     if c.ack.pending && c.ack.quick > 0 {

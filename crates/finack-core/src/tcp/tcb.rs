@@ -418,6 +418,7 @@ impl Connection {
     }
 
     /// Bytes that are out and neither SACKed nor taken for lost ("pipe" in RFC 6675).
+    #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         let out = (self.snd_nxt - self.snd_una) as u64;
         let mut gone = self.rtx.sacked() + self.rtx.lost();
@@ -493,10 +494,16 @@ impl Connection {
     }
 
     /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
+    #[inline]
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
+        if self.facts.wants_room || self.send.len() >= self.units.buffer as usize / 4 {
+            self.make_room(cx);
+        }
+    }
+
+    fn make_room(&mut self, cx: &Cx) {
         // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
-        let short = self.facts.wants_room
-            || (self.send.len() >= self.units.buffer as usize / 4 && !self.is_writable(cx));
+        let short = self.facts.wants_room || !self.is_writable(cx);
         if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }
@@ -542,6 +549,7 @@ impl Connection {
 
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces.
+    #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let received = if self.facts.indexed { promised } else { self.recv.len() as u64 };

@@ -403,7 +403,7 @@ impl SendBuffer {
     }
 
     /// [`find`](Self::find), beginning with a block that is likely to hold them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_near(&self, block: usize, from: Pos, to: Pos) -> Option<Place> {
         match self.blocks.get(block) {
             Some(b) if b.start <= from && to <= b.end() => {
