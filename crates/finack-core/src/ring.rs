@@ -57,6 +57,12 @@ impl<T> Ring<T> {
         Self(None)
     }
 
+    /// What it stands in, unless it is at rest.
+    #[inline]
+    pub(crate) fn awake(&mut self) -> Option<&mut VecDeque<T>> {
+        self.0.as_deref_mut()
+    }
+
     /// Before something is put into it: allocates nothing where a queue is spare.
     #[inline]
     pub(crate) fn wake(&mut self, spares: &mut Spares<T>) {

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use finack_sum::Accumulator;
 
 use crate::tcp::{self, Flags};
-use crate::{ip, ipv4, ipv6, protocol};
+use crate::{ipv4, ipv6, protocol};
 
 /// Bytes of options where they are two NOPs and timestamps (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: usize = 12;
@@ -45,7 +45,7 @@ impl<'a> Plain<'a> {
     /// Reads a packet; `None` where it is anything else, or where anything about its IP header is wrong, its checksum
     /// included. The TCP checksum is not looked at: see [`checksum_ok`](Self::checksum_ok).
     ///
-    /// What it answers is what [`ip::parse`], [`TcpHeader::parse`](tcp::TcpHeader::parse) and
+    /// What it answers is what [`ip::parse`](crate::ip::parse), [`TcpHeader::parse`](tcp::TcpHeader::parse) and
     /// [`TcpOptions::parse`](crate::tcp_options::TcpOptions::parse) say of the same packet.
     #[inline]
     #[must_use]
@@ -147,8 +147,7 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn sum_ahead(&self) -> Accumulator {
         let mut sum = Accumulator::new();
-        sum.add_u16(ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len()));
-        sum.add(self.segment.get(..self.header_len()).unwrap_or_default());
+        sum.add_u16(u16::from_be(fold(self.words_ahead())));
         sum
     }
 
@@ -156,22 +155,77 @@ impl<'a> Plain<'a> {
     #[inline]
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        let pseudo = ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len());
-        finack_sum::add(pseudo, finack_sum::sum(self.segment)) == 0xffff
+        are_ones(self.words_ahead() + words_of(self.payload()))
     }
+
+    /// The pseudo-header and the TCP header as words of 32 bits in the processor's order of bytes, added up.
+    #[inline(always)]
+    fn words_ahead(&self) -> u64 {
+        let header = match self.timestamps {
+            None => self.segment.first_chunk::<{ tcp::HEADER_LEN }>().map_or(0, words),
+            Some(_) => self.segment.first_chunk::<{ tcp::HEADER_LEN + TIMESTAMPS_LEN }>().map_or(0, words),
+        };
+        // No segment is longer than 16 bits say: its length is a field of its IP header.
+        let rest = [u16::from(protocol::TCP), self.segment.len() as u16].map(|word| u64::from(word.to_be()));
+        address_words(&self.src) + address_words(&self.dst) + rest[0] + rest[1] + header
+    }
+}
+
+#[inline(always)]
+fn address_words(address: &IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => words(&v4.octets()),
+        IpAddr::V6(v6) => words(&v6.octets()),
+    }
+}
+
+/// Words of 32 bits in the processor's order of bytes, added up.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
+}
+
+/// Data up to this long is summed at once; what sums longer data quickly takes a while to begin.
+const SHORT: usize = 32;
+
+/// Data as such words, with zeros behind it.
+#[inline(always)]
+fn words_of(data: &[u8]) -> u64 {
+    if data.len() > SHORT {
+        return u64::from(finack_sum::sum(data).to_be());
+    }
+    let (words, rest) = data.as_chunks::<4>();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum::<u64>()
+        + u64::from(u32::from_ne_bytes(last))
+}
+
+/// Folds a sum of such words to 16 bits.
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+/// Whether a sum of such words folds to all ones: whether it is a multiple of 0xffff, and not zero, which only zeros add up to.
+#[inline(always)]
+const fn are_ones(sum: u64) -> bool {
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// Whether the checksum of an IPv4 header without options is right: its five words of 32 bits, in whichever order of
 /// bytes, add up to all ones (RFC 1071 2).
 #[inline(always)]
 fn header_sums_up(header: &[u8; ipv4::HEADER_LEN]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum == 0xffff
+    are_ones(words(header))
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 
 use finack_wire::ip::Ecn;
 use finack_wire::plain::Plain;
-use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
 use super::refresh::Agenda;
 use super::tcp_input::received;
+use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::pool::Pool;
-use crate::tcp::input::{Segment, expected};
+use crate::tcp::input::{Arrival, Segment, Text, expected};
 use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
@@ -108,59 +108,54 @@ impl Stack {
     }
 
     /// Takes the packet if it is what a connection expects; answers whether it did.
+    #[inline]
     fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
         if !self.cx.short_cuts || !self.auth.is_empty() {
             return false;
         }
-        let index = if self.is_of(guess, plain) {
-            guess
-        } else {
-            let tuple = tuple_of(plain);
-            match self.find(self.hash(&tuple), &tuple) {
-                Some(slot) if slot.kind() == Kind::Connection => slot.index(),
-                _ => return false,
-            }
+        let Some(index) = self.is_of(guess, plain).then_some(guess).or_else(|| self.owner_of_plain(plain))
+        else {
+            return false;
         };
         let owner = match &packet.bytes {
             PacketBytes::Shared(owner) => Some(owner),
             PacketBytes::Borrowed(_) => None,
         };
-        let segment = Segment {
-            seq: plain.seq,
-            ack: plain.ack,
-            flags: plain.flags(),
-            window: plain.window,
-            urgent: plain.urgent(),
-            options: TcpOptions { timestamps: plain.timestamps, ..TcpOptions::default() },
-            payload: Payload { bytes: plain.payload(), owner },
-            segments: packet.meta.segments.max(1),
-            segment_size: packet.meta.segment_size,
-            ecn: Ecn::from_bits(plain.tos),
-            // Nobody looks at them without ECN.
-            marks: 0,
-        };
+        let payload = Payload { bytes: plain.payload(), owner };
+        let (segments, segment_size) = (packet.meta.segments.max(1), packet.meta.segment_size);
+        let text = Text { payload, segments, segment_size, psh: plain.psh, timestamps: plain.timestamps };
+        let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
-        let Some(c) = connections.get_mut(index) else { return false };
-        let fine = c.facts.from_afar
-            && expected::is_expected(c, &segment)
-            && (packet.meta.checksum == ChecksumState::Valid
-                || is_sound(c, &mut cx.pool, plain, segment.payload));
-        if !fine {
+        let Some(c) = connections.get_mut(index).filter(|c| c.facts.from_afar) else { return false };
+        let Some(ack) = expected::is_expected(c, &arrival) else { return false };
+        if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
             return false;
         }
         *recent = index;
-        let segments = u64::from(segment.segments);
-        cx.counters.ip_in_receives += segments;
-        cx.counters.count_codepoint(segment.ecn, segments);
-        cx.counters.tcp_in_segs += segments;
-        cx.counters.tcp_expected += segments;
+        let count = u64::from(segments);
+        cx.counters.ip_in_receives += count;
+        cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
+        cx.counters.tcp_in_segs += count;
+        cx.counters.tcp_expected += count;
         if cx.tracer.is_on() {
-            cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
+            trace(c, cx, now, plain, &arrival);
         }
-        expected::take(c, cx, now, &segment);
+        expected::take(c, cx, now, &arrival, ack);
         Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
         true
     }
+
+    /// The connection that the packet is for, if it is one's.
+    fn owner_of_plain(&self, plain: &Plain<'_>) -> Option<u32> {
+        let tuple = tuple_of(plain);
+        let slot = self.find(self.hash(&tuple), &tuple)?;
+        (slot.kind() == Kind::Connection).then(|| slot.index())
+    }
+}
+
+fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: &Arrival<'_>) {
+    let segment = Segment { urgent: plain.urgent(), ..arrival.segment() };
+    cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
 }
 
 /// Both are of one connection.

@@ -140,6 +140,7 @@ fn write(
     output::acknowledged(c, true);
     c.stats.note_sent(1, true);
     cx.counters.tcp_out_segs += 1;
+    cx.counters.tcp_ordinary += 1;
     if cx.tracer.is_on() {
         cx.tracer.packet = Some(PacketId::Out(number));
         note_sent(c, cx, now, &plain.head(&c.tuple), text.place.len(), (1, text.reason));

@@ -42,6 +42,10 @@ impl Agenda<'_> {
                     c.note_held(false);
                     output::after_output(c, cx, now);
                 }
+                Wish::Quiet => {
+                    c.note_held(false);
+                    c.note_all_sent(now);
+                }
             }
         }
         self.tell(c, index);
@@ -51,7 +55,7 @@ impl Agenda<'_> {
     /// be sent.
     #[inline(always)]
     pub(super) fn refresh_sent(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
-        debug_assert!(matches!(glance(c, cx), Some(Wish::Nothing)));
+        debug_assert!(matches!(glance(c, cx), Some(Wish::Quiet)));
         charge(c, cx);
         c.note_all_sent(now);
         self.tell(c, index);
@@ -87,9 +91,22 @@ impl Agenda<'_> {
         self.wheel.arm(Owner::connection(index), earliest);
         c.wheel_at = earliest;
     }
+
+    /// [`refresh`](Self::refresh) after the application read or tried to: where all is sent, and no ACK became due by that,
+    /// only the budget hears of it.
+    #[inline]
+    pub(super) fn refresh_after_read(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        let settled = c.ack.now.is_none() && c.snd_nxt == c.snd_end() && c.rare.is_none();
+        let told = c.ready.is_empty() || c.facts.event_queued;
+        if cx.short_cuts && settled && told && !c.facts.wants_room && c.state.is_synchronized() {
+            charge(c, cx);
+        } else {
+            self.refresh(c, cx, now, index);
+        }
+    }
 }
 
-/// The budget counts what the connection holds and promises.
+/// The memory budget follows what the connection may take up.
 #[inline]
 fn charge(c: &mut Connection, cx: &mut Cx) {
     let promised = c.memory_promised();
@@ -104,6 +121,8 @@ enum Wish {
     /// Later.
     Wait,
     Nothing,
+    /// All that was written is sent, and no control segment is due.
+    Quiet,
 }
 
 impl From<Next> for Wish {
@@ -124,6 +143,6 @@ fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
         return c.state.is_synchronized().then_some(Wish::Send);
     }
     let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
-    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0;
-    if quiet { Some(Wish::Nothing) } else { output::small_write(c, cx).map(|_| Wish::Send) }
+    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0 && c.state.is_synchronized();
+    if quiet { Some(Wish::Quiet) } else { output::small_write(c, cx).map(|_| Wish::Send) }
 }

@@ -70,7 +70,7 @@ impl Stack {
         let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.recv_bytes(cx, now, buf, flags);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
+        Agenda { wheel, ready_to_send, events }.refresh_after_read(c, cx, now, id.index);
         result
     }
 

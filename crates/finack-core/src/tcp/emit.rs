@@ -110,11 +110,8 @@ impl Plain {
         let Some(segment) = segment.first_chunk_mut::<STAMPED>() else { return 0 };
         let pseudo = addresses + in_memory(u32::from(protocol::TCP)) + in_memory(segment_len as u32);
         let sum = self.write_tcp(tuple, tcp_len, segment);
-        let checksum = if offload {
-            fold(pseudo)
-        } else {
-            !fold(pseudo + sum + u64::from(payload_sum().to_be()))
-        };
+        let checksum =
+            if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum().to_be())) };
         segment[16..18].copy_from_slice(&checksum.to_ne_bytes());
         ip_len + tcp_len
     }
@@ -138,8 +135,7 @@ impl Plain {
     /// The same for IPv6; the flow label is 0.
     #[inline(always)]
     fn write_ipv6(&self, [src, dst]: [[u8; 16]; 2], payload_len: usize, out: &mut [u8; IPV6]) -> u64 {
-        let second =
-            (payload_len as u32) << 16 | u32::from(protocol::TCP) << 8 | u32::from(self.hop_limit);
+        let second = (payload_len as u32) << 16 | u32::from(protocol::TCP) << 8 | u32::from(self.hop_limit);
         put(out, 0, 0x6000_0000 | u32::from(self.tos) << 20);
         put(out, 4, second);
         out[8..24].copy_from_slice(&src);

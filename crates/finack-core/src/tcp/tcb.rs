@@ -548,11 +548,12 @@ impl Connection {
     }
 
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
-    /// where it comes in pieces.
+    /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
     #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
-        let received = if self.facts.indexed { promised } else { self.recv.len() as u64 };
+        let takes = self.facts.indexed && !self.facts.orphan;
+        let received = if takes { promised } else { self.recv.len() as u64 };
         self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64
     }
 

@@ -223,6 +223,11 @@ impl Connection {
         }
         // As Linux does: an update is sent when the window at least doubles.
         let offered = u64::from(self.rcv_wnd());
+        let scaled = self.agreed.scaling && self.agreed.rcv_wscale > 0;
+        if scaled && 2 * offered > u64::from(self.rcv_learned.ssthresh) {
+            // Which no window is larger than.
+            return false;
+        }
         if 2 * offered > u64::from(clamped(self.full_space(), &self.options)) {
             return false;
         }

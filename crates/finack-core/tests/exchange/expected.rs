@@ -37,6 +37,7 @@ fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
     let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
     let mut counted = stack.counters().clone();
     let expected = core::mem::take(&mut counted.tcp_expected) - before;
+    counted.tcp_ordinary = 0;
     let state = stack.fingerprint(now, Default::default());
     (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
 }

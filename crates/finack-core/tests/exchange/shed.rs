@@ -128,6 +128,24 @@ fn more_orphans_than_are_allowed() {
     assert_eq!(t.stack.counters().tcp_abort_on_memory, 2);
 }
 
+/// RFC 9293 3.10.7.4: what comes for a program that has closed is not kept, but answered by RST. What its window promised
+/// is free for others: however many peers leave connections in FIN-WAIT-2, windows stay what they were.
+#[test]
+fn orphans_promise_no_memory() {
+    let mut t = Server::new(|s| s.tcp_mem = 512 << 10);
+    let windows = |t: &Server| -> Vec<u16> {
+        t.sent.iter().filter(|(_, tcp)| tcp.has(flag::SYN)).map(|(_, tcp)| tcp.window).collect()
+    };
+    for port in 1000..1100 {
+        let peer = t.open(port, 1000).unwrap();
+        t.close_half(peer);
+    }
+    assert_eq!(t.count(State::FinWait2), 100);
+    let first = windows(&t)[0];
+    assert!(first > 60_000, "a window of {first}");
+    assert!(windows(&t).iter().all(|&window| window == first), "{:?}", windows(&t));
+}
+
 /// Where the table of connections is full an orphan gives way to who opens a new one; whoever still has an owner does not.
 #[test]
 fn an_orphan_gives_way_to_a_new_connection() {

@@ -4,9 +4,7 @@
 use std::io;
 
 use bytes::Bytes;
-use finack_core::device::{
-    Capabilities, ChecksumState, Packet, PacketBytes, Slices, Transmit, TxChecksum,
-};
+use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, Slices, Transmit, TxChecksum};
 
 use super::buffers::BufferPool;
 use super::vnet::VnetHeader;

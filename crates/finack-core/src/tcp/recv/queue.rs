@@ -171,13 +171,15 @@ impl RecvQueue {
 
     /// Takes what is next in order.
     pub(crate) fn append(&mut self, pool: &mut Pool, payload: Payload<'_>) {
-        if self.staged > 0 && self.staged as usize == payload.bytes.len() {
-            // It was copied when its checksum was verified.
-            self.staged = 0;
-            self.next += payload.bytes.len() as Pos;
-            return;
+        if self.staged > 0 {
+            if self.staged as usize == payload.bytes.len() {
+                // It was copied when its checksum was verified.
+                self.staged = 0;
+                self.next += payload.bytes.len() as Pos;
+                return;
+            }
+            self.unstage(pool);
         }
-        self.unstage(pool);
         self.next += payload.bytes.len() as Pos;
         if payload.is_kept_whole() {
             self.chunks.wake(&mut pool.chunks);
@@ -274,15 +276,16 @@ impl RecvQueue {
     /// Copies up to `buf.len()` bytes, at most up to position `upto`, and forgets them unless `peek`.
     pub(crate) fn read(&mut self, pool: &mut Pool, buf: &mut [u8], upto: Pos, peek: bool) -> usize {
         let most = buf.len().min((upto.min(self.next) - self.read).max(0) as usize);
-        let mut copied = 0;
-        for (i, chunk) in self.chunks.iter().enumerate() {
-            let slice = &chunk.as_slice()[if i == 0 { self.head as usize } else { 0 }..];
+        let (mut copied, mut head) = (0, self.head as usize);
+        let mut chunks = self.chunks.iter();
+        while copied < most
+            && let Some(chunk) = chunks.next()
+        {
+            let slice = &chunk.as_slice()[head..];
             let take = slice.len().min(most - copied);
             buf[copied..copied + take].copy_from_slice(&slice[..take]);
             copied += take;
-            if copied == most {
-                break;
-            }
+            head = 0;
         }
         if !peek {
             self.skip(pool, copied);
@@ -312,13 +315,14 @@ impl RecvQueue {
         let count = count.min(self.len());
         self.read += count as Pos;
         self.head += count as u32;
-        while let Some(chunk) = self.chunks.front() {
+        let Some(chunks) = self.chunks.awake() else { return };
+        while let Some(chunk) = chunks.front() {
             let len = chunk.as_slice().len() as u32;
             if self.head < len {
-                break;
+                return;
             }
             self.head -= len;
-            if let Some(chunk) = self.chunks.pop_front() {
+            if let Some(chunk) = chunks.pop_front() {
                 chunk.give_back(pool);
             }
         }
