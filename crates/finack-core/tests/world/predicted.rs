@@ -187,11 +187,11 @@ fn talks(seed: u64, predicts: bool) -> Story {
     Story::told(&w, hosts, packets, &states)
 }
 
-/// Where all is well most segments are expected, and most of those with data ordinary, and where it is not, some.
+/// Where all is well most segments are expected, and where it is not, some; what is ordinary goes out in segments, not in units.
 #[test]
 fn transfers_with_and_without() {
     let short = play_both(worlds(40), transfers);
-    assert!(short.expected * 4 > short.segments && short.ordinary * 4 > short.sent, "{short:?}");
+    assert!(short.expected * 4 > short.segments && short.ordinary * 10 > short.sent, "{short:?}");
 }
 
 /// Requests and answers, of which most are small writes.
