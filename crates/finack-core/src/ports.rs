@@ -69,7 +69,8 @@ const SEVERAL: u32 = 1 << 31;
 /// Different owners of one port, counted.
 #[derive(Clone, Debug)]
 struct Several {
-    counts: BTreeMap<Owner, u32>,
+    /// By their numbers.
+    counts: BTreeMap<u32, u32>,
     /// How many of the claims are explicit.
     explicit: u32,
 }
@@ -77,22 +78,26 @@ struct Several {
 /// What owners there are.
 #[derive(Clone, Debug, Default)]
 struct Owners {
-    /// Each with the ports that are its own.
+    /// Each with the ports that it has, alone or beside others.
     known: Slab<(Owner, u32)>,
     numbers: BTreeMap<Owner, u32>,
-    /// The one that was asked for last.
+    /// The one that was asked for last. It is remembered although it may have no port any more: connections that come and go
+    /// one by one are all of one owner.
     last: u32,
     several: Slab<Several>,
+    /// How often an owner left a port for good.
+    left: u64,
 }
 
 impl Owners {
     fn any(&self, port: &Port, mut test: impl FnMut(&Owner) -> bool) -> bool {
+        let mut is = |number| self.known.get(number).is_some_and(|(owner, _)| test(owner));
         if port.count == 0 {
             false
         } else if port.who & SEVERAL != 0 {
-            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(test))
+            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(|&n| is(n)))
         } else {
-            self.known.get(port.who).is_some_and(|(owner, _)| test(owner))
+            is(port.who)
         }
     }
 
@@ -109,45 +114,74 @@ impl Owners {
         self.known.get(number).is_some_and(|(known, _)| known == owner)
     }
 
+    fn number(&self, owner: &Owner) -> Option<u32> {
+        if self.is(self.last, owner) { Some(self.last) } else { self.numbers.get(owner).copied() }
+    }
+
     /// The owner's number, for one port more.
     fn take(&mut self, owner: Owner) -> u32 {
-        if !self.is(self.last, &owner) {
+        let before = self.last;
+        if !self.is(before, &owner) {
             let Self { known, numbers, .. } = self;
             self.last = *numbers.entry(owner).or_insert_with(|| known.insert((owner, 0)));
         }
         if let Some((_, ports)) = self.known.get_mut(self.last) {
             *ports += 1;
         }
+        if before != self.last {
+            self.forget_unused(before);
+        }
         self.last
     }
 
     /// A port less.
     fn leave(&mut self, number: u32) {
-        let Some((owner, ports)) = self.known.get_mut(number) else { return };
-        *ports -= 1;
-        if *ports == 0 {
+        self.left += 1;
+        if let Some((_, ports)) = self.known.get_mut(number) {
+            *ports -= 1;
+        }
+        if number != self.last {
+            self.forget_unused(number);
+        }
+    }
+
+    fn forget_unused(&mut self, number: u32) {
+        if let Some((owner, 0)) = self.known.get(number) {
             self.numbers.remove(owner);
             self.known.remove(number);
         }
     }
 
     fn add(&mut self, port: &mut Port, owner: Owner) {
-        if port.count == 0 {
-            port.who = self.take(owner);
-        } else if port.who & SEVERAL != 0 {
-            if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
-                *several.counts.entry(owner).or_default() += 1;
-                several.explicit += u32::from(owner.explicit);
-            }
-        } else if !self.is(port.who, &owner)
-            && let Some(&(held, _)) = self.known.get(port.who)
-        {
-            let explicit = port.count * u32::from(held.explicit) + u32::from(owner.explicit);
-            let counts = BTreeMap::from([(held, port.count), (owner, 1)]);
-            self.leave(port.who);
-            port.who = SEVERAL | self.several.insert(Several { counts, explicit });
-        }
         port.count += 1;
+        if port.count == 1 {
+            port.who = self.take(owner);
+            return;
+        }
+        if port.who & SEVERAL == 0 {
+            if self.is(port.who, &owner) {
+                return;
+            }
+            let explicit = self.known.get(port.who).is_some_and(|(held, _)| held.explicit);
+            let claims = port.count - 1;
+            let several = Several {
+                counts: BTreeMap::from([(port.who, claims)]),
+                explicit: if explicit { claims } else { 0 },
+            };
+            port.who = SEVERAL | self.several.insert(several);
+        }
+        let held = self.number(&owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.explicit += u32::from(owner.explicit);
+            if let Some(count) = held.and_then(|number| several.counts.get_mut(&number)) {
+                *count += 1;
+                return;
+            }
+        }
+        let number = self.take(owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.counts.insert(number, 1);
+        }
     }
 
     /// Whether there was one to remove.
@@ -155,23 +189,28 @@ impl Owners {
         if port.count == 0 {
             return false;
         }
-        if port.who & SEVERAL != 0 {
-            let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
-            let Some(count) = several.counts.get_mut(owner) else { return false };
-            *count -= 1;
-            if *count == 0 {
-                several.counts.remove(owner);
+        if port.who & SEVERAL == 0 {
+            if !self.is(port.who, owner) {
+                return false;
             }
-            several.explicit -= u32::from(owner.explicit);
-        } else if !self.is(port.who, owner) {
-            return false;
+            port.count -= 1;
+            if port.count == 0 {
+                self.leave(port.who);
+            }
+            return true;
+        }
+        let Some(number) = self.number(owner) else { return false };
+        let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
+        let Some(count) = several.counts.get_mut(&number) else { return false };
+        *count -= 1;
+        several.explicit -= u32::from(owner.explicit);
+        if *count == 0 {
+            several.counts.remove(&number);
+            self.leave(number);
         }
         port.count -= 1;
         if port.count == 0 {
-            match port.who & SEVERAL {
-                0 => self.leave(port.who),
-                _ => drop(self.several.remove(port.who & !SEVERAL)),
-            }
+            self.several.remove(port.who & !SEVERAL);
         }
         true
     }
@@ -179,7 +218,7 @@ impl Owners {
     fn memory(&self) -> usize {
         let lists: usize = self.several.iter().map(|(_, several)| several.counts.len()).sum();
         // A map's entries take about twice their size.
-        let entries = (lists + self.numbers.len()) * size_of::<(Owner, u32)>() * 2;
+        let entries = (lists * size_of::<(u32, u32)>() + self.numbers.len() * size_of::<(Owner, u32)>()) * 2;
         self.known.memory() + self.several.memory() + entries
     }
 }
@@ -227,13 +266,23 @@ pub(crate) struct PortTable {
     rng: Rng,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
+    /// What [`bind_any`](Self::bind_any) last found no port for.
+    full: Option<Full>,
+}
+
+/// For whom there is no port, until an owner leaves one.
+#[derive(Clone, Debug)]
+struct Full {
+    range: RangeInclusive<u16>,
+    owner: Owner,
+    left: u64,
 }
 
 impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
         let (ports, perturb) = (Paged::new(1 << 16), Paged::new(PERTURB));
-        Self { ports, owners: Owners::default(), perturb, rng, connects: true }
+        Self { ports, owners: Owners::default(), perturb, rng, connects: true, full: None }
     }
 
     /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
@@ -277,8 +326,22 @@ impl PortTable {
 
     /// A port for a `bind` to port 0: one on which nobody's address overlaps, whatever the reuse options say, or
     /// `None` where there is no such port (EADDRINUSE). Ports of the parity that `connect` leaves alone come first.
-    pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
-        self.bind_any_where(range, owner, random, &|_| true)
+    ///
+    /// A search in vain is not repeated before an owner has left a port.
+    pub(crate) fn bind_any(&mut self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
+        let left = self.owners.left;
+        if self
+            .full
+            .as_ref()
+            .is_some_and(|full| full.left == left && full.owner == *owner && full.range == range)
+        {
+            return None;
+        }
+        let port = self.bind_any_where(range.clone(), owner, random, &|_| true);
+        if port.is_none() {
+            self.full = Some(Full { range, owner: *owner, left });
+        }
+        port
     }
 
     /// [`bind_any`](Self::bind_any) among the ports that `also` agrees to.
@@ -314,20 +377,49 @@ impl PortTable {
         hash: u64,
         usable: &mut dyn FnMut(u16) -> bool,
     ) -> Option<u16> {
-        let (low, count) = span(&range)?;
-        let index = hash as usize % PERTURB;
-        let walked = *self.perturb.entry(index);
-        let start = walked.wrapping_add((hash >> 32) as u32) % count;
-        let half = |parity| scan(low, count, start, parity);
+        let search = self.search(&range, hash)?;
         // A few of each parity first: once one half is full for a destination, the walk through it is not
         // repeated for every connect.
-        let mut tries =
-            half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
-        let (port, passed) = tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
+        for (parity, from, most) in [(0, 0, FEW), (1, 0, FEW), (0, FEW, usize::MAX), (1, FEW, usize::MAX)] {
+            let tries = scan(search.low, search.count, search.start, parity).skip(from).take(most);
+            for (port, passed) in tries {
+                if !self.is_explicit(port) && usable(port) {
+                    return Some(self.chosen(hash, port, passed));
+                }
+            }
+        }
+        None
+    }
+
+    /// [`choose`](Self::choose) where no port but these, which are few, can be usable.
+    pub(crate) fn choose_of(
+        &mut self,
+        range: RangeInclusive<u16>,
+        hash: u64,
+        ports: &[u16],
+        usable: &mut dyn FnMut(u16) -> bool,
+    ) -> Option<u16> {
+        let search = self.search(&range, hash)?;
+        let mut turns: Vec<_> = ports.iter().filter_map(|&port| search.turn(port)).collect();
+        turns.sort_unstable();
+        let (_, _, step, port) =
+            turns.into_iter().find(|&(.., port)| !self.is_explicit(port) && usable(port))?;
+        Some(self.chosen(hash, port, step as u32 * 2))
+    }
+
+    fn search(&mut self, range: &RangeInclusive<u16>, hash: u64) -> Option<Search> {
+        let (low, count) = span(range)?;
+        let walked = *self.perturb.entry(hash as usize % PERTURB);
+        Some(Search { low, count, start: walked.wrapping_add((hash >> 32) as u32) % count })
+    }
+
+    /// The search went so far for `port`.
+    fn chosen(&mut self, hash: u64, port: u16, passed: u32) -> u16 {
         // Some noise, so that what one destination sees does not tell how many connections others got.
         let skip = passed.max(self.rng.below(8) * 2);
-        *self.perturb.entry(index) = walked.wrapping_add(skip + 2);
-        Some(port)
+        let walked = self.perturb.entry(hash as usize % PERTURB);
+        *walked = walked.wrapping_add(skip + 2);
+        port
     }
 
     /// How many claims there are, on all ports together.
@@ -350,6 +442,24 @@ impl PortTable {
     }
 }
 
+/// The ports in the order in which a destination is searched for one.
+struct Search {
+    low: u16,
+    count: u32,
+    start: u32,
+}
+
+impl Search {
+    /// When it is a port's turn, in an order that can be compared, with the port's step within its parity and the port.
+    fn turn(&self, port: u16) -> Option<(bool, u32, usize, u16)> {
+        let offset = u32::from(port.checked_sub(self.low)?);
+        let parity = offset % 2;
+        let of_parity = (self.count + 1 - parity) / 2;
+        let step = (offset / 2 + of_parity).checked_sub(self.start / 2)? as usize % of_parity.max(1) as usize;
+        (offset < self.count).then_some((step >= FEW, parity, step, port))
+    }
+}
+
 /// First port and length of a range.
 fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
     let (low, high) = (*range.start(), *range.end());
@@ -361,7 +471,9 @@ fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
 fn scan(low: u16, count: u32, start: u32, parity: u32) -> impl Iterator<Item = (u16, u32)> {
     let of_parity = (count + 1 - parity) / 2;
     (0..of_parity).map(move |step| {
-        let offset = (start / 2 + step) % of_parity * 2 + parity;
-        (low + offset as u16, step * 2)
+        // Where the range is odd it may start behind the last of the lesser half.
+        let place = start / 2 + step;
+        let place = if place >= of_parity { place - of_parity } else { place };
+        (low + (place * 2 + parity) as u16, step * 2)
     })
 }

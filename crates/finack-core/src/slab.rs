@@ -132,6 +132,7 @@ impl<T> Slab<T> {
         self.entries.len() as u32
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if self.free == NONE {

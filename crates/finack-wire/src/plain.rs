@@ -12,7 +12,7 @@ const TIMESTAMPS_LEN: usize = 12;
 /// The first four of them.
 const TIMESTAMPS_HEAD: [u8; 4] = [1, 1, 8, 10];
 
-/// A segment of a connection that stands: ACK, perhaps with PSH and with data, and no other flag; no options but
+/// A segment of a connection that stands: ACK, perhaps with PSH, FIN and data, and no other flag; no options but
 /// timestamps, in the form that nearly everybody sends; behind an IPv4 header without options that is no fragment's, or an
 /// IPv6 header without extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Plain<'a> {
     pub tos: u8,
     /// Whether PSH is set.
     pub psh: bool,
+    /// Whether FIN is set.
+    pub fin: bool,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgment number.
@@ -83,7 +85,7 @@ impl<'a> Plain<'a> {
     fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8]) -> Option<Self> {
         let h = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
         // The reserved bits are ignored (RFC 9293 3.1), AE is not.
-        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !Flags::PSH.0;
+        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !(Flags::PSH.0 | Flags::FIN.0);
         if flags != Flags::ACK.0 {
             return None;
         }
@@ -106,6 +108,7 @@ impl<'a> Plain<'a> {
             dst_port: u16::from_be_bytes([h[2], h[3]]),
             tos,
             psh: u16::from(h[13]) & Flags::PSH.0 != 0,
+            fin: u16::from(h[13]) & Flags::FIN.0 != 0,
             seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
             ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
             window: u16::from_be_bytes([h[14], h[15]]),
@@ -114,11 +117,13 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// The flags: ACK, or ACK and PSH.
+    /// The flags: ACK, perhaps with PSH and FIN.
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> Flags {
-        if self.psh { Flags::ACK.union(Flags::PSH) } else { Flags::ACK }
+        let psh = if self.psh { Flags::PSH } else { Flags(0) };
+        let fin = if self.fin { Flags::FIN } else { Flags(0) };
+        Flags::ACK.union(psh).union(fin)
     }
 
     /// Bytes of TCP header: 20, or 32 with timestamps.

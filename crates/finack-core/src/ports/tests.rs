@@ -174,7 +174,7 @@ fn linux_bind_to_port_0_finds_a_port_that_nobody_overlaps() {
 
 #[test]
 fn linux_bind_to_port_0_keeps_off_the_ports_that_connect_prefers() {
-    let t = table();
+    let mut t = table();
     let mut rng = Rng::new(Key::derive(&[1; 32], "random"));
     for _ in 0..100 {
         let port = t.bind_any(RANGE, &owner("0.0.0.0"), rng.next_u64()).unwrap();
@@ -265,6 +265,26 @@ fn filling_the_whole_range_for_one_destination_asks_for_few_taken_ports() {
         assert!(taken.insert(port.unwrap()));
     }
     assert!(asked < RANGE.len() * 100, "{asked} questions");
+}
+
+/// Of ports that are few the one is chosen that a search through all of them would come to first.
+#[test]
+fn a_few_ports_are_searched_in_the_order_of_all() {
+    let mut rng = Rng::new(Key::derive(&[1; 32], "random"));
+    for n in 0..2000 {
+        let low = 1 + rng.below(60_000) as u16;
+        let range = low..=low + [0, 1, 2, 5, 300, 301, 4000][rng.below(7) as usize];
+        let few: Vec<u16> = (0..5).map(|_| low + rng.below(range.len() as u32) as u16).collect();
+        let (mut all, mut some) = (table(), table());
+        let walked = rng.next_u64() as u32;
+        for t in [&mut all, &mut some] {
+            *t.perturb.entry(destination(n) as usize % PERTURB) = walked;
+        }
+        let found = all.choose(range.clone(), destination(n), &mut |port| few.contains(&port));
+        assert_eq!(found, some.choose_of(range, destination(n), &few, &mut |_| true));
+        let next = [all, some].map(|mut t| t.choose(RANGE, destination(n), &mut |_| true));
+        assert_eq!(next[0], next[1]);
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 
 use finack_wire::ip::Ecn;
 use finack_wire::plain::Plain;
+use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
 use super::refresh::Agenda;
-use super::tcp_input::received;
+use super::tcp_input::{marks_of, received};
 use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
@@ -90,9 +91,69 @@ impl Stack {
     /// Takes one packet; `guess` is the connection that it may be for.
     fn packet_input(&mut self, now: Instant, packet: &Packet<'_>, plain: Option<&Plain<'_>>, guess: u32) {
         self.note_packet(packet);
-        if !plain.is_some_and(|plain| self.take_expected(now, packet, plain, guess)) {
+        if !plain.is_some_and(|plain| self.take_short_way(now, packet, plain, guess)) {
             self.ip_input(now, packet);
         }
+    }
+
+    /// Takes a plain segment of a connection that stands, or of one that is in the making; answers whether it did.
+    fn take_short_way(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
+        if !self.cx.short_cuts || !self.auth.is_empty() {
+            return false;
+        }
+        if self.is_of(guess, plain) {
+            return self.take_expected(now, packet, plain, guess)
+                || self.take_plain(now, packet, plain, guess);
+        }
+        let tuple = tuple_of(plain);
+        let hash = self.hash(&tuple);
+        let Some(slot) = self.find(hash, &tuple) else { return false };
+        let index = slot.index();
+        match slot.kind() {
+            Kind::Connection => {
+                self.take_expected(now, packet, plain, index) || self.take_plain(now, packet, plain, index)
+            }
+            Kind::Embryo => self.take_for_embryo(now, packet, plain, (index, hash)),
+            _ => false,
+        }
+    }
+
+    /// Takes a segment that is not what its connection expects next: the connection has seen to its addresses, and the rest
+    /// of the long way begins where it looks at the segment itself.
+    fn take_plain(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, index: u32) -> bool {
+        let known = self.connections.get(index).is_some_and(|c| c.facts.from_afar);
+        if !known || packet.meta.checksum != ChecksumState::Valid && !plain.checksum_ok() {
+            return false;
+        }
+        let segment = segment_of(plain, packet);
+        self.count_segment(&segment);
+        self.connection_input(now, index, &segment);
+        true
+    }
+
+    /// The same for one in the making, whose addresses are looked at.
+    fn take_for_embryo(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: &Plain<'_>,
+        (index, hash): (u32, u64),
+    ) -> bool {
+        let known = self.ip.routes.is_local(plain.dst) && self.ip.routes.is_valid_source(plain.src);
+        if !known || packet.meta.checksum != ChecksumState::Valid && !plain.checksum_ok() {
+            return false;
+        }
+        let segment = segment_of(plain, packet);
+        self.count_segment(&segment);
+        self.embryo_input(now, index, hash, &segment);
+        true
+    }
+
+    fn count_segment(&mut self, segment: &Segment<'_>) {
+        let segments = u64::from(segment.segments);
+        self.cx.counters.ip_in_receives += segments;
+        self.cx.counters.count_codepoint(segment.ecn, segments);
+        self.cx.counters.tcp_in_segs += segments;
     }
 
     /// Whether the packet is one of this connection's.
@@ -107,21 +168,13 @@ impl Stack {
         })
     }
 
-    /// Takes the packet if it is what a connection expects; answers whether it did.
+    /// Takes the packet if it is what its connection expects; answers whether it did.
     #[inline]
-    fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
-        if !self.cx.short_cuts || !self.auth.is_empty() {
+    fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, index: u32) -> bool {
+        if plain.fin {
             return false;
         }
-        let Some(index) = self.is_of(guess, plain).then_some(guess).or_else(|| self.owner_of_plain(plain))
-        else {
-            return false;
-        };
-        let owner = match &packet.bytes {
-            PacketBytes::Shared(owner) => Some(owner),
-            PacketBytes::Borrowed(_) => None,
-        };
-        let payload = Payload { bytes: plain.payload(), owner };
+        let payload = payload_of(plain, packet);
         let (segments, segment_size) = (packet.meta.segments.max(1), packet.meta.segment_size);
         let text = Text { payload, segments, segment_size, psh: plain.psh, timestamps: plain.timestamps };
         let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
@@ -143,13 +196,6 @@ impl Stack {
         expected::take(c, cx, now, &arrival, ack);
         Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
         true
-    }
-
-    /// The connection that the packet is for, if it is one's.
-    fn owner_of_plain(&self, plain: &Plain<'_>) -> Option<u32> {
-        let tuple = tuple_of(plain);
-        let slot = self.find(self.hash(&tuple), &tuple)?;
-        (slot.kind() == Kind::Connection).then(|| slot.index())
     }
 }
 
@@ -176,6 +222,31 @@ fn is_sound(c: &mut Connection, pool: &mut Pool, plain: &Plain<'_>, data: Payloa
         c.recv.unstage(pool);
     }
     sound
+}
+
+fn payload_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Payload<'a> {
+    let owner = match &packet.bytes {
+        PacketBytes::Shared(owner) => Some(owner),
+        PacketBytes::Borrowed(_) => None,
+    };
+    Payload { bytes: plain.payload(), owner }
+}
+
+fn segment_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Segment<'a> {
+    let ecn = Ecn::from_bits(plain.tos);
+    Segment {
+        seq: plain.seq,
+        ack: plain.ack,
+        flags: plain.flags(),
+        window: plain.window,
+        urgent: plain.urgent(),
+        options: TcpOptions { timestamps: plain.timestamps, ..TcpOptions::default() },
+        payload: payload_of(plain, packet),
+        segments: packet.meta.segments.max(1),
+        segment_size: packet.meta.segment_size,
+        ecn,
+        marks: marks_of(ecn, packet),
+    }
 }
 
 fn tuple_of(plain: &Plain<'_>) -> Tuple {

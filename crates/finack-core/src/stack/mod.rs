@@ -6,6 +6,7 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod exhausted;
 mod expected;
 mod fast_open;
 mod fingerprint;
@@ -248,6 +249,8 @@ pub struct Stack {
     wheel: Wheel,
     /// Tags handles, so that one that outlived its object is told apart.
     generation: u32,
+    /// Where all ports are taken.
+    exhausted: exhausted::Exhausted,
     /// Who gives way where there is no room for another.
     expendable: shed::Expendable,
     /// Connections with something to send, in turn.
@@ -260,7 +263,7 @@ pub struct Stack {
     /// Where this is one of several stacks that are one host.
     home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
-    /// The connection that got the last segment that was expected; the next one is often for it, too.
+    /// The connection that got the last segment that was expected, or was made since; the next one is often for it, too.
     recent: u32,
 }
 
@@ -293,6 +296,7 @@ impl Stack {
             auth: Auth::default(),
             wheel: Wheel::new(now),
             generation: 0,
+            exhausted: exhausted::Exhausted::default(),
             expendable: shed::Expendable::default(),
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
@@ -428,6 +432,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.exhausted.clear();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
     }
@@ -435,6 +440,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.exhausted.clear();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
@@ -472,6 +478,7 @@ impl Stack {
             + self.wheel.memory()
             + self.auth.memory()
             + self.expendable.memory()
+            + self.exhausted.memory()
             + self.cx.pool.memory()
             + self.cx.cookies.memory()
             + self.cx.tracer.memory()

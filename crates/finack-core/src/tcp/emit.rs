@@ -240,10 +240,17 @@ pub(crate) fn headers(
     (len, TxChecksum::Complete)
 }
 
-/// A whole segment without payload, checksum finished.
-pub(crate) fn bare(head: &Head, signer: Option<&Signer>) -> Vec<u8> {
+/// Appends a whole segment without payload, checksum finished.
+pub(crate) fn bare(head: &Head, signer: Option<&Signer>, packet: &mut Vec<u8>) {
     let mut out = [0; MAX_HEADERS];
     let sign = signer.map(|signer| (signer, &[][..]));
     let (len, _) = headers(head, 0, |_| {}, sign, false, &mut out);
-    out[..len].to_vec()
+    packet.extend_from_slice(&out[..len]);
+}
+
+/// The same of one with no options but timestamps.
+pub(crate) fn bare_plain(plain: &Plain, tuple: &Tuple, packet: &mut Vec<u8>) {
+    let mut out = [0; MAX_HEADERS];
+    let len = plain.write(tuple, 0, || 0, false, &mut out);
+    packet.extend_from_slice(&out[..len]);
 }

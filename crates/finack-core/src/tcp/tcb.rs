@@ -301,6 +301,7 @@ fn first_controller(cx: &Cx, birth: &Birth) -> Controller {
 }
 
 impl Connection {
+    #[inline]
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, tuple, generation, trace_id, state, agreed, iss, irs, .. } = birth;
         Self {

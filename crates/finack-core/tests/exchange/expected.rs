@@ -226,6 +226,125 @@ fn in_any_state() {
     }
 }
 
+/// RFC 9293 3.10.7.4: what ends a connection that nobody owns any more is the ACK of our FIN, or the peer's FIN with it; and
+/// whatever differs from that is handled step by step.
+#[test]
+fn the_last_segment_of_an_orphan() {
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 8] = [
+        ("FIN-WAIT-1", |_, _| {}),
+        ("FIN-WAIT-2", |t, _| t.inject(". 101:101(0) ack 1102")),
+        ("FIN-WAIT-1 and a gap", |t, _| t.inject("F. 301:301(0) ack 101")),
+        ("FIN-WAIT-1 and a repetition", |t, _| drop(t.pass_ms(5000))),
+        ("FIN-WAIT-1 and news of a loss", |t, _| t.inject(". 101:101(0) ack 101 <nop,nop,sack 1101:1102>")),
+        ("CLOSING", |t, _| t.inject("F. 101:101(0) ack 1101")),
+        ("FIN-WAIT-2 and data", |t, _| t.inject("P. 101:201(100) ack 1102")),
+        ("FIN-WAIT-1 and marks", |t, _| t.inject(". 101:101(0) ack 101 ecn ce")),
+    ];
+    for timestamps in [false, true] {
+        for (what, change) in change {
+            let (mut t, c) = talking(timestamps);
+            t.close(c);
+            t.take_sent();
+            change(&mut t, c);
+            t.take_sent();
+            last_segments(&t, what, 101);
+        }
+        let (mut t, c) = talking(timestamps);
+        t.inject("F. 101:101(0) ack 1101");
+        t.close(c);
+        t.take_sent();
+        last_segments(&t, "LAST-ACK", 102);
+        t.pass_ms(3000);
+        last_segments(&t, "LAST-ACK and a repetition", 102);
+        t.inject(&format!(". 102:102(0) ack 1102{}", if timestamps { "" } else { " win 0" }));
+        assert_eq!(t.connections(), 0);
+    }
+}
+
+/// Segments that may be the last of a connection whose FIN has number 1101 and whose peer is at `next`.
+fn last_segments(t: &Script, what: &str, next: u32) {
+    for (flags, from, len, ack, rest) in [
+        ("F.", 0, 0, 1102, ""),
+        (".", 0, 0, 1102, ""),
+        ("FP.", 0, 0, 1102, " win 0"),
+        ("P.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1101, ""),
+        (".", 0, 0, 1101, ""),
+        ("F.", 0, 0, 1103, ""),
+        (".", 1, 0, 1102, ""),
+        ("F.", 1, 0, 1102, ""),
+        ("F.", 0, 10, 1102, ""),
+        (".", 0, 10, 1102, ""),
+        ("FE.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1102, " ecn ce"),
+        ("R.", 0, 0, 1102, ""),
+        ("S.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1102, " <nop,nop,TS val 1 ecr 1>"),
+        ("F.", 0, 0, 1102, " <>"),
+        ("F.", 0, 0, 1102, " <mss 1000>"),
+    ] {
+        let (start, end) = (next + from, next + from + len);
+        let text = format!("{flags} {start}:{end}({len}) ack {ack}{rest}");
+        println!("{what}: {text}");
+        both_ways(t, &[bytes(t, &text)]);
+    }
+    // With a FIN before it, with one after it, and again.
+    let texts = [("F.", next, 1101), ("F.", next, 1102), (".", next + 1, 1102), ("F.", next, 1102)];
+    let packets = texts.map(|(flags, at, ack)| bytes(t, &format!("{flags} {at}:{at}(0) ack {ack}")));
+    for from in 0..packets.len() {
+        both_ways(t, &packets[from..]);
+    }
+}
+
+/// The ACK of a SYN,ACK, and what may come in its place.
+#[test]
+fn the_end_of_a_handshake() {
+    for timestamps in [false, true] {
+        let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
+        let mut t = setup.server();
+        t.inject("S 0:0(0) <mss 1460,nop,nop,sackOK>");
+        t.take_sent();
+        for text in [
+            ". 1:1(0) ack 1",
+            "P. 1:101(100) ack 1",
+            "F. 1:1(0) ack 1",
+            "F. 1:101(100) ack 1",
+            ". 1:1(0) ack 2",
+            ". 2:2(0) ack 1",
+            ". 1:1(0) ack 1 win 0",
+            ". 1:1(0) ack 1 ecn ce",
+            ". 1:1(0) ack 1 <nop,nop,TS val 1 ecr 1>",
+            ". 99999:99999(0) ack 1",
+            "R. 1:1(0) ack 1",
+        ] {
+            println!("{text}");
+            let mut right = bytes(&t, text);
+            both_ways(&t, &[right.clone()]);
+            both_ways(&t, &[right.clone(), right.clone()]);
+            right[33] ^= 1;
+            both_ways(&t, &[right.clone()]);
+            mend(&mut right);
+            both_ways(&t, &[right]);
+        }
+    }
+}
+
+/// RFC 1122 3.2.1.3: an address that no packet may come from is none that a known connection makes good.
+#[test]
+fn from_an_address_that_is_none() {
+    let mut t = Setup::new().server();
+    t.inject("S 0:0(0) <mss 1460>");
+    t.take_sent();
+    let right = bytes(&t, ". 1:1(0) ack 1");
+    for source in [[127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 0]] {
+        let mut wrong = right.clone();
+        wrong[12..16].copy_from_slice(&source);
+        mend(&mut wrong);
+        both_ways(&t, &[wrong]);
+    }
+}
+
 /// Packets that come together are looked at together, and handled in their order.
 #[test]
 fn together() {

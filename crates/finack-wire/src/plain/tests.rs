@@ -18,7 +18,7 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
     let options = TcpOptions::parse(bytes);
     let bare = TcpOptions { timestamps: options.timestamps, ..TcpOptions::default() };
     let usual = bytes.is_empty() || bytes.starts_with(&TIMESTAMPS_HEAD) && bytes.len() == TIMESTAMPS_LEN;
-    let plain = header.flags.without(Flags::PSH) == Flags::ACK
+    let plain = header.flags.without(Flags::PSH).without(Flags::FIN) == Flags::ACK
         && usual
         && options == bare
         && ip.fragment.is_none()
@@ -30,6 +30,7 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
         dst_port: header.dst_port,
         tos: ip.tos,
         psh: header.flags.psh(),
+        fin: header.flags.fin(),
         seq: header.seq,
         ack: header.ack,
         window: header.window,
