@@ -45,10 +45,16 @@ impl Stack {
         self.prefetch(id.index);
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
-        let result = c.send_bytes(cx, data, flags);
         // Perhaps the next packet answers it.
         *recent = id.index;
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        if cx.short_cuts && c.takes_at_once(cx, data.len(), flags) {
+            c.append_at_once(cx, data, flags);
+            agenda.refresh_written(c, cx, now, id.index);
+            return Ok(data.len());
+        }
+        let result = c.send_bytes(cx, data, flags);
+        agenda.refresh(c, cx, now, id.index);
         result
     }
 
