@@ -107,8 +107,8 @@ impl Stack {
             self.demux.remove(self.hash(&removed.1), slot);
         }
         self.auth.forget_time_wait(slot);
-        self.give_up_port(removed.1.local_port, &owner_of(&removed.0, &removed.1));
-        self.exhausted.freed(&removed.1);
+        self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
+        self.ports.freed(&removed.1);
         Some(removed)
     }
 
