@@ -326,7 +326,8 @@ fn ports_that_are_known_to_be_taken_are_passed_over() {
                 }
             }
         }
-        assert!(asked < 8000, "{asked} questions instead of {in_vain}");
+        // Who never asks for many in vain remembers nothing.
+        assert!(range.len() < 64 || asked < 8000, "{asked} questions instead of {in_vain}");
     }
 }
 
