@@ -188,6 +188,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Has what stands at `index` fetched, for somebody who will soon look at it.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            finack_sum::prefetch(entry);
+        }
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..self.entries.len() as u32).filter_map(|i| self.get(i).map(|v| (i, v)))
     }

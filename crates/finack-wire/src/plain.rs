@@ -41,6 +41,8 @@ pub struct Plain<'a> {
     pub timestamps: Option<(u32, u32)>,
     /// The segment: header, options and data. What lies behind it in the packet is padding.
     pub segment: &'a [u8],
+    /// The pseudo-header, the TCP header and its options as words of 32 bits in the processor's order of bytes, added up.
+    ahead: u64,
 }
 
 impl<'a> Plain<'a> {
@@ -58,12 +60,13 @@ impl<'a> Plain<'a> {
                 let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
                 // DF may be set, MF and an offset may not.
                 let whole = h[6] & 0x3f == 0 && h[7] == 0;
-                if h[0] != 0x45 || h[9] != protocol::TCP || !whole || !header_sums_up(h) {
+                if h[0] != 0x45 || h[9] != protocol::TCP || !whole || !are_ones(words(h)) {
                     return None;
                 }
-                let src = IpAddr::V4(Ipv4Addr::new(h[12], h[13], h[14], h[15]));
-                let dst = IpAddr::V4(Ipv4Addr::new(h[16], h[17], h[18], h[19]));
-                Self::of_segment(src, dst, h[1], packet.get(ipv4::HEADER_LEN..total)?)
+                let (src, dst) = ([h[12], h[13], h[14], h[15]], [h[16], h[17], h[18], h[19]]);
+                let ahead = words(&src) + words(&dst);
+                let (src, dst) = (IpAddr::V4(Ipv4Addr::from(src)), IpAddr::V4(Ipv4Addr::from(dst)));
+                Self::of_segment(src, dst, h[1], packet.get(ipv4::HEADER_LEN..total)?, ahead)
             }
             6 => {
                 let h = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
@@ -71,24 +74,29 @@ impl<'a> Plain<'a> {
                 if h[6] != protocol::TCP {
                     return None;
                 }
-                let address =
-                    |at: usize| Some(IpAddr::V6(Ipv6Addr::from(*h.get(at..)?.first_chunk::<16>()?)));
+                let address = |at: usize| h.get(at..)?.first_chunk::<16>();
+                let (src, dst) = (address(8)?, address(24)?);
+                let ahead = words(src) + words(dst);
+                let (src, dst) = (IpAddr::V6(Ipv6Addr::from(*src)), IpAddr::V6(Ipv6Addr::from(*dst)));
                 let tos = h[0] << 4 | h[1] >> 4;
                 let segment = packet.get(ipv6::HEADER_LEN..ipv6::HEADER_LEN + len)?;
-                Self::of_segment(address(8)?, address(24)?, tos, segment)
+                Self::of_segment(src, dst, tos, segment, ahead)
             }
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8]) -> Option<Self> {
+    fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8], addresses: u64) -> Option<Self> {
+        // No segment is longer than 16 bits say: its length is a field of its IP header.
+        let rest = [u16::from(protocol::TCP), segment.len() as u16].map(|word| u64::from(word.to_be()));
         let h = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
         // The reserved bits are ignored (RFC 9293 3.1), AE is not.
         let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !(Flags::PSH.0 | Flags::FIN.0);
         if flags != Flags::ACK.0 {
             return None;
         }
+        let mut ahead = addresses + rest[0] + rest[1] + words(h);
         let timestamps = match h[12] >> 4 {
             5 => None,
             8 => {
@@ -97,6 +105,7 @@ impl<'a> Plain<'a> {
                 if [a, b, c, d] != TIMESTAMPS_HEAD {
                     return None;
                 }
+                ahead += words(options);
                 Some((u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])))
             }
             _ => return None,
@@ -114,6 +123,7 @@ impl<'a> Plain<'a> {
             window: u16::from_be_bytes([h[14], h[15]]),
             timestamps,
             segment,
+            ahead,
         })
     }
 
@@ -152,7 +162,7 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn sum_ahead(&self) -> Accumulator {
         let mut sum = Accumulator::new();
-        sum.add_u16(u16::from_be(fold(self.words_ahead())));
+        sum.add_u16(u16::from_be(fold(self.ahead)));
         sum
     }
 
@@ -160,27 +170,7 @@ impl<'a> Plain<'a> {
     #[inline]
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        are_ones(self.words_ahead() + words_of(self.payload()))
-    }
-
-    /// The pseudo-header and the TCP header as words of 32 bits in the processor's order of bytes, added up.
-    #[inline(always)]
-    fn words_ahead(&self) -> u64 {
-        let header = match self.timestamps {
-            None => self.segment.first_chunk::<{ tcp::HEADER_LEN }>().map_or(0, words),
-            Some(_) => self.segment.first_chunk::<{ tcp::HEADER_LEN + TIMESTAMPS_LEN }>().map_or(0, words),
-        };
-        // No segment is longer than 16 bits say: its length is a field of its IP header.
-        let rest = [u16::from(protocol::TCP), self.segment.len() as u16].map(|word| u64::from(word.to_be()));
-        address_words(&self.src) + address_words(&self.dst) + rest[0] + rest[1] + header
-    }
-}
-
-#[inline(always)]
-fn address_words(address: &IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => words(&v4.octets()),
-        IpAddr::V6(v6) => words(&v6.octets()),
+        are_ones(self.ahead + words_of(self.payload()))
     }
 }
 
@@ -224,13 +214,6 @@ const fn fold(sum: u64) -> u16 {
 #[inline(always)]
 const fn are_ones(sum: u64) -> bool {
     sum != 0 && sum.is_multiple_of(0xffff)
-}
-
-/// Whether the checksum of an IPv4 header without options is right: its five words of 32 bits, in whichever order of
-/// bytes, add up to all ones (RFC 1071 2).
-#[inline(always)]
-fn header_sums_up(header: &[u8; ipv4::HEADER_LEN]) -> bool {
-    are_ones(words(header))
 }
 
 #[cfg(test)]

@@ -6,20 +6,19 @@ use finack_wire::plain::Plain;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
+use super::ahead::AHEAD;
 use super::refresh::Agenda;
 use super::tcp_input::{marks_of, received};
 use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::pool::Pool;
-use crate::tcp::input::{Arrival, Segment, Text, expected};
+use crate::tcp::input::expected::{self, Taken};
+use crate::tcp::input::{Arrival, Segment, Text};
 use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
 
-/// Packets that are looked at together before the first of them is handled: more misses than that no processor has under
-/// way at a time.
-const AHEAD: usize = 16;
 /// Less data than this is summed together with its header, which is quicker than both by themselves.
 const STAGED_FROM: usize = 128;
 /// No connection is known to have it.
@@ -50,7 +49,6 @@ impl Stack {
     fn look_ahead(&self, plains: &[Option<Plain<'_>>]) -> [u32; AHEAD] {
         let mut guesses = [NOBODY; AHEAD];
         let mut hashes = [0; AHEAD];
-        let mut touched = 0;
         let mut before: Option<(&Plain<'_>, u32)> = None;
         for (i, plain) in plains.iter().enumerate() {
             let Some(plain) = plain else { continue };
@@ -59,7 +57,7 @@ impl Stack {
                 None if self.is_of(self.recent, plain) => self.recent,
                 _ => {
                     hashes[i] = self.hash(&tuple_of(plain));
-                    touched ^= self.demux.touch(hashes[i]);
+                    self.demux.prefetch(hashes[i]);
                     LIKE | i as u32
                 }
             };
@@ -79,12 +77,8 @@ impl Stack {
                 slot.map_or(NOBODY, |slot| slot.index())
             };
         }
-        for i in 0..plains.len() {
-            if guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]) {
-                touched ^= self.connections.get(guesses[i]).map_or(0, |c| c.touch());
-            }
-        }
-        core::hint::black_box(touched);
+        let fresh = |i: usize| guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]);
+        self.prefetch_all((0..plains.len()).filter(|&i| fresh(i)).map(|i| guesses[i]));
         guesses
     }
 
@@ -180,7 +174,7 @@ impl Stack {
         let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let Some(c) = connections.get_mut(index).filter(|c| c.facts.from_afar) else { return false };
-        let Some(ack) = expected::is_expected(c, &arrival) else { return false };
+        let Some(ack) = expected::is_expected(c, arrival) else { return false };
         if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
             return false;
         }
@@ -191,15 +185,18 @@ impl Stack {
         cx.counters.tcp_in_segs += count;
         cx.counters.tcp_expected += count;
         if cx.tracer.is_on() {
-            trace(c, cx, now, plain, &arrival);
+            trace(c, cx, now, plain, arrival);
         }
-        expected::take(c, cx, now, &arrival, ack);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        match expected::take(c, cx, now, arrival, ack) {
+            Taken::Text if agenda.knows(c) => {}
+            _ => agenda.refresh_at_once(c, cx, now, index),
+        }
         true
     }
 }
 
-fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: &Arrival<'_>) {
+fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: Arrival<'_>) {
     let segment = Segment { urgent: plain.urgent(), ..arrival.segment() };
     cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
 }

@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod ahead;
 mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
@@ -339,6 +340,7 @@ impl Stack {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((owner, _)) = self.wheel.pop(now) {
+            self.prefetch_due();
             if owner.is_embryo() {
                 self.embryo_timeout(now, owner.index());
             } else {
@@ -347,6 +349,7 @@ impl Stack {
         }
         self.expire_time_waits(now);
         self.ip_timeout(now);
+        self.prefetch_due();
     }
 
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
@@ -356,8 +359,12 @@ impl Stack {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, None) | (None, one) => one,
         };
-        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
-        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
+        let mut next = earlier(self.wheel.next(), self.ip_next_timeout());
+        if self.waits4.len() + self.waits6.len() > 0 {
+            next = earlier(next, self.waits4.oldest().map(|(_, at)| at));
+            next = earlier(next, self.waits6.oldest().map(|(_, at)| at));
+        }
+        next
     }
 
     /// The next thing an application waits for; call until `None`.

@@ -6,6 +6,7 @@ use super::{EventSource, Stack};
 use crate::cx::Cx;
 use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
+use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::timer::{Owner, Wheel};
 
@@ -29,6 +30,21 @@ impl Stack {
 impl Agenda<'_> {
     /// The same where the connection is at hand.
     pub(super) fn refresh(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        self.refresh_at_once(c, cx, now, index);
+    }
+
+    /// Whether [`refresh`](Self::refresh) would find nothing to do after text came: the reader is to be told already, the wheel looks
+    /// in time, and an answer is due already or not yet. What the memory budget counts was promised before the text came.
+    #[inline(always)]
+    pub(super) fn knows(&self, c: &Connection) -> bool {
+        let sends = c.facts.tx_queued || c.ack.now.is_none() && c.snd_nxt == c.snd_end();
+        let told = c.facts.event_queued || c.ready.is_empty();
+        sends && told && c.timers.deadline(Timer::DelayedAck) >= c.wheel_at
+    }
+
+    /// [`refresh`](Self::refresh), without a call.
+    #[inline(always)]
+    pub(super) fn refresh_at_once(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         charge(c, cx);
         if c.facts.indexed && !c.facts.tx_queued {
             let seen = if cx.short_cuts { glance(c, cx) } else { None };
@@ -48,13 +64,12 @@ impl Agenda<'_> {
                 }
             }
         }
-        let awaited = !c.facts.orphan && !c.facts.unaccepted;
-        if awaited && !c.ready.is_empty() && !c.facts.event_queued {
+        if !c.ready.is_empty() && !c.facts.event_queued && !c.facts.orphan && !c.facts.unaccepted {
             c.facts.event_queued = true;
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
         // One entry in the wheel for all of its timers, moved only when it would fire too late.
-        let earliest = c.timers.earliest().min(c.pacing_deadline());
+        let earliest = c.earliest_deadline();
         if earliest >= c.wheel_at {
             return;
         }

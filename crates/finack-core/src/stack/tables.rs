@@ -55,7 +55,11 @@ impl Records<'_> {
     /// Who has the four-tuple.
     pub(super) fn find(&self, demux: &Demux, hash: u64, tuple: &Tuple) -> Option<Slot> {
         demux.find(hash, |slot| match slot.kind() {
-            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
+            Kind::Connection => {
+                // It is the right one nearly always, and then all of it will be needed.
+                self.connections.prefetch(slot.index());
+                self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple)
+            }
             Kind::Embryo => self.embryos.tuple(slot.index()).is_some_and(|t| t == *tuple),
             Kind::TimeWait4 => self.waits4.is_of(slot.index(), tuple),
             Kind::TimeWait6 => self.waits6.is_of(slot.index(), tuple),
@@ -89,8 +93,12 @@ impl Stack {
 
     /// Who has the four-tuple.
     pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
-        let Self { demux, connections, embryos, waits4, waits6, .. } = self;
-        Records { connections, embryos, waits4, waits6 }.find(demux, hash, tuple)
+        let Self { demux, connections, embryos, waits4, waits6, wheel, .. } = self;
+        let slot = Records { connections, embryos, waits4, waits6 }.find(demux, hash, tuple)?;
+        if slot.kind() == Kind::Connection {
+            wheel.prefetch(timer::Owner::connection(slot.index()));
+        }
+        Some(slot)
     }
 
     /// Has the four-tuple of this hash lead to `slot`.
@@ -145,6 +153,15 @@ impl Stack {
     pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {
         let Some(c) = self.connections.get_mut(index) else { return };
         c.wheel_at = Instant::FAR_FUTURE;
+        let earliest = c.earliest_deadline();
+        if self.cx.short_cuts && earliest > now {
+            // Most come too early: they were armed for what has been done since.
+            if earliest < Instant::FAR_FUTURE {
+                c.wheel_at = earliest;
+                self.wheel.arm(timer::Owner::connection(index), earliest);
+            }
+            return;
+        }
         if c.timers.is_due(Timer::Retransmit, now) {
             // Routers limit how often they complain: perhaps another connection was told why nothing comes through.
             self.follow_path_mtu(now, index);

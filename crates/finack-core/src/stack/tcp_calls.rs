@@ -42,6 +42,7 @@ impl Stack {
         data: &[u8],
         flags: SendFlags,
     ) -> Result<usize, Error> {
+        self.prefetch(id.index);
         let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.send_bytes(cx, data, flags);

@@ -369,11 +369,18 @@ impl Connection {
         }
     }
 
-    /// Looks at each part of it that the next segment will need, so that the processor fetches all of them at once.
-    pub(crate) fn touch(&self) -> u64 {
-        let sent = self.rtx.front().map_or(0, |unit| unit.start);
-        let places = self.snd_una ^ self.rcv_edge ^ self.recv.next() ^ self.send.end() ^ sent;
-        places as u64 ^ self.charged ^ self.stats.segs_in ^ self.congestion.cwnd() ^ self.wheel_at.as_nanos()
+    /// Has fetched where its queues stand, for somebody who will soon look at these.
+    #[inline]
+    pub(crate) fn prefetch_queues(&self) {
+        self.rtx.prefetch();
+        self.send.prefetch();
+    }
+
+    /// The same for what is at their heads, the queues being at hand.
+    #[inline]
+    pub(crate) fn prefetch_fronts(&self) {
+        self.rtx.prefetch_front();
+        self.send.prefetch_front();
     }
 
     /// RCV.NXT.
@@ -546,6 +553,7 @@ impl Connection {
 
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
+    #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed && !self.facts.orphan;

@@ -97,6 +97,7 @@ impl Connection {
     }
 
     /// Copies what is there. `Ok(0)` is the end of the stream.
+    #[inline]
     pub(crate) fn recv_bytes(
         &mut self,
         cx: &mut Cx,
@@ -129,6 +130,7 @@ impl Connection {
 
     /// A read stops in front of the urgent byte, and the next one passes over it unless it stays in the stream
     /// (SO_OOBINLINE).
+    #[inline]
     fn copy_around_mark(&mut self, cx: &mut Cx, buf: &mut [u8], peek: bool) -> usize {
         let mut upto = Pos::MAX;
         if let Some(mark) = self.rare().urgent.mark {

@@ -176,11 +176,6 @@ impl Connection {
         }
     }
 
-    /// Whether less than half of the buffer is free: ACKs are no hurry then, the window would only shrink.
-    pub(crate) fn is_half_full(&self) -> bool {
-        self.recv.held() as u32 > self.full_space() - self.full_space() / 2
-    }
-
     /// The first window is what the SYN offered, less a segment where that is all of the buffer
     /// (`tcp_init_buffer_space`).
     pub(crate) fn begin_window(&mut self, cx: &Cx) {
@@ -225,6 +220,7 @@ impl Connection {
         let scaled = self.agreed.scaling && self.agreed.rcv_wscale > 0;
         if scaled && 2 * offered > u64::from(self.rcv_learned.ssthresh) {
             // Which no window is larger than.
+            debug_assert!(u64::from(self.select_window(cx)) < 2 * offered);
             return false;
         }
         if 2 * offered > u64::from(clamped(self.full_space(), &self.options)) {

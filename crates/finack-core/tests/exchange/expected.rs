@@ -1,9 +1,11 @@
 //! Header prediction: the segment that is expected takes a short way in, whatever differs from it in anything the long one.
 //! Both come to the same: the state, the answers, what is counted and what the application is told.
 
+use core::time::Duration;
+
 use finack_core::counters::Counters;
 use finack_core::device::{Packet, Transmit};
-use finack_core::options::Shutdown;
+use finack_core::options::{RecvFlags, SendFlags, Shutdown};
 use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
@@ -221,6 +223,73 @@ fn in_any_state() {
         ] {
             println!("{what}: {text}");
             both_ways(&t, &[bytes(&t, text)]);
+        }
+    }
+}
+
+/// What the reader does with what came, step by step: the state after each, what is sent, what is told, and when to look again.
+fn read_step_by_step(t: &Script, c: ConnId, packets: &[Vec<u8>], predicts: bool) -> Vec<Seen> {
+    let mut stack = t.stack.clone();
+    stack.set_prediction(predicts);
+    let mut now = t.now();
+    let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
+    stack.handle_packets(now, &batch);
+    let mut seen = Vec::new();
+    for (i, size) in [1, 0, 7, 300, 1, 5000, 100_000, 1].into_iter().enumerate() {
+        let mut buf = vec![0; size];
+        let flags = RecvFlags { peek: i == 2, ..RecvFlags::default() };
+        let read = stack.tcp_recv(now, c, &mut buf, flags);
+        if i == 4 {
+            let _ = stack.tcp_send(now, c, b"answer", SendFlags::default());
+        }
+        let mut sent = Vec::new();
+        while let Some(transmit) = stack.poll_transmit(now) {
+            sent.push(whole(&transmit));
+        }
+        let events = core::iter::from_fn(|| stack.poll_event()).collect();
+        let mut counted = stack.counters().clone();
+        counted.tcp_expected = 0;
+        let state = stack.fingerprint(now, Default::default());
+        let traced = vec![format!("{read:?} {:?}", stack.tcp_info(now, c))];
+        seen.push(Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() });
+        now += Duration::from_millis(3);
+    }
+    seen
+}
+
+/// A read after which there is nothing to do is seen to be one, and no other (RFC 9293 3.8.6.2.2, 3.8.6.3: what may be due is a
+/// window update, or an ACK that was delayed).
+#[test]
+fn reading_what_came() {
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 6] = [
+        ("nothing special", |_, _| {}),
+        ("all is acknowledged", |t, _| t.inject(". 101:101(0) ack 1101")),
+        ("ACKs are held back", |t, c| {
+            let now = t.now();
+            t.stack.tcp_hold_acks(now, c, true).unwrap();
+        }),
+        ("the application waits for room", |t, c| {
+            while t.try_write(c, 10_000, SendFlags::default()).is_ok() {}
+            t.take_sent();
+        }),
+        ("it is told of room although it was refused nothing", |t, c| t.stack.tcp_await_room(c).unwrap()),
+        ("our FIN, sent", |t, c| t.shutdown(c, Shutdown::Write)),
+    ];
+    for timestamps in [false, true] {
+        for (what, change) in &change {
+            let (mut t, c) = talking(timestamps);
+            change(&mut t, c);
+            t.take_sent();
+            for (count, len) in [(1, 1), (1, 100), (2, 100), (1, 1400), (2, 1400), (3, 1400), (40, 1400)] {
+                let texts = (0..count).map(|i| {
+                    let from = 101 + i * len;
+                    format!("P. {from}:{}({len}) ack 101", from + len)
+                });
+                let packets: Vec<Vec<u8>> = texts.map(|text| bytes(&t, &text)).collect();
+                let ways = [true, false].map(|predicts| read_step_by_step(&t, c, &packets, predicts));
+                assert_eq!(ways[0], ways[1], "{what}, {count} of {len} bytes");
+            }
         }
     }
 }

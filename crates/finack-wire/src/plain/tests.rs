@@ -36,6 +36,8 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
         window: header.window,
         timestamps: options.timestamps,
         segment,
+        // What it comes to shows where checksums are verified.
+        ahead: Plain::parse(packet).map_or(0, |plain| plain.ahead),
     })
 }
 

@@ -78,8 +78,16 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
 }
 
 /// [`process`] of a segment that was expected: it begins at RCV.NXT, `ack` lies between SND.UNA and SND.NXT and acknowledges no
-/// FIN, there is neither ECN nor SACK, and its timestamp is not older than the last.
-pub(super) fn take_expected(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: &Arrival<'_>, ack: Pos) {
+/// FIN, there is neither ECN nor SACK, and its timestamp is not older than the last. Answers whether there was anything new in it
+/// for the sending side.
+#[inline(always)]
+pub(super) fn take_expected(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    arrival: Arrival<'_>,
+    ack: Pos,
+) -> bool {
     let start = c.recv.next();
     c.probes = 0;
     if let Some((value, _)) = arrival.text.timestamps
@@ -90,12 +98,15 @@ pub(super) fn take_expected(c: &mut Connection, cx: &mut Cx, now: Instant, arriv
     }
     let window = u32::from(arrival.window) << c.agreed.snd_wscale;
     let moved = update_window(c, cx, now, window, start, ack);
-    if is_idle(c, cx, ack) || advance(c, cx, now, ack) {
-        return;
+    if is_idle(c, cx, ack) {
+        return moved;
     }
-    let segment = arrival.segment();
-    let placed = Placed { segment: &segment, start, end: start + Pos::from(segment.len()), scaled: true };
-    acknowledge_step_by_step(c, cx, now, &placed, ack, Moved { window: moved, stamp: false });
+    if !advance(c, cx, now, ack) {
+        let segment = arrival.segment();
+        let placed = Placed { segment: &segment, start, end: start + Pos::from(segment.len()), scaled: true };
+        acknowledge_step_by_step(c, cx, now, &placed, ack, Moved { window: moved, stamp: false });
+    }
+    true
 }
 
 /// SND.WND is `window` from now on, unless the segment, which begins at `start`, is older than the one that set it. Answers
@@ -179,15 +190,16 @@ fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
 /// done nothing, where there is more to an ACK or to the connection.
 ///
 /// The caller has seen that `ack` lies between SND.UNA and SND.NXT and that the segment has no SACK blocks.
-#[inline]
+#[inline(always)]
 fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
     let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.rare().search.is_none();
-    let front = c.rtx.front_if_calm().filter(|_| calm && cx.short_cuts);
-    if !front.is_some_and(|unit| c.recovery.rack.is_next(unit.start, unit.order())) {
+    if !calm || !cx.short_cuts {
         return false;
     }
     let (in_flight, acked) = (c.in_flight(), (ack - c.snd_una) as u64);
-    let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
+    let rack = &c.recovery.rack;
+    let last = c.rtx.acknowledge_calmly(ack, |unit| rack.is_next(unit.start, unit.order()));
+    let Some((newest, latest)) = last else { return false };
     c.snd_una = ack;
     c.release_sent(cx, ack);
     c.pass_urgent(ack);
@@ -389,7 +401,7 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
 }
 
 /// What reached the peer, and how fast (draft-ietf-ccwg-bbr 4.1.2.3).
-#[inline]
+#[inline(always)]
 fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> Option<RateSample> {
     c.delivered += bytes;
     c.delivered_at = now;

@@ -13,8 +13,8 @@ use crate::time::Instant;
 /// Whether a segment is the next in order on a connection where nothing is out of the ordinary: it lies in the window, it
 /// acknowledges what is out or was acknowledged last, but no FIN, its timestamp is no older than the last, and somebody reads.
 /// Answers what it acknowledges.
-#[inline]
-pub(crate) fn is_expected(c: &Connection, arrival: &Arrival<'_>) -> Option<Pos> {
+#[inline(always)]
+pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
     let next = c.recv.next();
     let len = arrival.text.payload.bytes.len();
     let end = next + len as Pos;
@@ -43,17 +43,28 @@ pub(crate) fn is_expected(c: &Connection, arrival: &Arrival<'_>) -> Option<Pos> 
     expected.then_some(ack)
 }
 
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Text, or nothing: for the sending side there was nothing new, and of all timers only that of delayed ACKs may run now that
+    /// did not.
+    Text,
+    /// Something for the sending side.
+    Ack,
+}
+
 /// Takes a segment that [`is_expected`], which acknowledges everything before `ack`. The connection goes on.
-#[inline]
-pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: &Arrival<'_>, ack: Pos) {
-    let text = &arrival.text;
+#[inline(always)]
+pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>, ack: Pos) -> Taken {
+    let text = arrival.text;
     c.stats.segs_in += u64::from(text.segments);
     c.times.last_recv_at = now;
-    ack::take_expected(c, cx, now, arrival, ack);
+    let acknowledges = ack::take_expected(c, cx, now, arrival, ack);
     if !text.payload.bytes.is_empty() {
         c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(text.segments));
         text::take_next(c, cx, now, text);
     }
     c.facts.more = false;
     text::schedule_ack(c, cx, now, text.segments);
+    if acknowledges { Taken::Ack } else { Taken::Text }
 }

@@ -21,6 +21,20 @@ enum Data {
     Own(Vec<u8>),
     /// The application's own buffer.
     Shared(Bytes),
+    /// A small request or answer, copied too, where nothing else is in the buffer: no block of the pool need be fetched from
+    /// memory for it, nor be kept until its ACK comes.
+    Few { len: u8, bytes: [u8; FEW] },
+}
+
+/// So many bytes make a block a line of the processor's cache.
+const FEW: usize = 54;
+
+impl Data {
+    fn few(data: &[u8]) -> Option<Self> {
+        let mut bytes = [0; FEW];
+        bytes.get_mut(..data.len())?.copy_from_slice(data);
+        (!data.is_empty()).then_some(Self::Few { len: data.len() as u8, bytes })
+    }
 }
 
 /// A run of bytes of the stream.
@@ -35,6 +49,7 @@ impl Block {
         match &self.data {
             Data::Own(block) => block,
             Data::Shared(bytes) => bytes,
+            Data::Few { len, bytes } => &bytes[..usize::from(*len)],
         }
     }
 
@@ -46,7 +61,7 @@ impl Block {
     fn own(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
             Data::Own(block) => Some(block),
-            Data::Shared(_) => None,
+            Data::Shared(_) | Data::Few { .. } => None,
         }
     }
 
@@ -54,7 +69,7 @@ impl Block {
     fn room(&self) -> usize {
         match &self.data {
             Data::Own(block) => block.capacity() - block.len(),
-            Data::Shared(_) => 0,
+            Data::Shared(_) | Data::Few { .. } => 0,
         }
     }
 
@@ -68,6 +83,7 @@ impl Block {
         match &self.data {
             Data::Own(block) => block.capacity(),
             Data::Shared(bytes) => bytes.len(),
+            Data::Few { .. } => 0,
         }
     }
 }
@@ -159,6 +175,18 @@ impl SendBuffer {
         Self { blocks: Ring::new(), start, end: start, extra: None }
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.blocks.prefetch();
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_front(&self) {
+        if let Some(block) = self.blocks.front() {
+            finack_sum::prefetch(block);
+        }
+    }
+
     /// Where the next byte written will stand.
     pub(crate) const fn end(&self) -> Pos {
         self.end
@@ -212,6 +240,14 @@ impl SendBuffer {
     /// Appends all of `data`.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
         self.blocks.wake(&mut pool.blocks);
+        if self.blocks.is_empty()
+            && let Some(few) = Data::few(data)
+        {
+            self.blocks.push_back(Block { start: self.end, data: few });
+            self.end += data.len() as Pos;
+            return;
+        }
+        self.make_room(pool);
         while !data.is_empty() {
             if self.blocks.back().is_none_or(|b| b.room() == 0) {
                 self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(data.len())) });
@@ -222,6 +258,18 @@ impl SendBuffer {
             block.extend_from_slice(now);
             self.end += now.len() as Pos;
             data = later;
+        }
+    }
+
+    /// What was a few bytes stands in a block of the pool now, as if it had from the first: more can be appended.
+    fn make_room(&mut self, pool: &mut Pool) {
+        if let Some(Block { data, .. }) = self.blocks.back_mut()
+            && let Data::Few { len, bytes } = data
+        {
+            let few = &bytes[..usize::from(*len)];
+            let mut block = pool.take(few.len());
+            block.extend_from_slice(few);
+            *data = Data::Own(block);
         }
     }
 
@@ -277,6 +325,7 @@ impl SendBuffer {
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<(usize, bool), E> {
         self.blocks.wake(&mut pool.blocks);
+        self.make_room(pool);
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
         if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
             self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
@@ -446,6 +495,27 @@ mod tests {
         assert_eq!(buffer.byte(50_001), Some(data[50_000]));
         buffer.clear(&mut pool);
         assert_eq!((buffer.len(), buffer.memory()), (0, 0));
+    }
+
+    /// What a write after the first comes to is the same, however small the first was.
+    #[test]
+    fn a_few_bytes_take_no_block_until_more_follow() {
+        let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+        buffer.append(&mut pool, &[1; FEW]);
+        assert!(buffer.memory() < crate::pool::SMALL);
+        let place = buffer.find(1, 1 + FEW as Pos).unwrap();
+        assert_eq!(buffer.slice(place), Some(&[1; FEW][..]));
+        buffer.append(&mut pool, &[2; 2 * FEW]);
+        assert_eq!(buffer.slice(place), Some(&[1; FEW][..]), "the place is the same");
+        let mut out = [&[][..]; MAX_SLICES];
+        let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
+        assert_eq!((count, bytes), (1, 3 * FEW), "in one piece");
+        assert_eq!(out[0], [[1; FEW], [2; FEW], [2; FEW]].concat());
+        buffer.release(&mut pool, buffer.end());
+        assert_eq!((buffer.len(), buffer.memory()), (0, 0));
+        buffer.append(&mut pool, &[3; FEW + 1]);
+        assert!(buffer.memory() >= crate::pool::SMALL);
+        assert_eq!(size_of::<Block>(), 64);
     }
 
     #[test]
