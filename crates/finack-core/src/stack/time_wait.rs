@@ -14,9 +14,6 @@ use crate::tcp::{State, Tuple, iss, tcb};
 use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, PacketId, SendReason, TraceKind};
 
-/// Records from which on they are not all in the processor's cache.
-const MANY: usize = 4096;
-
 fn owner_of(tw: &TimeWait, tuple: &Tuple) -> Owner {
     Owner {
         addr: tuple.local,
@@ -80,16 +77,6 @@ impl Stack {
     pub(super) fn expire_time_waits(&mut self, now: Instant) {
         while let Some((_, slot)) = self.oldest_time_wait().filter(|&(at, _)| at <= now) {
             self.drop_time_wait(now, slot, EndCause::Closed);
-            if self.waits4.len() + self.waits6.len() >= MANY {
-                self.look_ahead_to_expiry();
-            }
-        }
-    }
-
-    /// Has fetched what the next expiry will look at: records lie where there was room, and the index is in no order at all.
-    fn look_ahead_to_expiry(&self) {
-        for tuple in [self.waits4.look_ahead(), self.waits6.look_ahead()].into_iter().flatten() {
-            self.demux.prefetch(self.hash(&tuple));
         }
     }
 

@@ -289,15 +289,6 @@ impl<K: Key> TimeWaits<K> {
         (0..self.places()).filter_map(|index| self.get(index))
     }
 
-    /// The four-tuple of the record that expires next; the processor fetches the one that follows it meanwhile.
-    pub(crate) fn look_ahead(&self) -> Option<Tuple> {
-        let oldest = self.record(self.oldest)?;
-        if let Some(next) = self.records.get((oldest.newer & PLACE) as usize) {
-            finack_sum::prefetch(next);
-        }
-        Some(oldest.key.tuple())
-    }
-
     /// Changes a record in its place. When it expires is for [`restart`](Self::restart) to change.
     pub(crate) fn update(&mut self, index: u32, change: impl FnOnce(&mut TimeWait)) {
         if let Some(record) = self.record_mut(index) {
