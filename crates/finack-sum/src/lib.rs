@@ -114,11 +114,10 @@ pub fn backend() -> &'static str {
 /// 2^16 and 2^32 both leave 1 when divided by 2^16 - 1.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    // A carry out of the top goes in at the bottom, after which nothing is left to carry.
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    add(sum as u16, (sum >> 16) as u16)
 }
 
 /// From a sum of native-endian words to that of big-endian words: swapping the bytes of every word

@@ -64,6 +64,36 @@ impl Agenda<'_> {
                 }
             }
         }
+        self.tell(c, index);
+    }
+
+    /// The same after all that was written went out in a segment of its own, and no ACK is owed any more: nothing is there to
+    /// be sent.
+    #[inline(always)]
+    pub(super) fn refresh_sent(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert!(matches!(glance(c, cx), Some(Wish::Quiet)));
+        charge(c, cx);
+        c.note_all_sent(now);
+        self.tell(c, index);
+    }
+
+    /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
+    #[inline(always)]
+    pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        if c.facts.tx_queued {
+            return charge(c, cx);
+        }
+        if !c.facts.indexed || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
+            return self.refresh(c, cx, now, index);
+        }
+        charge(c, cx);
+        c.facts.tx_queued = true;
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
+    /// Events and the wheel.
+    #[inline]
+    fn tell(&mut self, c: &mut Connection, index: u32) {
         if !c.ready.is_empty() && !c.facts.event_queued && !c.facts.orphan && !c.facts.unaccepted {
             c.facts.event_queued = true;
             self.events.push_back(EventSource::Connection { index, generation: c.generation });

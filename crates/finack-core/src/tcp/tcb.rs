@@ -426,6 +426,7 @@ impl Connection {
     }
 
     /// Bytes that are out and neither SACKed nor taken for lost ("pipe" in RFC 6675).
+    #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         let out = (self.snd_nxt - self.snd_una) as u64;
         let mut gone = self.rtx.sacked() + self.rtx.lost();
@@ -501,10 +502,16 @@ impl Connection {
     }
 
     /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
+    #[inline]
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
+        if self.facts.wants_room || self.send.len() >= self.units.buffer as usize / 4 {
+            self.make_room(cx);
+        }
+    }
+
+    fn make_room(&mut self, cx: &Cx) {
         // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
-        let short = self.facts.wants_room
-            || (self.send.len() >= self.units.buffer as usize / 4 && !self.is_writable(cx));
+        let short = self.facts.wants_room || !self.is_writable(cx);
         if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }

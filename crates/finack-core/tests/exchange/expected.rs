@@ -39,6 +39,7 @@ fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
     let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
     let mut counted = stack.counters().clone();
     let expected = core::mem::take(&mut counted.tcp_expected) - before;
+    counted.tcp_ordinary = 0;
     let state = stack.fingerprint(now, Default::default());
     (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
 }
@@ -248,7 +249,7 @@ fn read_step_by_step(t: &Script, c: ConnId, packets: &[Vec<u8>], predicts: bool)
         }
         let events = core::iter::from_fn(|| stack.poll_event()).collect();
         let mut counted = stack.counters().clone();
-        counted.tcp_expected = 0;
+        (counted.tcp_expected, counted.tcp_ordinary) = (0, 0);
         let state = stack.fingerprint(now, Default::default());
         let traced = vec![format!("{read:?} {:?}", stack.tcp_info(now, c))];
         seen.push(Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() });

@@ -254,6 +254,16 @@ impl Controller {
         }
     }
 
+    /// Whether it makes anything of data that goes out while so many bytes are in flight.
+    #[inline]
+    pub(crate) const fn hears_of_sending(&self, in_flight: u64) -> bool {
+        match self {
+            Self::Cubic(_) => in_flight == 0,
+            Self::Bbr(_) => true,
+            Self::NewReno(_) | Self::Dctcp(_) | Self::Prague(_) => false,
+        }
+    }
+
     /// A copy to come back to, of those that do not remember what was before a loss.
     pub(crate) fn to_undo(&self) -> Option<Self> {
         match self {

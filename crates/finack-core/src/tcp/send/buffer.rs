@@ -96,6 +96,20 @@ pub(crate) struct Place {
     len: usize,
 }
 
+impl Place {
+    /// Of the buffer's blocks the one that it lies in.
+    #[inline]
+    pub(crate) const fn block(self) -> usize {
+        self.block
+    }
+
+    /// Bytes.
+    #[inline]
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
+}
+
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
 /// records of one byte do not make more of them than the buffer's size allows.
 const RECORD_COST: usize = 512;
@@ -435,6 +449,24 @@ impl SendBuffer {
         let at = (from - self.blocks[index].start) as usize;
         let place = Place { block: index, at, len: (to - from).max(0) as usize };
         self.slice(place).map(|_| place)
+    }
+
+    /// [`find`](Self::find), beginning with a block that is likely to hold them.
+    #[inline(always)]
+    pub(crate) fn find_near(&self, block: usize, from: Pos, to: Pos) -> Option<Place> {
+        match self.blocks.get(block) {
+            Some(b) if b.start <= from && to <= b.end() => {
+                Some(Place { block, at: (from - b.start) as usize, len: (to - from) as usize })
+            }
+            _ => self.find(from, to),
+        }
+    }
+
+    /// [`find`](Self::find) of what was appended last, from `from` on.
+    #[inline]
+    pub(crate) fn find_last(&self, from: Pos) -> Option<Place> {
+        let at = usize::try_from(from - self.blocks.back()?.start).ok()?;
+        Some(Place { block: self.blocks.len() - 1, at, len: (self.end - from) as usize })
     }
 
     /// What stands there.

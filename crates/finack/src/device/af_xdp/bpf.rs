@@ -1,7 +1,7 @@
 //! As much of `bpf(2)` as it takes to load one XDP program, attach it by a link and put sockets into its map.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::filter::Instruction;
 
@@ -11,6 +11,7 @@ const PROG_LOAD: libc::c_int = 5;
 #[cfg(test)]
 const PROG_TEST_RUN: libc::c_int = 10;
 const LINK_CREATE: libc::c_int = 28;
+const LINK_DETACH: libc::c_int = 34;
 
 const MAP_TYPE_XSKMAP: u32 = 17;
 const PROG_TYPE_XDP: u32 = 6;
@@ -136,13 +137,31 @@ pub(super) fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
     unsafe { bpf(PROG_LOAD, &mut argument) }.map(descriptor)
 }
 
-/// Attaches a program to an interface for as long as the link's descriptor is open anywhere: when the last process that
-/// has it ends, however it ends, the kernel detaches the program. Linux 5.9.
-pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, place: Place) -> io::Result<OwnedFd> {
+#[repr(C)]
+struct LinkDetach {
+    link: u32,
+}
+
+/// A program's place at an interface. It is given up when this is dropped; and by the kernel when the process ends, however
+/// it ends, for then nobody has the descriptor any more.
+pub(super) struct Link(OwnedFd);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // To close the descriptor would do, but for a process that was forked just now and has not called `exec` yet: it
+        // has the descriptor too. A failure means that the interface is gone, and the program with it.
+        let mut argument = LinkDetach { link: raw(self.0.as_fd()) };
+        // SAFETY: there is no address in it.
+        let _ = unsafe { bpf(LINK_DETACH, &mut argument) };
+    }
+}
+
+/// Attaches a program to an interface. Linux 5.9.
+pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, place: Place) -> io::Result<Link> {
     let mut argument =
         LinkCreate { program: raw(program), interface, attach_type: ATTACH_XDP, flags: place as u32 };
     // SAFETY: there is no address in it.
-    unsafe { bpf(LINK_CREATE, &mut argument) }.map(descriptor)
+    unsafe { bpf(LINK_CREATE, &mut argument) }.map(|result| Link(descriptor(result)))
 }
 
 /// What an XDP program answers to a frame, without any interface.

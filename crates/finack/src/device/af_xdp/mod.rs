@@ -50,7 +50,7 @@ struct Shared {
     refused: Option<String>,
     map: OwnedFd,
     neighbours: Mutex<Neighbours>,
-    _link: OwnedFd,
+    _link: bpf::Link,
     _groups: OwnedFd,
 }
 
@@ -457,7 +457,7 @@ fn attach(
     program: BorrowedFd<'_>,
     interface: &Interface,
     wanted: AfXdpAttach,
-) -> io::Result<(OwnedFd, bool, Option<String>)> {
+) -> io::Result<(bpf::Link, bool, Option<String>)> {
     let name = &interface.name;
     let explain = |e: io::Error| match e.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) => {

@@ -102,7 +102,7 @@ pub(super) fn write(frame: &mut [u8], link: &[u8; HEADER_LEN], packet: &Transmit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use finack_core::device::MAX_SLICES;
+    use finack_core::device::Slices;
 
     /// A TCP segment of 10.0.0.1 to 10.0.0.2 whose checksum is left to the device.
     fn header(payload: usize) -> Vec<u8> {
@@ -125,11 +125,9 @@ mod tests {
     fn a_frame_is_what_write_finished_writes_behind_the_link_header() {
         let header = header(12);
         for checksum in [TxChecksum::Complete, TxChecksum::Partial { start: 20, offset: 16 }] {
-            let mut payload: [&[u8]; MAX_SLICES] = Default::default();
             // Slices of odd lengths: the second begins within a word.
-            payload[..3].copy_from_slice(&[b"abc", b"defgh", b"ijkl"]);
-            let packet =
-                Transmit { header: &header, payload, slices: 3, segment_size: 0, checksum, number: 0 };
+            let payload = Slices::several(&[b"abc", b"defgh", b"ijkl"]);
+            let packet = Transmit { header: &header, payload, segment_size: 0, checksum, number: 0 };
             let link = link_header(MacAddr([2; 6]), MacAddr([4; 6]), false);
             let mut frame = [0xaa; 100];
             write(&mut frame, &link, &packet);
