@@ -6,15 +6,28 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
 
 use crate::Error;
 use crate::hash::Rng;
 use crate::slab::Slab;
+use crate::tcp::Tuple;
+use crate::time::Instant;
 
+mod taken;
 #[cfg(test)]
 mod tests;
+
+use taken::{Destination, Taken};
+
+/// Whether a port will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Now,
+    /// Not before this time, unless somebody gives it up.
+    NotBefore(Instant),
+}
 
 /// What one socket claims of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -227,7 +240,9 @@ const PAGE: usize = 256;
 /// Entries of RFC 6056 algorithm 4's table; as many as Linux has since its ports could be tracked with fewer.
 const PERTURB: usize = 1 << 16;
 /// How many ports of one parity `connect` asks for before it asks for others.
-const FEW: usize = 64;
+const FEW: u32 = 64;
+/// After how many ports that it asked for in vain a search begins to remember them.
+const PATIENCE: u32 = 4;
 
 /// A table of which only the pages that are used are there.
 #[derive(Clone, Debug)]
@@ -266,6 +281,8 @@ pub(crate) struct PortTable {
     rng: Rng,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
+    /// Where a search asked for many ports in vain.
+    taken: Taken,
     /// What [`bind_any`](Self::bind_any) last found no port for.
     full: Option<Full>,
 }
@@ -282,7 +299,15 @@ impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
         let (ports, perturb) = (Paged::new(1 << 16), Paged::new(PERTURB));
-        Self { ports, owners: Owners::default(), perturb, rng, connects: true, full: None }
+        Self {
+            ports,
+            owners: Owners::default(),
+            perturb,
+            rng,
+            connects: true,
+            taken: Taken::default(),
+            full: None,
+        }
     }
 
     /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
@@ -369,57 +394,87 @@ impl PortTable {
     /// A local port for a `connect`: RFC 6056 algorithm 4 (double hash) as Linux has it.
     ///
     /// `hash` is a keyed hash of both addresses and the remote port, `usable` says whether the four-tuple with a
-    /// given port is free. Ports that somebody bound explicitly are passed over. Consecutive calls for one
+    /// given port is free; where it is not before some time it is asked again after it, or once [`freed`](Self::freed)
+    /// says so. Ports that somebody bound explicitly are passed over. Consecutive calls for one
     /// destination walk the range from an offset of its own; `None` where all of it is taken (EADDRNOTAVAIL).
     pub(crate) fn choose(
         &mut self,
         range: RangeInclusive<u16>,
+        now: Instant,
+        ends: (IpAddr, SocketAddr),
         hash: u64,
-        usable: &mut dyn FnMut(u16) -> bool,
+        usable: &mut dyn FnMut(u16) -> Use,
     ) -> Option<u16> {
-        let search = self.search(&range, hash)?;
+        let (low, count) = span(&range)?;
+        let start = self.perturb.entry(hash as usize % PERTURB).wrapping_add((hash >> 32) as u32) % count;
+        let mut known = self.taken.lend(now, ends, (low, count));
+        let found = self.search((low, count, start), ends, &mut known, usable);
+        if let Some(known) = known {
+            self.taken.put_back(known);
+        }
+        let (port, passed) = found?;
+        // Some noise, so that what one destination sees does not tell how many connections others got.
+        let skip = passed.max(self.rng.below(8) * 2);
+        let walked = self.perturb.entry(hash as usize % PERTURB);
+        *walked = walked.wrapping_add(skip + 2);
+        Some(port)
+    }
+
+    /// The first port that will do, and how far that is from the start of the search. Who asks for many in vain begins to
+    /// remember which.
+    fn search(
+        &mut self,
+        (low, count, start): (u16, u32, u32),
+        ends: (IpAddr, SocketAddr),
+        known: &mut Option<Box<Destination>>,
+        usable: &mut dyn FnMut(u16) -> Use,
+    ) -> Option<(u16, u32)> {
+        let mut in_vain = 0;
         // A few of each parity first: once one half is full for a destination, the walk through it is not
         // repeated for every connect.
-        for (parity, from, most) in [(0, 0, FEW), (1, 0, FEW), (0, FEW, usize::MAX), (1, FEW, usize::MAX)] {
-            let tries = scan(search.low, search.count, search.start, parity).skip(from).take(most);
-            for (port, passed) in tries {
-                if !self.is_explicit(port) && usable(port) {
-                    return Some(self.chosen(hash, port, passed));
+        for (parity, from, to) in [(0, 0, FEW), (1, 0, FEW), (0, FEW, u32::MAX), (1, FEW, u32::MAX)] {
+            let half = (count + 1 - parity) / 2;
+            let mut step = from;
+            while step < to.min(half) {
+                // Where the range is odd it may start behind the last of the lesser half.
+                let place = start / 2 + step;
+                let place = if place >= half { place - half } else { place };
+                let run = known.as_ref().map_or(0, |known| known.run(parity, place));
+                if run > 0 {
+                    step += run;
+                    continue;
                 }
+                let port = low + (place * 2 + parity) as u16;
+                if !self.is_explicit(port) {
+                    let Use::NotBefore(until) = usable(port) else { return Some((port, step * 2)) };
+                    in_vain += 1;
+                    if in_vain == PATIENCE && known.is_none() {
+                        *known = self.taken.begin(ends, (low, count));
+                    }
+                    if let Some(known) = known {
+                        known.set(parity, place, until);
+                    }
+                }
+                step += 1;
             }
         }
         None
     }
 
-    /// [`choose`](Self::choose) where no port but these, which are few, can be usable.
-    pub(crate) fn choose_of(
-        &mut self,
-        range: RangeInclusive<u16>,
-        hash: u64,
-        ports: &[u16],
-        usable: &mut dyn FnMut(u16) -> bool,
-    ) -> Option<u16> {
-        let search = self.search(&range, hash)?;
-        let mut turns: Vec<_> = ports.iter().filter_map(|&port| search.turn(port)).collect();
-        turns.sort_unstable();
-        let (_, _, step, port) =
-            turns.into_iter().find(|&(.., port)| !self.is_explicit(port) && usable(port))?;
-        Some(self.chosen(hash, port, step as u32 * 2))
+    /// A port that [`choose`](Self::choose) chose is taken.
+    pub(crate) fn took(&mut self, tuple: &Tuple) {
+        self.taken.took(tuple);
     }
 
-    fn search(&mut self, range: &RangeInclusive<u16>, hash: u64) -> Option<Search> {
-        let (low, count) = span(range)?;
-        let walked = *self.perturb.entry(hash as usize % PERTURB);
-        Some(Search { low, count, start: walked.wrapping_add((hash >> 32) as u32) % count })
+    /// A four-tuple has become another's to have, or may become so.
+    #[inline]
+    pub(crate) fn freed(&mut self, tuple: &Tuple) {
+        self.taken.freed(tuple);
     }
 
-    /// The search went so far for `port`.
-    fn chosen(&mut self, hash: u64, port: u16, passed: u32) -> u16 {
-        // Some noise, so that what one destination sees does not tell how many connections others got.
-        let skip = passed.max(self.rng.below(8) * 2);
-        let walked = self.perturb.entry(hash as usize % PERTURB);
-        *walked = walked.wrapping_add(skip + 2);
-        port
+    /// What made ports unusable may have changed for all of them.
+    pub(crate) fn forget_taken(&mut self) {
+        self.taken.clear();
     }
 
     /// How many claims there are, on all ports together.
@@ -429,7 +484,7 @@ impl PortTable {
 
     /// Bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
-        self.ports.memory() + self.perturb.memory() + self.owners.memory()
+        self.ports.memory() + self.perturb.memory() + self.owners.memory() + self.taken.memory()
     }
 
     /// Whether one of the port's owners passes the test.
@@ -439,24 +494,6 @@ impl PortTable {
 
     fn is_explicit(&self, port: u16) -> bool {
         self.ports.get(usize::from(port)).is_some_and(|port| port.count > 0 && self.owners.is_explicit(port))
-    }
-}
-
-/// The ports in the order in which a destination is searched for one.
-struct Search {
-    low: u16,
-    count: u32,
-    start: u32,
-}
-
-impl Search {
-    /// When it is a port's turn, in an order that can be compared, with the port's step within its parity and the port.
-    fn turn(&self, port: u16) -> Option<(bool, u32, usize, u16)> {
-        let offset = u32::from(port.checked_sub(self.low)?);
-        let parity = offset % 2;
-        let of_parity = (self.count + 1 - parity) / 2;
-        let step = (offset / 2 + of_parity).checked_sub(self.start / 2)? as usize % of_parity.max(1) as usize;
-        (offset < self.count).then_some((step >= FEW, parity, step, port))
     }
 }
 

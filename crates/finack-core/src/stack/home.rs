@@ -75,7 +75,7 @@ impl Stack {
     /// - ports that connections choose are such that their answers come to this shard.
     pub fn set_shard(&mut self, steering: &Steering, index: usize) {
         let (part, count) = (index as u32, steering.shards() as u32);
-        self.exhausted.clear();
+        self.ports.forget_taken();
         // Whoever sees what several shards tell can tell their connections (of whose numbers 48 bits are kept) and
         // packets apart.
         self.cx.next_trace_id = u64::from(part) << 40;

@@ -7,7 +7,6 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
-mod exhausted;
 mod expected;
 mod fast_open;
 mod fingerprint;
@@ -250,8 +249,6 @@ pub struct Stack {
     wheel: Wheel,
     /// Tags handles, so that one that outlived its object is told apart.
     generation: u32,
-    /// Where all ports are taken.
-    exhausted: exhausted::Exhausted,
     /// Who gives way where there is no room for another.
     expendable: shed::Expendable,
     /// Connections with something to send, in turn.
@@ -297,7 +294,6 @@ impl Stack {
             auth: Auth::default(),
             wheel: Wheel::new(now),
             generation: 0,
-            exhausted: exhausted::Exhausted::default(),
             expendable: shed::Expendable::default(),
             ready_to_send: VecDeque::new(),
             events: VecDeque::new(),
@@ -439,7 +435,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
-        self.exhausted.clear();
+        self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
     }
@@ -447,7 +443,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
-        self.exhausted.clear();
+        self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 
@@ -485,7 +481,6 @@ impl Stack {
             + self.wheel.memory()
             + self.auth.memory()
             + self.expendable.memory()
-            + self.exhausted.memory()
             + self.cx.pool.memory()
             + self.cx.cookies.memory()
             + self.cx.tracer.memory()

@@ -8,6 +8,7 @@ use finack_wire::tcp::Flags;
 use finack_wire::tcp_options::AccEcn;
 
 use super::fast_open::Opening;
+use super::refresh::Agenda;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::auth::Signed;
@@ -552,8 +553,12 @@ impl Stack {
             let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
             self.trace_received(now, Some(id), &tuple, segment, shift);
         }
-        let Some(c) = self.connections.get_mut(index) else { return };
-        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return };
+        let outcome = crate::tcp::input::on_segment(c, cx, now, segment);
+        if outcome == Outcome::Keep {
+            return Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        }
         if let Outcome::RefuseSegment(reason) | Outcome::ResetSegment(reason) = outcome {
             let (id, tuple) = (c.trace_id, c.tuple);
             self.refuse(now, Some(id), &tuple, segment, reason);

@@ -221,26 +221,22 @@ impl Stack {
             self.wheel.disarm(timer::Owner::connection(index));
             let (owner, port) = (owner_of(c), c.tuple.local_port);
             let (hash, slot) = (hash_of(&self.cx, &c.tuple), Slot::new(Kind::Connection, index));
-            self.exhausted.freed(&c.tuple);
+            // A TIME-WAIT may be taken over where the settings say so: as long as it stands nobody else has its port.
+            let reusable = self.cx.settings.tcp_tw_reuse == 1 || c.facts.loopback;
+            if heir.is_none() || reusable {
+                self.ports.freed(&c.tuple);
+            }
             if let Some(heir) = heir {
                 self.reindex(hash, slot, heir);
             } else {
                 self.demux.remove(hash, slot);
-                self.give_up_port(port, &owner);
+                self.ports.remove(port, &owner);
             }
             self.auth.forget_connection(index);
         }
         let Some(c) = self.connections.get(index) else { return };
         if c.facts.orphan {
             self.free_connection(index);
-        }
-    }
-
-    /// Takes back a claim on a port. Ports that somebody bound are passed over by `connect` until then.
-    pub(super) fn give_up_port(&mut self, port: u16, owner: &Owner) {
-        self.ports.remove(port, owner);
-        if owner.explicit {
-            self.exhausted.clear();
         }
     }
 
@@ -302,7 +298,7 @@ impl Stack {
     /// comes back; where it `hatches`, the connection that it becomes takes its place in the index.
     pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, e: &Embryo, hatches: bool) {
         self.embryos.free(index);
-        self.exhausted.freed(&e.tuple);
+        self.ports.freed(&e.tuple);
         self.wheel.disarm(timer::Owner::embryo(index));
         let slot = Slot::new(Kind::Embryo, index);
         if !hatches {

@@ -225,7 +225,7 @@ impl Stack {
         }
         let after = owner_of(c);
         if indexed && before != after {
-            self.give_up_port(port, &before);
+            self.ports.remove(port, &before);
             self.ports.add(port, after);
         }
         self.refresh(now, id.index);

@@ -8,7 +8,7 @@ use super::tables::{Bind, Records, hash_of};
 use super::{BindId, ConnId, ListenerId, Stack};
 use crate::error::Error;
 use crate::options::{BindOptions, SocketOptions};
-use crate::ports::Owner;
+use crate::ports::{Owner, Use};
 use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
@@ -95,7 +95,7 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_unbind(&mut self, bind: BindId) -> Result<(), Error> {
         let (port, owner) = self.bind_ref(bind).map(|b| (b.local.port(), b.owner))?;
-        self.give_up_port(port, &owner);
+        self.ports.remove(port, &owner);
         self.binds.remove(bind.index);
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Stack {
             self.listener_index.set_everywhere(None);
         } else {
             self.listener_index.remove(l.local.port(), id.index);
-            self.give_up_port(l.local.port(), &l.owner);
+            self.ports.remove(l.local.port(), &l.owner);
         }
         let of_it = |e: &Embryo| e.listener == id.index;
         let embryos: alloc::vec::Vec<u32> =
@@ -257,7 +257,7 @@ impl Stack {
     /// Sends a SYN, from `bind` or from an address and port that the stack chooses (RFC 6056). The connection is
     /// open when an event says WRITABLE, and has failed when it says ERROR (`tcp_take_error` tells why).
     ///
-    /// Where all ports to `remote` are taken, that is found out once by looking at all of them; then each attempt costs next to
+    /// Where all ports to `remote` are taken, that is found out once by asking for each of them; then an attempt costs next to
     /// nothing until one of them is given up.
     ///
     /// # Errors
@@ -328,33 +328,24 @@ impl Stack {
         let tuple_at =
             |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
-        let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, exhausted, .. } = self;
+        let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, .. } = self;
         let records = Records { connections, embryos, waits4, waits6 };
-        let (mut taken, mut hash, mut until) = (None, 0, Instant::FAR_FUTURE);
-        let mut usable = |port| {
+        let (mut taken, mut hash) = (None, 0);
+        let chosen = ports.choose(range, now, (local, remote), offset, &mut |port| {
             let tuple = tuple_at(port);
             if home.as_ref().is_some_and(|home| !home.has(tuple.local_addr(), remote)) {
-                return false;
+                return Use::NotBefore(Instant::FAR_FUTURE);
             }
             hash = hash_of(cx, &tuple);
             taken = records.find(demux, hash, &tuple);
-            let Some(slot) = taken else { return true };
-            let Some((tw, _)) = records.time_wait(slot) else { return false };
-            until = until.min(time_wait::reusable_at(&tw, cx, loopback));
-            time_wait::may_reuse(&tw, cx, now, false, loopback)
-        };
-        let chosen = match exhausted.left(now, local, remote) {
-            Some(freed) => ports.choose_of(range, offset, freed, &mut usable),
-            None => {
-                let chosen = ports.choose(range, offset, &mut usable);
-                if chosen.is_none() {
-                    exhausted.note(local, remote, until);
-                }
-                chosen
+            let Some(slot) = taken else { return Use::Now };
+            let Some((tw, _)) = records.time_wait(slot) else { return Use::NotBefore(Instant::FAR_FUTURE) };
+            match time_wait::may_reuse(&tw, cx, now, false, loopback) {
+                true => Use::Now,
+                false => Use::NotBefore(time_wait::reusable_at(&tw, cx, loopback)),
             }
-        };
+        });
         let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
-        exhausted.taken(&tuple);
         if taken.is_none() {
             return Ok(Place { tuple, hash, iss: None });
         }
@@ -431,6 +422,7 @@ impl Stack {
             c.enter(cx, now, State::SynSent);
         }
         self.add_connection(index, place.hash, None);
+        self.ports.took(&tuple);
         self.refresh(now, index);
         ConnId { index, generation }
     }
@@ -456,3 +448,6 @@ struct Place {
     /// The ISN to begin with where it takes over a TIME-WAIT.
     iss: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ impl Stack {
             return None;
         }
         while self.waits4.len() + self.waits6.len() >= most {
-            let Some(slot) = self.oldest_time_wait() else { break };
+            let Some((_, slot)) = self.oldest_time_wait() else { break };
             self.cx.counters.tcp_time_wait_overflow += 1;
             self.drop_time_wait(now, slot, EndCause::Dropped);
         }
@@ -64,17 +64,18 @@ impl Stack {
         }
     }
 
-    fn oldest_time_wait(&self) -> Option<Slot> {
+    /// When the next one expires, and which it is.
+    fn oldest_time_wait(&self) -> Option<(Instant, Slot)> {
         let four = self.waits4.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait4, i)));
         let six = self.waits6.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait6, i)));
-        [four, six].into_iter().flatten().min_by_key(|&(at, _)| at).map(|(_, slot)| slot)
+        match (four, six) {
+            (Some(four), Some(six)) => Some(if six.0 < four.0 { six } else { four }),
+            (one, None) | (None, one) => one,
+        }
     }
 
     pub(super) fn expire_time_waits(&mut self, now: Instant) {
-        while let Some(slot) = self.oldest_time_wait() {
-            if self.time_wait(slot).is_none_or(|(tw, _)| tw.expires > now) {
-                break;
-            }
+        while let Some((_, slot)) = self.oldest_time_wait().filter(|&(at, _)| at <= now) {
             self.drop_time_wait(now, slot, EndCause::Closed);
         }
     }
@@ -107,8 +108,8 @@ impl Stack {
             self.demux.remove(self.hash(&removed.1), slot);
         }
         self.auth.forget_time_wait(slot);
-        self.give_up_port(removed.1.local_port, &owner_of(&removed.0, &removed.1));
-        self.exhausted.freed(&removed.1);
+        self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
+        self.ports.freed(&removed.1);
         Some(removed)
     }
 

@@ -20,6 +20,7 @@ use super::{State, Tuple};
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::options::SocketOptions;
+use crate::settings::Congestion;
 use crate::stack::Ready;
 use crate::time::{Instant, Known};
 use crate::trace::{SendReason, TraceKind};
@@ -297,7 +298,9 @@ pub(crate) struct Times {
 /// The controller that its socket or the settings name.
 fn first_controller(cx: &Cx, birth: &Birth) -> Controller {
     let kind = birth.options.congestion.unwrap_or(cx.settings.congestion);
-    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), chance(cx, birth.trace_id))
+    // No other leaves anything to chance.
+    let seed = if kind == Congestion::Bbr { chance(cx, birth.trace_id) } else { 0 };
+    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), seed)
 }
 
 impl Connection {
