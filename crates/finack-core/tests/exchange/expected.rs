@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use finack_core::counters::Counters;
 use finack_core::device::{Packet, Transmit};
-use finack_core::options::{RecvFlags, SendFlags, Shutdown};
+use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
@@ -411,6 +411,30 @@ fn from_an_address_that_is_none() {
         wrong[12..16].copy_from_slice(&source);
         mend(&mut wrong);
         both_ways(&t, &[wrong]);
+    }
+}
+
+/// RFC 9293 3.8.6.3: text that acknowledges nothing is delayed an ACK for, or answered, and told to who waits for as much: each
+/// time, whoever heard of the text before it.
+#[test]
+fn text_and_nothing_else() {
+    for lowat in [1, 150, 1000] {
+        let (mut t, c) = talking(false);
+        t.inject(". 101:101(0) ack 1101");
+        t.take_sent();
+        let options = SocketOptions { recv_lowat: lowat, ..t.stack.tcp_options(c).unwrap() };
+        let now = t.now();
+        t.stack.tcp_set_options(now, c, options).unwrap();
+        for from in [101, 201, 301, 401, 501] {
+            while t.stack.poll_event().is_some() {}
+            let text = |from| format!("P. {from}:{}(100) ack 1101", from + 100);
+            let packets: Vec<_> = (0..8).map(|i| bytes(&t, &text(from + 100 * i))).collect();
+            for count in [1, 2, 8] {
+                assert_eq!(both_ways(&t, &packets[..count]), count as u64, "{count} from {from} on");
+            }
+            t.inject(&text(from));
+        }
+        t.take_sent();
     }
 }
 
