@@ -376,6 +376,11 @@ impl Pair {
     pub fn round_trips(&mut self, ends: &[(ConnId, ConnId)]) -> u64 {
         let mut byte = [1];
         let flags = (SendFlags::default(), RecvFlags::default());
+        for some in ends.chunks(BATCH) {
+            let mut clients = [some[0].0; BATCH];
+            clients.iter_mut().zip(some).for_each(|(place, ends)| *place = ends.0);
+            self.client.tcp_look_ahead(&clients[..some.len()]);
+        }
         for &(client, _) in ends {
             self.client.tcp_send(self.now, client, &byte, flags.0).expect("the connection is open");
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use finack::core::device::{Capabilities, MAX_SLICES, Transmit, TxChecksum};
+use finack::core::device::{Capabilities, Slices, Transmit, TxChecksum};
 use finack::device::{Device, MemoryDevice, pair, queues};
 use finack::net::{TcpListener, TcpStream};
 use finack::{Driver, Net};
@@ -150,12 +150,9 @@ fn bare() -> Worker {
     let (source, mut sink) = (vec![7; 64_000], vec![0; 64 << 10]);
     let mut batch = Vec::new();
     Box::new(move |length| {
-        let mut payload = [&[][..]; MAX_SLICES];
-        payload[0] = &source;
         let unit = Transmit {
             header: &[0; 52],
-            payload,
-            slices: 1,
+            payload: Slices::one(&source),
             segment_size: 1448,
             checksum: TxChecksum::Partial { start: 20, offset: 16 },
             number: 0,

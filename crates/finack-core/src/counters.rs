@@ -145,6 +145,8 @@ counters! {
     tcp_window_probes,
     /// Segments that were just what was expected next (TCPHPHits, TCPHPAcks).
     tcp_expected,
+    /// Segments with data that were sent and had nothing special about them.
+    tcp_ordinary,
     /// Out-of-order segments queued.
     tcp_out_of_order,
     /// UDP datagrams delivered.

@@ -115,6 +115,11 @@ impl Cx {
         self.next_trace_id
     }
 
+    /// The hop limit of packets whose socket has none of its own.
+    pub(crate) fn hop_limit(&self) -> u8 {
+        self.settings.ip_default_ttl.min(255) as u8
+    }
+
     /// Records an observation of a connection.
     pub(crate) fn trace(&mut self, at: Instant, id: u64, tuple: &Tuple, kind: TraceKind) {
         if self.tracer.is_on() {

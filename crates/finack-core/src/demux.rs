@@ -216,10 +216,13 @@ impl Demux {
         }
     }
 
-    /// Looks at where a search for this hash will begin, so that the processor fetches it.
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
+    /// Has the bucket fetched in which a search for this hash will begin.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
         let table = self.table_of(hash as u32);
-        table.buckets.get(table.home(hash as u32)).map_or(0, |bucket| u64::from(bucket.passed()))
+        if let Some(bucket) = table.buckets.get(table.home(hash as u32)) {
+            finack_sum::prefetch(bucket);
+        }
     }
 
     /// The first slot with this hash of which `matches` says yes; it is asked about few others.

@@ -123,15 +123,57 @@ pub enum TxChecksum {
     },
 }
 
+/// The payload of an outgoing packet, in order: mostly one slice, at most [`MAX_SLICES`].
+#[derive(Clone, Debug)]
+pub struct Slices<'a>(Lent<'a>);
+
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nothing is copied: packets are lent where they are made")]
+enum Lent<'a> {
+    One(&'a [u8]),
+    Several { slices: [&'a [u8]; MAX_SLICES], used: usize },
+}
+
+impl<'a> Slices<'a> {
+    /// A payload in one piece, which may be empty.
+    #[inline]
+    pub const fn one(slice: &'a [u8]) -> Self {
+        Self(Lent::One(slice))
+    }
+
+    /// A payload in pieces, of which the first [`MAX_SLICES`] are taken.
+    pub fn several(pieces: &[&'a [u8]]) -> Self {
+        let mut slices = [&[][..]; MAX_SLICES];
+        let used = pieces.len().min(MAX_SLICES);
+        slices[..used].copy_from_slice(&pieces[..used]);
+        Self(Lent::Several { slices, used })
+    }
+
+    /// What `fill` puts into them; it answers how many it used.
+    pub(crate) fn filled(fill: impl FnOnce(&mut [&'a [u8]; MAX_SLICES]) -> usize) -> Self {
+        let mut slices = [&[][..]; MAX_SLICES];
+        let used = fill(&mut slices);
+        Self(Lent::Several { slices, used })
+    }
+
+    /// The slices; none of no payload.
+    #[inline]
+    pub fn as_slices(&self) -> &[&'a [u8]] {
+        match &self.0 {
+            Lent::One([]) => &[],
+            Lent::One(slice) => core::slice::from_ref(slice),
+            Lent::Several { slices, used } => &slices[..*used],
+        }
+    }
+}
+
 /// An outgoing packet or unit, lent until the next call on the stack.
 #[derive(Clone, Debug)]
 pub struct Transmit<'a> {
     /// IP header and transport header.
     pub header: &'a [u8],
-    /// The payload, in order; only the first `slices` entries are meant.
-    pub payload: [&'a [u8]; MAX_SLICES],
-    /// How many entries of `payload` are used.
-    pub slices: usize,
+    /// What follows it.
+    pub payload: Slices<'a>,
     /// Payload bytes of each wire segment; 0 where the packet is one segment.
     pub segment_size: u16,
     /// What the device must still do for the checksum.
@@ -141,14 +183,19 @@ pub struct Transmit<'a> {
     pub number: u64,
 }
 
-impl Transmit<'_> {
+impl<'a> Transmit<'a> {
     /// The payload's slices.
-    pub fn payload(&self) -> &[&[u8]] {
-        &self.payload[..self.slices]
+    #[inline]
+    pub fn payload(&self) -> &[&'a [u8]] {
+        self.payload.as_slices()
     }
 
     /// Bytes of the whole packet.
+    #[inline]
     pub fn len(&self) -> usize {
+        if let Lent::One(slice) = self.payload.0 {
+            return self.header.len() + slice.len();
+        }
         self.header.len() + self.payload().iter().map(|s| s.len()).sum::<usize>()
     }
 
@@ -159,6 +206,11 @@ impl Transmit<'_> {
 
     /// Appends the whole packet to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
+        if let Lent::One(slice) = self.payload.0 {
+            out.reserve(self.header.len() + slice.len());
+            out.extend_from_slice(self.header);
+            return out.extend_from_slice(slice);
+        }
         // At once: growing with each slice would copy what came before it.
         out.reserve(self.len());
         out.extend_from_slice(self.header);
@@ -175,12 +227,22 @@ impl Transmit<'_> {
         out.reserve(self.len());
         let begun = out.len();
         out.extend_from_slice(self.header);
-        let mut sum = Accumulator::new();
-        sum.add(self.header.get(usize::from(start)..).unwrap_or_default());
-        for s in self.payload() {
-            sum.add_sum(append_and_sum(out, s), s.len());
-        }
-        let checksum = if offset == UDP_CHECKSUM { udp::nonzero(sum.finish()) } else { sum.finish() };
+        let ahead = self.header.get(usize::from(start)..).unwrap_or_default();
+        let sum = match self.payload.0 {
+            // Transport headers are of whole words.
+            Lent::One(slice) if ahead.len() % 2 == 0 => {
+                finack_sum::add(finack_sum::sum(ahead), append_and_sum(out, slice))
+            }
+            _ => {
+                let mut sum = Accumulator::new();
+                sum.add(ahead);
+                for s in self.payload() {
+                    sum.add_sum(append_and_sum(out, s), s.len());
+                }
+                sum.folded()
+            }
+        };
+        let checksum = if offset == UDP_CHECKSUM { udp::nonzero(!sum) } else { !sum };
         let field = begun + usize::from(start) + usize::from(offset);
         if let Some(field) = out.get_mut(field..field + 2) {
             field.copy_from_slice(&checksum.to_be_bytes());

@@ -5,10 +5,12 @@
 //! [`Config`](crate::Config): equal seeds give equal bytes, and no key says anything about another.
 
 use core::hash::Hasher;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use siphasher::sip::{SipHasher13, SipHasher24};
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24x128};
+
+use crate::tcp::Tuple;
 
 #[cfg(test)]
 mod tests;
@@ -60,17 +62,60 @@ impl Key {
         Digest(SipHasher24::new_with_key(&self.0))
     }
 
+    /// What [`table`](Self::table) makes of these words, at one go.
+    #[inline]
+    fn table_words<const N: usize>(&self, words: [u64; N]) -> u64 {
+        SipHasher13::new_with_key(&self.0).hash(words.map(u64::to_le_bytes).as_flattened())
+    }
+
+    /// What [`wire`](Self::wire) makes of these words, at one go.
+    #[inline]
+    fn wire_words<const N: usize>(&self, words: [u64; N]) -> u64 {
+        SipHasher24::new_with_key(&self.0).hash(words.map(u64::to_le_bytes).as_flattened())
+    }
+
     /// A table hash of both ends of a connection.
-    pub(crate) fn four_tuple(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
-        let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
-        match (local.ip(), remote.ip()) {
+    #[inline]
+    pub(crate) fn four_tuple(&self, tuple: &Tuple) -> u64 {
+        let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
+        match (tuple.local, tuple.remote) {
             // Each 64 bits are a round of the hash.
             (IpAddr::V4(l), IpAddr::V4(r)) => {
-                self.table().u64(u64::from(l.to_bits()) << 32 | u64::from(r.to_bits())).u64(ports).finish()
+                self.table_words([u64::from(l.to_bits()) << 32 | u64::from(r.to_bits()), ports])
             }
             (l, r) => self.table().addr(l).addr(r).u64(ports).finish(),
         }
     }
+
+    /// A hash for the wire of both ends: what `wire().socket(local).socket(remote)` comes to.
+    #[inline]
+    pub(crate) fn wire_ends(&self, tuple: &Tuple) -> u64 {
+        let ports = [tuple.local_port, tuple.remote_port].map(u64::from);
+        match (tuple.local, tuple.remote) {
+            (IpAddr::V4(l), IpAddr::V4(r)) => self.wire_words([v4_word(l), ports[0], v4_word(r), ports[1]]),
+            _ => self.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish(),
+        }
+    }
+
+    /// The same of an address and the other end: what `wire().addr(local).socket(remote)` comes to.
+    pub(crate) fn wire_destination(&self, local: IpAddr, remote: SocketAddr) -> u64 {
+        match (local, remote.ip()) {
+            (IpAddr::V4(l), IpAddr::V4(r)) => {
+                self.wire_words([v4_word(l), v4_word(r), u64::from(remote.port())])
+            }
+            _ => self.wire().addr(local).socket(remote).finish(),
+        }
+    }
+
+    /// The same of one word.
+    pub(crate) fn wire_word(&self, word: u64) -> u64 {
+        self.wire_words([word])
+    }
+}
+
+/// An IPv4 address as it is hashed: nothing that an IPv6 address begins with.
+fn v4_word(addr: Ipv4Addr) -> u64 {
+    u64::from(addr.to_bits()) | 4 << 32
 }
 
 /// A hash in the making. Parts have fixed lengths, so that different ones never make the same bytes.
@@ -80,7 +125,7 @@ pub(crate) struct Digest<H>(H);
 impl<H: Hasher> Digest<H> {
     pub(crate) fn addr(mut self, addr: IpAddr) -> Self {
         match addr {
-            IpAddr::V4(a) => self.0.write_u64(u64::from(a.to_bits()) | 4 << 32),
+            IpAddr::V4(a) => self.0.write_u64(v4_word(a)),
             IpAddr::V6(a) => {
                 self.0.write_u64((a.to_bits() >> 64) as u64);
                 self.0.write_u64(a.to_bits() as u64);
@@ -156,7 +201,7 @@ impl Rng {
 
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
-        self.key.wire().u64(self.counter).finish()
+        self.key.wire_word(self.counter)
     }
 
     /// A number below `bound` (0 where that is 0).

@@ -19,7 +19,7 @@ const SPARE_LARGE: usize = 128;
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
-    /// Of send buffers, retransmission queues and receive queues.
+    /// Of send buffers, retransmission queues and receive queues; of the last with a small block each, empty, perhaps.
     pub(crate) blocks: Spares<Block>,
     pub(crate) units: Spares<Sent>,
     pub(crate) chunks: Spares<Chunk>,
@@ -47,6 +47,7 @@ impl Pool {
 
     pub(crate) fn memory(&self) -> usize {
         let queues = self.blocks.memory() + self.units.memory() + self.chunks.memory();
-        self.small.len() * SMALL + self.large.len() * LARGE + queues
+        let in_queues: usize = self.chunks.iter().map(Chunk::memory).sum();
+        self.small.len() * SMALL + self.large.len() * LARGE + queues + in_queues
     }
 }

@@ -6,15 +6,28 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
 
 use crate::Error;
 use crate::hash::Rng;
 use crate::slab::Slab;
+use crate::tcp::Tuple;
+use crate::time::Instant;
 
+mod taken;
 #[cfg(test)]
 mod tests;
+
+use taken::{Destination, Taken};
+
+/// Whether a port will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Now,
+    /// Not before this time, unless somebody gives it up.
+    NotBefore(Instant),
+}
 
 /// What one socket claims of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +82,8 @@ const SEVERAL: u32 = 1 << 31;
 /// Different owners of one port, counted.
 #[derive(Clone, Debug)]
 struct Several {
-    counts: BTreeMap<Owner, u32>,
+    /// By their numbers.
+    counts: BTreeMap<u32, u32>,
     /// How many of the claims are explicit.
     explicit: u32,
 }
@@ -77,22 +91,26 @@ struct Several {
 /// What owners there are.
 #[derive(Clone, Debug, Default)]
 struct Owners {
-    /// Each with the ports that are its own.
+    /// Each with the ports that it has, alone or beside others.
     known: Slab<(Owner, u32)>,
     numbers: BTreeMap<Owner, u32>,
-    /// The one that was asked for last.
+    /// The one that was asked for last. It is remembered although it may have no port any more: connections that come and go
+    /// one by one are all of one owner.
     last: u32,
     several: Slab<Several>,
+    /// How often an owner left a port for good.
+    left: u64,
 }
 
 impl Owners {
     fn any(&self, port: &Port, mut test: impl FnMut(&Owner) -> bool) -> bool {
+        let mut is = |number| self.known.get(number).is_some_and(|(owner, _)| test(owner));
         if port.count == 0 {
             false
         } else if port.who & SEVERAL != 0 {
-            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(test))
+            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(|&n| is(n)))
         } else {
-            self.known.get(port.who).is_some_and(|(owner, _)| test(owner))
+            is(port.who)
         }
     }
 
@@ -109,45 +127,74 @@ impl Owners {
         self.known.get(number).is_some_and(|(known, _)| known == owner)
     }
 
+    fn number(&self, owner: &Owner) -> Option<u32> {
+        if self.is(self.last, owner) { Some(self.last) } else { self.numbers.get(owner).copied() }
+    }
+
     /// The owner's number, for one port more.
     fn take(&mut self, owner: Owner) -> u32 {
-        if !self.is(self.last, &owner) {
+        let before = self.last;
+        if !self.is(before, &owner) {
             let Self { known, numbers, .. } = self;
             self.last = *numbers.entry(owner).or_insert_with(|| known.insert((owner, 0)));
         }
         if let Some((_, ports)) = self.known.get_mut(self.last) {
             *ports += 1;
         }
+        if before != self.last {
+            self.forget_unused(before);
+        }
         self.last
     }
 
     /// A port less.
     fn leave(&mut self, number: u32) {
-        let Some((owner, ports)) = self.known.get_mut(number) else { return };
-        *ports -= 1;
-        if *ports == 0 {
+        self.left += 1;
+        if let Some((_, ports)) = self.known.get_mut(number) {
+            *ports -= 1;
+        }
+        if number != self.last {
+            self.forget_unused(number);
+        }
+    }
+
+    fn forget_unused(&mut self, number: u32) {
+        if let Some((owner, 0)) = self.known.get(number) {
             self.numbers.remove(owner);
             self.known.remove(number);
         }
     }
 
     fn add(&mut self, port: &mut Port, owner: Owner) {
-        if port.count == 0 {
-            port.who = self.take(owner);
-        } else if port.who & SEVERAL != 0 {
-            if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
-                *several.counts.entry(owner).or_default() += 1;
-                several.explicit += u32::from(owner.explicit);
-            }
-        } else if !self.is(port.who, &owner)
-            && let Some(&(held, _)) = self.known.get(port.who)
-        {
-            let explicit = port.count * u32::from(held.explicit) + u32::from(owner.explicit);
-            let counts = BTreeMap::from([(held, port.count), (owner, 1)]);
-            self.leave(port.who);
-            port.who = SEVERAL | self.several.insert(Several { counts, explicit });
-        }
         port.count += 1;
+        if port.count == 1 {
+            port.who = self.take(owner);
+            return;
+        }
+        if port.who & SEVERAL == 0 {
+            if self.is(port.who, &owner) {
+                return;
+            }
+            let explicit = self.known.get(port.who).is_some_and(|(held, _)| held.explicit);
+            let claims = port.count - 1;
+            let several = Several {
+                counts: BTreeMap::from([(port.who, claims)]),
+                explicit: if explicit { claims } else { 0 },
+            };
+            port.who = SEVERAL | self.several.insert(several);
+        }
+        let held = self.number(&owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.explicit += u32::from(owner.explicit);
+            if let Some(count) = held.and_then(|number| several.counts.get_mut(&number)) {
+                *count += 1;
+                return;
+            }
+        }
+        let number = self.take(owner);
+        if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
+            several.counts.insert(number, 1);
+        }
     }
 
     /// Whether there was one to remove.
@@ -155,23 +202,28 @@ impl Owners {
         if port.count == 0 {
             return false;
         }
-        if port.who & SEVERAL != 0 {
-            let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
-            let Some(count) = several.counts.get_mut(owner) else { return false };
-            *count -= 1;
-            if *count == 0 {
-                several.counts.remove(owner);
+        if port.who & SEVERAL == 0 {
+            if !self.is(port.who, owner) {
+                return false;
             }
-            several.explicit -= u32::from(owner.explicit);
-        } else if !self.is(port.who, owner) {
-            return false;
+            port.count -= 1;
+            if port.count == 0 {
+                self.leave(port.who);
+            }
+            return true;
+        }
+        let Some(number) = self.number(owner) else { return false };
+        let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
+        let Some(count) = several.counts.get_mut(&number) else { return false };
+        *count -= 1;
+        several.explicit -= u32::from(owner.explicit);
+        if *count == 0 {
+            several.counts.remove(&number);
+            self.leave(number);
         }
         port.count -= 1;
         if port.count == 0 {
-            match port.who & SEVERAL {
-                0 => self.leave(port.who),
-                _ => drop(self.several.remove(port.who & !SEVERAL)),
-            }
+            self.several.remove(port.who & !SEVERAL);
         }
         true
     }
@@ -179,7 +231,7 @@ impl Owners {
     fn memory(&self) -> usize {
         let lists: usize = self.several.iter().map(|(_, several)| several.counts.len()).sum();
         // A map's entries take about twice their size.
-        let entries = (lists + self.numbers.len()) * size_of::<(Owner, u32)>() * 2;
+        let entries = (lists * size_of::<(u32, u32)>() + self.numbers.len() * size_of::<(Owner, u32)>()) * 2;
         self.known.memory() + self.several.memory() + entries
     }
 }
@@ -188,7 +240,9 @@ const PAGE: usize = 256;
 /// Entries of RFC 6056 algorithm 4's table; as many as Linux has since its ports could be tracked with fewer.
 const PERTURB: usize = 1 << 16;
 /// How many ports of one parity `connect` asks for before it asks for others.
-const FEW: usize = 64;
+const FEW: u32 = 64;
+/// After how many ports that it asked for in vain a search begins to remember them.
+const PATIENCE: u32 = 4;
 
 /// A table of which only the pages that are used are there.
 #[derive(Clone, Debug)]
@@ -227,13 +281,33 @@ pub(crate) struct PortTable {
     rng: Rng,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
+    /// Where a search asked for many ports in vain.
+    taken: Taken,
+    /// What [`bind_any`](Self::bind_any) last found no port for.
+    full: Option<Full>,
+}
+
+/// For whom there is no port, until an owner leaves one.
+#[derive(Clone, Debug)]
+struct Full {
+    range: RangeInclusive<u16>,
+    owner: Owner,
+    left: u64,
 }
 
 impl PortTable {
     /// All ports free. `rng` decides where searches begin.
     pub(crate) fn new(rng: Rng) -> Self {
         let (ports, perturb) = (Paged::new(1 << 16), Paged::new(PERTURB));
-        Self { ports, owners: Owners::default(), perturb, rng, connects: true }
+        Self {
+            ports,
+            owners: Owners::default(),
+            perturb,
+            rng,
+            connects: true,
+            taken: Taken::default(),
+            full: None,
+        }
     }
 
     /// [`new`](Self::new) for a protocol of which all ports come from `bind`: none are left aside for `connect`.
@@ -277,8 +351,22 @@ impl PortTable {
 
     /// A port for a `bind` to port 0: one on which nobody's address overlaps, whatever the reuse options say, or
     /// `None` where there is no such port (EADDRINUSE). Ports of the parity that `connect` leaves alone come first.
-    pub(crate) fn bind_any(&self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
-        self.bind_any_where(range, owner, random, &|_| true)
+    ///
+    /// A search in vain is not repeated before an owner has left a port.
+    pub(crate) fn bind_any(&mut self, range: RangeInclusive<u16>, owner: &Owner, random: u64) -> Option<u16> {
+        let left = self.owners.left;
+        if self
+            .full
+            .as_ref()
+            .is_some_and(|full| full.left == left && full.owner == *owner && full.range == range)
+        {
+            return None;
+        }
+        let port = self.bind_any_where(range.clone(), owner, random, &|_| true);
+        if port.is_none() {
+            self.full = Some(Full { range, owner: *owner, left });
+        }
+        port
     }
 
     /// [`bind_any`](Self::bind_any) among the ports that `also` agrees to.
@@ -306,28 +394,87 @@ impl PortTable {
     /// A local port for a `connect`: RFC 6056 algorithm 4 (double hash) as Linux has it.
     ///
     /// `hash` is a keyed hash of both addresses and the remote port, `usable` says whether the four-tuple with a
-    /// given port is free. Ports that somebody bound explicitly are passed over. Consecutive calls for one
+    /// given port is free; where it is not before some time it is asked again after it, or once [`freed`](Self::freed)
+    /// says so. Ports that somebody bound explicitly are passed over. Consecutive calls for one
     /// destination walk the range from an offset of its own; `None` where all of it is taken (EADDRNOTAVAIL).
     pub(crate) fn choose(
         &mut self,
         range: RangeInclusive<u16>,
+        now: Instant,
+        ends: (IpAddr, SocketAddr),
         hash: u64,
-        usable: &mut dyn FnMut(u16) -> bool,
+        usable: &mut dyn FnMut(u16) -> Use,
     ) -> Option<u16> {
         let (low, count) = span(&range)?;
-        let index = hash as usize % PERTURB;
-        let walked = *self.perturb.entry(index);
-        let start = walked.wrapping_add((hash >> 32) as u32) % count;
-        let half = |parity| scan(low, count, start, parity);
-        // A few of each parity first: once one half is full for a destination, the walk through it is not
-        // repeated for every connect.
-        let mut tries =
-            half(0).take(FEW).chain(half(1).take(FEW)).chain(half(0).skip(FEW)).chain(half(1).skip(FEW));
-        let (port, passed) = tries.find(|&(port, _)| !self.is_explicit(port) && usable(port))?;
+        let start = self.perturb.entry(hash as usize % PERTURB).wrapping_add((hash >> 32) as u32) % count;
+        let mut known = self.taken.lend(now, ends, (low, count));
+        let found = self.search((low, count, start), ends, &mut known, usable);
+        if let Some(known) = known {
+            self.taken.put_back(known);
+        }
+        let (port, passed) = found?;
         // Some noise, so that what one destination sees does not tell how many connections others got.
         let skip = passed.max(self.rng.below(8) * 2);
-        *self.perturb.entry(index) = walked.wrapping_add(skip + 2);
+        let walked = self.perturb.entry(hash as usize % PERTURB);
+        *walked = walked.wrapping_add(skip + 2);
         Some(port)
+    }
+
+    /// The first port that will do, and how far that is from the start of the search. Who asks for many in vain begins to
+    /// remember which.
+    fn search(
+        &mut self,
+        (low, count, start): (u16, u32, u32),
+        ends: (IpAddr, SocketAddr),
+        known: &mut Option<Box<Destination>>,
+        usable: &mut dyn FnMut(u16) -> Use,
+    ) -> Option<(u16, u32)> {
+        let mut in_vain = 0;
+        // A few of each parity first: once one half is full for a destination, the walk through it is not
+        // repeated for every connect.
+        for (parity, from, to) in [(0, 0, FEW), (1, 0, FEW), (0, FEW, u32::MAX), (1, FEW, u32::MAX)] {
+            let half = (count + 1 - parity) / 2;
+            let mut step = from;
+            while step < to.min(half) {
+                // Where the range is odd it may start behind the last of the lesser half.
+                let place = start / 2 + step;
+                let place = if place >= half { place - half } else { place };
+                let run = known.as_ref().map_or(0, |known| known.run(parity, place));
+                if run > 0 {
+                    step += run;
+                    continue;
+                }
+                let port = low + (place * 2 + parity) as u16;
+                if !self.is_explicit(port) {
+                    let Use::NotBefore(until) = usable(port) else { return Some((port, step * 2)) };
+                    in_vain += 1;
+                    if in_vain == PATIENCE && known.is_none() {
+                        *known = self.taken.begin(ends, (low, count));
+                    }
+                    if let Some(known) = known {
+                        known.set(parity, place, until);
+                    }
+                }
+                step += 1;
+            }
+        }
+        None
+    }
+
+    /// A port that [`choose`](Self::choose) chose is taken.
+    pub(crate) fn took(&mut self, tuple: &Tuple) {
+        self.taken.took(tuple);
+    }
+
+    /// A four-tuple has become another's to have, or may become so.
+    #[inline]
+    pub(crate) fn freed(&mut self, tuple: &Tuple) {
+        self.taken.freed(tuple);
+    }
+
+    /// What made ports unusable may have changed for all of them.
+    pub(crate) fn forget_taken(&mut self) {
+        self.taken.clear();
     }
 
     /// How many claims there are, on all ports together.
@@ -337,7 +484,7 @@ impl PortTable {
 
     /// Bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
-        self.ports.memory() + self.perturb.memory() + self.owners.memory()
+        self.ports.memory() + self.perturb.memory() + self.owners.memory() + self.taken.memory()
     }
 
     /// Whether one of the port's owners passes the test.
@@ -361,7 +508,9 @@ fn span(range: &RangeInclusive<u16>) -> Option<(u16, u32)> {
 fn scan(low: u16, count: u32, start: u32, parity: u32) -> impl Iterator<Item = (u16, u32)> {
     let of_parity = (count + 1 - parity) / 2;
     (0..of_parity).map(move |step| {
-        let offset = (start / 2 + step) % of_parity * 2 + parity;
-        (low + offset as u16, step * 2)
+        // Where the range is odd it may start behind the last of the lesser half.
+        let place = start / 2 + step;
+        let place = if place >= of_parity { place - of_parity } else { place };
+        (low + (place * 2 + parity) as u16, step * 2)
     })
 }

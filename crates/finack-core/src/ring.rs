@@ -33,6 +33,11 @@ impl<T> Spares<T> {
         let queues: usize = self.0.iter().map(|queue| memory(queue)).sum();
         queues + self.0.capacity() * size_of::<Box<VecDeque<T>>>()
     }
+
+    /// What stayed in them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flat_map(|queue| queue.iter())
+    }
 }
 
 fn memory<T>(queue: &VecDeque<T>) -> usize {
@@ -57,7 +62,14 @@ impl<T> Ring<T> {
         Self(None)
     }
 
+    /// What it stands in, unless it is at rest.
+    #[inline]
+    pub(crate) fn awake(&mut self) -> Option<&mut VecDeque<T>> {
+        self.0.as_deref_mut()
+    }
+
     /// Before something is put into it: allocates nothing where a queue is spare.
+    #[inline]
     pub(crate) fn wake(&mut self, spares: &mut Spares<T>) {
         if self.0.is_none() {
             self.0 = Some(spares.0.pop().unwrap_or_default());
@@ -65,8 +77,15 @@ impl<T> Ring<T> {
     }
 
     /// Gives back what it stands in, if it is empty.
+    #[inline]
     pub(crate) fn rest(&mut self, spares: &mut Spares<T>) {
-        if let Some(queue) = self.0.take_if(|queue| queue.is_empty())
+        self.rest_with(0, spares);
+    }
+
+    /// The same where `left` elements may stay in it: who wakes up with it next finds them there.
+    #[inline]
+    pub(crate) fn rest_with(&mut self, left: usize, spares: &mut Spares<T>) {
+        if let Some(queue) = self.0.take_if(|queue| queue.len() == left)
             && queue.capacity() <= MODEST
             && spares.0.len() < MOST
         {
@@ -76,6 +95,14 @@ impl<T> Ring<T> {
 
     pub(crate) fn memory(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| memory(queue))
+    }
+
+    /// Has fetched what tells where its elements stand.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(queue) = &self.0 {
+            finack_sum::prefetch::<VecDeque<T>>(queue);
+        }
     }
 
     // What changes nothing in an empty queue must not wake one up.

@@ -132,6 +132,7 @@ impl<T> Slab<T> {
         self.entries.len() as u32
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if self.free == NONE {
@@ -184,6 +185,14 @@ impl<T> Slab<T> {
         match self.entries.get_mut(index as usize)? {
             Entry::Taken(value) => Some(value),
             Entry::Free { .. } => None,
+        }
+    }
+
+    /// Has what stands at `index` fetched, for somebody who will soon look at it.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(entry) = self.entries.get(index as usize) {
+            finack_sum::prefetch(entry);
         }
     }
 

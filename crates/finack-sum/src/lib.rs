@@ -7,6 +7,8 @@
 //! Long slices are summed with AVX-512 or AVX2 where the processor has it, found out at run time with the
 //! feature `std` (on by default); all else uses portable code, and all give the same numbers.
 //!
+//! Beside sums there is [`prefetch`], because it needs `unsafe` too.
+//!
 //! # Zero has two forms
 //!
 //! In one's complement 0x0000 and 0xffff are both zero. A sum is 0 only where every byte summed was
@@ -22,6 +24,8 @@ extern crate std;
 mod accumulator;
 mod portable;
 #[allow(unsafe_code)]
+mod prefetch;
+#[allow(unsafe_code)]
 mod uninit;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
@@ -31,6 +35,7 @@ mod x86;
 mod tests;
 
 pub use accumulator::Accumulator;
+pub use prefetch::prefetch;
 #[cfg(any(feature = "alloc", test))]
 pub use uninit::append_and_sum;
 
@@ -109,11 +114,10 @@ pub fn backend() -> &'static str {
 /// 2^16 and 2^32 both leave 1 when divided by 2^16 - 1.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    // A carry out of the top goes in at the bottom, after which nothing is left to carry.
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    add(sum as u16, (sum >> 16) as u16)
 }
 
 /// From a sum of native-endian words to that of big-endian words: swapping the bytes of every word

@@ -100,12 +100,12 @@ pub(crate) fn write(dst: &mut [MaybeUninit<u8>], src: &[u8]) {
 /// [`sum`] for what is left after the blocks, and for slices too short for them.
 #[inline]
 pub(crate) fn short(data: &[u8]) -> u64 {
-    let (mut total, mut highs) = (0u64, 0u64);
+    let mut total = 0u64;
     let (words, rest) = data.as_chunks::<8>();
     for word in words {
-        let word = u64::from_ne_bytes(*word);
-        total = total.wrapping_add(word);
-        highs += word >> 32;
+        let (sum, carry) = total.overflowing_add(u64::from_ne_bytes(*word));
+        // After a carry there is room for it.
+        total = sum + u64::from(carry);
     }
     // What is left is under a word: as if zeros followed it, which add nothing.
     let mut last = 0;
@@ -120,5 +120,5 @@ pub(crate) fn short(data: &[u8]) -> u64 {
     if let [byte] = rest {
         last += u64::from(u16::from_ne_bytes([*byte, 0]));
     }
-    halves(total, highs) + last
+    (total & 0xffff_ffff) + (total >> 32) + last
 }

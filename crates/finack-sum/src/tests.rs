@@ -1,3 +1,4 @@
+use crate::prefetch;
 use crate::{
     Accumulator, add, append_and_sum, copy_and_sum, fold, portable, sum, to_network, uninit, update,
     update_u32,
@@ -190,4 +191,14 @@ fn update_agrees_with_summing_afresh() {
         data[at..at + 4].copy_from_slice(&new.to_be_bytes());
         assert_eq!(update_u32(before, old, new), !naive(&data));
     }
+}
+
+#[test]
+fn a_prefetch_changes_nothing() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    for (from, to) in [(0, 256), (63, 65), (7, 7), (255, 256)] {
+        prefetch(&bytes[from..to]);
+    }
+    prefetch(&());
+    assert!(bytes.iter().enumerate().all(|(i, &byte)| usize::from(byte) == i));
 }

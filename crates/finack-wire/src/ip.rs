@@ -337,6 +337,18 @@ pub fn parse(packet: &[u8]) -> Result<IpHeader, IpError> {
     }
 }
 
+/// The destination address alone, of a packet that is known to be one: nothing about it is checked. `None` where it is too
+/// short to have it.
+#[inline]
+#[must_use]
+pub fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?)),
+        6 => Some(IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?)),
+        _ => None,
+    }
+}
+
 /// The one's-complement sum, not inverted, of the pseudo-header in front of an upper-layer packet of
 /// `len` bytes (RFC 9293 section 3.1, RFC 8200 section 8.1).
 ///

@@ -5,14 +5,14 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use finack_sum::Accumulator;
 
 use crate::tcp::{self, Flags};
-use crate::{ip, ipv4, ipv6, protocol};
+use crate::{ipv4, ipv6, protocol};
 
 /// Bytes of options where they are two NOPs and timestamps (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: usize = 12;
 /// The first four of them.
 const TIMESTAMPS_HEAD: [u8; 4] = [1, 1, 8, 10];
 
-/// A segment of a connection that stands: ACK, perhaps with PSH and with data, and no other flag; no options but
+/// A segment of a connection that stands: ACK, perhaps with PSH, FIN and data, and no other flag; no options but
 /// timestamps, in the form that nearly everybody sends; behind an IPv4 header without options that is no fragment's, or an
 /// IPv6 header without extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Plain<'a> {
     pub tos: u8,
     /// Whether PSH is set.
     pub psh: bool,
+    /// Whether FIN is set.
+    pub fin: bool,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgment number.
@@ -39,13 +41,15 @@ pub struct Plain<'a> {
     pub timestamps: Option<(u32, u32)>,
     /// The segment: header, options and data. What lies behind it in the packet is padding.
     pub segment: &'a [u8],
+    /// The pseudo-header, the TCP header and its options as words of 32 bits in the processor's order of bytes, added up.
+    ahead: u64,
 }
 
 impl<'a> Plain<'a> {
     /// Reads a packet; `None` where it is anything else, or where anything about its IP header is wrong, its checksum
     /// included. The TCP checksum is not looked at: see [`checksum_ok`](Self::checksum_ok).
     ///
-    /// What it answers is what [`ip::parse`], [`TcpHeader::parse`](tcp::TcpHeader::parse) and
+    /// What it answers is what [`ip::parse`](crate::ip::parse), [`TcpHeader::parse`](tcp::TcpHeader::parse) and
     /// [`TcpOptions::parse`](crate::tcp_options::TcpOptions::parse) say of the same packet.
     #[inline]
     #[must_use]
@@ -56,12 +60,13 @@ impl<'a> Plain<'a> {
                 let total = usize::from(u16::from_be_bytes([h[2], h[3]]));
                 // DF may be set, MF and an offset may not.
                 let whole = h[6] & 0x3f == 0 && h[7] == 0;
-                if h[0] != 0x45 || h[9] != protocol::TCP || !whole || !header_sums_up(h) {
+                if h[0] != 0x45 || h[9] != protocol::TCP || !whole || !are_ones(words(h)) {
                     return None;
                 }
-                let src = IpAddr::V4(Ipv4Addr::new(h[12], h[13], h[14], h[15]));
-                let dst = IpAddr::V4(Ipv4Addr::new(h[16], h[17], h[18], h[19]));
-                Self::of_segment(src, dst, h[1], packet.get(ipv4::HEADER_LEN..total)?)
+                let (src, dst) = ([h[12], h[13], h[14], h[15]], [h[16], h[17], h[18], h[19]]);
+                let ahead = words(&src) + words(&dst);
+                let (src, dst) = (IpAddr::V4(Ipv4Addr::from(src)), IpAddr::V4(Ipv4Addr::from(dst)));
+                Self::of_segment(src, dst, h[1], packet.get(ipv4::HEADER_LEN..total)?, ahead)
             }
             6 => {
                 let h = packet.first_chunk::<{ ipv6::HEADER_LEN }>()?;
@@ -69,24 +74,29 @@ impl<'a> Plain<'a> {
                 if h[6] != protocol::TCP {
                     return None;
                 }
-                let address =
-                    |at: usize| Some(IpAddr::V6(Ipv6Addr::from(*h.get(at..)?.first_chunk::<16>()?)));
+                let address = |at: usize| h.get(at..)?.first_chunk::<16>();
+                let (src, dst) = (address(8)?, address(24)?);
+                let ahead = words(src) + words(dst);
+                let (src, dst) = (IpAddr::V6(Ipv6Addr::from(*src)), IpAddr::V6(Ipv6Addr::from(*dst)));
                 let tos = h[0] << 4 | h[1] >> 4;
                 let segment = packet.get(ipv6::HEADER_LEN..ipv6::HEADER_LEN + len)?;
-                Self::of_segment(address(8)?, address(24)?, tos, segment)
+                Self::of_segment(src, dst, tos, segment, ahead)
             }
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8]) -> Option<Self> {
+    fn of_segment(src: IpAddr, dst: IpAddr, tos: u8, segment: &'a [u8], addresses: u64) -> Option<Self> {
+        // No segment is longer than 16 bits say: its length is a field of its IP header.
+        let rest = [u16::from(protocol::TCP), segment.len() as u16].map(|word| u64::from(word.to_be()));
         let h = segment.first_chunk::<{ tcp::HEADER_LEN }>()?;
         // The reserved bits are ignored (RFC 9293 3.1), AE is not.
-        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !Flags::PSH.0;
+        let flags = u16::from_be_bytes([h[12] & 1, h[13]]) & !(Flags::PSH.0 | Flags::FIN.0);
         if flags != Flags::ACK.0 {
             return None;
         }
+        let mut ahead = addresses + rest[0] + rest[1] + words(h);
         let timestamps = match h[12] >> 4 {
             5 => None,
             8 => {
@@ -95,6 +105,7 @@ impl<'a> Plain<'a> {
                 if [a, b, c, d] != TIMESTAMPS_HEAD {
                     return None;
                 }
+                ahead += words(options);
                 Some((u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])))
             }
             _ => return None,
@@ -106,19 +117,23 @@ impl<'a> Plain<'a> {
             dst_port: u16::from_be_bytes([h[2], h[3]]),
             tos,
             psh: u16::from(h[13]) & Flags::PSH.0 != 0,
+            fin: u16::from(h[13]) & Flags::FIN.0 != 0,
             seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
             ack: u32::from_be_bytes([h[8], h[9], h[10], h[11]]),
             window: u16::from_be_bytes([h[14], h[15]]),
             timestamps,
             segment,
+            ahead,
         })
     }
 
-    /// The flags: ACK, or ACK and PSH.
+    /// The flags: ACK, perhaps with PSH and FIN.
     #[inline]
     #[must_use]
     pub const fn flags(&self) -> Flags {
-        if self.psh { Flags::ACK.union(Flags::PSH) } else { Flags::ACK }
+        let psh = if self.psh { Flags::PSH } else { Flags(0) };
+        let fin = if self.fin { Flags::FIN } else { Flags(0) };
+        Flags::ACK.union(psh).union(fin)
     }
 
     /// Bytes of TCP header: 20, or 32 with timestamps.
@@ -147,8 +162,7 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn sum_ahead(&self) -> Accumulator {
         let mut sum = Accumulator::new();
-        sum.add_u16(ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len()));
-        sum.add(self.segment.get(..self.header_len()).unwrap_or_default());
+        sum.add_u16(u16::from_be(fold(self.ahead)));
         sum
     }
 
@@ -156,22 +170,50 @@ impl<'a> Plain<'a> {
     #[inline]
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        let pseudo = ip::pseudo_header_sum(&self.src, &self.dst, protocol::TCP, self.segment.len());
-        finack_sum::add(pseudo, finack_sum::sum(self.segment)) == 0xffff
+        are_ones(self.ahead + words_of(self.payload()))
     }
 }
 
-/// Whether the checksum of an IPv4 header without options is right: its five words of 32 bits, in whichever order of
-/// bytes, add up to all ones (RFC 1071 2).
+/// Words of 32 bits in the processor's order of bytes, added up.
 #[inline(always)]
-fn header_sums_up(header: &[u8; ipv4::HEADER_LEN]) -> bool {
-    let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
+}
+
+/// Data up to this long is summed at once; what sums longer data quickly takes a while to begin.
+const SHORT: usize = 32;
+
+/// Data as such words, with zeros behind it.
+#[inline(always)]
+fn words_of(data: &[u8]) -> u64 {
+    if data.len() > SHORT {
+        return u64::from(finack_sum::sum(data).to_be());
+    }
+    let (words, rest) = data.as_chunks::<4>();
+    let last = match *rest {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum::<u64>()
+        + u64::from(u32::from_ne_bytes(last))
+}
+
+/// Folds a sum of such words to 16 bits.
+const fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
-    sum == 0xffff
+    sum as u16
+}
+
+/// Whether a sum of such words folds to all ones: whether it is a multiple of 0xffff, and not zero, which only zeros add up to.
+#[inline(always)]
+const fn are_ones(sum: u64) -> bool {
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 #[cfg(test)]

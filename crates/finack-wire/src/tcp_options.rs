@@ -347,6 +347,9 @@ impl TcpOptions {
         if let Some(timestamps) = only_timestamps(bytes) {
             return Self { timestamps: Some(timestamps), ..Self::default() };
         }
+        if let Some(options) = usual_of_syn(bytes) {
+            return options;
+        }
         let mut options = Self::default();
         if !bytes.is_empty() {
             options.walk(bytes);
@@ -429,6 +432,28 @@ fn only_timestamps(bytes: &[u8]) -> Option<(u32, u32)> {
     }
     Some((u32::from_be_bytes([e, f, g, h]), u32::from_be_bytes([i, j, k, l])))
 }
+
+/// The options of a SYN or SYN,ACK in the form in which Linux sends them: maximum segment size, SACK permitted, timestamps,
+/// padding, window scale.
+#[inline]
+fn usual_of_syn(bytes: &[u8]) -> Option<TcpOptions> {
+    let bytes: &[u8; SYN_LEN] = bytes.try_into().ok()?;
+    let (words, _) = bytes.as_chunks::<4>();
+    let [[k, l, m, n], head, value, echo, [nop, kind, len, shift]] = *words.first_chunk::<5>()?;
+    let usual = [k, l] == [KIND_MSS, 4]
+        && head == [KIND_SACK_PERMITTED, 2, KIND_TIMESTAMPS, 10]
+        && [nop, kind, len] == [KIND_NOP, KIND_WINDOW_SCALE, 3];
+    usual.then(|| TcpOptions {
+        mss: Some(u16::from_be_bytes([m, n])),
+        sack_permitted: true,
+        timestamps: Some((u32::from_be_bytes(value), u32::from_be_bytes(echo))),
+        window_scale: Some(shift),
+        ..TcpOptions::default()
+    })
+}
+
+/// Bytes of options in that form.
+const SYN_LEN: usize = 20;
 
 /// An option as it lies in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

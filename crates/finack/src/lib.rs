@@ -1,4 +1,4 @@
-//! TCP and UDP in user space: tokio-shaped sockets over TUN and AF_PACKET devices.
+//! TCP and UDP in user space: tokio-shaped sockets over TUN, AF_PACKET and AF_XDP devices.
 //!
 //! A [`Net`] is one host's transport over one [`device`]: addresses, connections, TIME-WAIT and all. Its
 //! sockets in [`net`] have the shapes and names of `tokio::net`, so that code moves over by changing an

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::*;
 use finack::Net;
-use finack::core::device::{Capabilities, MAX_SLICES, Transmit, TxChecksum};
+use finack::core::device::{Capabilities, Slices, Transmit, TxChecksum};
 use finack::device::{Capture, CaptureHandle, CaptureOptions, Device, View, pair};
 use finack::net::{TcpListener, TcpStream, UdpSocket};
 use pcap_parser::pcapng::parse_pcapng;
@@ -269,12 +269,9 @@ fn offer(device: &mut impl Device, number: u64, len: usize) -> io::Result<()> {
     header[0] = 0x45;
     header[2..4].copy_from_slice(&((28 + len) as u16).to_be_bytes());
     let payload = vec![0; len];
-    let mut slices: [&[u8]; MAX_SLICES] = [&[]; MAX_SLICES];
-    slices[0] = &payload;
     device.send(&Transmit {
         header: &header,
-        payload: slices,
-        slices: 1,
+        payload: Slices::one(&payload),
         segment_size: 0,
         checksum: TxChecksum::Complete,
         number,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use finack::device::{Device, MemoryDevice};
 use finack_core::Instant as Time;
-use finack_core::device::{Packet, Transmit, TxChecksum};
+use finack_core::device::{Packet, Slices, Transmit, TxChecksum};
 use finack_sim::link::{Arrival, Ecn, Offer, Pipe};
 
 use super::capture::Capture;
@@ -89,8 +89,7 @@ impl Port {
             Self::Memory(device) => {
                 let transmit = Transmit {
                     header: packet,
-                    payload: Default::default(),
-                    slices: 0,
+                    payload: Slices::one(&[]),
                     segment_size: 0,
                     checksum: TxChecksum::Complete,
                     number: 0,

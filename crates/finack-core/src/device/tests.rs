@@ -10,10 +10,9 @@ fn payload(len: usize) -> Vec<u8> {
 }
 
 fn transmit<'a>(header: &'a [u8], slices: &[&'a [u8]], start: usize, offset: u16) -> Transmit<'a> {
-    let mut payload = [&[][..]; MAX_SLICES];
-    payload[..slices.len()].copy_from_slice(slices);
     let checksum = TxChecksum::Partial { start: start as u16, offset };
-    Transmit { header, payload, slices: slices.len(), segment_size: 0, checksum, number: 1 }
+    let payload = if let [one] = slices { Slices::one(one) } else { Slices::several(slices) };
+    Transmit { header, payload, segment_size: 0, checksum, number: 1 }
 }
 
 fn ip_of(v6: bool, protocol: u8, payload_len: usize) -> IpEmit {

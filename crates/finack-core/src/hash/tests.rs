@@ -32,7 +32,27 @@ fn an_ipv4_address_is_not_the_ipv6_address_of_the_same_bits() {
 fn the_ends_of_a_connection_cannot_be_swapped() {
     let key = Key::derive(&[1; 32], "demux");
     let (a, b) = ("10.0.0.1:80".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
-    assert_ne!(key.four_tuple(a, b), key.four_tuple(b, a));
+    assert_ne!(key.four_tuple(&Tuple::new(a, b)), key.four_tuple(&Tuple::new(b, a)));
+}
+
+/// What goes out on the wire must not depend on the way in which it was hashed.
+#[test]
+fn words_hashed_at_one_go_come_to_what_they_come_to_one_by_one() {
+    let key = Key::derive(&[1; 32], "isn");
+    assert_eq!(key.wire_word(7), key.wire().u64(7).finish());
+    let ends = [("10.0.0.1:80", "10.0.0.2:4000"), ("[2001:db8::1]:65535", "[fe80::1]:1")];
+    for (local, remote) in ends {
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        let tuple = Tuple::new(local, remote);
+        assert_eq!(key.wire_ends(&tuple), key.wire().socket(local).socket(remote).finish());
+        assert_eq!(
+            key.wire_destination(local.ip(), remote),
+            key.wire().addr(local.ip()).socket(remote).finish()
+        );
+    }
+    let tuple = Tuple::new("10.0.0.1:80".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
+    let one_by_one = key.table().u64(0x0a00_0001_0a00_0002).u64(80 << 16 | 4000).finish();
+    assert_eq!(key.four_tuple(&tuple), one_by_one);
 }
 
 #[test]

@@ -70,6 +70,9 @@ impl Routes {
     /// Whether a packet that arrives may bear this source (RFC 1122 3.2.1.3, RFC 9293 MUST-63): a host's, and not
     /// our own but for loopback.
     pub(crate) fn is_valid_source(&self, addr: IpAddr) -> bool {
+        if let Some(bits) = ordinary(addr) {
+            return !self.own_ipv4().any(|own| own.bits == bits || own.broadcast == Some(bits));
+        }
         self.is_unicast(addr) && if addr.is_loopback() { self.is_own(addr) } else { !self.is_own(addr) }
     }
 
@@ -80,6 +83,46 @@ impl Routes {
 
     /// MTU of the first hop towards `dst` in bytes; `None` where there is no route (ENETUNREACH).
     pub(crate) fn lookup(&self, dst: IpAddr) -> Option<u32> {
+        match ordinary(dst) {
+            Some(bits) => self.lookup_ipv4(bits),
+            None => self.lookup_any(dst),
+        }
+    }
+
+    /// The same of an [`ordinary`] address.
+    fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
+        let mut best: Option<(u8, Option<u32>)> = None;
+        for own in self.own_ipv4() {
+            if own.broadcast == Some(dst) {
+                return Some(self.mtu);
+            }
+            if (own.bits ^ dst).leading_zeros() >= u32::from(own.prefix_len) {
+                best = Some(best.unwrap_or_default().max((own.prefix_len, None)));
+            }
+        }
+        for route in &self.routes {
+            let IpAddr::V4(network) = route.network else { continue };
+            let covers = (network.to_bits() ^ dst).leading_zeros() >= u32::from(route.prefix_len);
+            // Among equals the last counts.
+            if covers && best.is_none_or(|(len, _)| len <= route.prefix_len) {
+                best = Some((route.prefix_len, route.mtu));
+            }
+        }
+        best.map(|(_, mtu)| mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
+    }
+
+    fn own_ipv4(&self) -> impl Iterator<Item = Own> {
+        self.addresses.iter().filter_map(|a| {
+            let IpAddr::V4(own) = a.addr else { return None };
+            let bits = own.to_bits();
+            // A /31 has two hosts and no broadcast address (RFC 3021).
+            let has = a.prefix_len < 31 && !own.is_loopback();
+            let broadcast = has.then(|| bits | host_mask(a.prefix_len));
+            Some(Own { bits, prefix_len: a.prefix_len, broadcast })
+        })
+    }
+
+    fn lookup_any(&self, dst: IpAddr) -> Option<u32> {
         // RFC 1122 3.2.1.3 (g): no default route leads there.
         if dst.is_unspecified() || dst.is_loopback() && !self.is_own(dst) {
             return None;
@@ -153,6 +196,23 @@ impl Routes {
     pub(crate) fn mtu(&self) -> u32 {
         self.mtu
     }
+}
+
+/// An IPv4 address of the host's.
+struct Own {
+    bits: u32,
+    prefix_len: u8,
+    /// The broadcast address of its subnet.
+    broadcast: Option<u32>,
+}
+
+/// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,
+/// reserved or the limited broadcast.
+fn ordinary(addr: IpAddr) -> Option<u32> {
+    let IpAddr::V4(v4) = addr else { return None };
+    let bits = v4.to_bits();
+    let first = bits >> 24;
+    (first != 0 && first != 127 && first < 224).then_some(bits)
 }
 
 fn host_mask(prefix_len: u8) -> u32 {

@@ -29,6 +29,29 @@ fn reuse_port(addr: &str) -> Owner {
     Owner { reuse_port: true, ..owner(addr) }
 }
 
+fn ends(n: u8) -> (IpAddr, SocketAddr) {
+    (IpAddr::from([10, 0, 0, 1]), SocketAddr::from(([10, 0, 1, n], 80)))
+}
+
+fn tuples(n: u8) -> impl Fn(u16) -> Tuple {
+    let (local, remote) = ends(n);
+    move |port| Tuple::new(SocketAddr::new(local, port), remote)
+}
+
+/// Asks for each port.
+fn choose(
+    t: &mut PortTable,
+    range: RangeInclusive<u16>,
+    hash: u64,
+    usable: &mut dyn FnMut(u16) -> bool,
+) -> Option<u16> {
+    t.forget_taken();
+    t.choose(range, Instant::ZERO, ends(1), hash, &mut |port| match usable(port) {
+        true => Use::Now,
+        false => Use::NotBefore(Instant::FAR_FUTURE),
+    })
+}
+
 fn destination(n: u64) -> u64 {
     Key::derive(&[9; 32], "ports").wire().u64(n).finish()
 }
@@ -174,7 +197,7 @@ fn linux_bind_to_port_0_finds_a_port_that_nobody_overlaps() {
 
 #[test]
 fn linux_bind_to_port_0_keeps_off_the_ports_that_connect_prefers() {
-    let t = table();
+    let mut t = table();
     let mut rng = Rng::new(Key::derive(&[1; 32], "random"));
     for _ in 0..100 {
         let port = t.bind_any(RANGE, &owner("0.0.0.0"), rng.next_u64()).unwrap();
@@ -188,7 +211,7 @@ fn rfc6056_consecutive_connects_to_one_destination_do_not_collide() {
     let hash = destination(1);
     let mut seen = BTreeSet::new();
     for n in 0..1000 {
-        let port = t.choose(RANGE, hash, &mut |_| true).unwrap();
+        let port = choose(&mut t, RANGE, hash, &mut |_| true).unwrap();
         assert!(RANGE.contains(&port));
         assert!(seen.insert(port), "port {port} again at connect {n}");
     }
@@ -200,7 +223,7 @@ fn rfc6056_the_order_of_ports_of_one_destination_says_nothing_of_another() {
     // Offsets of many destinations: evenly spread, and a connect to one does not move the other.
     let mut buckets = [0u32; 16];
     for n in 0..16_000 {
-        let port = t.choose(RANGE, destination(n), &mut |_| true).unwrap();
+        let port = choose(&mut t, RANGE, destination(n), &mut |_| true).unwrap();
         buckets[usize::from(port - RANGE.start()) * 16 / RANGE.len()] += 1;
     }
     for (i, count) in buckets.iter().enumerate() {
@@ -212,7 +235,7 @@ fn rfc6056_the_order_of_ports_of_one_destination_says_nothing_of_another() {
 fn rfc6056_steps_are_not_constant() {
     let mut t = table();
     let ports: Vec<i32> =
-        (0..200).map(|_| i32::from(t.choose(RANGE, destination(5), &mut |_| true).unwrap())).collect();
+        (0..200).map(|_| i32::from(choose(&mut t, RANGE, destination(5), &mut |_| true).unwrap())).collect();
     let steps: BTreeSet<i32> = ports.windows(2).map(|w| w[1] - w[0]).collect();
     assert!(steps.len() >= 7, "{steps:?}");
 }
@@ -226,26 +249,26 @@ fn linux_connect_passes_explicitly_bound_ports_over() {
         }
     }
     for n in 0..20 {
-        assert_eq!(t.choose(40_000..=40_009, destination(n), &mut |_| true), Some(40_007));
+        assert_eq!(choose(&mut t, 40_000..=40_009, destination(n), &mut |_| true), Some(40_007));
     }
     // What connect itself took may be shared: the four-tuple decides.
     t.add(40_007, Owner { explicit: false, ..owner("10.0.0.1") });
-    assert_eq!(t.choose(40_000..=40_009, destination(99), &mut |_| true), Some(40_007));
-    assert_eq!(t.choose(40_000..=40_009, destination(99), &mut |_| false), None);
+    assert_eq!(choose(&mut t, 40_000..=40_009, destination(99), &mut |_| true), Some(40_007));
+    assert_eq!(choose(&mut t, 40_000..=40_009, destination(99), &mut |_| false), None);
 }
 
 #[test]
 fn the_last_free_port_is_found_and_the_search_is_bounded() {
     let mut t = table();
     let mut asked = 0;
-    let port = t.choose(RANGE, destination(3), &mut |p| {
+    let port = choose(&mut t, RANGE, destination(3), &mut |p| {
         asked += 1;
         p == 50_001
     });
     assert_eq!(port, Some(50_001));
     assert!(asked <= RANGE.len());
     let mut asked = 0;
-    let none = t.choose(RANGE, destination(3), &mut |_| {
+    let none = choose(&mut t, RANGE, destination(3), &mut |_| {
         asked += 1;
         false
     });
@@ -258,7 +281,7 @@ fn filling_the_whole_range_for_one_destination_asks_for_few_taken_ports() {
     let mut taken = BTreeSet::new();
     let mut asked = 0usize;
     for _ in 0..RANGE.len() * 9 / 10 {
-        let port = t.choose(RANGE, destination(3), &mut |p| {
+        let port = choose(&mut t, RANGE, destination(3), &mut |p| {
             asked += 1;
             !taken.contains(&p)
         });
@@ -267,15 +290,80 @@ fn filling_the_whole_range_for_one_destination_asks_for_few_taken_ports() {
     assert!(asked < RANGE.len() * 100, "{asked} questions");
 }
 
+/// What is remembered of a destination changes nothing but how many ports are asked for: the same are chosen in the same order
+/// as by who asks for each.
+#[test]
+fn ports_that_are_known_to_be_taken_are_passed_over() {
+    let mut rng = Rng::new(Key::derive(&[1; 32], "random"));
+    for range in [1..=1, 7..=8, 9..=11, 40_000..=40_063, 40_000..=40_400, 5..=4004] {
+        let (mut t, mut plain) = (table(), table());
+        let (ends, tuples) = (ends(1), tuples(1));
+        let mut taken = BTreeSet::new();
+        let (mut asked, mut in_vain) = (0, 0);
+        for n in 0..4000_u64 {
+            let now = Instant::from_secs(n);
+            let mut usable = |port| {
+                asked += 1;
+                if taken.contains(&port) { Use::NotBefore(Instant::FAR_FUTURE) } else { Use::Now }
+            };
+            let port = t.choose(range.clone(), now, ends, destination(1), &mut usable);
+            plain.forget_taken();
+            let mut usable = |port| {
+                in_vain += 1;
+                if taken.contains(&port) { Use::NotBefore(Instant::FAR_FUTURE) } else { Use::Now }
+            };
+            assert_eq!(port, plain.choose(range.clone(), now, ends, destination(1), &mut usable));
+            if let Some(port) = port {
+                taken.insert(port);
+                t.took(&tuples(port));
+            }
+            let full = taken.len() == range.len();
+            for _ in 0..if full { rng.below(3) } else { rng.below(2) } {
+                let gone = taken.iter().nth(rng.below(taken.len() as u32) as usize).copied();
+                if let Some(port) = gone {
+                    taken.remove(&port);
+                    t.freed(&tuples(port));
+                }
+            }
+        }
+        // Who never asks for many in vain remembers nothing.
+        assert!(range.len() < 64 || asked < 8000, "{asked} questions instead of {in_vain}");
+    }
+}
+
+/// A port that may be had after some time is asked for again then.
+#[test]
+fn a_port_is_known_to_be_taken_for_as_long_as_was_said() {
+    let mut t = table();
+    let mut ask = |secs| {
+        let now = Instant::from_secs(secs);
+        let mut asked = 0;
+        let port = t.choose(100..=199, now, ends(1), destination(1), &mut |port| {
+            asked += 1;
+            match port {
+                _ if secs >= 20 => Use::Now,
+                150 => Use::NotBefore(Instant::from_secs(20)),
+                _ => Use::NotBefore(Instant::FAR_FUTURE),
+            }
+        });
+        (port.is_some(), asked)
+    };
+    assert_eq!(ask(0), (false, 100));
+    // The first few were asked for before anything was remembered.
+    assert_eq!(ask(1), (false, 3));
+    assert_eq!(ask(19), (false, 0));
+    assert_eq!(ask(20), (true, 1));
+}
+
 #[test]
 fn odd_ranges_work() {
     let mut t = table();
-    assert_eq!(t.choose(5..=5, 12, &mut |_| true), Some(5));
-    assert_eq!(t.choose(0..=1, 12, &mut |_| true), Some(1));
-    assert_eq!(t.choose(0..=0, 12, &mut |_| true), None);
+    assert_eq!(choose(&mut t, 5..=5, 12, &mut |_| true), Some(5));
+    assert_eq!(choose(&mut t, 0..=1, 12, &mut |_| true), Some(1));
+    assert_eq!(choose(&mut t, 0..=0, 12, &mut |_| true), None);
     assert_eq!(t.bind_any(5..=5, &owner("::"), 77), Some(5));
     assert_eq!(t.bind_any(0..=0, &owner("::"), 77), None);
-    assert!(t.choose(1..=65_535, u64::MAX, &mut |_| true).is_some());
+    assert!(choose(&mut t, 1..=65_535, u64::MAX, &mut |_| true).is_some());
 }
 
 proptest! {

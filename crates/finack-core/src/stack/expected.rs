@@ -6,19 +6,19 @@ use finack_wire::plain::Plain;
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
+use super::ahead::AHEAD;
 use super::refresh::Agenda;
-use super::tcp_input::received;
+use super::tcp_input::{marks_of, received};
+use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::pool::Pool;
-use crate::tcp::input::{Segment, expected};
+use crate::tcp::input::expected::{self, Taken};
+use crate::tcp::input::{Arrival, Segment, Text};
 use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
 
-/// Packets that are looked at together before the first of them is handled: more misses than that no processor has under
-/// way at a time.
-const AHEAD: usize = 16;
 /// Less data than this is summed together with its header, which is quicker than both by themselves.
 const STAGED_FROM: usize = 128;
 /// No connection is known to have it.
@@ -49,7 +49,6 @@ impl Stack {
     fn look_ahead(&self, plains: &[Option<Plain<'_>>]) -> [u32; AHEAD] {
         let mut guesses = [NOBODY; AHEAD];
         let mut hashes = [0; AHEAD];
-        let mut touched = 0;
         let mut before: Option<(&Plain<'_>, u32)> = None;
         for (i, plain) in plains.iter().enumerate() {
             let Some(plain) = plain else { continue };
@@ -58,7 +57,7 @@ impl Stack {
                 None if self.is_of(self.recent, plain) => self.recent,
                 _ => {
                     hashes[i] = self.hash(&tuple_of(plain));
-                    touched ^= self.demux.touch(hashes[i]);
+                    self.demux.prefetch(hashes[i]);
                     LIKE | i as u32
                 }
             };
@@ -78,21 +77,77 @@ impl Stack {
                 slot.map_or(NOBODY, |slot| slot.index())
             };
         }
-        for i in 0..plains.len() {
-            if guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]) {
-                touched ^= self.connections.get(guesses[i]).map_or(0, |c| c.touch());
-            }
-        }
-        core::hint::black_box(touched);
+        let fresh = |i: usize| guesses[i] != NOBODY && (i == 0 || guesses[i] != guesses[i - 1]);
+        self.prefetch_all((0..plains.len()).filter(|&i| fresh(i)).map(|i| guesses[i]));
         guesses
     }
 
     /// Takes one packet; `guess` is the connection that it may be for.
     fn packet_input(&mut self, now: Instant, packet: &Packet<'_>, plain: Option<&Plain<'_>>, guess: u32) {
         self.note_packet(packet);
-        if !plain.is_some_and(|plain| self.take_expected(now, packet, plain, guess)) {
+        if !plain.is_some_and(|plain| self.take_short_way(now, packet, plain, guess)) {
             self.ip_input(now, packet);
         }
+    }
+
+    /// Takes a plain segment of a connection that stands, or of one that is in the making; answers whether it did.
+    fn take_short_way(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
+        if !self.cx.short_cuts || !self.auth.is_empty() {
+            return false;
+        }
+        if self.is_of(guess, plain) {
+            return self.take_expected(now, packet, plain, guess)
+                || self.take_plain(now, packet, plain, guess);
+        }
+        let tuple = tuple_of(plain);
+        let hash = self.hash(&tuple);
+        let Some(slot) = self.find(hash, &tuple) else { return false };
+        let index = slot.index();
+        match slot.kind() {
+            Kind::Connection => {
+                self.take_expected(now, packet, plain, index) || self.take_plain(now, packet, plain, index)
+            }
+            Kind::Embryo => self.take_for_embryo(now, packet, plain, (index, hash)),
+            _ => false,
+        }
+    }
+
+    /// Takes a segment that is not what its connection expects next: the connection has seen to its addresses, and the rest
+    /// of the long way begins where it looks at the segment itself.
+    fn take_plain(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, index: u32) -> bool {
+        let known = self.connections.get(index).is_some_and(|c| c.facts.from_afar);
+        if !known || packet.meta.checksum != ChecksumState::Valid && !plain.checksum_ok() {
+            return false;
+        }
+        let segment = segment_of(plain, packet);
+        self.count_segment(&segment);
+        self.connection_input(now, index, &segment);
+        true
+    }
+
+    /// The same for one in the making, whose addresses are looked at.
+    fn take_for_embryo(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: &Plain<'_>,
+        (index, hash): (u32, u64),
+    ) -> bool {
+        let known = self.ip.routes.is_local(plain.dst) && self.ip.routes.is_valid_source(plain.src);
+        if !known || packet.meta.checksum != ChecksumState::Valid && !plain.checksum_ok() {
+            return false;
+        }
+        let segment = segment_of(plain, packet);
+        self.count_segment(&segment);
+        self.embryo_input(now, index, hash, &segment);
+        true
+    }
+
+    fn count_segment(&mut self, segment: &Segment<'_>) {
+        let segments = u64::from(segment.segments);
+        self.cx.counters.ip_in_receives += segments;
+        self.cx.counters.count_codepoint(segment.ecn, segments);
+        self.cx.counters.tcp_in_segs += segments;
     }
 
     /// Whether the packet is one of this connection's.
@@ -107,60 +162,43 @@ impl Stack {
         })
     }
 
-    /// Takes the packet if it is what a connection expects; answers whether it did.
-    fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
-        if !self.cx.short_cuts || !self.auth.is_empty() {
+    /// Takes the packet if it is what its connection expects; answers whether it did.
+    #[inline]
+    fn take_expected(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, index: u32) -> bool {
+        if plain.fin {
             return false;
         }
-        let index = if self.is_of(guess, plain) {
-            guess
-        } else {
-            let tuple = tuple_of(plain);
-            match self.find(self.hash(&tuple), &tuple) {
-                Some(slot) if slot.kind() == Kind::Connection => slot.index(),
-                _ => return false,
-            }
-        };
-        let owner = match &packet.bytes {
-            PacketBytes::Shared(owner) => Some(owner),
-            PacketBytes::Borrowed(_) => None,
-        };
-        let segment = Segment {
-            seq: plain.seq,
-            ack: plain.ack,
-            flags: plain.flags(),
-            window: plain.window,
-            urgent: plain.urgent(),
-            options: TcpOptions { timestamps: plain.timestamps, ..TcpOptions::default() },
-            payload: Payload { bytes: plain.payload(), owner },
-            segments: packet.meta.segments.max(1),
-            segment_size: packet.meta.segment_size,
-            ecn: Ecn::from_bits(plain.tos),
-            // Nobody looks at them without ECN.
-            marks: 0,
-        };
+        let payload = payload_of(plain, packet);
+        let (segments, segment_size) = (packet.meta.segments.max(1), packet.meta.segment_size);
+        let text = Text { payload, segments, segment_size, psh: plain.psh, timestamps: plain.timestamps };
+        let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
-        let Some(c) = connections.get_mut(index) else { return false };
-        let fine = c.facts.from_afar
-            && expected::is_expected(c, &segment)
-            && (packet.meta.checksum == ChecksumState::Valid
-                || is_sound(c, &mut cx.pool, plain, segment.payload));
-        if !fine {
+        let Some(c) = connections.get_mut(index).filter(|c| c.facts.from_afar) else { return false };
+        let Some(ack) = expected::is_expected(c, arrival) else { return false };
+        if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
             return false;
         }
         *recent = index;
-        let segments = u64::from(segment.segments);
-        cx.counters.ip_in_receives += segments;
-        cx.counters.count_codepoint(segment.ecn, segments);
-        cx.counters.tcp_in_segs += segments;
-        cx.counters.tcp_expected += segments;
+        let count = u64::from(segments);
+        cx.counters.ip_in_receives += count;
+        cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
+        cx.counters.tcp_in_segs += count;
+        cx.counters.tcp_expected += count;
         if cx.tracer.is_on() {
-            cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
+            trace(c, cx, now, plain, arrival);
         }
-        expected::take(c, cx, now, &segment);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        match expected::take(c, cx, now, arrival, ack) {
+            Taken::Text if agenda.knows(c) => {}
+            _ => agenda.refresh_at_once(c, cx, now, index),
+        }
         true
     }
+}
+
+fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: Arrival<'_>) {
+    let segment = Segment { urgent: plain.urgent(), ..arrival.segment() };
+    cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
 }
 
 /// Both are of one connection.
@@ -181,6 +219,31 @@ fn is_sound(c: &mut Connection, pool: &mut Pool, plain: &Plain<'_>, data: Payloa
         c.recv.unstage(pool);
     }
     sound
+}
+
+fn payload_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Payload<'a> {
+    let owner = match &packet.bytes {
+        PacketBytes::Shared(owner) => Some(owner),
+        PacketBytes::Borrowed(_) => None,
+    };
+    Payload { bytes: plain.payload(), owner }
+}
+
+fn segment_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Segment<'a> {
+    let ecn = Ecn::from_bits(plain.tos);
+    Segment {
+        seq: plain.seq,
+        ack: plain.ack,
+        flags: plain.flags(),
+        window: plain.window,
+        urgent: plain.urgent(),
+        options: TcpOptions { timestamps: plain.timestamps, ..TcpOptions::default() },
+        payload: payload_of(plain, packet),
+        segments: packet.meta.segments.max(1),
+        segment_size: packet.meta.segment_size,
+        ecn,
+        marks: marks_of(ecn, packet),
+    }
 }
 
 fn tuple_of(plain: &Plain<'_>) -> Tuple {

@@ -110,16 +110,18 @@ impl Stack {
     }
 
     /// Makes the connection at once; the application gets it, and the SYN's data, before the handshake is over.
-    pub(super) fn open_early(&mut self, now: Instant, e: &Embryo, segment: &Segment<'_>) {
-        let Some((mut c, _)) = self.connection_of(now, e) else { return };
+    pub(super) fn open_early(&mut self, now: Instant, e: &Embryo, hash: u64, segment: &Segment<'_>) {
+        let Some((index, _)) = self.connection_of(now, e) else { return };
         self.trace_received(now, Some(e.trace_id), &e.tuple, segment, 0);
         let (from, to) = (State::Listen, State::SynReceived);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
+        let Self { connections, cx, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return };
         c.facts.fast_open = true;
         c.facts.syn_due = true;
-        input::take_syn_data(&mut c, &mut self.cx, now, segment);
+        input::take_syn_data(c, cx, now, segment);
         let (generation, listener) = (c.generation, e.listener);
-        let index = self.add_connection(c, None);
+        self.add_connection(index, hash, None);
         if let Some(l) = self.listeners.get_mut(listener) {
             l.early.push_back((index, generation));
         }

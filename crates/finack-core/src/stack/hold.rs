@@ -178,7 +178,9 @@ impl Stack {
             local_port: tuple.remote_port,
             remote_port: tuple.local_port,
         };
-        let syn = emit::bare(&Head { seq, window, flags: Flags::SYN, ..bare_head(&self.cx, &sender) }, None);
+        let mut syn = alloc::vec::Vec::new();
+        let head = Head { seq, window, flags: Flags::SYN, ..bare_head(&self.cx, &sender) };
+        emit::bare(&head, None, &mut syn);
         if let Ok(header) = ip::parse(&syn) {
             self.report(now, &header, &syn, ErrorKind::Unreachable(code), false);
         }

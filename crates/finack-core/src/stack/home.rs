@@ -75,6 +75,7 @@ impl Stack {
     /// - ports that connections choose are such that their answers come to this shard.
     pub fn set_shard(&mut self, steering: &Steering, index: usize) {
         let (part, count) = (index as u32, steering.shards() as u32);
+        self.ports.forget_taken();
         // Whoever sees what several shards tell can tell their connections (of whose numbers 48 bits are kept) and
         // packets apart.
         self.cx.next_trace_id = u64::from(part) << 40;
@@ -121,7 +122,7 @@ impl Stack {
     pub fn tcp_shard_of(&self, bind: super::BindId, remote: SocketAddr) -> Result<usize, Error> {
         let bound = self.tcp_bound_addr(bind)?;
         let to = self.ip.routes.destination(remote.ip().to_canonical(), Some(bound.ip()));
-        let local = self.source_of(Some(bound.ip()), to)?;
+        let (local, _) = self.source_of(Some(bound.ip()), to)?;
         let (local, remote) = (SocketAddr::new(local, bound.port()), SocketAddr::new(to, remote.port()));
         Ok(self.home.as_ref().map_or(0, |home| home.steering.of_flow(local, remote)))
     }

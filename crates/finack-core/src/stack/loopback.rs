@@ -13,7 +13,7 @@ impl Stack {
     /// Whether a packet is addressed to this host itself.
     pub(super) fn stays_here(&self, decided: &Decided) -> bool {
         match decided {
-            Decided::Raw => ip::parse(self.ip.out.lent()).is_ok_and(|h| self.ip.routes.is_own(h.dst)),
+            Decided::Raw => ip::destination(self.ip.out.lent()).is_some_and(|dst| self.ip.routes.is_own(dst)),
             Decided::Segment { stays_here, .. } => *stays_here,
         }
     }

@@ -1,5 +1,6 @@
 //! The verbs. Only here do the tables (connections, listeners, embryos, TIME-WAIT, UDP) meet.
 
+mod ahead;
 mod audit;
 #[cfg(feature = "md5-ao")]
 mod auth;
@@ -16,6 +17,7 @@ mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
+mod ordinary;
 mod passive;
 mod refresh;
 mod shards;
@@ -259,7 +261,8 @@ pub struct Stack {
     /// Where this is one of several stacks that are one host.
     home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
-    /// The connection that got the last segment that was expected; the next one is often for it, too.
+    /// The connection that got the last segment that was expected, or was made or sent since; the next one is often for
+    /// it, too.
     recent: u32,
 }
 
@@ -329,8 +332,8 @@ impl Stack {
     }
 
     /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
-    /// way out (the default). Nothing that can be observed depends on it but time and [`Counters::tcp_expected`]: tests show
-    /// that.
+    /// way out (the default). Nothing that can be observed depends on it but time, [`Counters::tcp_expected`] and
+    /// [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
         self.cx.short_cuts = on;
@@ -339,6 +342,7 @@ impl Stack {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((owner, _)) = self.wheel.pop(now) {
+            self.prefetch_due();
             if owner.is_embryo() {
                 self.embryo_timeout(now, owner.index());
             } else {
@@ -347,6 +351,7 @@ impl Stack {
         }
         self.expire_time_waits(now);
         self.ip_timeout(now);
+        self.prefetch_due();
     }
 
     /// When `handle_timeout` wants to be called next. May be earlier than the next thing that really happens,
@@ -356,12 +361,25 @@ impl Stack {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, None) | (None, one) => one,
         };
-        let waits = earlier(self.waits4.oldest().map(|(_, at)| at), self.waits6.oldest().map(|(_, at)| at));
-        earlier(self.wheel.next(), earlier(waits, self.ip_next_timeout()))
+        let mut next = earlier(self.wheel.next(), self.ip_next_timeout());
+        if self.waits4.len() + self.waits6.len() > 0 {
+            next = earlier(next, self.waits4.oldest().map(|(_, at)| at));
+            next = earlier(next, self.waits6.oldest().map(|(_, at)| at));
+        }
+        next
     }
 
     /// The next thing an application waits for; call until `None`.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // Who asks until there is nothing asks once in vain each time.
+        if self.events.is_empty() && !self.udp.has_events() {
+            return None;
+        }
+        self.next_event()
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
         while let Some(source) = self.events.pop_front() {
             match source {
                 EventSource::Connection { index, generation } => {
@@ -418,6 +436,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
     }
@@ -425,6 +444,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
 

@@ -3,7 +3,12 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use finack_wire::ip::Ecn;
+use finack_wire::tcp::Flags;
+use finack_wire::tcp_options::AccEcn;
+
 use super::fast_open::Opening;
+use super::refresh::Agenda;
 use super::tcp_input::bare_head;
 use super::{EventSource, Stack};
 use crate::auth::Signed;
@@ -16,10 +21,14 @@ use crate::tcp::input::{Outcome, Segment};
 use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
 use crate::tcp::{State, Tuple, cookie, fast_open, iss, mss, window};
 use crate::time::Instant;
+use crate::timer;
 use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
 const COOKIE_EMBRYOS: usize = 64;
+
+/// Flags of a SYN,ACK, the codepoint of its IP header and its option, all about congestion.
+type Said = (Flags, Ecn, Option<AccEcn>);
 
 fn agree(
     segment: &Segment<'_>,
@@ -41,17 +50,23 @@ fn agree(
 
 impl Stack {
     /// A segment for a listener.
-    pub(super) fn listen_input(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) {
+    pub(super) fn listen_input(
+        &mut self,
+        now: Instant,
+        listener: u32,
+        (tuple, hash): (&Tuple, u64),
+        segment: &Segment<'_>,
+    ) {
         let flags = segment.flags;
         let len = segment.payload.bytes.len();
         if flags.rst() {
             self.note_drop(now, DropReason::StrayReset, len, Self::ends(tuple));
         } else if flags.ack() {
-            if !self.take_cookie(now, listener, tuple, segment) {
+            if !self.take_cookie(now, listener, (tuple, hash), segment) {
                 self.refuse(now, None, tuple, segment, ResetReason::NoConnection);
             }
         } else if flags.syn() && !flags.fin() {
-            self.take_syn(now, listener, tuple, segment, None);
+            self.take_syn(now, listener, (tuple, hash), segment, None);
         } else {
             self.note_drop(now, DropReason::NoAck, len, Self::ends(tuple));
         }
@@ -62,7 +77,7 @@ impl Stack {
         &mut self,
         now: Instant,
         listener: u32,
-        tuple: &Tuple,
+        (tuple, hash): (&Tuple, u64),
         segment: &Segment<'_>,
         over: Option<(Slot, u32)>,
     ) {
@@ -92,7 +107,7 @@ impl Stack {
             self.judge_fast_open(listener, tuple, segment, &options)
         };
         match opening {
-            Opening::Early => return self.open_early(now, &e, segment),
+            Opening::Early => return self.open_early(now, &e, hash, segment),
             Opening::Ordinary(form) => e.gives_cookie = form,
         }
         e.held = held;
@@ -112,7 +127,7 @@ impl Stack {
             e.iss = cookie::make(&self.cx.secrets, tuple, segment.seq, e.agreed.peer_mss, now);
             self.cx.counters.tcp_syn_cookies_sent += 1;
         }
-        self.add_embryo(now, e, segment);
+        self.add_embryo(now, e, hash, segment);
     }
 
     fn embryo(
@@ -160,34 +175,34 @@ impl Stack {
         }
     }
 
-    fn add_embryo(&mut self, now: Instant, e: Embryo, segment: &Segment<'_>) {
-        let (id, tuple, listener, is_cookie, generation, held) =
-            (e.trace_id, e.tuple, e.listener, e.is_cookie, e.generation, e.held);
-        let timeout = e.timeout(&self.cx);
-        let under = e.under;
+    fn add_embryo(&mut self, now: Instant, mut e: Embryo, hash: u64, segment: &Segment<'_>) {
+        // What the SYN,ACK says is remembered with the rest.
+        let said = if e.held { Said::default() } else { e.ecn.syn_ack(&self.cx.settings) };
         let index = self.embryos.insert(&e);
-        let (hash, slot) = (self.hash(&tuple), Slot::new(Kind::Embryo, index));
-        match under {
+        let slot = Slot::new(Kind::Embryo, index);
+        match e.under {
             Some(under) => self.cover_time_wait(hash, under, slot),
             None => self.index(hash, slot),
         }
         let (from, to) = (State::Listen, State::SynReceived);
-        self.trace_received(now, Some(id), &tuple, segment, 0);
-        self.cx.trace(now, id, &tuple, TraceKind::State { from, to });
-        if let Some(l) = self.listeners.get_mut(listener) {
-            if is_cookie {
+        self.trace_received(now, Some(e.trace_id), &e.tuple, segment, 0);
+        self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
+        if let Some(l) = self.listeners.get_mut(e.listener) {
+            if e.is_cookie {
                 l.cookie_at = Some(now);
-                l.cookies.push_back((index, generation));
+                l.cookies.push_back((index, e.generation));
             } else {
                 l.embryos += 1;
             }
         }
-        if held {
-            return self.hold(now, index, generation, listener);
+        if e.held {
+            return self.hold(now, index, e.generation, e.listener);
         }
-        self.send_syn_ack(now, index, SendReason::Open);
-        self.arm_embryo(index, now + timeout);
-        self.forget_old_cookies(now, listener);
+        self.write_syn_ack(now, &e, said, SendReason::Open);
+        self.wheel.arm(timer::Owner::embryo(index), now + e.timeout(&self.cx));
+        if e.is_cookie {
+            self.forget_old_cookies(now, e.listener);
+        }
     }
 
     /// Of embryos whose SYN,ACK is a cookie only the latest are kept.
@@ -207,17 +222,32 @@ impl Stack {
             e.sent_at = now;
             (e.ecn.syn_ack(&cx.settings), e.clone())
         });
-        let Some(((flags, codepoint, acc_ecn), e)) = sent else { return };
-        let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
-        let (seq, ack, window, mut options) = (e.iss, e.irs.wrapping_add(1), e.window, e.options(now));
-        let form = e.gives_cookie;
-        let keys = self.fast_open_keys(listener);
-        options.fast_open = form.map(|form| fast_open::cookie(&self.cx, keys, &tuple, form));
-        options.acc_ecn = acc_ecn;
-        let flags = Embryo::FLAGS | flags;
-        let mut head = Head { seq, ack, flags, window, options, ..self.embryo_head(listener, &tuple) };
+        let Some((said, e)) = sent else { return };
+        self.write_syn_ack(now, &e, said, reason);
+    }
+
+    fn write_syn_ack(
+        &mut self,
+        now: Instant,
+        e: &Embryo,
+        (flags, codepoint, acc_ecn): Said,
+        reason: SendReason,
+    ) {
+        let mut head = Head {
+            seq: e.iss,
+            ack: e.irs.wrapping_add(1),
+            flags: Embryo::FLAGS | flags,
+            window: e.window,
+            options: e.options(now),
+            ..self.embryo_head(e.listener, &e.tuple)
+        };
+        if let Some(form) = e.gives_cookie {
+            let keys = self.fast_open_keys(e.listener);
+            head.options.fast_open = Some(fast_open::cookie(&self.cx, keys, &e.tuple, form));
+        }
+        head.options.acc_ecn = acc_ecn;
         head.tos |= codepoint.bits();
-        self.push_bare(now, Some(id), &head, reason);
+        self.push_bare(now, Some(e.trace_id), &head, reason);
     }
 
     /// Headers of what is sent for an embryo: its listener's hop limit and TOS (RFC 9293 MUST-49).
@@ -260,7 +290,8 @@ impl Stack {
     }
 
     pub(super) fn drop_embryo(&mut self, now: Instant, index: u32, cause: EndCause) {
-        let Some(e) = self.remove_embryo(now, index, false) else { return };
+        let Some(e) = self.embryos.get(index) else { return };
+        self.remove_embryo(now, index, &e, false);
         self.cx.counters.tcp_attempt_fails += 1;
         let (from, to) = (State::SynReceived, State::Closed);
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
@@ -268,7 +299,7 @@ impl Stack {
     }
 
     /// A segment met an embryo.
-    pub(super) fn embryo_input(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+    pub(super) fn embryo_input(&mut self, now: Instant, index: u32, hash: u64, segment: &Segment<'_>) {
         let Some(e) = self.embryos.get(index) else { return };
         let (id, tuple, seq, held) = (e.trace_id, e.tuple, e.iss, e.held);
         let needs_stamp = self.cx.settings.profile == Profile::Rfc;
@@ -279,7 +310,7 @@ impl Stack {
             self.trace_received(now, Some(id), &tuple, segment, 0);
         }
         match verdict {
-            Verdict::Complete => self.complete(now, index, segment),
+            Verdict::Complete => self.complete(now, index, &e, hash, segment),
             Verdict::Refuse => {
                 self.refuse(now, Some(id), &tuple, segment, ResetReason::HandshakeAck);
             }
@@ -338,7 +369,7 @@ impl Stack {
         let mut head = Head {
             seq: e.iss.wrapping_add(1),
             ack: e.irs.wrapping_add(1),
-            flags: finack_wire::tcp::Flags::ACK,
+            flags: Flags::ACK,
             window: e.window.div_ceil(1 << e.agreed.rcv_wscale),
             ..self.embryo_head(e.listener, &tuple)
         };
@@ -352,11 +383,11 @@ impl Stack {
     }
 
     /// The last ACK of the handshake: the embryo becomes a connection, which then takes the segment.
-    fn complete(&mut self, now: Instant, index: u32, segment: &Segment<'_>) {
+    fn complete(&mut self, now: Instant, index: u32, e: &Embryo, hash: u64, segment: &Segment<'_>) {
+        // It ends connections at most: the embryo stays as it is.
         self.make_room(now);
-        let Some(e) = self.embryos.get(index) else { return };
-        let (id, tuple, listener) = (e.trace_id, e.tuple, e.listener);
-        let Some(l) = self.listeners.get(listener) else { return };
+        let (id, tuple) = (e.trace_id, e.tuple);
+        let Some(l) = self.listeners.get(e.listener) else { return };
         let no_room = self.connections.len() as u64 >= self.cx.settings.max_connections;
         if l.is_full() || no_room {
             self.cx.counters.tcp_listen_overflows += 1;
@@ -370,36 +401,33 @@ impl Stack {
             self.cx.trace(now, id, &tuple, kind);
             return;
         }
-        if let Some(e) = self.remove_embryo(now, index, true) {
-            self.hatch(now, &e, Some(Slot::new(Kind::Embryo, index)), segment);
-        }
+        self.remove_embryo(now, index, e, true);
+        self.hatch(now, e, (hash, Some(Slot::new(Kind::Embryo, index))), segment);
     }
 
-    /// Makes the connection of an embryo and hands it the segment that completed the handshake. `slot` is where it stands in
-    /// the index of four-tuples.
-    fn hatch(&mut self, now: Instant, e: &Embryo, slot: Option<Slot>, segment: &Segment<'_>) {
-        let Some((mut c, signed)) = self.connection_of(now, e) else {
+    /// Makes the connection of an embryo and hands it the segment that completed the handshake. `hash` is its four-tuple's, and
+    /// `slot` what that leads to in the index.
+    fn hatch(&mut self, now: Instant, e: &Embryo, (hash, slot): (u64, Option<Slot>), segment: &Segment<'_>) {
+        let Some((index, signed)) = self.connection_of(now, e) else {
             if let Some(slot) = slot {
-                self.demux.remove(self.hash(&e.tuple), slot);
+                self.demux.remove(hash, slot);
             }
             return;
         };
-        c.begin_passive(&mut self.cx, e.sent_at, e.resent || e.retries > 0, e.created_at);
+        let Self { connections, cx, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return };
+        c.begin_passive(cx, e.sent_at, e.resent || e.retries > 0, e.created_at);
         c.facts.syn_resent = e.retries > 0;
         c.facts.syn_resent_again = e.retries > 1;
         let generation = c.generation;
-        let index = self.add_connection(c, slot);
+        self.add_connection(index, hash, slot);
         self.keep_signed(index, signed);
         self.connection_input(now, index, segment);
         self.offer(index, generation, e.listener);
     }
 
-    /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table.
-    pub(super) fn connection_of(
-        &mut self,
-        now: Instant,
-        e: &Embryo,
-    ) -> Option<(Connection, Option<Box<Signed>>)> {
+    /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table but its own.
+    pub(super) fn connection_of(&mut self, now: Instant, e: &Embryo) -> Option<(u32, Option<Box<Signed>>)> {
         let options = self.listeners.get(e.listener).map(|l| l.options.clone())?;
         let signed = self.signed_of(e);
         if e.tag.is_signed() && signed.is_none() {
@@ -424,7 +452,8 @@ impl Stack {
             path_mtu: mtu,
             now,
         };
-        let mut c = Connection::new(&self.cx, birth);
+        let index = self.connections.insert(Connection::new(&self.cx, birth));
+        let c = self.connections.get_mut(index)?;
         c.snd_wnd = u32::from(e.peer_window);
         c.snd_max_wnd = c.snd_wnd;
         c.rcv_edge = 1 + i64::from(e.offered());
@@ -435,7 +464,7 @@ impl Stack {
         c.ecn = e.ecn.state();
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;
-        Some((c, signed))
+        Some((index, signed))
     }
 
     /// Puts a connection into its listener's queue.
@@ -450,7 +479,13 @@ impl Stack {
     }
 
     /// An ACK for a listener may be the answer to a cookie (RFC 4987 3.6). Answers whether it was.
-    fn take_cookie(&mut self, now: Instant, listener: u32, tuple: &Tuple, segment: &Segment<'_>) -> bool {
+    fn take_cookie(
+        &mut self,
+        now: Instant,
+        listener: u32,
+        (tuple, hash): (&Tuple, u64),
+        segment: &Segment<'_>,
+    ) -> bool {
         let Some(l) = self.listeners.get(listener) else { return false };
         // As Linux does: where none was sent of late, nobody gets to guess.
         let expected = l.cookie_at.is_some_and(|at| now.since(at) <= cookie::LIFETIME);
@@ -498,7 +533,7 @@ impl Stack {
         };
         let (from, to) = (State::Listen, State::SynReceived);
         self.cx.trace(now, e.trace_id, tuple, TraceKind::State { from, to });
-        self.hatch(now, &e, None, segment);
+        self.hatch(now, &e, (hash, None), segment);
         true
     }
 
@@ -518,8 +553,12 @@ impl Stack {
             let shift = if segment.flags.syn() { 0 } else { c.agreed.snd_wscale };
             self.trace_received(now, Some(id), &tuple, segment, shift);
         }
-        let Some(c) = self.connections.get_mut(index) else { return };
-        let outcome = crate::tcp::input::on_segment(c, &mut self.cx, now, segment);
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return };
+        let outcome = crate::tcp::input::on_segment(c, cx, now, segment);
+        if outcome == Outcome::Keep {
+            return Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        }
         if let Outcome::RefuseSegment(reason) | Outcome::ResetSegment(reason) = outcome {
             let (id, tuple) = (c.trace_id, c.tuple);
             self.refuse(now, Some(id), &tuple, segment, reason);

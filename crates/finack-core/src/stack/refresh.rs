@@ -6,6 +6,7 @@ use super::{EventSource, Stack};
 use crate::cx::Cx;
 use crate::tcp::output::{self, Next};
 use crate::tcp::tcb::Connection;
+use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::timer::{Owner, Wheel};
 
@@ -29,10 +30,22 @@ impl Stack {
 impl Agenda<'_> {
     /// The same where the connection is at hand.
     pub(super) fn refresh(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
-        let promised = c.memory_promised();
-        if promised != c.charged {
-            cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
-        }
+        self.refresh_at_once(c, cx, now, index);
+    }
+
+    /// Whether [`refresh`](Self::refresh) would find nothing to do after text came: the reader is to be told already, the wheel looks
+    /// in time, and an answer is due already or not yet. What the memory budget counts was promised before the text came.
+    #[inline(always)]
+    pub(super) fn knows(&self, c: &Connection) -> bool {
+        let sends = c.facts.tx_queued || c.ack.now.is_none() && c.snd_nxt == c.snd_end();
+        let told = c.facts.event_queued || c.ready.is_empty();
+        sends && told && c.timers.deadline(Timer::DelayedAck) >= c.wheel_at
+    }
+
+    /// [`refresh`](Self::refresh), without a call.
+    #[inline(always)]
+    pub(super) fn refresh_at_once(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        charge(c, cx);
         if c.facts.indexed && !c.facts.tx_queued {
             let seen = if cx.short_cuts { glance(c, cx) } else { None };
             match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
@@ -45,20 +58,75 @@ impl Agenda<'_> {
                     c.note_held(false);
                     output::after_output(c, cx, now);
                 }
+                Wish::Quiet => {
+                    c.note_held(false);
+                    c.note_all_sent(now);
+                }
             }
         }
-        let awaited = !c.facts.orphan && !c.facts.unaccepted;
-        if awaited && !c.ready.is_empty() && !c.facts.event_queued {
+        self.tell(c, index);
+    }
+
+    /// The same after all that was written went out in a segment of its own, and no ACK is owed any more: nothing is there to
+    /// be sent.
+    #[inline(always)]
+    pub(super) fn refresh_sent(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert!(matches!(glance(c, cx), Some(Wish::Quiet)));
+        charge(c, cx);
+        c.note_all_sent(now);
+        self.tell(c, index);
+    }
+
+    /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
+    #[inline(always)]
+    pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        if c.facts.tx_queued {
+            return charge(c, cx);
+        }
+        if !c.facts.indexed || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
+            return self.refresh(c, cx, now, index);
+        }
+        charge(c, cx);
+        c.facts.tx_queued = true;
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
+    /// Events and the wheel.
+    #[inline]
+    fn tell(&mut self, c: &mut Connection, index: u32) {
+        if !c.ready.is_empty() && !c.facts.event_queued && !c.facts.orphan && !c.facts.unaccepted {
             c.facts.event_queued = true;
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
         // One entry in the wheel for all of its timers, moved only when it would fire too late.
-        let earliest = c.timers.earliest().min(c.pacing_deadline());
+        let earliest = c.earliest_deadline();
         if earliest >= c.wheel_at {
             return;
         }
         self.wheel.arm(Owner::connection(index), earliest);
         c.wheel_at = earliest;
+    }
+
+    /// [`refresh`](Self::refresh) after the application read or tried to: where all is sent, and no ACK became due by that,
+    /// only the budget hears of it.
+    #[inline]
+    pub(super) fn refresh_after_read(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        let settled = c.ack.now.is_none() && c.snd_nxt == c.snd_end() && c.rare.is_none();
+        let told = c.ready.is_empty() || c.facts.event_queued;
+        if cx.short_cuts && settled && told && !c.facts.wants_room && c.state.is_synchronized() {
+            charge(c, cx);
+        } else {
+            self.refresh(c, cx, now, index);
+        }
+    }
+}
+
+/// The memory budget follows what the connection may take up.
+#[inline]
+fn charge(c: &mut Connection, cx: &mut Cx) {
+    let promised = c.memory_promised();
+    if promised != c.charged {
+        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
     }
 }
 
@@ -68,6 +136,8 @@ enum Wish {
     /// Later.
     Wait,
     Nothing,
+    /// All that was written is sent, and no control segment is due.
+    Quiet,
 }
 
 impl From<Next> for Wish {
@@ -88,6 +158,6 @@ fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
         return c.state.is_synchronized().then_some(Wish::Send);
     }
     let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
-    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0;
-    if quiet { Some(Wish::Nothing) } else { output::small_write(c, cx).map(|_| Wish::Send) }
+    let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0 && c.state.is_synchronized();
+    if quiet { Some(Wish::Quiet) } else { output::small_write(c, cx).map(|_| Wish::Send) }
 }

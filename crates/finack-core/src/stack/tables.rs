@@ -40,7 +40,7 @@ pub(super) fn owner_of(c: &Connection) -> Owner {
 
 /// The hash by which the table of connections finds a four-tuple.
 pub(super) fn hash_of(cx: &Cx, tuple: &Tuple) -> u64 {
-    cx.secrets.demux.four_tuple(tuple.local_addr(), tuple.remote_addr())
+    cx.secrets.demux.four_tuple(tuple)
 }
 
 /// What a four-tuple can lead to.
@@ -55,7 +55,11 @@ impl Records<'_> {
     /// Who has the four-tuple.
     pub(super) fn find(&self, demux: &Demux, hash: u64, tuple: &Tuple) -> Option<Slot> {
         demux.find(hash, |slot| match slot.kind() {
-            Kind::Connection => self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple),
+            Kind::Connection => {
+                // It is the right one nearly always, and then all of it will be needed.
+                self.connections.prefetch(slot.index());
+                self.connections.get(slot.index()).is_some_and(|c| c.tuple == *tuple)
+            }
             Kind::Embryo => self.embryos.tuple(slot.index()).is_some_and(|t| t == *tuple),
             Kind::TimeWait4 => self.waits4.is_of(slot.index(), tuple),
             Kind::TimeWait6 => self.waits6.is_of(slot.index(), tuple),
@@ -89,8 +93,12 @@ impl Stack {
 
     /// Who has the four-tuple.
     pub(super) fn find(&self, hash: u64, tuple: &Tuple) -> Option<Slot> {
-        let Self { demux, connections, embryos, waits4, waits6, .. } = self;
-        Records { connections, embryos, waits4, waits6 }.find(demux, hash, tuple)
+        let Self { demux, connections, embryos, waits4, waits6, wheel, .. } = self;
+        let slot = Records { connections, embryos, waits4, waits6 }.find(demux, hash, tuple)?;
+        if slot.kind() == Kind::Connection {
+            wheel.prefetch(timer::Owner::connection(slot.index()));
+        }
+        Some(slot)
     }
 
     /// Has the four-tuple of this hash lead to `slot`.
@@ -107,21 +115,22 @@ impl Stack {
         }
     }
 
-    /// Puts a new connection into the tables; the port's owner is registered with it. `over` is what the four-tuple led to.
-    pub(super) fn add_connection(&mut self, mut c: Connection, over: Option<Slot>) -> u32 {
+    /// Puts a new connection, which is in no other table yet, into the tables; the port's owner is registered with it. `hash`
+    /// is its four-tuple's, `over` what that led to.
+    pub(super) fn add_connection(&mut self, index: u32, hash: u64, over: Option<Slot>) {
+        let Self { connections, ip, ports, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return };
         c.facts.indexed = true;
-        let routes = &self.ip.routes;
-        c.facts.loopback = routes.is_own(c.tuple.remote);
-        c.facts.from_afar = routes.is_local(c.tuple.local) && routes.is_valid_source(c.tuple.remote);
-        let (hash, owner, port) = (self.hash(&c.tuple), owner_of(&c), c.tuple.local_port);
-        let index = self.connections.insert(c);
+        c.facts.loopback = ip.routes.is_own(c.tuple.remote);
+        c.facts.from_afar = ip.routes.is_local(c.tuple.local) && ip.routes.is_valid_source(c.tuple.remote);
+        ports.add(c.tuple.local_port, owner_of(c));
+        // What comes next is often for it.
+        self.recent = index;
         let slot = Slot::new(Kind::Connection, index);
         match over {
             Some(over) => self.reindex(hash, over, slot),
             None => self.index(hash, slot),
         }
-        self.ports.add(port, owner);
-        index
     }
 
     /// Carries out what became of a connection, then brings its timers and queues up to date.
@@ -144,6 +153,15 @@ impl Stack {
     pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {
         let Some(c) = self.connections.get_mut(index) else { return };
         c.wheel_at = Instant::FAR_FUTURE;
+        let earliest = c.earliest_deadline();
+        if self.cx.short_cuts && earliest > now {
+            // Most come too early: they were armed for what has been done since.
+            if earliest < Instant::FAR_FUTURE {
+                c.wheel_at = earliest;
+                self.wheel.arm(timer::Owner::connection(index), earliest);
+            }
+            return;
+        }
         if c.timers.is_due(Timer::Retransmit, now) {
             // Routers limit how often they complain: perhaps another connection was told why nothing comes through.
             self.follow_path_mtu(now, index);
@@ -203,6 +221,11 @@ impl Stack {
             self.wheel.disarm(timer::Owner::connection(index));
             let (owner, port) = (owner_of(c), c.tuple.local_port);
             let (hash, slot) = (hash_of(&self.cx, &c.tuple), Slot::new(Kind::Connection, index));
+            // A TIME-WAIT may be taken over where the settings say so: as long as it stands nobody else has its port.
+            let reusable = self.cx.settings.tcp_tw_reuse == 1 || c.facts.loopback;
+            if heir.is_none() || reusable {
+                self.ports.freed(&c.tuple);
+            }
             if let Some(heir) = heir {
                 self.reindex(hash, slot, heir);
             } else {
@@ -252,6 +275,7 @@ impl Stack {
         let acknowledges = c.ack.pending || c.ack.now.is_some();
         c.ack.now = None;
         c.state = State::Closed;
+        let ts_offset = c.ts_offset;
         let signed = self.auth.retire(index, c);
         let heir = self.new_time_wait(now, &tuple, &record);
         self.detach_for(index, heir);
@@ -259,7 +283,7 @@ impl Stack {
             self.auth.add_time_wait(slot, signed);
         }
         if acknowledges {
-            self.answer_from_time_wait(now, &tuple, &record);
+            self.answer_from_time_wait(now, &tuple, &record, ts_offset);
         }
     }
 
@@ -270,10 +294,11 @@ impl Stack {
         }
     }
 
-    /// Takes an embryo out of the tables. Where it led to nothing a TIME-WAIT under it comes back; where it `hatches`, the
-    /// connection that it becomes takes its place in the index.
-    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, hatches: bool) -> Option<Embryo> {
-        let e = self.embryos.remove(index)?;
+    /// Takes an embryo, which is given as it stands there, out of the tables. Where it led to nothing a TIME-WAIT under it
+    /// comes back; where it `hatches`, the connection that it becomes takes its place in the index.
+    pub(super) fn remove_embryo(&mut self, now: Instant, index: u32, e: &Embryo, hatches: bool) {
+        self.embryos.free(index);
+        self.ports.freed(&e.tuple);
         self.wheel.disarm(timer::Owner::embryo(index));
         let slot = Slot::new(Kind::Embryo, index);
         if !hatches {
@@ -294,6 +319,5 @@ impl Stack {
             self.cx.counters.tcp_time_wait_reopened += 1;
             self.drop_time_wait(now, under, EndCause::Reopened);
         }
-        Some(e)
     }
 }

@@ -42,10 +42,19 @@ impl Stack {
         data: &[u8],
         flags: SendFlags,
     ) -> Result<usize, Error> {
-        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        self.prefetch(id.index);
+        let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
+        // Perhaps the next packet answers it.
+        *recent = id.index;
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        if cx.short_cuts && c.takes_at_once(cx, data.len(), flags) {
+            c.append_at_once(cx, data, flags);
+            agenda.refresh_written(c, cx, now, id.index);
+            return Ok(data.len());
+        }
         let result = c.send_bytes(cx, data, flags);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
+        agenda.refresh(c, cx, now, id.index);
         result
     }
 
@@ -64,7 +73,7 @@ impl Stack {
         let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
         let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
         let result = c.recv_bytes(cx, now, buf, flags);
-        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, id.index);
+        Agenda { wheel, ready_to_send, events }.refresh_after_read(c, cx, now, id.index);
         result
     }
 

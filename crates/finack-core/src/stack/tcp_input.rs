@@ -50,7 +50,7 @@ impl Stack {
             segments: packet.meta.segments.max(1),
             segment_size: packet.meta.segment_size,
             ecn: ip.ecn(),
-            marks: marks_of(ip, packet),
+            marks: marks_of(ip.ecn(), packet),
         };
         if self.authentic(now, &tuple, &segment, bytes) {
             self.route_segment(now, &tuple, &segment);
@@ -59,11 +59,14 @@ impl Stack {
 
     /// Gives a segment to whom its four-tuple names, else to a listener, else to the rule for CLOSED.
     pub(super) fn route_segment(&mut self, now: Instant, tuple: &Tuple, segment: &Segment<'_>) {
+        if self.is_recent(tuple) {
+            return self.connection_input(now, self.recent, segment);
+        }
         let hash = self.hash(tuple);
         if let Some(slot) = self.find(hash, tuple) {
             match slot.kind() {
                 Kind::Connection => self.connection_input(now, slot.index(), segment),
-                Kind::Embryo => self.embryo_input(now, slot.index(), segment),
+                Kind::Embryo => self.embryo_input(now, slot.index(), hash, segment),
                 Kind::TimeWait4 | Kind::TimeWait6 => {
                     let id = self.time_wait(slot).map(|(tw, _)| tw.trace_id.get());
                     self.trace_received(now, id, tuple, segment, 0);
@@ -75,7 +78,7 @@ impl Stack {
         let listener =
             self.listener_index.find(tuple.local, tuple.local_port, hash, |i| self.listeners.get(i));
         if let Some(listener) = listener {
-            self.listen_input(now, listener, tuple, segment);
+            self.listen_input(now, listener, (tuple, hash), segment);
             return;
         }
         self.trace_received(now, None, tuple, segment, 0);
@@ -86,6 +89,11 @@ impl Stack {
         let opening = segment.flags.syn() && !segment.flags.ack();
         let reason = if opening { ResetReason::NoListener } else { ResetReason::NoConnection };
         self.refuse(now, None, tuple, segment, reason);
+    }
+
+    /// Whether the four-tuple is that of the connection which had to do with segments last.
+    fn is_recent(&self, tuple: &Tuple) -> bool {
+        self.connections.get(self.recent).is_some_and(|c| c.facts.indexed && c.tuple == *tuple)
     }
 
     /// The RST that answers a segment nobody can take (RFC 9293 3.10.7.1).
@@ -228,10 +236,10 @@ pub(super) fn received(segment: &Segment<'_>, shift: u8) -> TraceKind {
 }
 
 /// How many wire segments of a packet came with CE: as the device says, or all of them.
-fn marks_of(ip: &IpHeader, packet: &Packet<'_>) -> u16 {
+pub(super) fn marks_of(ecn: Ecn, packet: &Packet<'_>) -> u16 {
     let segments = packet.meta.segments.max(1);
     match packet.meta.ce_marks {
-        0 if ip.ecn() == Ecn::Ce => segments,
+        0 if ecn == Ecn::Ce => segments,
         marks => marks.min(segments),
     }
 }
@@ -246,7 +254,7 @@ pub(super) fn bare_head(cx: &Cx, tuple: &Tuple) -> Head {
         window: 0,
         urgent: 0,
         options: TcpOptions::default(),
-        hop_limit: cx.settings.ip_default_ttl.min(255) as u8,
+        hop_limit: cx.hop_limit(),
         tos: 0,
         ident: 0,
         dont_fragment: true,

@@ -6,15 +6,14 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::tables::{Bind, Records, hash_of};
 use super::{BindId, ConnId, ListenerId, Stack};
-use crate::demux::Kind;
 use crate::error::Error;
 use crate::options::{BindOptions, SocketOptions};
-use crate::ports::Owner;
+use crate::ports::{Owner, Use};
 use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
-use crate::tcp::time_wait::{self, TimeWait, TwFlags};
+use crate::tcp::time_wait::{self, TwFlags};
 use crate::tcp::{State, Tuple, iss, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
@@ -38,7 +37,8 @@ impl Stack {
         }
         let owner = bind_owner(local.ip(), options);
         if local.port() == 0 {
-            local.set_port(self.tcp_free_port(local, options, &|_| true)?);
+            let random = self.cx.rng.next_u64();
+            local.set_port(self.ports.bind_any(self.port_range(), &owner, random).ok_or(Error::AddrInUse)?);
         } else if self.ports.conflicts(local.port(), &owner) {
             return Err(Error::AddrInUse);
         }
@@ -257,6 +257,9 @@ impl Stack {
     /// Sends a SYN, from `bind` or from an address and port that the stack chooses (RFC 6056). The connection is
     /// open when an event says WRITABLE, and has failed when it says ERROR (`tcp_take_error` tells why).
     ///
+    /// Where all ports to `remote` are taken, that is found out once by asking for each of them; then an attempt costs next to
+    /// nothing until one of them is given up.
+    ///
     /// # Errors
     /// `NetworkUnreachable` without a route, `AddrNotAvailable` where no port is left or the four-tuple is taken,
     /// `NoBufferSpace` where the table is full, `AddressFamily`, `BadHandle`.
@@ -277,8 +280,8 @@ impl Stack {
         if !self.ip.routes.is_unicast(to) {
             return Err(Error::NetworkUnreachable);
         }
-        let source = self.source_of(bound.map(|(local, _)| local.ip()), remote.ip())?;
-        let (tuple, taken_over) = match bound {
+        let (source, first_hop) = self.source_of(bound.map(|(local, _)| local.ip()), remote.ip())?;
+        let place = match bound {
             Some((local, _)) => self.tuple_of_bind(now, source, local.port(), remote)?,
             None => self.tuple_of_choice(now, source, remote)?,
         };
@@ -290,16 +293,19 @@ impl Stack {
             options.reuse_addr |= owner.reuse_addr;
             options.reuse_port |= owner.reuse_port;
         }
-        let id = self.open(now, tuple, options, bound.is_some(), taken_over);
-        Ok(id)
+        Ok(self.open(now, &place, options, bound.is_some(), first_hop))
     }
 
-    pub(super) fn source_of(&self, bound: Option<IpAddr>, remote: IpAddr) -> Result<IpAddr, Error> {
-        self.ip.routes.lookup(remote).ok_or(Error::NetworkUnreachable)?;
+    /// The address to connect from, and the MTU of the first hop towards `remote` in bytes.
+    pub(super) fn source_of(&self, bound: Option<IpAddr>, remote: IpAddr) -> Result<(IpAddr, u32), Error> {
+        let first_hop = self.ip.routes.lookup(remote).ok_or(Error::NetworkUnreachable)?;
         match bound.filter(|a| !a.is_unspecified()) {
             Some(addr) if addr.is_ipv4() != remote.is_ipv4() => Err(Error::AddressFamily),
-            Some(addr) => Ok(addr),
-            None => self.ip.routes.source_for(remote).ok_or(Error::AddrNotAvailable),
+            Some(addr) => Ok((addr, first_hop)),
+            None => {
+                let source = self.ip.routes.source_for(remote).ok_or(Error::AddrNotAvailable)?;
+                Ok((source, first_hop))
+            }
         }
     }
 
@@ -310,75 +316,65 @@ impl Stack {
         local: IpAddr,
         port: u16,
         remote: SocketAddr,
-    ) -> Result<(Tuple, Option<u32>), Error> {
+    ) -> Result<Place, Error> {
         let tuple = Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
-        match self.claim(now, &tuple, true) {
-            Claim::Free => Ok((tuple, None)),
-            Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
-            Claim::Taken => Err(Error::AddrNotAvailable),
-        }
+        self.claim(now, tuple, self.hash(&tuple), true)
     }
 
     /// The stack chooses the port (RFC 6056 3.3.4).
-    fn tuple_of_choice(
-        &mut self,
-        now: Instant,
-        local: IpAddr,
-        remote: SocketAddr,
-    ) -> Result<(Tuple, Option<u32>), Error> {
-        let hash = self.cx.secrets.ports.wire().addr(local).socket(remote).finish();
+    fn tuple_of_choice(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Result<Place, Error> {
+        let offset = self.cx.secrets.ports.wire_destination(local, remote);
         let range = self.port_range();
         let tuple_at =
             |port| Tuple { local, remote: remote.ip(), local_port: port, remote_port: remote.port() };
         let loopback = remote.ip().is_loopback() || self.ip.routes.is_own(remote.ip());
         let Self { ports, demux, connections, embryos, waits4, waits6, cx, home, .. } = self;
         let records = Records { connections, embryos, waits4, waits6 };
-        let mut taken = None;
-        let chosen = ports.choose(range, hash, &mut |port| {
+        let (mut taken, mut hash) = (None, 0);
+        let chosen = ports.choose(range, now, (local, remote), offset, &mut |port| {
             let tuple = tuple_at(port);
             if home.as_ref().is_some_and(|home| !home.has(tuple.local_addr(), remote)) {
-                return false;
+                return Use::NotBefore(Instant::FAR_FUTURE);
             }
-            taken = records.find(demux, hash_of(cx, &tuple), &tuple);
-            let reusable = |tw: &TimeWait| time_wait::may_reuse(tw, cx, now, false, loopback);
-            taken.is_none_or(|slot| records.time_wait(slot).is_some_and(|(tw, _)| reusable(&tw)))
+            hash = hash_of(cx, &tuple);
+            taken = records.find(demux, hash, &tuple);
+            let Some(slot) = taken else { return Use::Now };
+            let Some((tw, _)) = records.time_wait(slot) else { return Use::NotBefore(Instant::FAR_FUTURE) };
+            match time_wait::may_reuse(&tw, cx, now, false, loopback) {
+                true => Use::Now,
+                false => Use::NotBefore(time_wait::reusable_at(&tw, cx, loopback)),
+            }
         });
         let tuple = tuple_at(chosen.ok_or(Error::AddrNotAvailable)?);
         if taken.is_none() {
-            return Ok((tuple, None));
+            return Ok(Place { tuple, hash, iss: None });
         }
-        match self.claim(now, &tuple, false) {
-            Claim::Free => Ok((tuple, None)),
-            Claim::TakenOver(iss) => Ok((tuple, Some(iss))),
-            Claim::Taken => Err(Error::AddrNotAvailable),
-        }
+        self.claim(now, tuple, hash, false)
     }
 
     /// Whether an outgoing connection may have the four-tuple; a TIME-WAIT that stood there goes.
-    fn claim(&mut self, now: Instant, tuple: &Tuple, explicit: bool) -> Claim {
-        let Some(slot) = self.find(self.hash(tuple), tuple) else { return Claim::Free };
-        if matches!(slot.kind(), Kind::Connection | Kind::Embryo) {
-            return Claim::Taken;
-        }
+    fn claim(&mut self, now: Instant, tuple: Tuple, hash: u64, explicit: bool) -> Result<Place, Error> {
+        let Some(slot) = self.find(hash, &tuple) else { return Ok(Place { tuple, hash, iss: None }) };
         let loopback = tuple.remote.is_loopback() || self.ip.routes.is_own(tuple.remote);
-        let Some((tw, _)) = self.time_wait(slot) else { return Claim::Taken };
+        let (tw, _) = self.time_wait(slot).ok_or(Error::AddrNotAvailable)?;
         if tw.flags.has(TwFlags::COVERED) || !time_wait::may_reuse(&tw, &self.cx, now, explicit, loopback) {
-            return Claim::Taken;
+            return Err(Error::AddrNotAvailable);
         }
-        let iss = time_wait::successor_iss(&tw);
+        let iss = Some(time_wait::successor_iss(&tw));
         self.cx.counters.tcp_time_wait_reused += 1;
         self.drop_time_wait(now, slot, EndCause::Reopened);
-        Claim::TakenOver(iss)
+        Ok(Place { tuple, hash, iss })
     }
 
     fn open(
         &mut self,
         now: Instant,
-        tuple: Tuple,
+        place: &Place,
         options: SocketOptions,
         explicit: bool,
-        iss: Option<u32>,
+        first_hop: u32,
     ) -> ConnId {
+        let tuple = place.tuple;
         let s = &self.cx.settings;
         let agreed = Negotiated {
             timestamps: s.tcp_timestamps > 0,
@@ -388,7 +384,7 @@ impl Stack {
             rcv_wscale: if s.tcp_window_scaling == 1 { window::scale(&options, s) } else { 0 },
             peer_mss: mss::of_peer(tuple.is_v6(), None, &options, s),
         };
-        let mtu = self.path_mtu(now, &tuple);
+        let mtu = self.ip.path_mtu.get(now, tuple.remote).map_or(first_hop, |learned| learned.min(first_hop));
         let size = mss::effective(
             &tuple,
             mtu as usize,
@@ -402,7 +398,8 @@ impl Stack {
             trace_id: self.cx.new_trace_id(),
             options: self.share_options(options),
             state: State::Closed,
-            iss: iss
+            iss: place
+                .iss
                 .unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &self.cx.settings, &tuple, now)),
             irs: 0,
             ts_offset: iss::timestamp_offset(&self.cx.secrets, &tuple),
@@ -411,17 +408,21 @@ impl Stack {
             path_mtu: mtu,
             now,
         };
-        let mut c = Connection::new(&self.cx, birth);
-        let wish = ecn::wish(&self.cx.settings, c.congestion.kind());
-        c.ecn = wish.map(|mode| alloc::boxed::Box::new(EcnState::new(mode)));
-        c.facts.explicit_port = explicit;
-        c.facts.syn_due = true;
-        c.facts.wants_room = true;
-        self.cx.counters.tcp_active_opens += 1;
-        self.cx.trace(now, c.trace_id, &tuple, TraceKind::App(AppCall::Connect));
-        c.enter(&mut self.cx, now, State::SynSent);
-        let generation = c.generation;
-        let index = self.add_connection(c, None);
+        let (generation, trace_id) = (birth.generation, birth.trace_id);
+        let index = self.connections.insert(Connection::new(&self.cx, birth));
+        let Self { connections, cx, .. } = self;
+        cx.counters.tcp_active_opens += 1;
+        cx.trace(now, trace_id, &tuple, TraceKind::App(AppCall::Connect));
+        if let Some(c) = connections.get_mut(index) {
+            let wish = ecn::wish(&cx.settings, c.congestion.kind());
+            c.ecn = wish.map(|mode| alloc::boxed::Box::new(EcnState::new(mode)));
+            c.facts.explicit_port = explicit;
+            c.facts.syn_due = true;
+            c.facts.wants_room = true;
+            c.enter(cx, now, State::SynSent);
+        }
+        self.add_connection(index, place.hash, None);
+        self.ports.took(&tuple);
         self.refresh(now, index);
         ConnId { index, generation }
     }
@@ -439,8 +440,14 @@ const fn bind_owner(addr: IpAddr, options: BindOptions) -> Owner {
     }
 }
 
-enum Claim {
-    Free,
-    TakenOver(u32),
-    Taken,
+/// A four-tuple that an outgoing connection may have.
+struct Place {
+    tuple: Tuple,
+    /// By which the index finds it.
+    hash: u64,
+    /// The ISN to begin with where it takes over a TIME-WAIT.
+    iss: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests;

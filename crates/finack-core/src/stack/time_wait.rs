@@ -5,10 +5,9 @@ use core::net::SocketAddr;
 use finack_wire::tcp::Flags;
 
 use super::Stack;
-use super::tcp_input::bare_head;
 use crate::demux::{Kind, Slot};
 use crate::ports::Owner;
-use crate::tcp::emit::{self, Head};
+use crate::tcp::emit::{self, Head, Plain};
 use crate::tcp::input::Segment;
 use crate::tcp::time_wait::{self, TimeWait, TwFlags, Verdict};
 use crate::tcp::{State, Tuple, iss, tcb};
@@ -54,7 +53,7 @@ impl Stack {
             return None;
         }
         while self.waits4.len() + self.waits6.len() >= most {
-            let Some(slot) = self.oldest_time_wait() else { break };
+            let Some((_, slot)) = self.oldest_time_wait() else { break };
             self.cx.counters.tcp_time_wait_overflow += 1;
             self.drop_time_wait(now, slot, EndCause::Dropped);
         }
@@ -65,17 +64,18 @@ impl Stack {
         }
     }
 
-    fn oldest_time_wait(&self) -> Option<Slot> {
+    /// When the next one expires, and which it is.
+    fn oldest_time_wait(&self) -> Option<(Instant, Slot)> {
         let four = self.waits4.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait4, i)));
         let six = self.waits6.oldest().map(|(i, at)| (at, Slot::new(Kind::TimeWait6, i)));
-        [four, six].into_iter().flatten().min_by_key(|&(at, _)| at).map(|(_, slot)| slot)
+        match (four, six) {
+            (Some(four), Some(six)) => Some(if six.0 < four.0 { six } else { four }),
+            (one, None) | (None, one) => one,
+        }
     }
 
     pub(super) fn expire_time_waits(&mut self, now: Instant) {
-        while let Some(slot) = self.oldest_time_wait() {
-            if self.time_wait(slot).is_none_or(|(tw, _)| tw.expires > now) {
-                break;
-            }
+        while let Some((_, slot)) = self.oldest_time_wait().filter(|&(at, _)| at <= now) {
             self.drop_time_wait(now, slot, EndCause::Closed);
         }
     }
@@ -109,6 +109,7 @@ impl Stack {
         }
         self.auth.forget_time_wait(slot);
         self.ports.remove(removed.1.local_port, &owner_of(&removed.0, &removed.1));
+        self.ports.freed(&removed.1);
         Some(removed)
     }
 
@@ -148,13 +149,15 @@ impl Stack {
                     self.update_time_wait(slot, |tw| tw.ts_recent = val);
                     record.ts_recent = val;
                 }
-                self.answer_from_time_wait(now, &tuple, &record);
+                let offset = iss::timestamp_offset(&self.cx.secrets, &tuple);
+                self.answer_from_time_wait(now, &tuple, &record, offset);
             }
             Verdict::Ack => {
                 self.update_time_wait(slot, |tw| tw.answered_ms = (now.as_millis() as u32).max(1));
                 self.cx.counters.count_drop(DropReason::TimeWait);
                 self.cx.trace(now, id, &tuple, dropped(DropReason::TimeWait));
-                self.answer_from_time_wait(now, &tuple, &record);
+                let offset = iss::timestamp_offset(&self.cx.secrets, &tuple);
+                self.answer_from_time_wait(now, &tuple, &record, offset);
             }
             Verdict::End => {
                 self.cx.counters.tcp_in_rsts += 1;
@@ -173,7 +176,7 @@ impl Stack {
         match listener {
             Some(listener) => {
                 let iss = time_wait::successor_iss(record);
-                self.take_syn(now, listener, tuple, segment, Some((slot, iss)));
+                self.take_syn(now, listener, (tuple, hash), segment, Some((slot, iss)));
             }
             None => {
                 let reason = crate::trace::ResetReason::NoListener;
@@ -183,19 +186,35 @@ impl Stack {
     }
 
     /// `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
-    pub(super) fn answer_from_time_wait(&mut self, now: Instant, tuple: &Tuple, tw: &TimeWait) {
-        let mut head = Head {
+    /// `ts_offset` is what its timestamps are ahead of the clock.
+    pub(super) fn answer_from_time_wait(
+        &mut self,
+        now: Instant,
+        tuple: &Tuple,
+        tw: &TimeWait,
+        ts_offset: u32,
+    ) {
+        let stamp = (tcb::ts_clock(now).wrapping_add(ts_offset), tw.ts_recent);
+        let plain = Plain {
             seq: tw.snd_nxt,
             ack: tw.rcv_nxt,
             flags: Flags::ACK,
             window: tw.window,
-            ..bare_head(&self.cx, tuple)
+            urgent: 0,
+            stamps: tw.flags.has(TwFlags::TIMESTAMPS).then_some(stamp),
+            hop_limit: self.cx.hop_limit(),
+            tos: 0,
+            ident: 0,
+            dont_fragment: true,
         };
-        if tw.flags.has(TwFlags::TIMESTAMPS) {
-            let offset = iss::timestamp_offset(&self.cx.secrets, tuple);
-            head.options.timestamps = Some((tcb::ts_clock(now).wrapping_add(offset), tw.ts_recent));
+        let (id, reason) = (Some(tw.trace_id.get()), SendReason::DuplicateAck);
+        if self.cx.tracer.is_on() || !self.auth.is_empty() {
+            return self.push_bare(now, id, &plain.head(tuple), reason);
         }
-        self.push_bare(now, Some(tw.trace_id.get()), &head, SendReason::DuplicateAck);
+        let mut packet = self.ip.out.buffer();
+        emit::bare_plain(&plain, tuple, &mut packet);
+        self.cx.counters.tcp_out_segs += 1;
+        self.ip.out.push_owned(packet, None);
     }
 
     /// Queues a segment without payload.
@@ -208,15 +227,21 @@ impl Stack {
                 None => self.cx.trace_stray(now, Self::ends(&head.tuple), kind),
             };
         };
-        let mut head = *head;
-        if let Some(signer) = &signer {
-            signer.reserve(&mut head.options);
-        }
-        let packet = emit::bare(&head, signer.as_ref());
+        let mut reserved;
+        let head = match &signer {
+            Some(signer) => {
+                reserved = *head;
+                signer.reserve(&mut reserved.options);
+                &reserved
+            }
+            None => head,
+        };
+        let mut packet = self.ip.out.buffer();
+        emit::bare(head, signer.as_ref(), &mut packet);
         let number = self.ip.out.next_number();
         // It answers the packet that is being taken in, but is one of its own.
         let answered = self.cx.tracer.packet.replace(PacketId::Out(number));
-        self.trace_sent(now, id, &head, 0, 1, 0, reason);
+        self.trace_sent(now, id, head, 0, 1, 0, reason);
         self.cx.tracer.packet = answered;
         self.cx.counters.tcp_out_segs += 1;
         self.ip.out.push_numbered(packet, number, None);

@@ -10,7 +10,7 @@ use super::refresh::Agenda;
 use super::tcp_input::sent;
 use crate::auth::Auth;
 use crate::cx::Cx;
-use crate::device::{MAX_SLICES, Transmit, TxChecksum};
+use crate::device::{Capabilities, MAX_SLICES, Slices, Transmit, TxChecksum};
 use crate::ip::Ident;
 use crate::tcp::ecn::Kind;
 use crate::tcp::emit::{self, Head, Plain};
@@ -24,15 +24,17 @@ use crate::trace::{PacketId, RetransmitReason, SendReason};
 /// A unit that is on its way to the device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Emission {
-    connection: u32,
-    generation: u32,
-    at: Pos,
-    end: Pos,
+    pub(super) connection: u32,
+    pub(super) generation: u32,
+    pub(super) at: Pos,
+    pub(super) end: Pos,
     /// It goes in one segment, whatever the size of the others.
-    whole: bool,
-    reason: SendReason,
+    pub(super) whole: bool,
+    pub(super) reason: SendReason,
     /// Its last packet carries PSH.
-    push: bool,
+    pub(super) push: bool,
+    /// The block of the send buffer in which its next byte may stand.
+    pub(super) block: usize,
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
@@ -54,7 +56,7 @@ pub(super) enum Decided {
     },
 }
 
-/// A packet with a payload in one piece, or with none. The array is filled where it stays: it is large.
+/// A packet with a payload in one piece, or with none.
 #[inline(always)]
 fn lend<'a>(
     header: &'a [u8],
@@ -63,10 +65,7 @@ fn lend<'a>(
     checksum: TxChecksum,
     number: u64,
 ) -> Transmit<'a> {
-    let mut payload = [&[][..]; MAX_SLICES];
-    payload[0] = slice;
-    let slices = usize::from(!slice.is_empty());
-    Transmit { header, payload, slices, segment_size, checksum, number }
+    Transmit { header, payload: Slices::one(slice), segment_size, checksum, number }
 }
 
 /// Whether a segment of a unit has data that goes for the first time, which ECN treats otherwise (RFC 3168 6.1.5).
@@ -82,6 +81,9 @@ impl Stack {
         // Who asks until there is nothing asks once in vain each time.
         if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
             return None;
+        }
+        if let Some(written) = self.ordinary(now) {
+            return self.lend_ordinary(&written);
         }
         self.next_transmit(now)
     }
@@ -111,9 +113,8 @@ impl Stack {
                 if let Some(slice) = place.and_then(|place| c.send.slice(place)) {
                     return Some(lend(header, slice, segment_size, checksum, number));
                 }
-                let mut payload = [&[][..]; MAX_SLICES];
-                let (slices, _) = c.send.slices(from, to, &mut payload);
-                Some(Transmit { header, payload, slices, segment_size, checksum, number })
+                let payload = Slices::filled(|slices| c.send.slices(from, to, slices).0);
+                Some(Transmit { header, payload, segment_size, checksum, number })
             }
         }
     }
@@ -167,21 +168,6 @@ impl Stack {
         if c.rare().search.is_some() {
             c.refresh_search(cx, now);
         }
-        if cx.short_cuts
-            && let Some(end) = output::small_write(c, cx)
-        {
-            let (at, reason) = (c.snd_nxt, SendReason::Data);
-            output::commit_small(c, cx, now, end);
-            let push = c.rtx.is_pushed(end);
-            let mut unit = Emission { connection: index, generation, at, end, whole: false, reason, push };
-            let mut desk = Desk { cx, ident: &mut ip.ident, auth, header, index };
-            let decided = desk.next_packet(c, now, &mut unit);
-            if unit.at < unit.end {
-                *emission = Some(unit);
-            }
-            agenda.refresh(c, desk.cx, now, index);
-            return decided;
-        }
         let Next::Send(plan) = output::next_segment(c, cx, now) else {
             agenda.refresh(c, cx, now, index);
             return None;
@@ -197,8 +183,9 @@ impl Stack {
                     Plan::MtuProbe { .. } => SendReason::MtuProbe,
                     _ => SendReason::Data,
                 };
+                let (at, block) = (start, 0);
                 let mut unit =
-                    Emission { connection: index, generation, at: start, end, whole, reason, push };
+                    Emission { connection: index, generation, at, end, whole, reason, push, block };
                 let decided = desk.next_packet(c, now, &mut unit);
                 if unit.at < unit.end {
                     *emission = Some(unit);
@@ -291,6 +278,7 @@ impl Desk<'_> {
         let room = if len == 0 { output::ALL_ROOM } else { segment.saturating_sub(len) };
         let to = data_end.max(from);
         let place = if len > 0 { c.send.find(from, to) } else { None };
+        unit.block = place.map_or(0, |place| place.block());
         let part = Part { from, to, place, kind: kind_of(unit.reason, len), room };
         let header = self.write(c, now, plain, &part, (segments, reason));
         Some(Decided::Segment {
@@ -309,20 +297,7 @@ impl Desk<'_> {
     #[inline]
     fn plain(&mut self, c: &Connection, from: Pos, flags: Flags, window: u16) -> Plain {
         let (urgent_flag, urgent) = output::urgent(c, self.cx, from);
-        let dont_fragment = c.sends_whole(self.cx);
-        Plain {
-            seq: c.snd_seq(from),
-            ack: c.rcv_seq(c.ack_pos()),
-            flags: flags | urgent_flag,
-            window,
-            urgent,
-            stamps: None,
-            hop_limit: hop_limit_of(c, self.cx),
-            // The other two bits are for congestion (RFC 3168 5).
-            tos: c.options.tos & !3,
-            ident: if dont_fragment { 0 } else { next_ident(c, self.ident) },
-            dont_fragment,
-        }
+        Plain { urgent, ..plain_of(c, self.cx, self.ident, from, flags | urgent_flag, window) }
     }
 
     /// Writes the headers of a segment. `told` is for observers: of how many wire segments, and why they go out.
@@ -352,7 +327,7 @@ impl Desk<'_> {
         let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
         output::acknowledged(c, true);
         if self.cx.tracer.is_on() {
-            self.note_sent(c, now, &plain.head(&c.tuple), len, told);
+            note_sent(c, self.cx, now, &plain.head(&c.tuple), len, told);
         }
         written
     }
@@ -380,7 +355,7 @@ impl Desk<'_> {
         }
         let written = self.sign(c, head, part.from, part.to);
         output::acknowledged(c, all);
-        self.note_sent(c, now, head, (part.to - part.from) as usize, told);
+        note_sent(c, self.cx, now, head, (part.to - part.from) as usize, told);
         written
     }
 
@@ -403,11 +378,7 @@ impl Desk<'_> {
 
     /// What the device has to do for the checksum of a segment.
     fn left_of_checksum(&self, c: &Connection) -> TxChecksum {
-        if self.cx.device.checksum_tx {
-            TxChecksum::Partial { start: c.tuple.ip_header_len() as u16, offset: 16 }
-        } else {
-            TxChecksum::Complete
-        }
+        left_of_checksum(c, &self.cx.device)
     }
 
     /// A segment without text that begins at `pos`: an ACK or a probe.
@@ -440,7 +411,7 @@ impl Desk<'_> {
         self.count_bare(c);
         if end <= 1 {
             let header = self.sign(c, &mut head, 0, 0);
-            self.note_sent(c, now, &head, 0, (1, reason));
+            note_sent(c, self.cx, now, &head, 0, (1, reason));
             return Some(self.without_text(c, header));
         }
         // A SYN with data (RFC 7413 4.2.1). Who signs tries no fast open, so that this is never signed.
@@ -448,7 +419,7 @@ impl Desk<'_> {
         let offload = self.cx.device.checksum_tx;
         let add = |sum: &mut Accumulator| c.send.add_to(1, end, sum);
         let (header, checksum) = emit::headers(&head, len, add, None, offload, self.header);
-        self.note_sent(c, now, &head, len, (1, SendReason::Open));
+        note_sent(c, self.cx, now, &head, len, (1, SendReason::Open));
         Some(Decided::Segment {
             connection: self.index,
             header,
@@ -478,20 +449,65 @@ impl Desk<'_> {
             stays_here: c.facts.loopback,
         }
     }
+}
 
-    fn note_sent(
-        &mut self,
-        c: &Connection,
-        now: Instant,
-        head: &Head,
-        len: usize,
-        (segments, reason): (u16, SendReason),
-    ) {
-        if self.cx.tracer.is_on() {
-            let kind = sent(head, len, segments, c.agreed.rcv_wscale, reason);
-            self.cx.trace(now, c.trace_id, &head.tuple, kind);
-        }
+/// Tells who observes of a segment that goes out: in how many wire segments, and why.
+pub(super) fn note_sent(
+    c: &Connection,
+    cx: &mut Cx,
+    now: Instant,
+    head: &Head,
+    len: usize,
+    (segments, reason): (u16, SendReason),
+) {
+    if cx.tracer.is_on() {
+        let kind = sent(head, len, segments, c.agreed.rcv_wscale, reason);
+        cx.trace(now, c.trace_id, &head.tuple, kind);
     }
+}
+
+/// What the device has to do for the checksum of a segment.
+#[inline]
+pub(super) fn left_of_checksum(c: &Connection, device: &Capabilities) -> TxChecksum {
+    if device.checksum_tx {
+        TxChecksum::Partial { start: c.tuple.ip_header_len() as u16, offset: 16 }
+    } else {
+        TxChecksum::Complete
+    }
+}
+
+/// What the headers of a segment say that begins at `from`, but for options and urgent data.
+#[inline(always)]
+pub(super) fn plain_of(
+    c: &Connection,
+    cx: &Cx,
+    ident: &mut Ident,
+    from: Pos,
+    flags: Flags,
+    window: u16,
+) -> Plain {
+    let dont_fragment = c.sends_whole(cx);
+    Plain {
+        seq: c.snd_seq(from),
+        ack: c.rcv_seq(c.ack_pos()),
+        flags,
+        window,
+        urgent: 0,
+        stamps: None,
+        hop_limit: hop_limit_of(c, cx),
+        // The other two bits are for congestion (RFC 3168 5).
+        tos: c.options.tos & !3,
+        ident: if dont_fragment { 0 } else { next_ident(c, ident) },
+        dont_fragment,
+    }
+}
+
+/// Payload bytes of a full segment that leaves now.
+#[inline(always)]
+pub(super) fn segment_of(c: &Connection, device: &Capabilities) -> usize {
+    let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
+    let mtu = device.mtu.min(c.path_mtu as usize);
+    usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1)
 }
 
 fn hop_limit_of(c: &Connection, cx: &Cx) -> u8 {
@@ -523,19 +539,18 @@ fn flags_of(fin: bool, push: bool) -> Flags {
 }
 
 /// How much of `from..end` one packet takes.
-fn cut(c: &Connection, device: &crate::device::Capabilities, from: Pos, end: Pos, whole: bool) -> Cut {
+fn cut(c: &Connection, device: &Capabilities, from: Pos, end: Pos, whole: bool) -> Cut {
     if whole {
         return Cut { to: end, segment: (end - from).max(1) as usize };
     }
-    let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
-    let mtu = device.mtu.min(c.path_mtu as usize);
-    let segment = usize::from(c.mss).min(mtu.saturating_sub(headers).max(8)).max(1);
+    let segment = segment_of(c, device);
     // An urgent pointer counts from its own segment: no unit can carry it for several.
     let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
     let whole = !urgent && alike && c.facts.auth_len == 0;
     let most = if device.max_unit > device.mtu && whole {
+        let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment
     } else {
         segment

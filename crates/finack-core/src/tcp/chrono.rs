@@ -38,6 +38,7 @@ impl Chrono {
         Self { now: Reason::Idle, since: now, spent: [0; 3] }
     }
 
+    #[inline]
     fn enter(&mut self, reason: Reason, now: Instant) {
         if self.now == reason {
             return;
@@ -85,6 +86,19 @@ fn ticks(nanos: u64) -> u32 {
 }
 
 impl Connection {
+    /// [`note_limit`](Self::note_limit) where all that was written is sent, and the connection is open.
+    #[inline]
+    pub(crate) fn note_all_sent(&mut self, now: Instant) {
+        let reason = if self.send.len() == 0 {
+            Reason::Idle
+        } else if self.facts.wants_room && self.in_flight() < self.congestion.cwnd() {
+            Reason::SendBuffer
+        } else {
+            Reason::Busy
+        };
+        self.units.chrono.enter(reason, now);
+    }
+
     /// Sending has come to a stop: notes why.
     pub(crate) fn note_limit(&mut self, now: Instant) {
         let unsent = self.send.end() - self.snd_nxt.max(1);

@@ -80,7 +80,9 @@ impl Plain {
     /// What [`headers`] writes for the same; answers the length. `payload_sum` is asked for the sum of the payload, unless
     /// the device is to add that (`offload`).
     ///
-    /// Sums are made of the words that are written, not of what was written.
+    /// Sums are made of the words that are written, as they lie in memory: the order of bytes does not matter to them
+    /// (RFC 1071 2 (B)).
+    #[inline(always)]
     pub(crate) fn write(
         &self,
         tuple: &Tuple,
@@ -91,94 +93,97 @@ impl Plain {
     ) -> usize {
         let tcp_len = if self.stamps.is_some() { STAMPED } else { BARE };
         let segment_len = tcp_len + payload_len;
-        let (ip_len, addresses) = match (tuple.local, tuple.remote) {
+        let (ip_len, addresses, segment) = match (tuple.local, tuple.remote) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let addresses = [src.to_bits(), dst.to_bits()];
-                (IPV4, self.write_ipv4(addresses, segment_len, out))
+                let Some((ip, rest)) = out.split_first_chunk_mut::<IPV4>() else { return 0 };
+                (IPV4, self.write_ipv4([src.octets(), dst.octets()], segment_len, ip), rest)
             }
             (src, dst) => {
                 let addresses = [src, dst].map(|address| match address {
-                    IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-                    IpAddr::V6(v6) => v6.to_bits(),
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                    IpAddr::V6(v6) => v6.octets(),
                 });
-                (IPV6, self.write_ipv6(addresses, segment_len, out))
+                let Some((ip, rest)) = out.split_first_chunk_mut::<IPV6>() else { return 0 };
+                (IPV6, self.write_ipv6(addresses, segment_len, ip), rest)
             }
         };
-        let pseudo = addresses + u64::from(protocol::TCP) + segment_len as u64;
-        let Some(segment) = out.get_mut(ip_len..).and_then(|rest| rest.first_chunk_mut::<STAMPED>()) else {
-            return 0;
-        };
+        let Some(segment) = segment.first_chunk_mut::<STAMPED>() else { return 0 };
+        let pseudo = addresses + in_memory(u32::from(protocol::TCP)) + in_memory(segment_len as u32);
         let sum = self.write_tcp(tuple, tcp_len, segment);
-        let checksum = if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum())) };
-        segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+        let checksum =
+            if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum().to_be())) };
+        segment[16..18].copy_from_slice(&checksum.to_ne_bytes());
         ip_len + tcp_len
     }
 
     /// Answers the sum of the addresses.
-    fn write_ipv4(&self, [src, dst]: [u32; 2], payload_len: usize, out: &mut [u8; MAX_HEADERS]) -> u64 {
+    #[inline(always)]
+    fn write_ipv4(&self, [src, dst]: [[u8; 4]; 2], payload_len: usize, out: &mut [u8; IPV4]) -> u64 {
         const DONT_FRAGMENT: u32 = 0x4000;
         let total = (IPV4 + payload_len) as u16;
         let first = 0x4500_0000 | u32::from(self.tos) << 16 | u32::from(total);
         let second = u32::from(self.ident) << 16 | if self.dont_fragment { DONT_FRAGMENT } else { 0 };
         let third = u32::from(self.hop_limit) << 24 | u32::from(protocol::TCP) << 16;
-        let addresses = u64::from(src) + u64::from(dst);
-        let sum = u64::from(first) + u64::from(second) + u64::from(third) + addresses;
-        let third = third | u32::from(!fold(sum));
-        out[0..4].copy_from_slice(&first.to_be_bytes());
-        out[4..8].copy_from_slice(&second.to_be_bytes());
-        out[8..12].copy_from_slice(&third.to_be_bytes());
-        out[12..16].copy_from_slice(&src.to_be_bytes());
-        out[16..20].copy_from_slice(&dst.to_be_bytes());
+        let addresses = u64::from(u32::from_ne_bytes(src)) + u64::from(u32::from_ne_bytes(dst));
+        let sum = put(out, 0, first) + put(out, 4, second) + put(out, 8, third) + addresses;
+        out[10..12].copy_from_slice(&(!fold(sum)).to_ne_bytes());
+        out[12..16].copy_from_slice(&src);
+        out[16..20].copy_from_slice(&dst);
         addresses
     }
 
     /// The same for IPv6; the flow label is 0.
-    fn write_ipv6(&self, [src, dst]: [u128; 2], payload_len: usize, out: &mut [u8; MAX_HEADERS]) -> u64 {
-        let first = 0x6000_0000 | u32::from(self.tos) << 20;
-        let [hi, lo] = (payload_len as u16).to_be_bytes();
-        out[0..4].copy_from_slice(&first.to_be_bytes());
-        out[4..8].copy_from_slice(&[hi, lo, protocol::TCP, self.hop_limit]);
-        out[8..24].copy_from_slice(&src.to_be_bytes());
-        out[24..40].copy_from_slice(&dst.to_be_bytes());
+    #[inline(always)]
+    fn write_ipv6(&self, [src, dst]: [[u8; 16]; 2], payload_len: usize, out: &mut [u8; IPV6]) -> u64 {
+        let second = (payload_len as u32) << 16 | u32::from(protocol::TCP) << 8 | u32::from(self.hop_limit);
+        put(out, 0, 0x6000_0000 | u32::from(self.tos) << 20);
+        put(out, 4, second);
+        out[8..24].copy_from_slice(&src);
+        out[24..40].copy_from_slice(&dst);
         words(src) + words(dst)
     }
 
     /// Answers the sum of what is written, in whose place for the checksum there is nothing.
+    #[inline(always)]
     fn write_tcp(&self, tuple: &Tuple, len: usize, out: &mut [u8; STAMPED]) -> u64 {
         let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
         let offset_and_flags = (len as u32 / 4) << 12 | u32::from(self.flags.0 & Flags::ALL.0);
-        let fourth = offset_and_flags << 16 | u32::from(self.window);
-        let fifth = u32::from(self.urgent);
-        out[0..4].copy_from_slice(&ports.to_be_bytes());
-        out[4..8].copy_from_slice(&self.seq.to_be_bytes());
-        out[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        out[12..16].copy_from_slice(&fourth.to_be_bytes());
-        out[16..20].copy_from_slice(&fifth.to_be_bytes());
-        let mut sum = u64::from(ports) + u64::from(self.seq) + u64::from(self.ack);
-        sum += u64::from(fourth) + u64::from(fifth);
+        let mut sum = put(out, 0, ports) + put(out, 4, self.seq) + put(out, 8, self.ack);
+        sum += put(out, 12, offset_and_flags << 16 | u32::from(self.window));
+        sum += put(out, 16, u32::from(self.urgent));
         if let Some((value, echo)) = self.stamps {
-            out[20..24].copy_from_slice(&STAMPS.to_be_bytes());
-            out[24..28].copy_from_slice(&value.to_be_bytes());
-            out[28..32].copy_from_slice(&echo.to_be_bytes());
-            sum += u64::from(STAMPS) + u64::from(value) + u64::from(echo);
+            sum += put(out, 20, STAMPS) + put(out, 24, value) + put(out, 28, echo);
         }
         sum
     }
 }
 
+/// What a word counts in a sum of words as they lie in memory.
+#[inline(always)]
+const fn in_memory(word: u32) -> u64 {
+    word.to_be() as u64
+}
+
+/// Writes a word; answers what it counts.
+#[inline(always)]
+fn put<const N: usize>(out: &mut [u8; N], at: usize, word: u32) -> u64 {
+    out[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    in_memory(word)
+}
+
 /// The sum of the four words of an address.
-const fn words(address: u128) -> u64 {
-    let (high, low) = ((address >> 64) as u64, address as u64);
-    (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
+#[inline]
+fn words(address: [u8; 16]) -> u64 {
+    let (words, _) = address.as_chunks::<4>();
+    words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
 }
 
 /// Folds a sum of words of 32 bits to 16 (RFC 1071 2).
+#[inline(always)]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+    let (sum, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum + carry as u32;
+    finack_sum::add(sum as u16, (sum >> 16) as u16)
 }
 
 /// Writes both headers for a payload of `payload_len` bytes, which `add_payload` adds to a sum; answers their length
@@ -235,10 +240,17 @@ pub(crate) fn headers(
     (len, TxChecksum::Complete)
 }
 
-/// A whole segment without payload, checksum finished.
-pub(crate) fn bare(head: &Head, signer: Option<&Signer>) -> Vec<u8> {
+/// Appends a whole segment without payload, checksum finished.
+pub(crate) fn bare(head: &Head, signer: Option<&Signer>, packet: &mut Vec<u8>) {
     let mut out = [0; MAX_HEADERS];
     let sign = signer.map(|signer| (signer, &[][..]));
     let (len, _) = headers(head, 0, |_| {}, sign, false, &mut out);
-    out[..len].to_vec()
+    packet.extend_from_slice(&out[..len]);
+}
+
+/// The same of one with no options but timestamps.
+pub(crate) fn bare_plain(plain: &Plain, tuple: &Tuple, packet: &mut Vec<u8>) {
+    let mut out = [0; MAX_HEADERS];
+    let len = plain.write(tuple, 0, || 0, false, &mut out);
+    packet.extend_from_slice(&out[..len]);
 }

@@ -11,13 +11,11 @@ use crate::time::Instant;
 /// begins at the same number then, and only TIME-WAIT and timestamps tell old segments from new ones.
 pub(crate) fn initial_sequence(secrets: &Secrets, settings: &Settings, tuple: &Tuple, now: Instant) -> u32 {
     let clock = if settings.testing_fixed_isn == 1 { 0 } else { (now.as_micros() / 4) as u32 };
-    clock.wrapping_add(
-        secrets.isn.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish() as u32
-    )
+    clock.wrapping_add(secrets.isn.wire_ends(tuple) as u32)
 }
 
 /// Keyed by the four-tuple, never random for each connection: a port that is used again must not go back in
 /// time, or PAWS would reject its segments.
 pub(crate) fn timestamp_offset(secrets: &Secrets, tuple: &Tuple) -> u32 {
-    secrets.timestamps.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish() as u32
+    secrets.timestamps.wire_ends(tuple) as u32
 }

@@ -62,23 +62,18 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
 
 /// Whether all that was written and not sent fits a segment, and nothing has to be said or done before: then
 /// [`next_segment`] plans to send just that, up to the position that is answered. `None`: it must look.
+#[inline]
 pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
     let (start, end) = (c.snd_nxt, c.send.end());
     let data = end - start;
     let facts = &c.facts;
-    let rest = facts.syn_due | facts.loss_probe_due | facts.fin_queued;
-    let calm = !rest
-        && c.snd_una > 0
-        && c.state.is_synchronized()
-        && c.rtx.lost() == 0
-        && c.rare().pacer.is_none()
-        && c.ecn.is_none()
-        && c.rare().search.is_none()
-        && c.send.is_plain();
-    let fits = data > 0
-        && data <= Pos::from(c.mss)
-        && end <= c.snd_edge()
-        && c.in_flight() + data as u64 <= c.congestion.cwnd();
+    let due = facts.syn_due | facts.loss_probe_due | facts.fin_queued;
+    let held = c.rare.as_deref().is_some_and(|rare| rare.pacer.is_some() || rare.search.is_some());
+    if due || data <= 0 || data > Pos::from(c.mss) || held || c.ecn.is_some() {
+        return None;
+    }
+    let calm = c.snd_una > 0 && c.state.is_synchronized() && c.rtx.lost() == 0 && c.send.is_plain();
+    let fits = end <= c.snd_edge() && c.in_flight() + data as u64 <= c.congestion.cwnd();
     let goes = data == Pos::from(c.mss) || facts.push_small || may_send_small(c, cx, false);
     (calm && fits && goes).then_some(end)
 }
@@ -234,12 +229,22 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
     }
 }
 
-/// [`commit`] of what [`small_write`] found: everything up to `end`.
-pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) {
+/// [`commit`] of what [`small_write`] found: everything up to `end`. Answers whether it is sent with PSH.
+pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) -> bool {
     let start = c.snd_nxt;
     debug_assert_eq!(next_segment(c, cx, now), Next::Send(Plan::Data { start, end }));
-    commit_data(c, cx, now, start, end);
+    if end - start != Pos::from(c.mss) {
+        c.snd_small = end;
+    }
+    // The last byte that was written, in a buffer where nothing else is marked.
+    let push = !c.facts.unpushed;
+    send_out(c, cx, now, start, end, if push { Marks::PUSH } else { Marks::default() });
+    c.stats.bytes_sent += (end - start) as u64;
+    c.schedule_loss_probe(cx, now);
+    c.timers.stop(Timer::Cork);
+    c.announce_room(cx);
     c.times.last_send_at = now;
+    push
 }
 
 /// Carries a plan out, up to the point where headers are written.
@@ -317,15 +322,6 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let mss = Pos::from(c.mss);
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
-    let in_flight = c.in_flight();
-    if c.rtx.is_empty() {
-        if c.recovery.phase == Phase::Open {
-            c.episode = None;
-        }
-        c.first_sent_at = now;
-        c.delivered_at = now;
-        c.trouble_since = Known::at(now);
-    }
     let data = data_end - start;
     // Divisions are spared where comparing does.
     if data != 0 && data != mss && (data < mss || data % mss != 0) {
@@ -338,25 +334,8 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     if c.pushes(data_end) {
         marks = marks.with(Marks::PUSH);
     }
-    c.rtx.push(&mut cx.pool, unit(c, now, start, end, marks));
-    c.snd_nxt = end;
-    c.note_sent_in_recovery((end - start) as u64, false, now);
-    let limited = note_use(c, end);
-    c.facts.push_small = false;
-    c.facts.probe_due = false;
-    c.tell_sending(now, (end - start) as u64, in_flight, limited);
-    c.pace(cx, now, start, end);
+    send_out(c, cx, now, start, end, marks);
     c.stats.bytes_sent += data.max(0) as u64;
-    // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
-    if now.nanos_since(c.ack.data_at) < c.ack.ato {
-        c.ack.interactive = true;
-    }
-    let only = c.rtx.front().is_some_and(|u| u.start == start);
-    if only || !c.timers.is_armed(Timer::Retransmit) {
-        c.backoff = 0;
-        c.probes = 0;
-        c.restart_retransmit(cx, now);
-    }
     if c.facts.loss_probe_due {
         c.loss_probe_sent(cx, now, false);
     } else {
@@ -369,11 +348,45 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.announce_room(cx);
 }
 
+/// New data is on its way: what recovery, congestion control and the retransmission timer make of that.
+#[inline(always)]
+fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos, marks: Marks) {
+    let in_flight = c.in_flight();
+    let bytes = (end - start) as u64;
+    let alone = c.rtx.is_empty();
+    if alone {
+        if c.recovery.phase == Phase::Open {
+            c.episode = None;
+        }
+        c.first_sent_at = now;
+        c.delivered_at = now;
+        c.trouble_since = Known::at(now);
+    }
+    c.rtx.push(&mut cx.pool, unit(c, now, start, end, marks));
+    c.snd_nxt = end;
+    c.note_sent_in_recovery(bytes, false, now);
+    let limited = note_use(c, end, if c.agreed.sack { in_flight + bytes } else { c.in_flight() });
+    c.facts.push_small = false;
+    c.facts.probe_due = false;
+    c.tell_sending(now, bytes, in_flight, limited);
+    c.pace(cx, now, start, end);
+    // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
+    if now.nanos_since(c.ack.data_at) < c.ack.ato {
+        c.ack.interactive = true;
+    }
+    if alone || !c.timers.is_armed(Timer::Retransmit) {
+        c.backoff = 0;
+        c.probes = 0;
+        c.restart_retransmit(cx, now);
+    }
+}
+
 /// How much of the window is made use of, now that everything up to `end` is out; answers whether the window keeps the
 /// sender from sending more. As on Linux that holds for a whole flight, for ACKs may come in batches.
-fn note_use(c: &mut Connection, end: Pos) -> bool {
+#[inline]
+fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
-    let limited = c.congestion.cwnd() < c.in_flight() + u64::from(c.mss) && c.snd_end() > end;
+    let limited = c.snd_end() > end && c.congestion.cwnd() < in_flight + u64::from(c.mss);
     if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
         c.peak = Peak { bytes: out, until: end, limited };
     }
@@ -382,10 +395,14 @@ fn note_use(c: &mut Connection, end: Pos) -> bool {
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause
 /// ends when something is written: data that a closed window held back was no pause.
+#[inline]
 pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
-    if !core::mem::take(&mut c.facts.written) {
-        return;
+    if core::mem::take(&mut c.facts.written) {
+        restart(c, cx, now);
     }
+}
+
+fn restart(c: &mut Connection, cx: &Cx, now: Instant) {
     let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
     if let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
@@ -551,6 +568,7 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 
 /// An ACK has just gone out with a segment. Where it had no room for the SACK blocks that were due (`told` is false), a
 /// bare one follows (RFC 2018 4).
+#[inline(always)]
 pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
     c.rcv_acked = c.ack_pos();
     if c.ack.pending && c.ack.quick > 0 {

@@ -60,8 +60,13 @@ impl Connection {
         self.rare().pacer.as_ref().map(|pacer| pacer.next_at).filter(|&at| at > now)
     }
 
+    /// When the first of all its timers fires; `FAR_FUTURE` where none is armed.
+    pub(crate) fn earliest_deadline(&self) -> Instant {
+        self.timers.earliest().min(self.pacing_deadline())
+    }
+
     /// When the timer of pacing fires; `FAR_FUTURE` where nothing waits for it, or has its turn already.
-    pub(crate) fn pacing_deadline(&self) -> Instant {
+    fn pacing_deadline(&self) -> Instant {
         match &self.rare().pacer {
             Some(pacer) if pacer.waiting && !self.facts.tx_queued => pacer.next_at,
             _ => Instant::FAR_FUTURE,

@@ -33,6 +33,7 @@ impl RateSample {
     /// A sample at the ACK that made it `delivered` bytes in all, with `lost` the bytes lost so far (of which 32 bits
     /// count). `None` where no time went by, or less than a round trip can take (4.1.2.3 of the draft), `min_rtt_us`
     /// microseconds: such an ACK answers something that was sent before.
+    #[inline]
     pub(crate) fn take(
         delivered: u64,
         lost: u32,
@@ -88,6 +89,7 @@ const LIMITED: u64 = 1 << 63;
 
 impl RateSeen {
     /// As Linux: a sample that the application limited is news only where it shows more than was known.
+    #[inline]
     pub(crate) fn note(&mut self, sample: &RateSample) {
         let known = self.bytes_per_second();
         let order = sample.compare(known);

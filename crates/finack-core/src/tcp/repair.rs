@@ -254,7 +254,11 @@ impl Connection {
     }
 
     /// `bytes` were sent, again or for the first time, while `in_flight` were out.
+    #[inline]
     pub(crate) fn tell_sending(&mut self, now: Instant, bytes: u64, in_flight: u64, cwnd_limited: bool) {
+        if !self.congestion.hears_of_sending(in_flight) {
+            return;
+        }
         self.congestion.on_sent(&Sending {
             now,
             srtt_us: self.rtt.srtt_us(),
@@ -267,13 +271,17 @@ impl Connection {
     }
 
     /// `bytes` were sent, again or for the first time.
+    #[inline]
     pub(crate) fn note_sent_in_recovery(&mut self, bytes: u64, again: bool, now: Instant) {
         if self.ecn.is_some() {
             self.note_sent_reducing(bytes);
         }
-        if self.episode.is_none() {
-            return;
+        if self.episode.is_some() {
+            self.note_sent_in_episode(bytes, again, now);
         }
+    }
+
+    fn note_sent_in_episode(&mut self, bytes: u64, again: bool, now: Instant) {
         let (phase, ts) = (self.recovery.phase, self.ts_val(now));
         let Some(episode) = &mut self.episode else { return };
         let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;

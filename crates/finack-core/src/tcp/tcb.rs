@@ -20,6 +20,7 @@ use super::{State, Tuple};
 use crate::cx::Cx;
 use crate::error::Error;
 use crate::options::SocketOptions;
+use crate::settings::Congestion;
 use crate::stack::Ready;
 use crate::time::{Instant, Known};
 use crate::trace::{SendReason, TraceKind};
@@ -297,10 +298,13 @@ pub(crate) struct Times {
 /// The controller that its socket or the settings name.
 fn first_controller(cx: &Cx, birth: &Birth) -> Controller {
     let kind = birth.options.congestion.unwrap_or(cx.settings.congestion);
-    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), chance(cx, birth.trace_id))
+    // No other leaves anything to chance.
+    let seed = if kind == Congestion::Bbr { chance(cx, birth.trace_id) } else { 0 };
+    Controller::new(kind, initial_cwnd(cx.settings.tcp_initial_cwnd, birth.mss), seed)
 }
 
 impl Connection {
+    #[inline]
     pub(crate) fn new(cx: &Cx, birth: Birth) -> Self {
         let Birth { now, mss, tuple, generation, trace_id, state, agreed, iss, irs, .. } = birth;
         Self {
@@ -365,11 +369,18 @@ impl Connection {
         }
     }
 
-    /// Looks at each part of it that the next segment will need, so that the processor fetches all of them at once.
-    pub(crate) fn touch(&self) -> u64 {
-        let sent = self.rtx.front().map_or(0, |unit| unit.start);
-        let places = self.snd_una ^ self.rcv_edge ^ self.recv.next() ^ self.send.end() ^ sent;
-        places as u64 ^ self.charged ^ self.stats.segs_in ^ self.congestion.cwnd() ^ self.wheel_at.as_nanos()
+    /// Has fetched where its queues stand, for somebody who will soon look at these.
+    #[inline]
+    pub(crate) fn prefetch_queues(&self) {
+        self.rtx.prefetch();
+        self.send.prefetch();
+    }
+
+    /// The same for what is at their heads, the queues being at hand.
+    #[inline]
+    pub(crate) fn prefetch_fronts(&self) {
+        self.rtx.prefetch_front();
+        self.send.prefetch_front();
     }
 
     /// RCV.NXT.
@@ -418,6 +429,7 @@ impl Connection {
     }
 
     /// Bytes that are out and neither SACKed nor taken for lost ("pipe" in RFC 6675).
+    #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         let out = (self.snd_nxt - self.snd_una) as u64;
         let mut gone = self.rtx.sacked() + self.rtx.lost();
@@ -493,10 +505,16 @@ impl Connection {
     }
 
     /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
+    #[inline]
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
+        if self.facts.wants_room || self.send.len() >= self.units.buffer as usize / 4 {
+            self.make_room(cx);
+        }
+    }
+
+    fn make_room(&mut self, cx: &Cx) {
         // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
-        let short = self.facts.wants_room
-            || (self.send.len() >= self.units.buffer as usize / 4 && !self.is_writable(cx));
+        let short = self.facts.wants_room || !self.is_writable(cx);
         if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }
@@ -542,6 +560,7 @@ impl Connection {
 
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
+    #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed && !self.facts.orphan;

@@ -422,6 +422,22 @@ pub(crate) fn may_reuse(tw: &TimeWait, cx: &Cx, now: Instant, explicit: bool, lo
     explicit && age > Duration::ZERO || allowed && old_enough
 }
 
+/// When an outgoing connection whose port the stack chooses may take over the record, if nothing changes; never is
+/// `FAR_FUTURE`.
+pub(crate) fn reusable_at(tw: &TimeWait, cx: &Cx, loopback: bool) -> Instant {
+    let allowed = match cx.settings.tcp_tw_reuse {
+        0 => false,
+        1 => true,
+        _ => loopback,
+    };
+    if !allowed || !tw.flags.has(TwFlags::TIMESTAMPS) || cx.settings.tcp_timestamps == 0 {
+        return Instant::FAR_FUTURE;
+    }
+    let age = Duration::from_millis(cx.settings.tcp_tw_reuse_delay).max(Duration::from_millis(1));
+    let began = tw.expires.as_nanos().saturating_sub(duration(cx).as_nanos() as u64);
+    Instant::from_nanos(began) + age
+}
+
 /// The ISN of a successor: above all that the old connection sent (RFC 6191 2, Linux adds 65537).
 pub(crate) fn successor_iss(tw: &TimeWait) -> u32 {
     tw.snd_nxt.wrapping_add(65_537)

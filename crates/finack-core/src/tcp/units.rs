@@ -230,6 +230,27 @@ impl Connection {
         Room { bytes: (len as Pos - left) as usize, from: self.send.end(), tail, pushed }
     }
 
+    /// Whether everything that was written is sent, and the buffer takes the beginning of another unit.
+    #[inline(always)]
+    pub(crate) fn begins_unit(&self, cx: &Cx) -> bool {
+        let queued = || self.send.len() + self.rtx.units() * UNIT_OVERHEAD;
+        self.send.end() == self.snd_nxt && queued() < self.send_limit(cx)
+    }
+
+    /// [`took`](Self::took) of a unit of at most a segment, `len` bytes, that was begun where nothing waited.
+    #[inline(always)]
+    pub(crate) fn took_unit(&mut self, len: Pos) {
+        let end = self.send.end();
+        self.facts.written = true;
+        self.note_application_limit(end - len);
+        self.units.tail = end - len;
+        let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
+        self.facts.unpushed = self.facts.more && !forced;
+        if !self.facts.unpushed {
+            self.units.pushed = end;
+        }
+    }
+
     /// How far the windows let new data go that begins at `next`.
     fn edge_from(&self, next: Pos) -> Pos {
         if !self.state.is_synchronized() {
@@ -263,6 +284,7 @@ impl Connection {
 
     /// Up to `end` something was written before. If all of that but part of a segment was sent, and more might have been,
     /// the application limits the rate until what is out now is acknowledged (draft-ietf-ccwg-bbr 4.1.2.4).
+    #[inline(always)]
     fn note_application_limit(&mut self, end: Pos) {
         let in_flight = self.in_flight();
         let ran_dry = end - self.snd_nxt < Pos::from(self.mss) && self.rtx.lost() == 0;

@@ -37,6 +37,23 @@ impl Connection {
         Ok(count)
     }
 
+    /// Whether all that was written before is sent, and a write of `len` bytes fits a segment and the buffer: then
+    /// [`append_at_once`](Self::append_at_once) does what [`send_bytes`](Self::send_bytes) would do.
+    #[inline(always)]
+    pub(crate) fn takes_at_once(&self, cx: &Cx, len: usize, flags: SendFlags) -> bool {
+        let open = self.error.is_none() && self.state.may_send() && !self.facts.fin_queued;
+        let small = len > 0 && len <= usize::from(self.mss) && !(flags.eor | flags.oob);
+        open && small && self.send.is_plain() && self.begins_unit(cx)
+    }
+
+    /// See [`takes_at_once`](Self::takes_at_once).
+    #[inline(always)]
+    pub(crate) fn append_at_once(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) {
+        self.send.append(&mut cx.pool, data);
+        self.facts.more = flags.more;
+        self.took_unit(data.len() as Pos);
+    }
+
     /// Appends what fits of the application's own buffers, without copying them.
     pub(crate) fn send_shared(&mut self, cx: &Cx, data: &[Bytes], flags: SendFlags) -> Result<usize, Error> {
         self.check_open_for_writing()?;
@@ -97,6 +114,7 @@ impl Connection {
     }
 
     /// Copies what is there. `Ok(0)` is the end of the stream.
+    #[inline]
     pub(crate) fn recv_bytes(
         &mut self,
         cx: &mut Cx,
@@ -129,6 +147,7 @@ impl Connection {
 
     /// A read stops in front of the urgent byte, and the next one passes over it unless it stays in the stream
     /// (SO_OOBINLINE).
+    #[inline]
     fn copy_around_mark(&mut self, cx: &mut Cx, buf: &mut [u8], peek: bool) -> usize {
         let mut upto = Pos::MAX;
         if let Some(mark) = self.rare().urgent.mark {

@@ -97,6 +97,7 @@ impl Connection {
     /// Decides the window for a segment that goes out now, and answers its field. The right edge never moves
     /// left (RFC 9293 SHLD-14), also when rounding to the scale. Linux avoids silly windows (MUST-39) by offering none of
     /// less than a segment; to the letter of the RFC the edge moves right only by an amount worth telling (3.8.6.2.2).
+    #[inline(always)]
     pub(crate) fn advertise(&mut self, cx: &Cx) -> u16 {
         let shift = self.agreed.rcv_wscale;
         // The peer counts the window from what is acknowledged, which is less than RCV.NXT where ACKs are held back.
@@ -148,7 +149,7 @@ impl Connection {
     }
 
     /// The same of a buffer with room for `space` bytes.
-    #[inline]
+    #[inline(always)]
     fn window_of(&self, space: u32, cx: &Cx) -> u32 {
         let allowed = within_budget(space, &self.options, cx);
         // A window that is clamped below a segment opens again as a whole, or it would stay shut for ever.
@@ -174,11 +175,6 @@ impl Connection {
         } else {
             last
         }
-    }
-
-    /// Whether less than half of the buffer is free: ACKs are no hurry then, the window would only shrink.
-    pub(crate) fn is_half_full(&self) -> bool {
-        self.recv.held() as u32 > self.full_space() - self.full_space() / 2
     }
 
     /// The first window is what the SYN offered, less a segment where that is all of the buffer
@@ -222,6 +218,12 @@ impl Connection {
         }
         // As Linux does: an update is sent when the window at least doubles.
         let offered = u64::from(self.rcv_wnd());
+        let scaled = self.agreed.scaling && self.agreed.rcv_wscale > 0;
+        if scaled && 2 * offered > u64::from(self.rcv_learned.ssthresh) {
+            // Which no window is larger than.
+            debug_assert!(u64::from(self.select_window(cx)) < 2 * offered);
+            return false;
+        }
         if 2 * offered > u64::from(clamped(self.full_space(), &self.options)) {
             return false;
         }

@@ -86,6 +86,8 @@ pub(crate) struct Wheel {
     slots: Box<[Slot]>,
     /// Each entry comes into it once it is due within a tick. Entries that were moved meanwhile stay as stale ones.
     due: BinaryHeap<Due>,
+    /// Some came into it when the wheel turned.
+    fresh: bool,
     /// How many of `due` are live.
     due_live: usize,
     /// Of connections and of embryos.
@@ -103,6 +105,7 @@ impl Wheel {
             occupied: [0; LEVELS],
             slots: alloc::vec![EMPTY; LEVELS * SLOTS].into_boxed_slice(),
             due: BinaryHeap::new(),
+            fresh: false,
             due_live: 0,
             nodes: Default::default(),
             len: 0,
@@ -178,6 +181,24 @@ impl Wheel {
         Some(earliest.max(Instant::from_nanos(start << TICK_BITS)))
     }
 
+    /// Whether entries have come within a tick of their deadlines since the last question.
+    pub(crate) fn take_fresh(&mut self) -> bool {
+        core::mem::take(&mut self.fresh)
+    }
+
+    /// Who has an entry that is due within a tick, or had one, in no particular order.
+    pub(crate) fn due(&self) -> impl Iterator<Item = Owner> {
+        self.due.iter().map(|&Reverse((.., owner))| owner)
+    }
+
+    /// Has an owner's entry fetched, for somebody who may soon move it.
+    #[inline]
+    pub(crate) fn prefetch(&self, owner: Owner) {
+        if let Some(node) = self.nodes[usize::from(owner.is_embryo())].get(owner.index() as usize) {
+            finack_sum::prefetch(node);
+        }
+    }
+
     /// Armed entries.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -205,8 +226,12 @@ impl Wheel {
         let mut id = cell.head;
         *cell = EMPTY;
         self.occupied[level] &= !(1 << slot);
+        self.fresh = true;
         while id & END == 0 {
             let next = self.node(id).next;
+            if next & END == 0 {
+                finack_sum::prefetch(self.node(next));
+            }
             self.link(Owner(id));
             id = next;
         }

@@ -239,3 +239,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_is_due_within_a_tick_is_told_once_when_the_wheel_comes_there() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let tick = 1 << TICK_BITS;
+    // Two in the tenth tick, one in the twentieth.
+    for (n, at) in [(0, 10 * tick + 7), (2, 10 * tick + 5), (4, 20 * tick)] {
+        wheel.arm(owner(n), nanos(at));
+    }
+    assert!(!wheel.take_fresh());
+    assert_eq!(wheel.pop(nanos(10 * tick)), None);
+    assert!(wheel.take_fresh());
+    assert!(!wheel.take_fresh(), "it was told");
+    let mut due: Vec<u32> = wheel.due().map(number).collect();
+    due.sort_unstable();
+    assert_eq!(due, [0, 2]);
+}

@@ -368,6 +368,12 @@ impl Udp {
         Ok(())
     }
 
+    /// Whether a socket may have become ready for something.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next socket that became ready for something.
     pub(crate) fn poll_event(&mut self) -> Option<(UdpId, Ready)> {
         while let Some(id) = self.events.pop_front() {

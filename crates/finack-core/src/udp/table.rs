@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::demux::{Demux, Kind, Slot};
 use crate::hash::{self, scale};
 use crate::slab::Slab;
+use crate::tcp::Tuple;
 
 /// What a socket takes: everything for an address (or any address) and port, or what one peer sends there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Table {
     fn pick(&self, group: &Group, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let count = group.members.len();
         if count > 1 && group.sharing == count {
-            let hash = self.secret.four_tuple(remote, local);
+            let hash = self.secret.four_tuple(&Tuple::new(remote, local));
             return group.members.get(scale(hash as u32, count as u32) as usize).copied();
         }
         group.members.last().copied()

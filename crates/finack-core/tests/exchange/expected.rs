@@ -1,9 +1,11 @@
 //! Header prediction: the segment that is expected takes a short way in, whatever differs from it in anything the long one.
 //! Both come to the same: the state, the answers, what is counted and what the application is told.
 
+use core::time::Duration;
+
 use finack_core::counters::Counters;
 use finack_core::device::{Packet, Transmit};
-use finack_core::options::Shutdown;
+use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
@@ -37,6 +39,7 @@ fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
     let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
     let mut counted = stack.counters().clone();
     let expected = core::mem::take(&mut counted.tcp_expected) - before;
+    counted.tcp_ordinary = 0;
     let state = stack.fingerprint(now, Default::default());
     (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
 }
@@ -222,6 +225,216 @@ fn in_any_state() {
             println!("{what}: {text}");
             both_ways(&t, &[bytes(&t, text)]);
         }
+    }
+}
+
+/// What the reader does with what came, step by step: the state after each, what is sent, what is told, and when to look again.
+fn read_step_by_step(t: &Script, c: ConnId, packets: &[Vec<u8>], predicts: bool) -> Vec<Seen> {
+    let mut stack = t.stack.clone();
+    stack.set_prediction(predicts);
+    let mut now = t.now();
+    let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
+    stack.handle_packets(now, &batch);
+    let mut seen = Vec::new();
+    for (i, size) in [1, 0, 7, 300, 1, 5000, 100_000, 1].into_iter().enumerate() {
+        let mut buf = vec![0; size];
+        let flags = RecvFlags { peek: i == 2, ..RecvFlags::default() };
+        let read = stack.tcp_recv(now, c, &mut buf, flags);
+        if i == 4 {
+            let _ = stack.tcp_send(now, c, b"answer", SendFlags::default());
+        }
+        let mut sent = Vec::new();
+        while let Some(transmit) = stack.poll_transmit(now) {
+            sent.push(whole(&transmit));
+        }
+        let events = core::iter::from_fn(|| stack.poll_event()).collect();
+        let mut counted = stack.counters().clone();
+        (counted.tcp_expected, counted.tcp_ordinary) = (0, 0);
+        let state = stack.fingerprint(now, Default::default());
+        let traced = vec![format!("{read:?} {:?}", stack.tcp_info(now, c))];
+        seen.push(Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() });
+        now += Duration::from_millis(3);
+    }
+    seen
+}
+
+/// A read after which there is nothing to do is seen to be one, and no other (RFC 9293 3.8.6.2.2, 3.8.6.3: what may be due is a
+/// window update, or an ACK that was delayed).
+#[test]
+fn reading_what_came() {
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 6] = [
+        ("nothing special", |_, _| {}),
+        ("all is acknowledged", |t, _| t.inject(". 101:101(0) ack 1101")),
+        ("ACKs are held back", |t, c| {
+            let now = t.now();
+            t.stack.tcp_hold_acks(now, c, true).unwrap();
+        }),
+        ("the application waits for room", |t, c| {
+            while t.try_write(c, 10_000, SendFlags::default()).is_ok() {}
+            t.take_sent();
+        }),
+        ("it is told of room although it was refused nothing", |t, c| t.stack.tcp_await_room(c).unwrap()),
+        ("our FIN, sent", |t, c| t.shutdown(c, Shutdown::Write)),
+    ];
+    for timestamps in [false, true] {
+        for (what, change) in &change {
+            let (mut t, c) = talking(timestamps);
+            change(&mut t, c);
+            t.take_sent();
+            for (count, len) in [(1, 1), (1, 100), (2, 100), (1, 1400), (2, 1400), (3, 1400), (40, 1400)] {
+                let texts = (0..count).map(|i| {
+                    let from = 101 + i * len;
+                    format!("P. {from}:{}({len}) ack 101", from + len)
+                });
+                let packets: Vec<Vec<u8>> = texts.map(|text| bytes(&t, &text)).collect();
+                let ways = [true, false].map(|predicts| read_step_by_step(&t, c, &packets, predicts));
+                assert_eq!(ways[0], ways[1], "{what}, {count} of {len} bytes");
+            }
+        }
+    }
+}
+
+/// RFC 9293 3.10.7.4: what ends a connection that nobody owns any more is the ACK of our FIN, or the peer's FIN with it; and
+/// whatever differs from that is handled step by step.
+#[test]
+fn the_last_segment_of_an_orphan() {
+    type Change = fn(&mut Script, ConnId);
+    let change: [(&str, Change); 8] = [
+        ("FIN-WAIT-1", |_, _| {}),
+        ("FIN-WAIT-2", |t, _| t.inject(". 101:101(0) ack 1102")),
+        ("FIN-WAIT-1 and a gap", |t, _| t.inject("F. 301:301(0) ack 101")),
+        ("FIN-WAIT-1 and a repetition", |t, _| drop(t.pass_ms(5000))),
+        ("FIN-WAIT-1 and news of a loss", |t, _| t.inject(". 101:101(0) ack 101 <nop,nop,sack 1101:1102>")),
+        ("CLOSING", |t, _| t.inject("F. 101:101(0) ack 1101")),
+        ("FIN-WAIT-2 and data", |t, _| t.inject("P. 101:201(100) ack 1102")),
+        ("FIN-WAIT-1 and marks", |t, _| t.inject(". 101:101(0) ack 101 ecn ce")),
+    ];
+    for timestamps in [false, true] {
+        for (what, change) in change {
+            let (mut t, c) = talking(timestamps);
+            t.close(c);
+            t.take_sent();
+            change(&mut t, c);
+            t.take_sent();
+            last_segments(&t, what, 101);
+        }
+        let (mut t, c) = talking(timestamps);
+        t.inject("F. 101:101(0) ack 1101");
+        t.close(c);
+        t.take_sent();
+        last_segments(&t, "LAST-ACK", 102);
+        t.pass_ms(3000);
+        last_segments(&t, "LAST-ACK and a repetition", 102);
+        t.inject(&format!(". 102:102(0) ack 1102{}", if timestamps { "" } else { " win 0" }));
+        assert_eq!(t.connections(), 0);
+    }
+}
+
+/// Segments that may be the last of a connection whose FIN has number 1101 and whose peer is at `next`.
+fn last_segments(t: &Script, what: &str, next: u32) {
+    for (flags, from, len, ack, rest) in [
+        ("F.", 0, 0, 1102, ""),
+        (".", 0, 0, 1102, ""),
+        ("FP.", 0, 0, 1102, " win 0"),
+        ("P.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1101, ""),
+        (".", 0, 0, 1101, ""),
+        ("F.", 0, 0, 1103, ""),
+        (".", 1, 0, 1102, ""),
+        ("F.", 1, 0, 1102, ""),
+        ("F.", 0, 10, 1102, ""),
+        (".", 0, 10, 1102, ""),
+        ("FE.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1102, " ecn ce"),
+        ("R.", 0, 0, 1102, ""),
+        ("S.", 0, 0, 1102, ""),
+        ("F.", 0, 0, 1102, " <nop,nop,TS val 1 ecr 1>"),
+        ("F.", 0, 0, 1102, " <>"),
+        ("F.", 0, 0, 1102, " <mss 1000>"),
+    ] {
+        let (start, end) = (next + from, next + from + len);
+        let text = format!("{flags} {start}:{end}({len}) ack {ack}{rest}");
+        println!("{what}: {text}");
+        both_ways(t, &[bytes(t, &text)]);
+    }
+    // With a FIN before it, with one after it, and again.
+    let texts = [("F.", next, 1101), ("F.", next, 1102), (".", next + 1, 1102), ("F.", next, 1102)];
+    let packets = texts.map(|(flags, at, ack)| bytes(t, &format!("{flags} {at}:{at}(0) ack {ack}")));
+    for from in 0..packets.len() {
+        both_ways(t, &packets[from..]);
+    }
+}
+
+/// The ACK of a SYN,ACK, and what may come in its place.
+#[test]
+fn the_end_of_a_handshake() {
+    for timestamps in [false, true] {
+        let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
+        let mut t = setup.server();
+        t.inject("S 0:0(0) <mss 1460,nop,nop,sackOK>");
+        t.take_sent();
+        for text in [
+            ". 1:1(0) ack 1",
+            "P. 1:101(100) ack 1",
+            "F. 1:1(0) ack 1",
+            "F. 1:101(100) ack 1",
+            ". 1:1(0) ack 2",
+            ". 2:2(0) ack 1",
+            ". 1:1(0) ack 1 win 0",
+            ". 1:1(0) ack 1 ecn ce",
+            ". 1:1(0) ack 1 <nop,nop,TS val 1 ecr 1>",
+            ". 99999:99999(0) ack 1",
+            "R. 1:1(0) ack 1",
+        ] {
+            println!("{text}");
+            let mut right = bytes(&t, text);
+            both_ways(&t, &[right.clone()]);
+            both_ways(&t, &[right.clone(), right.clone()]);
+            right[33] ^= 1;
+            both_ways(&t, &[right.clone()]);
+            mend(&mut right);
+            both_ways(&t, &[right]);
+        }
+    }
+}
+
+/// RFC 1122 3.2.1.3: an address that no packet may come from is none that a known connection makes good.
+#[test]
+fn from_an_address_that_is_none() {
+    let mut t = Setup::new().server();
+    t.inject("S 0:0(0) <mss 1460>");
+    t.take_sent();
+    let right = bytes(&t, ". 1:1(0) ack 1");
+    for source in [[127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 0]] {
+        let mut wrong = right.clone();
+        wrong[12..16].copy_from_slice(&source);
+        mend(&mut wrong);
+        both_ways(&t, &[wrong]);
+    }
+}
+
+/// RFC 9293 3.8.6.3: text that acknowledges nothing is delayed an ACK for, or answered, and told to who waits for as much: each
+/// time, whoever heard of the text before it.
+#[test]
+fn text_and_nothing_else() {
+    for lowat in [1, 150, 1000] {
+        let (mut t, c) = talking(false);
+        t.inject(". 101:101(0) ack 1101");
+        t.take_sent();
+        let options = SocketOptions { recv_lowat: lowat, ..t.stack.tcp_options(c).unwrap() };
+        let now = t.now();
+        t.stack.tcp_set_options(now, c, options).unwrap();
+        for from in [101, 201, 301, 401, 501] {
+            while t.stack.poll_event().is_some() {}
+            let text = |from| format!("P. {from}:{}(100) ack 1101", from + 100);
+            let packets: Vec<_> = (0..8).map(|i| bytes(&t, &text(from + 100 * i))).collect();
+            for count in [1, 2, 8] {
+                assert_eq!(both_ways(&t, &packets[..count]), count as u64, "{count} from {from} on");
+            }
+            t.inject(&text(from));
+        }
+        t.take_sent();
     }
 }
 

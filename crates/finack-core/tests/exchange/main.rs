@@ -19,6 +19,7 @@ mod mtu;
 mod nagle;
 mod open;
 mod options;
+mod ordinary;
 mod pacing;
 mod paws;
 mod record;

@@ -2,12 +2,13 @@
 //! times, go through the same states and count the same.
 
 use core::hash::{Hash, Hasher};
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::hash::DefaultHasher;
 
 use finack_core::counters::Counters;
 use finack_core::device::Capabilities;
-use finack_core::options::SocketOptions;
+use finack_core::options::{RecvFlags, SendFlags, SocketOptions};
 use finack_core::settings::Settings;
 use finack_sim::rng::Rng;
 use finack_sim::world::Transfer;
@@ -24,14 +25,19 @@ pub(crate) struct Story {
     /// Segments that took the short way in, of so many.
     expected: u64,
     segments: u64,
+    /// Segments that took the short way out, of so many.
+    ordinary: u64,
+    sent: u64,
 }
 
 impl Story {
     pub(crate) fn told(w: &World, hosts: [HostId; 2], packets: u64, states: &DefaultHasher) -> Self {
         let mut counted = hosts.map(|host| w.stack(host).counters().clone());
         let expected = counted.iter_mut().map(|c| core::mem::take(&mut c.tcp_expected)).sum();
+        let ordinary = counted.iter_mut().map(|c| core::mem::take(&mut c.tcp_ordinary)).sum();
         let segments = counted.iter().map(|c| c.tcp_in_segs).sum();
-        Self { packets, states: states.finish(), counted, expected, segments }
+        let sent = counted.iter().map(|c| c.tcp_out_segs).sum();
+        Self { packets, states: states.finish(), counted, expected, segments, ordinary, sent }
     }
 }
 
@@ -39,14 +45,26 @@ pub(crate) fn note_states(w: &World, hosts: [HostId; 2], states: &mut DefaultHas
     hosts.map(|host| w.stack(host).fingerprint(w.now(), Default::default())).hash(states);
 }
 
-/// Plays each world both ways; answers how many segments were taken for expected, and how many there were.
-fn play_both(count: u64, play: impl Fn(u64, bool) -> Story) -> (u64, u64) {
-    let mut sums = (0, 0);
+/// How many segments took the short way, of how many.
+#[derive(Clone, Copy, Default, Debug)]
+struct Short {
+    expected: u64,
+    segments: u64,
+    ordinary: u64,
+    sent: u64,
+}
+
+/// Plays each world both ways.
+fn play_both(count: u64, play: impl Fn(u64, bool) -> Story) -> Short {
+    let mut sums = Short::default();
     for seed in 1..=count {
         let (short, long) = (play(seed, true), play(seed, false));
-        sums = (sums.0 + short.expected, sums.1 + short.segments);
-        assert_eq!(long.expected, 0);
-        assert_eq!(Story { expected: 0, ..short }, long, "seed {seed}");
+        sums.expected += short.expected;
+        sums.segments += short.segments;
+        sums.ordinary += short.ordinary;
+        sums.sent += short.sent;
+        assert_eq!((long.expected, long.ordinary), (0, 0));
+        assert_eq!(Story { expected: 0, ordinary: 0, ..short }, long, "seed {seed}");
     }
     sums
 }
@@ -108,16 +126,84 @@ fn transfers(seed: u64, predicts: bool) -> Story {
     Story::told(&w, hosts, packets, &states)
 }
 
-/// Where all is well most segments are expected, and where it is not, some.
+/// A client that asks and a server that answers, in a few bytes or in more than a segment, at once or after a while, on several
+/// connections whose writes are queued together.
+fn talks(seed: u64, predicts: bool) -> Story {
+    let mut rng = Rng::new(seed);
+    let mut link = Link::new(Duration::from_micros(rng.below(3_000)));
+    if rng.one_in(3) {
+        link.loss = rng.below(20_000) as u32;
+        link.reorder = rng.below(10_000) as u32;
+    }
+    let mut w = World::new(seed, link);
+    let v6 = rng.one_in(3);
+    let hosts = [(); 2].map(|()| {
+        let mut settings = Settings { tcp_timestamps: rng.below(2), ..Settings::default() };
+        if rng.one_in(4) {
+            settings.set("finack.profile", "rfc").unwrap();
+        }
+        let plain = Capabilities { checksum_tx: rng.one_in(2), ..Capabilities::plain(1500) };
+        let units = Capabilities { max_unit: 65_535, checksum_tx: true, ..plain };
+        let host = w.host(settings, if rng.one_in(3) { units } else { plain });
+        w.with(host, |s, _| s.set_prediction(predicts));
+        if rng.one_in(2) {
+            w.with(host, |s, _| s.set_tracing(0));
+        }
+        host
+    });
+    let [a, b] = hosts;
+    let packets = note_packets(&mut w);
+    let connections: [_; 4] = core::array::from_fn(|i| {
+        let to = SocketAddr::new(if v6 { w.v6(b) } else { w.v4(b) }, 80 + i as u16);
+        let options = SocketOptions { nodelay: rng.one_in(2), ..SocketOptions::default() };
+        w.connect_to(a, b, to, options)
+    });
+    let mut states = DefaultHasher::new();
+    let data = [7; 4000];
+    let mut sink = [0; 8000];
+    for _ in 0..150 {
+        for (host, conn) in connections.iter().flat_map(|&(c, s)| [(a, c), (b, s)]) {
+            if rng.one_in(2) {
+                continue;
+            }
+            let len = if rng.one_in(4) { rng.below(data.len() as u64) } else { 1 + rng.below(40) };
+            let flags = SendFlags { more: rng.one_in(16), eor: rng.one_in(32), oob: rng.one_in(64) };
+            // A full buffer is as good an answer as any: it is the same both ways.
+            let _ = w.with(host, |st, now| st.tcp_send(now, conn, &data[..len as usize], flags));
+        }
+        // Often less than a round trip, sometimes longer than a time-out.
+        let pause = if rng.one_in(20) { 2_000_000 } else { rng.below(4_000) };
+        w.run_for(Duration::from_micros(pause));
+        for &(c, s) in &connections {
+            for (host, conn) in [(a, c), (b, s)] {
+                if !rng.one_in(5) {
+                    let _ = w.with(host, |st, now| st.tcp_recv(now, conn, &mut sink, RecvFlags::default()));
+                }
+            }
+        }
+        note_states(&w, hosts, &mut states);
+    }
+    let packets = packets.borrow().finish();
+    Story::told(&w, hosts, packets, &states)
+}
+
+/// Where all is well most segments are expected, and where it is not, some; what is ordinary goes out in segments, not in units.
 #[test]
 fn transfers_with_and_without() {
-    let (expected, segments) = play_both(worlds(40), transfers);
-    assert!(expected * 4 > segments, "{expected} of {segments} segments took the short way");
+    let short = play_both(worlds(40), transfers);
+    assert!(short.expected * 4 > short.segments && short.ordinary * 10 > short.sent, "{short:?}");
+}
+
+/// Requests and answers, of which most are small writes.
+#[test]
+fn talks_with_and_without() {
+    let short = play_both(worlds(30), talks);
+    assert!(short.expected * 3 > short.segments && short.ordinary * 3 > short.sent, "{short:?}");
 }
 
 /// Worlds with settings, options and applications drawn at random, in which little is ordinary.
 #[test]
 fn a_swarm_with_and_without() {
-    let (expected, segments) = play_both(worlds(20), |seed, predicts| live(seed, predicts, true));
-    assert!(expected > 0, "none of {segments} segments took the short way");
+    let short = play_both(worlds(20), |seed, predicts| live(seed, predicts, true));
+    assert!(short.expected > 0 && short.ordinary > 0, "{short:?}");
 }

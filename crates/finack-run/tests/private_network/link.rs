@@ -4,7 +4,7 @@
 use std::process::ExitStatus;
 
 use finack::device::Device;
-use finack_core::device::{ChecksumState, MAX_SLICES, Packet, Transmit, TxChecksum};
+use finack_core::device::{ChecksumState, Packet, Slices, Transmit, TxChecksum};
 use finack_run::namespace::Child;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -44,14 +44,11 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn send(&self, device: &mut dyn Device) {
-        let mut payload: [&[u8]; MAX_SLICES] = [&[]; MAX_SLICES];
         // In two slices, for the engine lends several.
         let (first, second) = self.payload.split_at(self.payload.len() / 2);
-        payload[..2].copy_from_slice(&[first, second]);
         let packet = Transmit {
             header: &self.header,
-            payload,
-            slices: 2,
+            payload: Slices::several(&[first, second]),
             segment_size: self.segment_size,
             checksum: TxChecksum::Partial { start: self.start, offset: self.offset },
             number: 0,

@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::ip::IpEmit;
+use crate::ip::{self, IpEmit};
 use crate::samples::{self, hex};
 use crate::tcp::{TcpEmit, TcpHeader};
 use crate::tcp_options::TcpOptions;
@@ -18,7 +18,7 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
     let options = TcpOptions::parse(bytes);
     let bare = TcpOptions { timestamps: options.timestamps, ..TcpOptions::default() };
     let usual = bytes.is_empty() || bytes.starts_with(&TIMESTAMPS_HEAD) && bytes.len() == TIMESTAMPS_LEN;
-    let plain = header.flags.without(Flags::PSH) == Flags::ACK
+    let plain = header.flags.without(Flags::PSH).without(Flags::FIN) == Flags::ACK
         && usual
         && options == bare
         && ip.fragment.is_none()
@@ -30,11 +30,14 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
         dst_port: header.dst_port,
         tos: ip.tos,
         psh: header.flags.psh(),
+        fin: header.flags.fin(),
         seq: header.seq,
         ack: header.ack,
         window: header.window,
         timestamps: options.timestamps,
         segment,
+        // What it comes to shows where checksums are verified.
+        ahead: Plain::parse(packet).map_or(0, |plain| plain.ahead),
     })
 }
 
@@ -117,6 +120,27 @@ fn any_other_packet_is_left_to_the_parsers() {
                     assert_eq!(plain.checksum_ok(), tcp::checksum_ok(&ip, ip.payload(&changed)));
                 }
             }
+        }
+    }
+}
+
+/// RFC 9293 MUST-3: the checksum covers pseudo-header, header and data of whatever length, and each byte of them.
+#[test]
+fn each_byte_is_summed() {
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    for ((v6, stamps), len) in kinds.into_iter().flat_map(|kind| (0..=70).map(move |len| (kind, len))) {
+        let bytes = packet(v6, stamps, len);
+        let plain = Plain::parse(&bytes).expect("it is plain");
+        let mut sum = plain.sum_ahead();
+        sum.add(plain.payload());
+        assert!(plain.checksum_ok() && sum.folded() == 0xffff, "{len} bytes of data");
+        for at in bytes.len() - len..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert!(
+                !Plain::parse(&changed).expect("it is plain").checksum_ok(),
+                "byte {at} of {len} of data"
+            );
         }
     }
 }

@@ -360,3 +360,33 @@ fn short_acc_ecn_shares_words_with_sack() {
     let full = TcpOptions { md5: Some([7; 16]), ..with(1, &[(1, 2)]) };
     assert_eq!(emitted(&full).len(), 40);
 }
+
+/// The usual options of a SYN are read and written at one go, and come to what they come to one by one; whatever bit of them is
+/// another.
+#[test]
+fn the_usual_options_of_a_syn() {
+    let usual = options_of(samples::SYN_V4);
+    assert_eq!(usual.len(), SYN_LEN);
+    for bit in 0..=usual.len() * 8 {
+        let mut bytes = usual.clone();
+        if let Some(byte) = bytes.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+        let mut options = TcpOptions::default();
+        options.walk(&bytes);
+        assert_eq!(TcpOptions::parse(&bytes), options, "bit {bit}");
+        let rewritten = TcpOptions::parse(&emitted(&options));
+        assert_eq!((rewritten.mss, rewritten.timestamps), (options.mss, options.timestamps), "bit {bit}");
+    }
+    let options = TcpOptions::parse(&usual);
+    for more in [
+        TcpOptions { user_timeout: Some(7), ..options },
+        TcpOptions { fast_open: Some(FastOpen::request()), ..options },
+        TcpOptions { acc_ecn: Some(AccEcn::new(true, [1, 2, 3], 3)), ..options },
+        TcpOptions { sack: blocks(&[(1, 2)]), ..options },
+        TcpOptions { md5: Some([7; 16]), timestamps: None, ..options },
+        TcpOptions { sack_permitted: false, ..options },
+    ] {
+        assert_eq!(TcpOptions::parse(&emitted(&more)), more);
+    }
+}

@@ -259,7 +259,8 @@ fn is_ip(frame: &[u8]) -> bool {
     matches!(frame.get(12..ETHERNET), Some(t) if t == TYPE_IPV4 || t == TYPE_IPV6)
 }
 
-fn copy(buffers: &mut BufferPool, bytes: &[u8]) -> Bytes {
+/// A copy of `bytes` in one of the pool's buffers.
+pub(super) fn copy(buffers: &mut BufferPool, bytes: &[u8]) -> Bytes {
     let room = &mut buffers.room(bytes.len())[..bytes.len()];
     // SAFETY: both are `bytes.len()` long, and a buffer of ours is no part of the ring.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), room.as_mut_ptr().cast(), bytes.len()) };

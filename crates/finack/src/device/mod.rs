@@ -9,6 +9,7 @@
 //! |---|---|---|---|
 //! | [`TunDevice`] | `/dev/net/tun` | both ways, of UDP from Linux 6.2 on | left to the device |
 //! | [`AfPacketDevice`] | one end of a veth pair | both ways, of UDP from Linux 6.2 on | left to the device |
+//! | `AfXdpDevice` (feature `af-xdp`) | a queue of a network card | none | computed and verified here |
 //! | [`MemoryDevice`] | a pair inside the machine | as configured | as configured |
 
 use std::io;
@@ -17,6 +18,8 @@ use std::os::fd::AsFd;
 use finack_core::device::{Capabilities, Packet, Transmit};
 
 mod af_packet;
+#[cfg(feature = "af-xdp")]
+mod af_xdp;
 mod buffers;
 mod capture;
 mod memory;
@@ -25,6 +28,8 @@ mod tun;
 mod vnet;
 
 pub use af_packet::{AfPacketDevice, AfPacketOptions, packet_sockets_know_udp_units};
+#[cfg(feature = "af-xdp")]
+pub use af_xdp::{AfXdpAttach, AfXdpDevice, AfXdpMode, AfXdpOptions};
 pub use capture::{Capture, CaptureHandle, CaptureOptions, CaptureSummary, View};
 pub use memory::{MemoryDevice, pair, queues};
 pub use tun::{TunDevice, TunOptions};

@@ -4,9 +4,7 @@
 use std::io;
 
 use bytes::Bytes;
-use finack_core::device::{
-    Capabilities, ChecksumState, MAX_SLICES, Packet, PacketBytes, Transmit, TxChecksum,
-};
+use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, Slices, Transmit, TxChecksum};
 
 use super::buffers::BufferPool;
 use super::vnet::VnetHeader;
@@ -28,13 +26,10 @@ fn ipv4(protocol: u8, transport: usize, payload: &[u8]) -> Vec<u8> {
 }
 
 fn transmit<'a>(header: &'a [u8], payload: &'a [u8], segment_size: u16, offset: u16) -> Transmit<'a> {
-    let mut slices: [&[u8]; MAX_SLICES] = [&[]; MAX_SLICES];
-    slices[0] = payload;
     let start = if header[0] >> 4 == 6 { 40 } else { 20 };
     Transmit {
         header,
-        payload: slices,
-        slices: 1,
+        payload: Slices::one(payload),
         segment_size,
         checksum: TxChecksum::Partial { start, offset },
         number: 0,

@@ -100,13 +100,10 @@ impl Stalled {
 
     fn packet(&self) -> Option<Transmit<'_>> {
         let (header, payload) = self.bytes.split_at_checked(self.header)?;
-        let mut slices: [&[u8]; finack_core::device::MAX_SLICES] = Default::default();
-        slices[0] = payload;
         let (segment_size, checksum) = (self.segment_size, self.checksum);
         (!header.is_empty()).then_some(Transmit {
             header,
-            payload: slices,
-            slices: usize::from(!payload.is_empty()),
+            payload: finack_core::device::Slices::one(payload),
             segment_size,
             checksum,
             number: self.number,

@@ -39,7 +39,8 @@ impl Gateway {
     fn segment(&mut self, port: u16, seq: u32, ack: u32, flags: Flags) {
         let tuple = Tuple { local: PROGRAM, remote: OUTSIDE, local_port: port, remote_port: 443 };
         let head = Head { seq, ack, flags, window: 1000, ..bare_head(&self.stack.cx, &tuple) };
-        let packet = emit::bare(&head, None);
+        let mut packet = alloc::vec::Vec::new();
+        emit::bare(&head, None, &mut packet);
         self.stack.handle_packets(Instant::ZERO, &[Packet::borrowed(&packet)]);
     }
 

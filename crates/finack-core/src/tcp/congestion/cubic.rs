@@ -99,6 +99,12 @@ impl Cubic {
         Self { ssthresh, ..Self::new(cwnd) }
     }
 
+    /// In slow start, and less than half of the window is used: it does not grow (RFC 7661 in spirit).
+    #[inline]
+    pub(super) const fn is_unused(&self, used: u64) -> bool {
+        self.cwnd < self.ssthresh && used.saturating_mul(2) <= self.cwnd as u64
+    }
+
     fn avoid_congestion(&mut self, d: &Delivery, acked: u64) {
         let (now, srtt) = (d.now.as_millis(), d.srtt_us / 1000);
         if !d.cwnd_limited {
@@ -206,12 +212,11 @@ impl Control for Cubic {
     }
 
     fn on_ack(&mut self, d: &Delivery) {
+        if self.is_unused(d.used) {
+            return;
+        }
         let mut acked = d.acked;
         if self.cwnd < self.ssthresh {
-            // RFC 7661 in spirit: a window of which less than half is used does not grow.
-            if d.used.saturating_mul(2) <= u64::from(self.cwnd) {
-                return;
-            }
             if self.ssthresh == u32::MAX && self.hystart.on_ack(d) {
                 // RFC 9406 4.2: the queue grows; congestion avoidance before it overflows.
                 self.ssthresh = self.cwnd;

@@ -222,6 +222,17 @@ impl Controller {
         Self::new(self.kind(), initial, seed)
     }
 
+    /// Whether no ACK of a flight of which `used` bytes were out at most changes anything in it, whatever the ACK says: its window
+    /// is larger than is made use of, and it asks for nothing else.
+    #[inline]
+    pub(crate) fn rests_at(&self, used: u64) -> bool {
+        match self {
+            Self::NewReno(reno) => reno.is_unused(used),
+            Self::Cubic(cubic) => cubic.is_unused(used),
+            Self::Bbr(_) | Self::Dctcp(_) | Self::Prague(_) => false,
+        }
+    }
+
     pub(crate) const fn kind(&self) -> Congestion {
         match self {
             Self::NewReno(_) => Congestion::Reno,
@@ -240,6 +251,16 @@ impl Controller {
             Self::Bbr(_) => size_of::<Bbr>(),
             Self::Prague(_) => size_of::<Prague>(),
             _ => 0,
+        }
+    }
+
+    /// Whether it makes anything of data that goes out while so many bytes are in flight.
+    #[inline]
+    pub(crate) const fn hears_of_sending(&self, in_flight: u64) -> bool {
+        match self {
+            Self::Cubic(_) => in_flight == 0,
+            Self::Bbr(_) => true,
+            Self::NewReno(_) | Self::Dctcp(_) | Self::Prague(_) => false,
         }
     }
 

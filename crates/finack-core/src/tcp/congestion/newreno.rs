@@ -21,6 +21,12 @@ impl NewReno {
         Self { cwnd, ssthresh, credit: 0 }
     }
 
+    /// In slow start, and less than half of the window is used: it does not grow (RFC 7661 in spirit).
+    #[inline]
+    pub(super) const fn is_unused(&self, used: u64) -> bool {
+        self.cwnd < self.ssthresh && used.saturating_mul(2) <= self.cwnd
+    }
+
     /// Marks leave so much of the window; slow start is over.
     pub(super) fn reduce_to(&mut self, window: u64, mss: u64) {
         self.cwnd = window.max(mss);
@@ -39,12 +45,11 @@ impl Control for NewReno {
     }
 
     fn on_ack(&mut self, d: &Delivery) {
+        if self.is_unused(d.used) {
+            return;
+        }
         let mut acked = d.acked;
         if self.cwnd < self.ssthresh {
-            // RFC 7661 in spirit: a window of which less than half is used does not grow.
-            if d.used.saturating_mul(2) <= self.cwnd {
-                return;
-            }
             let room = self.ssthresh - self.cwnd;
             let grown = acked.min(room);
             self.cwnd += grown;

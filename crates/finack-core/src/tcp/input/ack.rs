@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Outcome, Placed, challenge, paws, syn_sent};
+use super::{Arrival, Outcome, Placed, challenge, paws, syn_sent};
 use crate::cx::Cx;
 use crate::settings::Profile;
 use crate::stack::Ready;
@@ -62,7 +62,9 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
     c.probes = 0;
     let stamped_later = is_stamped_later(c, placed);
     paws::update(c, now, placed);
-    let window_moved = update_window(c, cx, now, placed, ack);
+    let shift = if placed.scaled { c.agreed.snd_wscale } else { 0 };
+    let window = u32::from(placed.segment.window) << shift;
+    let window_moved = update_window(c, cx, now, window, placed.start, ack);
     if ack >= c.snd_una {
         acknowledge(c, cx, now, placed, ack, Moved { window: window_moved, stamp: stamped_later });
     } else if c.agreed.sack && !placed.segment.options.sack.is_empty() {
@@ -75,17 +77,56 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
     }
 }
 
-/// SND.WND, unless the segment is older than the one that set it. Answers whether it changed.
-fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>, ack: Pos) -> bool {
-    let shift = if placed.scaled { c.agreed.snd_wscale } else { 0 };
-    let window = u32::from(placed.segment.window) << shift;
-    let newer = c.snd_wl1 < placed.start || (c.snd_wl1 == placed.start && c.snd_wl2 <= ack);
+/// [`process`] of a segment that was expected: it begins at RCV.NXT, `ack` lies between SND.UNA and SND.NXT and acknowledges no
+/// FIN, there is neither ECN nor SACK, and its timestamp is not older than the last. Answers whether there was anything new in it
+/// for the sending side.
+#[inline(always)]
+pub(super) fn take_expected(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    arrival: Arrival<'_>,
+    ack: Pos,
+) -> bool {
+    let start = c.recv.next();
+    c.probes = 0;
+    if let Some((value, _)) = arrival.text.timestamps
+        && start <= c.rcv_acked
+    {
+        c.ts_recent = value;
+        c.ts_recent_at = now;
+    }
+    let window = u32::from(arrival.window) << c.agreed.snd_wscale;
+    let moved = update_window(c, cx, now, window, start, ack);
+    if is_idle(c, cx, ack) {
+        return moved;
+    }
+    if !advance(c, cx, now, ack) {
+        let segment = arrival.segment();
+        let placed = Placed { segment: &segment, start, end: start + Pos::from(segment.len()), scaled: true };
+        acknowledge_step_by_step(c, cx, now, &placed, ack, Moved { window: moved, stamp: false });
+    }
+    true
+}
+
+/// SND.WND is `window` from now on, unless the segment, which begins at `start`, is older than the one that set it. Answers
+/// whether it changed.
+#[inline]
+fn update_window(c: &mut Connection, cx: &Cx, now: Instant, window: u32, start: Pos, ack: Pos) -> bool {
+    let newer = c.snd_wl1 < start || (c.snd_wl1 == start && c.snd_wl2 <= ack);
     if ack < c.snd_una || !(newer || ack > c.snd_una) {
         return false;
     }
-    c.snd_wl1 = placed.start;
+    c.snd_wl1 = start;
     c.snd_wl2 = ack;
     let changed = window != c.snd_wnd;
+    if changed || window > c.snd_max_wnd {
+        change_window(c, cx, now, window, changed);
+    }
+    changed
+}
+
+fn change_window(c: &mut Connection, cx: &Cx, now: Instant, window: u32, changed: bool) {
     if window > 0 && changed && c.rtx.is_empty() {
         // The window opened: probing is over.
         c.backoff = 0;
@@ -100,7 +141,6 @@ fn update_window(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>,
     }
     c.snd_wnd = window;
     c.note_largest_window(cx, window);
-    changed
 }
 
 /// The send side before an ACK. Bytes.
@@ -150,37 +190,57 @@ fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
 /// done nothing, where there is more to an ACK or to the connection.
 ///
 /// The caller has seen that `ack` lies between SND.UNA and SND.NXT and that the segment has no SACK blocks.
-pub(super) fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
+#[inline(always)]
+fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
     let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.rare().search.is_none();
-    let front = c.rtx.front_if_calm().filter(|_| calm && cx.short_cuts);
-    if !front.is_some_and(|unit| c.recovery.rack.is_next(unit.start, unit.order())) {
+    if !calm || !cx.short_cuts {
         return false;
     }
     let (in_flight, acked) = (c.in_flight(), (ack - c.snd_una) as u64);
-    let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
+    let rack = &c.recovery.rack;
+    let last = c.rtx.acknowledge_calmly(ack, |unit| rack.is_next(unit.start, unit.order()));
+    let Some((newest, latest)) = last else { return false };
     c.snd_una = ack;
     c.release_sent(cx, ack);
     c.pass_urgent(ack);
     c.recovery.rack.on_next(newest, ack, now);
-    let rtt = take_rtt(c, cx, now, now.nanos_since(newest.at));
+    let rtt = now.nanos_since(newest.at);
+    take_rtt(c, cx, now, rtt);
     if c.facts.reorder_timer {
         c.timers.stop(Timer::Loss);
     }
-    let news = News { latest: Some(latest), delivered: acked, in_flight, lost: 0, ce: 0, rtt: Some(rtt) };
-    let delivery = tell_congestion(c, cx, now, &news);
-    c.congestion.on_ack(&delivery);
+    let sample = deliver(c, now, &latest, acked);
+    if c.rare.is_some() || !c.congestion.rests_at(u64::from(c.peak.bytes)) {
+        let rtt = Some(Duration::from_nanos(rtt));
+        let news = News { sample, delivered: acked, in_flight, lost: 0, ce: 0, rtt };
+        let delivery = tell_congestion(c, cx, now, &news);
+        c.congestion.on_ack(&delivery);
+    }
     after_advance(c, cx, now);
     true
 }
 
+/// Whether an ACK says nothing: who only receives has nothing out.
+#[inline]
+fn is_idle(c: &Connection, cx: &Cx, ack: Pos) -> bool {
+    ack == c.snd_una && c.rtx.is_empty() && c.ecn.is_none() && cx.short_cuts
+}
+
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: Moved) {
-    if placed.segment.options.sack.is_empty() {
-        // Who only receives has nothing out.
-        let idle = c.rtx.is_empty() && ack == c.snd_una && c.ecn.is_none() && cx.short_cuts;
-        if idle || advance(c, cx, now, ack) {
-            return;
-        }
+    if placed.segment.options.sack.is_empty() && (is_idle(c, cx, ack) || advance(c, cx, now, ack)) {
+        return;
     }
+    acknowledge_step_by_step(c, cx, now, placed, ack, moved);
+}
+
+fn acknowledge_step_by_step(
+    c: &mut Connection,
+    cx: &mut Cx,
+    now: Instant,
+    placed: &Placed<'_>,
+    ack: Pos,
+    moved: Moved,
+) {
     let before = Before::new(c);
     let outstanding = !c.rtx.is_empty();
     let advanced = ack > c.snd_una;
@@ -218,8 +278,9 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
         c.reduce_smoothly(before.delivered(c, summary.acked), advanced);
     }
     let delivered = before.delivered(c, summary.acked);
+    let sample = summary.latest.and_then(|latest| deliver(c, now, &latest, delivered));
     let news = News {
-        latest: summary.latest,
+        sample,
         delivered,
         in_flight: before.in_flight,
         lost: progress.lost,
@@ -241,13 +302,18 @@ fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_
 }
 
 /// SND.UNA went on.
+#[inline]
 fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
     c.retries = 0;
     c.backoff = 0;
     c.soft_error = None;
-    c.trouble_since = (!c.rtx.is_empty()).then_some(now).into();
-    c.restart_retransmit(cx, now);
     c.announce_room(cx);
+    c.restart_retransmit(cx, now);
+    if c.rtx.is_empty() {
+        c.trouble_since = Known::NOT;
+        return;
+    }
+    c.trouble_since = Known::at(now);
     if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
         c.schedule_loss_probe(cx, now);
     }
@@ -335,6 +401,7 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
 }
 
 /// What reached the peer, and how fast (draft-ietf-ccwg-bbr 4.1.2.3).
+#[inline(always)]
 fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> Option<RateSample> {
     c.delivered += bytes;
     c.delivered_at = now;
@@ -350,8 +417,8 @@ fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> 
 
 /// What congestion control hears of an ACK, in bytes.
 struct News {
-    /// Of what was newly delivered, the unit sent last.
-    latest: Option<SentState>,
+    /// How fast things arrive, where the ACK tells.
+    sample: Option<RateSample>,
     /// DeliveredData (RFC 9937 6.2).
     delivered: u64,
     /// What was in flight before.
@@ -376,7 +443,6 @@ fn may_grow(c: &Connection, cx: &Cx, summary: &AckSummary, progress: &Progress, 
 /// Congestion control hears of the ACK, after what recovery made of it. Whether its window grows by that is another question.
 fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> Delivery {
     let newly_delivered = news.delivered;
-    let sample = news.latest.and_then(|latest| deliver(c, now, &latest, newly_delivered));
     let mss = u64::from(c.mss);
     let slow_start = c.congestion.cwnd() < c.congestion.ssthresh();
     let acked = match cx.settings.profile {
@@ -396,7 +462,7 @@ fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> De
         still_in_flight: c.in_flight(),
         lost: news.lost,
         ce: news.ce,
-        sample,
+        sample: news.sample,
         used: u64::from(c.peak.bytes),
         cwnd_limited: c.peak.limited,
         repairing: c.recovery.phase != Phase::Open,
@@ -457,14 +523,15 @@ fn sample_rtt(
     } else {
         now.nanos_since(summary.rtt_sent_at?)
     };
-    Some(take_rtt(c, cx, now, rtt))
+    take_rtt(c, cx, now, rtt);
+    Some(Duration::from_nanos(rtt))
 }
 
 /// A sample of so many nanoseconds.
-fn take_rtt(c: &mut Connection, cx: &Cx, now: Instant, nanos: u64) -> Duration {
+#[inline]
+fn take_rtt(c: &mut Connection, cx: &Cx, now: Instant, nanos: u64) {
     c.rtt.sample(nanos, now, &cx.settings);
     c.recovery.probe.on_sample();
-    Duration::from_nanos(nanos)
 }
 
 /// What the acknowledgement of our FIN changes.

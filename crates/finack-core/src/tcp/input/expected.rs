@@ -3,55 +3,68 @@
 //! What is done with it is what [`super::on_segment`] does with it, step by step in its order; left out is what cannot
 //! apply to it.
 
-use super::{Placed, Segment, ack, text};
+use super::{Arrival, ack, text};
 use crate::cx::Cx;
 use crate::tcp::State;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::Connection;
 use crate::time::Instant;
 
-/// Whether `segment`, which has no flags but ACK and PSH and no options but timestamps, is the next in order on a
-/// connection where nothing is out of the ordinary: it lies in the window, it acknowledges what is out or was acknowledged
-/// last, but no FIN, its timestamp is no older than the last, and somebody reads.
-pub(crate) fn is_expected(c: &Connection, segment: &Segment<'_>) -> bool {
+/// Whether a segment is the next in order on a connection where nothing is out of the ordinary: it lies in the window, it
+/// acknowledges what is out or was acknowledged last, but no FIN, its timestamp is no older than the last, and somebody reads.
+/// Answers what it acknowledges.
+#[inline(always)]
+pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
     let next = c.recv.next();
-    let len = segment.payload.bytes.len();
+    let len = arrival.text.payload.bytes.len();
     let end = next + len as Pos;
-    let stamped = match segment.options.timestamps {
+    let stamped = match arrival.text.timestamps {
         Some((value, _)) => c.agreed.timestamps && !seq::before(value, c.ts_recent),
         None => !c.agreed.timestamps,
     };
-    let ack = seq::expand(c.iss, c.snd_una, segment.ack);
+    let ack = seq::expand(c.iss, c.snd_una, arrival.ack);
     let taken = match c.state {
         State::Established => len == 0 || !c.facts.orphan,
         // All that was written is not acknowledged yet: servers often close as soon as they have written.
         State::FinWait1 => ack <= c.send.end() && (len == 0 || !c.facts.orphan && !c.facts.read_shut),
         _ => false,
     };
-    segment.seq == c.rcv_seq(next)
+    let expected = arrival.seq == c.rcv_seq(next)
         && taken
         && stamped
-        && (c.snd_una..=c.snd_nxt).contains(&ack)
-        && end <= c.rcv_edge.min(c.most_unread())
+        && c.snd_una <= ack
+        && ack <= c.snd_nxt
+        && end <= c.rcv_edge
+        && end <= c.most_unread()
         && !c.recv.has_gap()
         && c.rcv_fin == Pos::MAX
         && c.rare().urgent.mark.is_none()
-        && c.ecn.is_none()
+        && c.ecn.is_none();
+    expected.then_some(ack)
 }
 
-/// Takes a segment that [`is_expected`]. The connection goes on.
-pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) {
-    let len = segment.payload.bytes.len();
-    c.stats.segs_in += u64::from(segment.segments);
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Text, or nothing: for the sending side there was nothing new, and of all timers only that of delayed ACKs may run now that
+    /// did not.
+    Text,
+    /// Something for the sending side.
+    Ack,
+}
+
+/// Takes a segment that [`is_expected`], which acknowledges everything before `ack`. The connection goes on.
+#[inline(always)]
+pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>, ack: Pos) -> Taken {
+    let text = arrival.text;
+    c.stats.segs_in += u64::from(text.segments);
     c.times.last_recv_at = now;
-    let start = c.recv.next();
-    let placed = Placed { segment, start, end: start + len as Pos, scaled: true };
-    // It ends nothing: it is in range, and acknowledges no FIN.
-    let _ = ack::process(c, cx, now, &placed);
-    if len > 0 {
-        c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(segment.segments));
-        text::take_next(c, cx, now, &placed);
+    let acknowledges = ack::take_expected(c, cx, now, arrival, ack);
+    if !text.payload.bytes.is_empty() {
+        c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(text.segments));
+        text::take_next(c, cx, now, text);
     }
     c.facts.more = false;
-    text::schedule_ack(c, cx, now, &placed);
+    text::schedule_ack(c, cx, now, text.segments);
+    if acknowledges { Taken::Ack } else { Taken::Text }
 }

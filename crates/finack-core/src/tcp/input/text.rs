@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Outcome, Placed, drop_segment, urgent};
+use super::{Outcome, Placed, Text, drop_segment, urgent};
 use crate::cx::Cx;
 use crate::settings::Profile;
 use crate::stack::Ready;
@@ -73,9 +73,9 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         note_duplicate(c, start, end);
     }
     match inserted {
-        Inserted::InOrder => note_in_order(c, cx, now, placed),
+        Inserted::InOrder => note_in_order(c, cx, now, placed.segment.text()),
         Inserted::FilledGap => {
-            note_in_order(c, cx, now, placed);
+            note_in_order(c, cx, now, placed.segment.text());
             // RFC 5681 4.2: at once.
             c.ack_now(SendReason::Ack);
         }
@@ -83,7 +83,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
             cx.counters.tcp_out_of_order += 1;
             let rare = c.rare_mut();
             rare.out_of_order = rare.out_of_order.wrapping_add(1);
-            measure(c, cx, placed);
+            measure(c, cx, placed.segment.text());
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
                 c.make_room_behind_gap(cx, placed.end);
@@ -108,13 +108,15 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
 }
 
 /// Takes text that is next in order and lies in the window, where nothing is out of order and nothing urgent is awaited.
-pub(super) fn take_next(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
-    c.recv.append(&mut cx.pool, placed.segment.payload);
-    note_in_order(c, cx, now, placed);
+#[inline(always)]
+pub(super) fn take_next(c: &mut Connection, cx: &mut Cx, now: Instant, text: Text<'_>) {
+    c.recv.append(&mut cx.pool, text.payload);
+    note_in_order(c, cx, now, text);
     note_arrived(c);
 }
 
 /// More can be read.
+#[inline]
 fn note_arrived(c: &mut Connection) {
     c.ack.pending = true;
     if c.recv.held() as u64 > u64::from(c.full_space()) {
@@ -136,32 +138,33 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 }
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
-fn measure_round_trip(c: &mut Connection, now: Instant, placed: &Placed<'_>, full: bool) {
+fn measure_round_trip(c: &mut Connection, now: Instant, text: Text<'_>, full: bool) {
     let (next, edge, offset) = (c.recv.next(), c.rcv_edge, c.ts_offset);
     let Some(tuning) = c.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else { return };
-    let stamps = placed.segment.options.timestamps.filter(|_| c.agreed.timestamps && full);
+    let stamps = text.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
         let age = ts_clock(now).wrapping_sub(echo.wrapping_sub(offset));
         (echo, Duration::from_millis(u64::from(age)))
     });
     // An age of nothing says only that the clock did not tick.
     let echo = echo.filter(|(_, age)| !age.is_zero() && age.as_secs() < 3600);
-    let drained = c.recv.len() <= placed.segment.payload.bytes.len();
+    let drained = c.recv.len() <= text.payload.bytes.len();
     tuning.on_data(now, next, edge, echo, drained);
 }
 
 /// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
 /// is as large as any before.
-fn measure(c: &mut Connection, cx: &Cx, placed: &Placed<'_>) -> bool {
-    let len = placed.segment.payload.bytes.len() as u32;
-    let segment = match placed.segment.segment_size {
+#[inline(always)]
+fn measure(c: &mut Connection, cx: &Cx, text: Text<'_>) -> bool {
+    let len = text.payload.bytes.len() as u32;
+    let segment = match text.segment_size {
         0 => len.min(u32::from(u16::MAX)) as u16,
         size => size,
     };
     let full = segment >= c.rcv_mss;
     if full {
         c.learn_segment(cx, len, segment);
-        if len == u32::from(segment) && placed.segment.flags.psh() {
+        if len == u32::from(segment) && text.psh {
             c.ack.pushed = c.ack.pushed.max(1);
         }
     } else {
@@ -175,9 +178,12 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
-fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
-    let full = measure(c, cx, placed);
-    measure_round_trip(c, now, placed, full);
+#[inline(always)]
+fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, text: Text<'_>) {
+    let full = measure(c, cx, text);
+    if c.rare.is_some() {
+        measure_round_trip(c, now, text, full);
+    }
     let pause = now.nanos_since(c.ack.data_at);
     c.ack.data_at = now;
     if c.ack.ato == 0 {
@@ -191,14 +197,16 @@ fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>)
         // The sender slept, and has perhaps a small window now.
         c.more_quick_acks();
     }
-    let len = placed.segment.payload.bytes.len() as u32;
+    let len = text.payload.bytes.len() as u32;
     if len >= LEAST_GROWTH {
         c.grow_window(cx, len);
     }
 }
 
 /// Decides whether what was received is acknowledged now or a little later.
-pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) {
+/// The last thing that came were so many wire segments.
+#[inline(always)]
+pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, segments: u16) {
     if !c.ack.pending || c.ack.now.is_some() {
         return;
     }
@@ -212,11 +220,15 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, placed: &P
         // More than one full segment, and the window moves or the reader is not behind (tcp_ack_snd_check).
         Profile::Linux => unacked > Pos::from(c.rcv_mss) && window_holds(c, cx),
         // RFC 9293 SHLD-19 in RFC 5681 4.2's words: at least every second full-sized segment.
-        Profile::Rfc => unacked >= 2 * Pos::from(c.rcv_mss) || placed.segment.segments > 1,
+        Profile::Rfc => unacked >= 2 * Pos::from(c.rcv_mss) || segments > 1,
     };
     let quick = c.options.quickack || (c.ack.quick > 0 && !c.ack.interactive);
     if two_segments || quick || c.recv.has_gap() {
         c.ack_now(SendReason::Ack);
+        return;
+    }
+    if c.ack.ato >= ATO_MIN && c.timers.is_due(Timer::DelayedAck, now.after_nanos(ATO_MIN)) {
+        // By then one goes out already; none is delayed for less.
         return;
     }
     let srtt = c.rtt.srtt().map_or(ATO_MAX, nanos);
@@ -230,8 +242,15 @@ fn window_holds(c: &mut Connection, cx: &Cx) -> bool {
     if c.recv.len() < c.options.recv_lowat.max(1) {
         return true;
     }
-    if c.is_half_full() {
+    let (space, held) = (c.full_space(), c.recv.held() as u32);
+    if held > space - space / 2 {
         c.ack.quick = 0;
     }
-    Pos::from(c.select_window(cx)) >= c.rcv_edge - c.rcv_acked
+    let offered = c.rcv_edge - c.rcv_acked;
+    if c.agreed.scaling && c.agreed.rcv_wscale > 0 && Pos::from(space.saturating_sub(held)) < offered {
+        // No scaled window is larger than what is free.
+        debug_assert!(Pos::from(c.select_window(cx)) < offered);
+        return false;
+    }
+    Pos::from(c.select_window(cx)) >= offered
 }

@@ -13,53 +13,65 @@ const SLACK: u64 = 2_000;
 /// The probe that is out, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
-    /// TLP.end_seq: SND.NXT when it was sent; 0 where none is out.
-    end: Pos,
-    /// TLP.is_retrans.
-    is_repeat: bool,
-    /// No round trip was measured since it was sent.
-    unmeasured: bool,
+    /// TLP.end_seq, SND.NXT when it was sent (0 where none is out), and behind it two bits.
+    packed: Pos,
 }
+
+/// TLP.is_retrans.
+const REPEAT: Pos = 1;
+/// No round trip was measured since it was sent.
+const UNMEASURED: Pos = 2;
+/// Where TLP.end_seq begins: no stream has so many bytes that it would not fit.
+const END: u32 = 2;
 
 impl Probe {
     pub(crate) const fn new() -> Self {
-        Self { end: 0, is_repeat: false, unmeasured: false }
+        Self { packed: 0 }
+    }
+
+    const fn end(&self) -> Pos {
+        self.packed >> END
+    }
+
+    const fn is_repeat(&self) -> bool {
+        self.packed & REPEAT != 0
     }
 
     /// Whether another may go (RFC 8985 7.3).
     pub(crate) const fn may_go(&self) -> bool {
-        self.end == 0 && !self.unmeasured
+        self.end() == 0 && self.packed & UNMEASURED == 0
     }
 
     /// Whether one is out.
     pub(crate) const fn is_out(&self) -> bool {
-        self.end != 0
+        self.end() != 0
     }
 
     /// One went out; `nxt` is SND.NXT after it.
     pub(crate) fn on_sent(&mut self, nxt: Pos, is_repeat: bool) {
-        *self = Self { end: nxt, is_repeat, unmeasured: true };
+        self.packed = nxt << END | UNMEASURED | if is_repeat { REPEAT } else { 0 };
     }
 
     /// Whether one is out that sent again what ends at `end`.
     pub(crate) fn is_repeat_of(&self, end: Pos) -> bool {
-        self.is_repeat && self.end == end
+        self.is_repeat() && self.end() == end
     }
 
     /// A round trip was measured.
     pub(crate) fn on_sample(&mut self) {
-        self.unmeasured = false;
+        self.packed &= !UNMEASURED;
     }
 
     /// RFC 8985 7.4.2: what an ACK of `una` tells of the probe. `reported`: the end of what arrived twice; `plain`: a
     /// duplicate ACK without a SACK block. Answers whether the probe repaired a loss.
     pub(crate) fn on_ack(&mut self, una: Pos, reported: Option<Pos>, plain: bool) -> bool {
-        if self.end == 0 || una < self.end {
+        if self.end() == 0 || una < self.end() {
             return false;
         }
-        let repaired = self.is_repeat && reported != Some(self.end) && una > self.end;
-        if repaired || !self.is_repeat || reported == Some(self.end) || plain {
-            self.end = 0;
+        let (end, is_repeat) = (self.end(), self.is_repeat());
+        let repaired = is_repeat && reported != Some(end) && una > end;
+        if repaired || !is_repeat || reported == Some(end) || plain {
+            self.packed &= REPEAT | UNMEASURED;
         }
         repaired
     }

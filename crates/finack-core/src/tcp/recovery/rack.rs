@@ -21,8 +21,11 @@ const NO_THRESHOLD: u64 = 4;
 /// What RACK remembers of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Rack {
-    /// RACK.xmit_ts and RACK.end_seq: when the unit sent last of those that arrived was sent, and its end.
-    newest: SentOrder,
+    /// RACK.xmit_ts and RACK.end_seq: when the unit sent last of those that arrived was sent, and its end. (A [`SentOrder`], in
+    /// parts because it is smaller so.)
+    newest_at: Instant,
+    newest_end: Pos,
+    newest_again: bool,
     /// RACK.fack: behind the highest position that arrived.
     fack: Pos,
     /// RACK.rtt in microseconds.
@@ -69,8 +72,17 @@ fn micros(nanos: u64) -> u32 {
 
 impl Rack {
     pub(crate) const fn new() -> Self {
-        let newest = SentOrder { at: Instant::ZERO, again: false, end: 0 };
-        Self { newest, fack: 0, rtt: 0, learned: None }
+        let (newest_at, newest_end, newest_again) = (Instant::ZERO, 0, false);
+        Self { newest_at, newest_end, newest_again, fack: 0, rtt: 0, learned: None }
+    }
+
+    const fn newest(&self) -> SentOrder {
+        SentOrder { at: self.newest_at, again: self.newest_again, end: self.newest_end }
+    }
+
+    const fn set_newest(&mut self, newest: SentOrder) {
+        let SentOrder { at, again, end } = newest;
+        (self.newest_at, self.newest_again, self.newest_end) = (at, again, end);
     }
 
     /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
@@ -83,13 +95,13 @@ impl Rack {
         // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
         let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
         self.rtt = micros(now.nanos_since(sent_at));
-        self.newest = self.newest.max(newest);
+        self.set_newest(self.newest().max(newest));
         true
     }
 
     /// Whether nothing that arrived so far was sent after a unit that begins at `start`.
     pub(crate) fn is_next(&self, start: Pos, order: SentOrder) -> bool {
-        start >= self.fack && order > self.newest
+        start >= self.fack && order > self.newest()
     }
 
     /// [`on_delivered`](Self::on_delivered) where an ACK of all before `una` delivered what [is next](Self::is_next), of which
@@ -97,7 +109,7 @@ impl Rack {
     pub(crate) fn on_next(&mut self, newest: SentOrder, una: Pos, now: Instant) {
         self.fack = una;
         self.rtt = micros(now.nanos_since(newest.at));
-        self.newest = newest;
+        self.set_newest(newest);
     }
 
     /// Step 3: what was sent first at `start` arrived only now, after something sent later.
@@ -159,7 +171,7 @@ impl Rack {
         let third = queue.sacked() >= threshold * at.mss || u64::from(reports) >= threshold;
         let urgent = repairing || third && at.settings.tcp_recovery & NO_THRESHOLD == 0;
         let patience = self.patience() + self.window(urgent, at);
-        queue.mark_overtaken(&Deadline { newest: self.newest, patience, now: at.now })
+        queue.mark_overtaken(&Deadline { newest: self.newest(), patience, now: at.now })
     }
 
     /// RFC 8985 6.3: how long ago something must have been sent to count as lost at a time-out.

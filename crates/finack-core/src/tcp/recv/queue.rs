@@ -8,7 +8,7 @@ use finack_sum::{Accumulator, append_and_sum};
 
 use super::reorder::{Inserted, Reorder, extend};
 use crate::device::MAX_SLICES;
-use crate::pool::Pool;
+use crate::pool::{Pool, SMALL};
 use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
@@ -57,6 +57,7 @@ impl Chunk {
         }
     }
 
+    #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Compact(block) => block,
@@ -65,6 +66,7 @@ impl Chunk {
     }
 
     /// Appends `bytes` if the chunk has room of its own for them.
+    #[inline]
     pub(super) fn append(&mut self, bytes: &[u8]) -> bool {
         match self {
             Self::Compact(block) if block.capacity() - block.len() >= bytes.len() => {
@@ -75,7 +77,18 @@ impl Chunk {
         }
     }
 
-    pub(super) fn memory(&self) -> usize {
+    /// Forgets what is in it, if it is a small block that the next bytes may as well stand in.
+    fn empty(&mut self) -> bool {
+        match self {
+            Self::Compact(block) if block.capacity() == SMALL => {
+                block.clear();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
         match self {
             Self::Compact(block) => block.capacity(),
             Self::Shared(bytes) => bytes.len(),
@@ -170,22 +183,47 @@ impl RecvQueue {
     }
 
     /// Takes what is next in order.
+    #[inline]
     pub(crate) fn append(&mut self, pool: &mut Pool, payload: Payload<'_>) {
-        if self.staged > 0 && self.staged as usize == payload.bytes.len() {
-            // It was copied when its checksum was verified.
-            self.staged = 0;
-            self.next += payload.bytes.len() as Pos;
-            return;
+        if self.staged > 0 {
+            if self.staged as usize == payload.bytes.len() {
+                // It was copied when its checksum was verified.
+                self.staged = 0;
+                self.next += payload.bytes.len() as Pos;
+                return;
+            }
+            self.unstage(pool);
         }
-        self.unstage(pool);
         self.next += payload.bytes.len() as Pos;
         if payload.is_kept_whole() {
-            self.chunks.wake(&mut pool.chunks);
-            self.chunks.push_back(Chunk::keep(payload, pool));
+            let chunk = Chunk::keep(payload, pool);
+            self.push_whole(pool, chunk);
+            return;
+        }
+        self.chunks.wake(&mut pool.chunks);
+        if let Some(last) = self.chunks.back_mut()
+            && last.append(payload.bytes)
+        {
             return;
         }
         let queued = self.len();
         self.fill(pool, queued, payload.bytes, |block, bytes| block.extend_from_slice(bytes));
+    }
+
+    /// Puts a chunk behind the last one as it is.
+    fn push_whole(&mut self, pool: &mut Pool, chunk: Chunk) {
+        self.chunks.wake(&mut pool.chunks);
+        self.drop_spare_block(pool);
+        self.chunks.push_back(chunk);
+    }
+
+    /// Gives the block back that an empty queue woke up with: what comes needs another.
+    fn drop_spare_block(&mut self, pool: &mut Pool) {
+        if self.chunks.front().is_some_and(|chunk| chunk.as_slice().is_empty())
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            chunk.give_back(pool);
+        }
     }
 
     /// Copies bytes behind the last chunk, and to new ones where it has no room. `copy` appends to a block what fits it.
@@ -197,6 +235,9 @@ impl RecvQueue {
         mut copy: impl FnMut(&mut Vec<u8>, &[u8]),
     ) {
         self.chunks.wake(&mut pool.chunks);
+        if queued > SMALL {
+            self.drop_spare_block(pool);
+        }
         while !bytes.is_empty() {
             if let Some(Chunk::Compact(block)) = self.chunks.back_mut() {
                 let (now, later) = bytes.split_at((block.capacity() - block.len()).min(bytes.len()));
@@ -259,8 +300,7 @@ impl RecvQueue {
                 }
                 Chunk::Shared(bytes) => {
                     self.next += rest as Pos;
-                    self.chunks.wake(&mut pool.chunks);
-                    self.chunks.push_back(Chunk::Shared(bytes.slice(skip..)));
+                    self.push_whole(pool, Chunk::Shared(bytes.slice(skip..)));
                 }
             }
         }
@@ -274,15 +314,16 @@ impl RecvQueue {
     /// Copies up to `buf.len()` bytes, at most up to position `upto`, and forgets them unless `peek`.
     pub(crate) fn read(&mut self, pool: &mut Pool, buf: &mut [u8], upto: Pos, peek: bool) -> usize {
         let most = buf.len().min((upto.min(self.next) - self.read).max(0) as usize);
-        let mut copied = 0;
-        for (i, chunk) in self.chunks.iter().enumerate() {
-            let slice = &chunk.as_slice()[if i == 0 { self.head as usize } else { 0 }..];
+        let Some(chunks) = self.chunks.awake() else { return 0 };
+        let (mut copied, mut at, mut head) = (0, 0, self.head as usize);
+        while copied < most
+            && let Some(chunk) = chunks.get(at)
+        {
+            let slice = &chunk.as_slice()[head..];
             let take = slice.len().min(most - copied);
             buf[copied..copied + take].copy_from_slice(&slice[..take]);
             copied += take;
-            if copied == most {
-                break;
-            }
+            (at, head) = (at + 1, 0);
         }
         if !peek {
             self.skip(pool, copied);
@@ -308,17 +349,24 @@ impl RecvQueue {
     }
 
     /// Forgets the next `count` bytes (at most what is there).
+    #[inline]
     pub(crate) fn skip(&mut self, pool: &mut Pool, count: usize) {
         let count = count.min(self.len());
         self.read += count as Pos;
         self.head += count as u32;
-        while let Some(chunk) = self.chunks.front() {
+        let Some(chunks) = self.chunks.awake() else { return };
+        loop {
+            let last = chunks.len() == 1;
+            let Some(chunk) = chunks.front_mut() else { break };
             let len = chunk.as_slice().len() as u32;
             if self.head < len {
-                break;
+                return;
             }
             self.head -= len;
-            if let Some(chunk) = self.chunks.pop_front() {
+            if last && chunk.empty() {
+                return self.chunks.rest_with(1, &mut pool.chunks);
+            }
+            if let Some(chunk) = chunks.pop_front() {
                 chunk.give_back(pool);
             }
         }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 
 use bytes::buf::Limit;
@@ -15,12 +16,44 @@ use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 
 /// Bytes that stay until they are acknowledged.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Data {
     /// Copied from the application.
     Own(Vec<u8>),
     /// The application's own buffer.
     Shared(Bytes),
+    /// A small request or answer, copied too, where nothing else is in the buffer: no block of the pool need be fetched from
+    /// memory for it, nor be kept until its ACK comes.
+    Few { len: u8, bytes: [u8; FEW] },
+}
+
+/// So many bytes make a block a line of the processor's cache.
+const FEW: usize = 54;
+
+/// Where copied bytes stand does not show.
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared(bytes) => f.debug_tuple("Shared").field(bytes).finish(),
+            Self::Own(_) | Self::Few { .. } => f.debug_tuple("Own").field(&self.as_slice()).finish(),
+        }
+    }
+}
+
+impl Data {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(block) => block,
+            Self::Shared(bytes) => bytes,
+            Self::Few { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+        }
+    }
+
+    fn few(data: &[u8]) -> Option<Self> {
+        let mut bytes = [0; FEW];
+        bytes.get_mut(..data.len())?.copy_from_slice(data);
+        (!data.is_empty()).then_some(Self::Few { len: data.len() as u8, bytes })
+    }
 }
 
 /// A run of bytes of the stream.
@@ -32,10 +65,7 @@ pub(crate) struct Block {
 
 impl Block {
     fn as_slice(&self) -> &[u8] {
-        match &self.data {
-            Data::Own(block) => block,
-            Data::Shared(bytes) => bytes,
-        }
+        self.data.as_slice()
     }
 
     fn end(&self) -> Pos {
@@ -46,7 +76,7 @@ impl Block {
     fn own(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
             Data::Own(block) => Some(block),
-            Data::Shared(_) => None,
+            Data::Shared(_) | Data::Few { .. } => None,
         }
     }
 
@@ -54,7 +84,7 @@ impl Block {
     fn room(&self) -> usize {
         match &self.data {
             Data::Own(block) => block.capacity() - block.len(),
-            Data::Shared(_) => 0,
+            Data::Shared(_) | Data::Few { .. } => 0,
         }
     }
 
@@ -68,6 +98,7 @@ impl Block {
         match &self.data {
             Data::Own(block) => block.capacity(),
             Data::Shared(bytes) => bytes.len(),
+            Data::Few { .. } => 0,
         }
     }
 }
@@ -78,6 +109,20 @@ pub(crate) struct Place {
     block: usize,
     at: usize,
     len: usize,
+}
+
+impl Place {
+    /// Of the buffer's blocks the one that it lies in.
+    #[inline]
+    pub(crate) const fn block(self) -> usize {
+        self.block
+    }
+
+    /// Bytes.
+    #[inline]
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
 }
 
 /// What the end of a record counts for in the buffer, in bytes: about what a packet of its own costs on Linux, so that
@@ -159,6 +204,18 @@ impl SendBuffer {
         Self { blocks: Ring::new(), start, end: start, extra: None }
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.blocks.prefetch();
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_front(&self) {
+        if let Some(block) = self.blocks.front() {
+            finack_sum::prefetch(block);
+        }
+    }
+
     /// Where the next byte written will stand.
     pub(crate) const fn end(&self) -> Pos {
         self.end
@@ -212,6 +269,14 @@ impl SendBuffer {
     /// Appends all of `data`.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
         self.blocks.wake(&mut pool.blocks);
+        if self.blocks.is_empty()
+            && let Some(few) = Data::few(data)
+        {
+            self.blocks.push_back(Block { start: self.end, data: few });
+            self.end += data.len() as Pos;
+            return;
+        }
+        self.make_room(pool);
         while !data.is_empty() {
             if self.blocks.back().is_none_or(|b| b.room() == 0) {
                 self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(data.len())) });
@@ -222,6 +287,18 @@ impl SendBuffer {
             block.extend_from_slice(now);
             self.end += now.len() as Pos;
             data = later;
+        }
+    }
+
+    /// What was a few bytes stands in a block of the pool now, as if it had from the first: more can be appended.
+    fn make_room(&mut self, pool: &mut Pool) {
+        if let Some(Block { data, .. }) = self.blocks.back_mut()
+            && let Data::Few { len, bytes } = data
+        {
+            let few = &bytes[..usize::from(*len)];
+            let mut block = pool.take(few.len());
+            block.extend_from_slice(few);
+            *data = Data::Own(block);
         }
     }
 
@@ -277,6 +354,7 @@ impl SendBuffer {
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<(usize, bool), E> {
         self.blocks.wake(&mut pool.blocks);
+        self.make_room(pool);
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
         if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
             self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
@@ -388,6 +466,24 @@ impl SendBuffer {
         self.slice(place).map(|_| place)
     }
 
+    /// [`find`](Self::find), beginning with a block that is likely to hold them.
+    #[inline(always)]
+    pub(crate) fn find_near(&self, block: usize, from: Pos, to: Pos) -> Option<Place> {
+        match self.blocks.get(block) {
+            Some(b) if b.start <= from && to <= b.end() => {
+                Some(Place { block, at: (from - b.start) as usize, len: (to - from) as usize })
+            }
+            _ => self.find(from, to),
+        }
+    }
+
+    /// [`find`](Self::find) of what was appended last, from `from` on.
+    #[inline]
+    pub(crate) fn find_last(&self, from: Pos) -> Option<Place> {
+        let at = usize::try_from(from - self.blocks.back()?.start).ok()?;
+        Some(Place { block: self.blocks.len() - 1, at, len: (self.end - from) as usize })
+    }
+
     /// What stands there.
     #[inline]
     pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
@@ -446,6 +542,30 @@ mod tests {
         assert_eq!(buffer.byte(50_001), Some(data[50_000]));
         buffer.clear(&mut pool);
         assert_eq!((buffer.len(), buffer.memory()), (0, 0));
+    }
+
+    /// What a write after the first comes to is the same, however small the first was.
+    #[test]
+    fn a_few_bytes_take_no_block_until_more_follow() {
+        let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+        buffer.append(&mut pool, &[1; FEW]);
+        assert!(buffer.memory() < crate::pool::SMALL);
+        let place = buffer.find(1, 1 + FEW as Pos).unwrap();
+        assert_eq!(buffer.slice(place), Some(&[1; FEW][..]));
+        let shown = alloc::format!("{buffer:?}");
+        buffer.make_room(&mut pool);
+        assert_eq!(alloc::format!("{buffer:?}"), shown);
+        buffer.append(&mut pool, &[2; 2 * FEW]);
+        assert_eq!(buffer.slice(place), Some(&[1; FEW][..]), "the place is the same");
+        let mut out = [&[][..]; MAX_SLICES];
+        let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
+        assert_eq!((count, bytes), (1, 3 * FEW), "in one piece");
+        assert_eq!(out[0], [[1; FEW], [2; FEW], [2; FEW]].concat());
+        buffer.release(&mut pool, buffer.end());
+        assert_eq!((buffer.len(), buffer.memory()), (0, 0));
+        buffer.append(&mut pool, &[3; FEW + 1]);
+        assert!(buffer.memory() >= crate::pool::SMALL);
+        assert_eq!(size_of::<Block>(), 64);
     }
 
     #[test]

@@ -288,6 +288,18 @@ impl RetransmitQueue {
         self.units.len()
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.units.prefetch();
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_front(&self) {
+        if let Some(unit) = self.units.front() {
+            finack_sum::prefetch(unit);
+        }
+    }
+
     pub(crate) fn front(&self) -> Option<&Sent> {
         self.units.front()
     }
@@ -376,28 +388,36 @@ impl RetransmitQueue {
     }
 
     /// The first unit, where all units were sent once and nothing is known of any: neither SACKed nor lost.
+    #[inline]
     pub(crate) fn front_if_calm(&self) -> Option<&Sent> {
         let calm = self.repair.is_none() && self.sacked == 0 && self.lost == 0;
         self.units.front().filter(|unit| calm && !unit.marks.has(Marks::RETRANSMITTED))
     }
 
     /// [`acknowledge`](Self::acknowledge) of everything before `una`, which is more than nothing, where
-    /// [all is calm](Self::front_if_calm): answers what the last unit was that it is about, as far as it is.
-    pub(crate) fn acknowledge_calmly(&mut self, una: Pos) -> Option<(SentOrder, SentState)> {
-        let mut last = None;
-        while let Some(unit) = self.units.front_mut()
-            && unit.start < una
-        {
-            if una <= unit.end {
-                last = Some((SentOrder { end: una, ..unit.order() }, unit.state()));
-            }
-            if una < unit.end {
-                unit.start = una;
-                break;
-            }
-            self.units.pop_front();
+    /// [all is calm](Self::front_if_calm): answers what the last unit was that it is about, as far as it is. `None`, and nothing is
+    /// done, where not all is calm, or `is_next` does not hold of the first unit.
+    #[inline(always)]
+    pub(crate) fn acknowledge_calmly(
+        &mut self,
+        una: Pos,
+        is_next: impl FnOnce(&Sent) -> bool,
+    ) -> Option<(SentOrder, SentState)> {
+        if !self.front_if_calm().is_some_and(is_next) {
+            return None;
         }
-        last
+        let units = self.units.awake()?;
+        while units.front().is_some_and(|unit| unit.end < una) {
+            units.pop_front();
+        }
+        let unit = units.front_mut()?;
+        let last = (SentOrder { end: una, ..unit.order() }, unit.state());
+        if una < unit.end {
+            unit.start = una;
+        } else {
+            units.pop_front();
+        }
+        Some(last)
     }
 
     /// Splits the unit that holds `at` so that one begins there; answers the index of the unit that does.

@@ -1,0 +1,150 @@
+//! Packets on their way out, at a glance: a segment that carries data and nothing else that is worth a thought is written at
+//! once, everything else goes the long way through `transmit`. Both ways come to the same.
+
+use finack_wire::tcp::Flags;
+
+use super::Stack;
+use super::refresh::Agenda;
+use super::transmit::{left_of_checksum, note_sent, plain_of, segment_of};
+use crate::cx::Cx;
+use crate::device::{Slices, Transmit};
+use crate::ip::Ident;
+use crate::tcp::emit::MAX_HEADERS;
+use crate::tcp::seq::Pos;
+use crate::tcp::tcb::Connection;
+use crate::tcp::{Place, output};
+use crate::time::Instant;
+use crate::trace::{PacketId, SendReason};
+
+/// A packet whose headers are written.
+pub(super) struct Written {
+    connection: u32,
+    /// Bytes of headers.
+    header: usize,
+    place: Place,
+    number: u64,
+}
+
+/// A segment with data.
+#[derive(Clone, Copy)]
+struct Text {
+    from: Pos,
+    place: Place,
+    push: bool,
+    reason: SendReason,
+}
+
+impl Stack {
+    /// Writes the next packet if it is an ordinary one. `None`: it must be decided on, and nothing has happened.
+    #[inline]
+    pub(super) fn ordinary(&mut self, now: Instant) -> Option<Written> {
+        if !self.cx.short_cuts {
+            return None;
+        }
+        if self.emission.is_some() { self.ordinary_of_unit(now) } else { self.ordinary_write(now) }
+    }
+
+    /// Lends it.
+    #[inline]
+    pub(super) fn lend_ordinary(&mut self, written: &Written) -> Option<Transmit<'_>> {
+        self.cx.counters.ip_out_requests += 1;
+        let c = self.connections.get(written.connection)?;
+        Some(Transmit {
+            header: &self.header[..written.header],
+            payload: Slices::one(c.send.slice(written.place)?),
+            segment_size: 0,
+            checksum: left_of_checksum(c, &self.cx.device),
+            number: written.number,
+        })
+    }
+
+    /// The next packet of the unit under way, where the device takes single segments.
+    fn ordinary_of_unit(&mut self, now: Instant) -> Option<Written> {
+        let Self { connections, cx, ip, header, emission, .. } = self;
+        let unit = emission.as_mut()?;
+        let connection = unit.connection;
+        let c = connections.get_mut(connection)?;
+        let live = c.generation == unit.generation && c.facts.indexed;
+        if !live || unit.whole || cx.device.max_unit > cx.device.mtu || !is_ordinary(c) {
+            return None;
+        }
+        // Nothing of it is acknowledged yet, and it has no FIN at its end.
+        if unit.at < c.snd_una || unit.end > c.send.end() {
+            return None;
+        }
+        let from = unit.at;
+        let to = unit.end.min(from + segment_of(c, &cx.device) as Pos);
+        let place = c.send.find_near(unit.block, from, to)?;
+        let text = Text { from, place, push: unit.push && to == unit.end, reason: unit.reason };
+        let number = ip.out.next_number();
+        let header = write(c, cx, &mut ip.ident, header, now, &text, number);
+        (unit.at, unit.block) = (to, place.block());
+        if to == unit.end {
+            *emission = None;
+        }
+        Some(Written { connection, header, place, number })
+    }
+
+    /// All that the next connection in turn has to send, where that fits a segment.
+    fn ordinary_write(&mut self, now: Instant) -> Option<Written> {
+        let Self { connections, cx, ip, header, wheel, ready_to_send, events, .. } = self;
+        let &(connection, generation) = ready_to_send.front()?;
+        let c = connections.get_mut(connection)?;
+        let fine = c.generation == generation && c.facts.indexed && is_ordinary(c) && !c.facts.keepalive_due;
+        if !fine || !ip.out.is_empty() || c.path_mtu < ip.routes.mtu() {
+            return None;
+        }
+        output::restart_after_idle(c, cx, now);
+        let (from, end) = (c.snd_nxt, output::small_write(c, cx)?);
+        let place = c.send.find_last(from)?;
+        if place.len() > segment_of(c, &cx.device) {
+            return None;
+        }
+        ready_to_send.pop_front();
+        c.facts.tx_queued = false;
+        let push = output::commit_small(c, cx, now, end);
+        let text = Text { from, place, push, reason: SendReason::Data };
+        let number = ip.out.next_number();
+        let header = write(c, cx, &mut ip.ident, header, now, &text, number);
+        Agenda { wheel, ready_to_send, events }.refresh_sent(c, cx, now, connection);
+        Some(Written { connection, header, place, number })
+    }
+}
+
+/// Whether its segments with data have no option but timestamps, nothing urgent, and nothing about them that has to do with
+/// explicit congestion notification or signatures; and leave the host.
+#[inline]
+fn is_ordinary(c: &Connection) -> bool {
+    let rare = c.rare.as_deref().is_some_and(|rare| rare.snd_up.is_some() || rare.dsack.is_some());
+    let more = c.facts.auth_len > 0 || c.facts.loopback || c.ecn.is_some() || c.recv.has_gap();
+    !rare && !more
+}
+
+/// Writes the headers of a segment, and what goes with that; answers their length.
+#[inline(always)]
+fn write(
+    c: &mut Connection,
+    cx: &mut Cx,
+    ident: &mut Ident,
+    header: &mut [u8; MAX_HEADERS],
+    now: Instant,
+    text: &Text,
+    number: u64,
+) -> usize {
+    let window = c.advertise(cx);
+    let flags = if text.push { Flags::ACK | Flags::PSH } else { Flags::ACK };
+    let mut plain = plain_of(c, cx, ident, text.from, flags, window);
+    plain.stamps = c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent));
+    let sum = || finack_sum::sum(c.send.slice(text.place).unwrap_or_default());
+    let written = plain.write(&c.tuple, text.place.len(), sum, cx.device.checksum_tx, header);
+    output::acknowledged(c, true);
+    c.stats.note_sent(1, true);
+    cx.counters.tcp_out_segs += 1;
+    cx.counters.tcp_ordinary += 1;
+    if cx.tracer.is_on() {
+        cx.tracer.packet = Some(PacketId::Out(number));
+        note_sent(c, cx, now, &plain.head(&c.tuple), text.place.len(), (1, text.reason));
+        cx.tracer.packet = None;
+    }
+    written
+}
