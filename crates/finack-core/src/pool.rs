@@ -9,16 +9,20 @@ use crate::tcp::{Block, Chunk, Sent};
 pub(crate) const SMALL: usize = 2 << 10;
 /// Room of a large block.
 pub(crate) const LARGE: usize = 32 << 10;
+/// Room of a block for those who write a lot: what the largest unit takes, so that filling and sending it is one call.
+const WHOLE: usize = 64 << 10;
 
 /// Spare blocks kept of each size; more are freed.
 const SPARE_SMALL: usize = 1024;
 const SPARE_LARGE: usize = 128;
+const SPARE_WHOLE: usize = 64;
 
 /// Spare blocks, and what empty queues stood in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    whole: Vec<Vec<u8>>,
     /// Of send buffers, retransmission queues and receive queues; of the last with a small block each, empty, perhaps.
     pub(crate) blocks: Spares<Block>,
     pub(crate) units: Spares<Sent>,
@@ -32,11 +36,20 @@ impl Pool {
         spare.pop().unwrap_or_else(|| Vec::with_capacity(room))
     }
 
+    /// [`take`](Self::take) of a block that is written to, which may be a whole unit's.
+    pub(crate) fn take_to_write(&mut self, wanted: usize) -> Vec<u8> {
+        if wanted <= LARGE {
+            return self.take(wanted);
+        }
+        self.whole.pop().unwrap_or_else(|| Vec::with_capacity(WHOLE))
+    }
+
     /// Takes a block back.
     pub(crate) fn give(&mut self, mut block: Vec<u8>) {
         let (spare, most) = match block.capacity() {
             SMALL => (&mut self.small, SPARE_SMALL),
             LARGE => (&mut self.large, SPARE_LARGE),
+            WHOLE => (&mut self.whole, SPARE_WHOLE),
             _ => return,
         };
         if spare.len() < most {
@@ -48,6 +61,7 @@ impl Pool {
     pub(crate) fn memory(&self) -> usize {
         let queues = self.blocks.memory() + self.units.memory() + self.chunks.memory();
         let in_queues: usize = self.chunks.iter().map(Chunk::memory).sum();
-        self.small.len() * SMALL + self.large.len() * LARGE + queues + in_queues
+        let spare = self.small.len() * SMALL + self.large.len() * LARGE + self.whole.len() * WHOLE;
+        spare + queues + in_queues
     }
 }

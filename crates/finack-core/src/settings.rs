@@ -384,6 +384,9 @@ settings! {
     icmp_echo_ignore_all, "net.ipv4.icmp_echo_ignore_all", 0, 0, 1, "";
     /// Least time between two ICMP errors to one destination.
     icmp_ratelimit, "net.ipv4.icmp_ratelimit", 1000, 0, 60_000, "ms";
+    /// For how long whoever drives the stack looks for packets without sleeping, where they come in quick succession; 0: it
+    /// sleeps at once.
+    busy_poll, "net.core.busy_poll", 0, 0, 1000, "us";
     /// Receive buffer of a UDP socket.
     rmem_default, "net.core.rmem_default", 212_992, 2304, 1 << 30, "bytes";
     /// Send buffer of a UDP socket.

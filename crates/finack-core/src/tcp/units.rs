@@ -120,6 +120,15 @@ impl Connection {
         if before_tail > 0 { (before_tail - 1) % self.unit_goal() + 1 } else { Pos::MAX }
     }
 
+    /// Of `most` bytes that could be appended those that fill the unit that the next byte stands in: the few behind it would
+    /// go out alone as soon as an ACK comes. All of them where units are small.
+    pub(crate) fn up_to_unit(&self, most: usize) -> usize {
+        let goal = self.unit_goal();
+        let begun = self.send.end() - self.units.tail.max(self.snd_nxt);
+        let rest = if begun > 0 && begun < goal { goal - begun } else { goal };
+        if goal as usize > most / 2 { most.min(rest as usize) } else { most }
+    }
+
     /// Units that wait to be sent for the first time.
     fn units_unsent(&self) -> usize {
         let (next, end) = (self.snd_nxt.max(1), self.send.end());

@@ -216,7 +216,7 @@ impl Connection {
         fill: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Result<(), E>,
     ) -> Result<Result<usize, E>, Error> {
         self.check_open_for_writing()?;
-        let most = most.max(1);
+        let most = self.up_to_unit(most.max(1));
         let room = self.room_for(cx, most);
         if room.bytes == 0 {
             self.facts.wants_room = true;

@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::direct::Direct;
 use super::direction::{Direction, Step};
 use super::stream::RelayStream;
 use super::{Ended, Event, Relayed, Side};
 
 /// Steps that one direction makes before other tasks have their turn.
 const STEPS: usize = 8;
+/// The same where bytes go straight from one connection's buffers to the other's: 2 MiB where each step moves all it can,
+/// which takes less than a millisecond. Who fills and empties the two connections goes on in the meantime, and need not
+/// be woken for each piece, which with many streams and short turns takes more than a quarter of a relay's time.
+const DIRECT_STEPS: usize = 32;
 
 /// How often it is looked whether a peer has acknowledged: there is no event for that.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -77,7 +82,11 @@ impl<F: FnMut(Event<'_>)> Both<F> {
         source: &S,
         destination: &D,
     ) -> Result<Turn, Stop> {
-        for _ in 0..STEPS {
+        let steps = match (source.direct(), destination.direct()) {
+            (Direct::No, _) | (_, Direct::No) => STEPS,
+            _ => DIRECT_STEPS,
+        };
+        for _ in 0..steps {
             let (direction, other) = match side {
                 Side::A => (&mut self.a_to_b, &self.b_to_a),
                 Side::B => (&mut self.b_to_a, &self.a_to_b),

@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::{After, BATCH, Inner, Letter, Outgoing, Sent, Shard, Shards};
-use crate::device::Device;
 
 /// How long a driver sleeps that has no timer to wait for.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
@@ -77,6 +76,8 @@ struct Turn {
     blocked: bool,
     /// When the next timer is due.
     deadline: Option<tokio::time::Instant>,
+    /// Packets come in quick succession: the next are worth looking for, for so long after the last.
+    busy_poll: Option<Duration>,
 }
 
 /// What one turn hands to the next, so that no packet costs an allocation here.
@@ -184,6 +185,12 @@ impl Driver {
                 read = read || arrived(device.as_ref()).await;
                 continue;
             }
+            if let (Some(limit), Some(device), false) = (turn.busy_poll, &device, turn.blocked) {
+                read = look_out(&shards.0, index, device, limit).await;
+                if read {
+                    continue;
+                }
+            }
             arm(sleep.as_mut(), turn.deadline);
             let ready = tokio::select! {
                 biased;
@@ -198,6 +205,30 @@ impl Driver {
                 return;
             }
         }
+    }
+}
+
+/// Looks for packets without sleeping until some arrive or `limit` has passed since the last were sent or received; whether
+/// some have. All other tasks have their turn meanwhile, and other programs that want this core too.
+///
+/// Waking a thread that sleeps takes as long as dozens of packets.
+async fn look_out(shards: &Weak<Shards>, index: usize, device: &AsyncFd<OwnedFd>, limit: Duration) -> bool {
+    loop {
+        tokio::task::yield_now().await;
+        if arrived(Some(device)).await {
+            return true;
+        }
+        let Some(shards) = shards.upgrade() else { return true };
+        let mut inner = shards.get(index).lock();
+        if inner.stopped.is_some() {
+            return true;
+        }
+        let active_at = inner.active_at;
+        if inner.clock.now().since(active_at) >= limit {
+            return false;
+        }
+        drop(inner);
+        std::thread::yield_now();
     }
 }
 
@@ -220,7 +251,7 @@ fn turn(shards: &Weak<Shards>, index: usize, read: bool, buffers: &mut Buffers) 
         }
         let drained = match read {
             false => true,
-            true => match receive(inner.device.as_mut(), &mut buffers.packets) {
+            true => match inner.receive(&mut buffers.packets) {
                 Ok(drained) => drained,
                 Err(error) => {
                     drop(inner);
@@ -231,7 +262,10 @@ fn turn(shards: &Weak<Shards>, index: usize, read: bool, buffers: &mut Buffers) 
         };
         let more_letters = shard.exchange(buffers, &mut after);
         let now = inner.clock.now();
+        let mut busy_poll = None;
         if !buffers.packets.is_empty() {
+            busy_poll = inner.worth_looking_out(now);
+            inner.active_at = now;
             inner.stack.handle_packets(now, &buffers.packets);
         }
         for letter in buffers.letters.drain(..) {
@@ -243,17 +277,18 @@ fn turn(shards: &Weak<Shards>, index: usize, read: bool, buffers: &mut Buffers) 
             inner.stack.handle_timeout(now);
         }
         let sent = inner.settle(now, &mut after);
-        inner.armed = inner.stack.poll_timeout();
+        let due = inner.arm(now);
         Turn {
             drained,
             // The turn after the one in which the device failed ends the driver.
             again: !drained
                 || more_letters
                 || sent == Sent::MoreLeft
-                || inner.armed.is_some_and(|due| due <= now)
+                || due.is_some_and(|due| due <= now)
                 || inner.stopped.is_some(),
             blocked: sent == Sent::DeviceFull,
-            deadline: inner.armed.and_then(|due| inner.clock.to_tokio(due)),
+            deadline: due.and_then(|due| inner.clock.to_tokio(due)),
+            busy_poll,
         }
     };
     buffers.packets.clear();
@@ -277,28 +312,19 @@ impl Shard {
 }
 
 impl Inner {
+    /// For how long to look for more packets, when some have arrived `now`: not at all where the last were sent or received
+    /// longer ago than that, so that a stack that has little to do costs nothing.
+    fn worth_looking_out(&self, now: Instant) -> Option<Duration> {
+        let limit = Duration::from_micros(self.stack.settings().busy_poll);
+        (!limit.is_zero() && now.since(self.active_at) < limit).then_some(limit)
+    }
+
     fn take_letter(&mut self, now: Instant, letter: Letter) {
         match letter {
             Letter::Packet(packet) => self.stack.handle_packets(now, &[packet]),
             Letter::Handed(handed) => self.stack.handle_handed(now, &handed),
             Letter::PathMtu { destination, mtu } => self.stack.learn_path_mtu(now, destination, mtu),
         }
-    }
-}
-
-/// Up to a batch of packets; whether the device had none.
-///
-/// # Errors
-/// The device's end.
-fn receive(device: &mut dyn Device, packets: &mut Vec<Packet<'static>>) -> io::Result<bool> {
-    match device.recv_batch(packets, BATCH) {
-        Ok(count) => Ok(count == 0 || device.is_drained()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-        // Nothing for us in all that it looked through, but there may be more.
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-        // The interface is down for now: like a cable that was pulled, it may come back.
-        Err(error) if error.kind() == io::ErrorKind::NetworkDown => Ok(true),
-        Err(error) => Err(error),
     }
 }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use finack_core::device::{Transmit, TxChecksum};
+use finack_core::device::{Packet, Transmit, TxChecksum};
 use finack_core::stack::{ConnId, ListenerId};
 use finack_core::tcp::State;
 use finack_core::trace::{DropReason, TraceEvent};
@@ -40,6 +40,11 @@ use waiters::{Key, Slot, Waiters};
 
 /// Most packets that are received, and most that are sent, while the lock is held once.
 pub(crate) const BATCH: usize = 64;
+
+/// Bytes sent after which the device is read in between, without waiting for the driver: who writes on and on would
+/// otherwise fill the send buffer before the first ACK is seen, and what was written and not acknowledged would be more
+/// than a core's cache holds. Each byte is copied three times on its way: they are to find it there.
+const READ_AFTER: usize = 512 * 1024;
 
 /// Tells the time to the engine: nanoseconds since the network was made, never going back.
 #[derive(Clone)]
@@ -135,11 +140,18 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     clock: Clock,
     stalled: Stalled,
-    /// When the driver will look at the timers without being asked to.
+    /// When the driver will look at the timers without being asked to: not after the next of them.
     armed: Option<Instant>,
     tracing: Tracing,
     /// The call that is running leaves it to the next one to send what it caused.
     postponed: bool,
+    /// When packets were last sent or received.
+    active_at: Instant,
+    /// Bytes sent since the device was last read.
+    sent_since_read: usize,
+    /// What is read in between, kept so that it costs no allocation.
+    arrived: Vec<Packet<'static>>,
+    post: Option<Arc<Post>>,
     /// The network has stopped; the errno of the device where that is why.
     stopped: Option<Option<i32>>,
 }
@@ -358,7 +370,13 @@ impl Shard {
 }
 
 impl Inner {
-    fn new(stack: Stack, index: usize, device: Box<dyn Device>, clock: Clock) -> Self {
+    fn new(
+        stack: Stack,
+        index: usize,
+        device: Box<dyn Device>,
+        clock: Clock,
+        post: Option<Arc<Post>>,
+    ) -> Self {
         Self {
             stack,
             index,
@@ -369,6 +387,10 @@ impl Inner {
             armed: None,
             tracing: Tracing::default(),
             postponed: false,
+            active_at: Instant::ZERO,
+            sent_since_read: 0,
+            arrived: Vec::new(),
+            post,
             stopped: None,
         }
     }
@@ -422,10 +444,10 @@ impl Inner {
             return Sent::All;
         }
         let was_full = self.stalled.waiting;
-        let sent = self.transmit(now).unwrap_or_else(|error| {
-            self.stop(error.raw_os_error(), after);
-            Sent::All
-        });
+        let mut sent = self.transmit_or_stop(now, after);
+        if self.sent_since_read >= READ_AFTER && sent == Sent::All {
+            sent = self.read_between(after);
+        }
         while let Some(event) = self.stack.poll_event() {
             self.waiters.fire(event, &mut after.wake);
         }
@@ -439,6 +461,58 @@ impl Inner {
         let sooner = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
         after.kick |= sooner || sent == Sent::MoreLeft || (sent == Sent::DeviceFull && !was_full);
         sent
+    }
+
+    /// When the driver is to look at the timers again. A time that stands earlier than it need be stays: looking once too
+    /// often is cheaper than moving the driver's timer with every packet.
+    fn arm(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.stack.poll_timeout();
+        if self.armed.is_none_or(|armed| armed <= now || next.is_some_and(|next| next < armed)) {
+            self.armed = next;
+        }
+        self.armed
+    }
+
+    fn transmit_or_stop(&mut self, now: Instant, after: &mut After) -> Sent {
+        self.transmit(now).unwrap_or_else(|error| {
+            self.stop(error.raw_os_error(), after);
+            Sent::All
+        })
+    }
+
+    /// Takes in what has arrived meanwhile, up to a batch, and sends what that caused.
+    fn read_between(&mut self, after: &mut After) -> Sent {
+        let mut packets = std::mem::take(&mut self.arrived);
+        if let Err(error) = self.receive(&mut packets) {
+            self.stop(error.raw_os_error(), after);
+        }
+        if let Some(post) = &self.post {
+            post.sort(self.index, &mut packets, &mut after.post);
+        }
+        let now = self.clock.now();
+        if !packets.is_empty() {
+            self.stack.handle_packets(now, &packets);
+        }
+        packets.clear();
+        self.arrived = packets;
+        self.transmit_or_stop(now, after)
+    }
+
+    /// Up to a batch of packets; whether the device had none left.
+    ///
+    /// # Errors
+    /// The device's end.
+    fn receive(&mut self, packets: &mut Vec<Packet<'static>>) -> io::Result<bool> {
+        self.sent_since_read = 0;
+        match self.device.recv_batch(packets, BATCH) {
+            Ok(count) => Ok(count == 0 || self.device.is_drained()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            // Nothing for us in all that it looked through, but there may be more.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            // The interface is down for now: like a cable that was pulled, it may come back.
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every call fails from now on, and everyone who waits is to see it.
@@ -461,14 +535,18 @@ impl Inner {
         while count < BATCH {
             let Some(packet) = self.stack.poll_transmit(now) else { break };
             count += 1;
+            self.sent_since_read += packet.len();
             if would_block(self.device.send(&packet))? {
                 self.stalled.keep(&packet);
                 return Ok(Sent::DeviceFull);
             }
         }
-        if count > 0 && would_block(self.device.flush())? {
-            self.stalled.waiting = true;
-            return Ok(Sent::DeviceFull);
+        if count > 0 {
+            self.active_at = now;
+            if would_block(self.device.flush())? {
+                self.stalled.waiting = true;
+                return Ok(Sent::DeviceFull);
+            }
         }
         Ok(if count < BATCH { Sent::All } else { Sent::MoreLeft })
     }

@@ -154,7 +154,7 @@ impl Shards {
                 Stack::new(clock.now(), Config { settings, device: queue.capabilities(), ..config.clone() });
             stack.set_shard(&steering, index);
             stack.set_tracing(trace);
-            let inner = Inner::new(stack, index, queue, clock);
+            let inner = Inner::new(stack, index, queue, clock, post.clone());
             let kick = Arc::clone(&kicks[index]);
             list.push(Shard {
                 inner: Mutex::new(inner),

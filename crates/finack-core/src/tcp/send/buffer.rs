@@ -279,7 +279,8 @@ impl SendBuffer {
         self.make_room(pool);
         while !data.is_empty() {
             if self.blocks.back().is_none_or(|b| b.room() == 0) {
-                self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(data.len())) });
+                self.blocks
+                    .push_back(Block { start: self.end, data: Data::Own(pool.take_to_write(data.len())) });
             }
             let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return };
             let room = block.capacity() - block.len();
@@ -357,7 +358,7 @@ impl SendBuffer {
         self.make_room(pool);
         // A block that is nearly full would make for a tiny read: its rest is left empty then.
         if self.blocks.back().is_none_or(|b| b.room() < room.clamp(1, SMALL)) {
-            self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take(room)) });
+            self.blocks.push_back(Block { start: self.end, data: Data::Own(pool.take_to_write(room)) });
         }
         let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return Ok((0, false)) };
         let before = block.len();
