@@ -40,7 +40,7 @@ fn streaming(setup: Setup, scales: bool) -> (Script, ConnId, u32) {
     }
     let c = t.accept();
     let mut from = 1;
-    for _ in 0..60 {
+    for _ in 0..25 {
         let packets = run(&t, from, 4);
         inject(&mut t, &packets);
         t.read(c, 4 * MSS as usize);
@@ -93,7 +93,7 @@ fn something_else_in_a_run() {
     for (setup, scales) in kinds() {
         let (t, _, from) = streaming(setup, scales);
         let whole = run(&t, from, 8);
-        let others: [(&str, u32, u32, &str); 22] = [
+        let others: [(&str, u32, u32, &str); 24] = [
             ("P.", 0, MSS, ""),
             ("F.", 0, MSS, ""),
             ("FP.", 0, 0, ""),
@@ -116,6 +116,8 @@ fn something_else_in_a_run() {
             (".", 0, MSS, " <>"),
             (".", 0, MSS, " <nop,nop,TS val 1 ecr 1>"),
             (".", 0, MSS, " <nop,nop,TS val +5 ecr +0>"),
+            (".", 0, MSS, " <nop,nop,TS val 1 ecr *>"),
+            (".", 0, MSS, " <nop,nop,TS val 4000000000 ecr *>"),
         ];
         for (flags, gap, len, rest) in others {
             for at in [2, 5] {
