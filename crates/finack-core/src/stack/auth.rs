@@ -73,7 +73,7 @@ impl Stack {
         }
         c.facts.auth_len = new.as_ref().map_or(0, |signed| signed.option_len(c.tuple.remote));
         if fresh && new.is_some() {
-            c.facts.fast_open = false;
+            c.facts.set_fast_open(false);
             // As Linux: timestamps leave no room for a SACK block beside a digest.
             c.agreed.timestamps &= new.as_ref().is_some_and(|signed| signed.scheme == Scheme::Ao);
         }
