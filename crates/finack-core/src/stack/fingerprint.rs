@@ -144,7 +144,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
 
 /// What a handle still shows of a connection that is over.
 fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
-    write!(out, "ended{:?}{:?}{:?}{:?}{:?}", c.tuple, c.state, c.facts, c.error, c.soft_error)?;
+    write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, c.facts, c.auth_len, c.error, c.soft_error)?;
     write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
 }
 

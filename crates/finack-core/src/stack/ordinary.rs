@@ -117,7 +117,7 @@ impl Stack {
 #[inline]
 fn is_ordinary(c: &Connection) -> bool {
     let rare = c.rare.as_deref().is_some_and(|rare| rare.snd_up.is_some() || rare.dsack.is_some());
-    let more = c.facts.auth_len > 0 || c.facts.loopback() || c.ecn.is_some() || c.recv.has_gap();
+    let more = c.auth_len > 0 || c.facts.loopback() || c.ecn.is_some() || c.recv.has_gap();
     !rare && !more
 }
 

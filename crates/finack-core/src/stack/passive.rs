@@ -460,7 +460,7 @@ impl Stack {
         c.rcv_acked = 1;
         c.ts_recent = e.ts_recent;
         c.facts.set_unaccepted(true);
-        c.facts.auth_len = auth_len;
+        c.auth_len = auth_len;
         c.ecn = e.ecn.state();
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;

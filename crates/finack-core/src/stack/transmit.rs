@@ -548,7 +548,7 @@ fn cut(c: &Connection, device: &Capabilities, from: Pos, end: Pos, whole: bool) 
     let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
-    let whole = !urgent && alike && c.facts.auth_len == 0;
+    let whole = !urgent && alike && c.auth_len == 0;
     let most = if device.max_unit > device.mtu && whole {
         let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment

@@ -2,12 +2,10 @@
 
 use core::fmt;
 
-/// Facts of one bit each, and one of a byte.
+/// Facts of one bit each.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     bits: u32,
-    /// Bytes of options in each segment that sign it; 0 where none does.
-    pub(crate) auth_len: u8,
 }
 
 /// The facts: what tells each, what sets it, and its bit.
@@ -106,6 +104,6 @@ impl Facts {
 
 impl fmt::Debug for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.names()).entry(&self.auth_len).finish()
+        f.debug_set().entries(self.names()).finish()
     }
 }

@@ -508,9 +508,8 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
 
 /// The timestamps that [`options`] comes to where there is nothing else to tell; `None` where there may be more.
 pub(crate) fn plain_options(c: &Connection, now: Instant) -> Option<Option<(u32, u32)>> {
-    let more = c.facts.auth_len > 0
-        || c.ecn.is_some()
-        || c.agreed.sack && (c.rare().dsack.is_some() || c.recv.has_gap());
+    let more =
+        c.auth_len > 0 || c.ecn.is_some() || c.agreed.sack && (c.rare().dsack.is_some() || c.recv.has_gap());
     (!more).then(|| c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent)))
 }
 
@@ -523,7 +522,7 @@ fn ecn_options_len(c: &Connection) -> usize {
 pub(crate) fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
     let timestamps = if c.agreed.timestamps { 12 } else { 0 };
-    timestamps + c.facts.auth_len as usize + ecn_options_len(c)
+    timestamps + c.auth_len as usize + ecn_options_len(c)
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.

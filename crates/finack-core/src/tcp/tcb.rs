@@ -112,6 +112,8 @@ pub(crate) struct Connection {
     pub(crate) trace_id: u64,
     pub(crate) state: State,
     pub(crate) facts: Facts,
+    /// Bytes of options in each segment that sign it; 0 where none does.
+    pub(crate) auth_len: u8,
     pub(crate) options: Arc<SocketOptions>,
     pub(crate) agreed: Negotiated,
 
@@ -254,6 +256,7 @@ impl Connection {
             trace_id,
             state,
             facts: Facts::default(),
+            auth_len: 0,
             rcv_buf: super::window::initial_buffer(birth.options.recv_buffer, &cx.settings),
             options: birth.options,
             agreed,
