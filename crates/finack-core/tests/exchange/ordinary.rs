@@ -191,8 +191,10 @@ fn whatever_else_is_the_matter() {
     }
 }
 
+type Happens = fn(&mut Run, &Script, ConnId);
+
 /// What may happen between two packets of a unit.
-const BETWEEN: [(&str, fn(&mut Run, &Script, ConnId)); 22] = [
+const BETWEEN: [(&str, Happens); 22] = [
     ("nothing", |_, _, _| {}),
     ("a tick of the clock of timestamps", |run, _, _| run.now += Duration::from_millis(1)),
     ("time", |run, _, _| run.now += Duration::from_micros(10)),
