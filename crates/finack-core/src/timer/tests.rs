@@ -99,7 +99,29 @@ fn a_disarmed_entry_never_comes_and_its_place_is_used_again() {
     }
     assert_eq!(wheel.len(), 0);
     assert_eq!([wheel.nodes[0].len(), wheel.nodes[1].len()], [0, 2]);
+    assert_eq!(wheel.chunks.len(), 1);
     assert_eq!(wheel.pop(Instant::FAR_FUTURE), None);
+}
+
+#[test]
+fn the_places_of_entries_that_left_are_used_again() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let at = Instant::from_secs(3);
+    // All in one slot; then of each thirteen but one leave, and come back behind the others.
+    (0..1300).for_each(|n| wheel.arm(owner(n), at));
+    let chunks = wheel.chunks.len();
+    assert_eq!(chunks, 100);
+    for _ in 0..10 {
+        (0..1300).filter(|n| n % 13 != 5).for_each(|n| wheel.arm(owner(n), at));
+    }
+    assert!(wheel.chunks.len() <= 2 * chunks + 1, "{}", wheel.chunks.len());
+    let mut rest: Vec<u32> = (0..1300).filter(|n| n % 13 == 5).collect();
+    rest.extend((0..1300).filter(|n| n % 13 != 5));
+    assert_eq!(popped(&mut wheel, at), rest);
+    // What the wheel lets go of serves the next.
+    let chunks = wheel.chunks.len();
+    (0..1300).for_each(|n| wheel.arm(owner(n), Instant::from_secs(9)));
+    assert_eq!(wheel.chunks.len(), chunks);
 }
 
 #[test]
