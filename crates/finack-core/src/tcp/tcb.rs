@@ -125,8 +125,6 @@ pub(crate) struct Connection {
     pub(crate) snd_max_wnd: u32,
     pub(crate) snd_wl1: Pos,
     pub(crate) snd_wl2: Pos,
-    /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
-    pub(crate) snd_small: Pos,
     /// Payload bytes of a full segment, options taken off.
     pub(crate) mss: u16,
     /// What routers say that the path takes, in bytes.
@@ -166,8 +164,6 @@ pub(crate) struct Connection {
     /// What few connections have.
     pub(crate) rare: Option<Box<Rare>>,
     pub(crate) delivered: u64,
-    pub(crate) delivered_at: Instant,
-    pub(crate) first_sent_at: Instant,
     pub(crate) rate: RateSeen,
     /// Once so much was delivered (of which 32 bits count), what is out was not limited by the application any more;
     /// 0 while the application does not limit.
@@ -267,7 +263,6 @@ impl Connection {
             snd_max_wnd: 0,
             snd_wl1: 0,
             snd_wl2: 0,
-            snd_small: 0,
             mss,
             path_mtu: birth.path_mtu,
             send: SendBuffer::new(1),
@@ -291,8 +286,6 @@ impl Connection {
             peak: Peak::default(),
             rare: Validation::wanted(&cx.settings, now).map(Rare::validating),
             delivered: 0,
-            delivered_at: now,
-            first_sent_at: now,
             rate: RateSeen::default(),
             app_limited_until: 0,
             timers: Timers::OFF,
@@ -488,7 +481,6 @@ impl Connection {
 
     /// Lets go of what was sent before `upto`, and tells whose buffers that were.
     pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
-        self.rtx.rest(&mut cx.pool);
         if self.send.release(&mut cx.pool, upto) {
             self.announce(Ready::COMPLETED);
         }

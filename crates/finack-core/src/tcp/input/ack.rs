@@ -197,14 +197,12 @@ fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
         return false;
     }
     let (in_flight, acked) = (c.in_flight(), (ack - c.snd_una) as u64);
-    let rack = &c.recovery.rack;
-    let last = c.rtx.acknowledge_calmly(ack, |unit| rack.is_next(unit.start, unit.order()));
-    let Some((newest, latest)) = last else { return false };
+    let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
     c.snd_una = ack;
     c.release_sent(cx, ack);
     c.pass_urgent(ack);
-    c.recovery.rack.on_next(newest, ack, now);
     let rtt = now.nanos_since(newest.at);
+    c.recovery.rack.on_next(rtt);
     take_rtt(c, cx, now, rtt);
     if c.facts.reorder_timer() {
         c.timers.stop(Timer::Loss);
@@ -303,13 +301,14 @@ fn acknowledge_step_by_step(
 
 /// SND.UNA went on.
 #[inline]
-fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
+fn after_advance(c: &mut Connection, cx: &mut Cx, now: Instant) {
     c.retries = 0;
     c.backoff = 0;
     c.soft_error = None;
     c.announce_room(cx);
     c.restart_retransmit(cx, now);
     if c.rtx.is_empty() {
+        c.rtx.rest(&mut cx.pool);
         c.trouble_since = Known::NOT;
         return;
     }
@@ -344,7 +343,7 @@ fn recover(
     duplicate: bool,
 ) -> Progress {
     let mss = u64::from(c.mss.max(1));
-    let rack_advanced = c.recovery.rack.on_delivered(summary, c.snd_una, now, mss);
+    let rack_advanced = c.recovery.rack.on_delivered(&mut c.rtx, summary, c.snd_una, now, mss);
     let reported = summary.duplicate.map(|(_, end)| end);
     let plain = duplicate && placed.segment.options.sack.is_empty();
     if c.recovery.probe.on_ack(c.snd_una, reported, plain) {
@@ -404,8 +403,9 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
 #[inline(always)]
 fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> Option<RateSample> {
     c.delivered += bytes;
-    c.delivered_at = now;
-    c.first_sent_at = latest.sent_at;
+    if let Some(flight) = c.rtx.awake() {
+        (flight.delivered_at, flight.first_sent_at) = (now, latest.sent_at);
+    }
     let until = c.app_limited_until;
     if until != 0 && (c.delivered as u32).wrapping_sub(until) as i32 > 0 {
         c.app_limited_until = 0;
