@@ -126,7 +126,7 @@ impl Agenda<'_> {
 fn charge(c: &mut Connection, cx: &mut Cx) {
     let promised = c.memory_promised();
     if promised != c.charged {
-        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+        cx.budget.replace(u64::from(core::mem::replace(&mut c.charged, promised)), u64::from(promised));
     }
 }
 

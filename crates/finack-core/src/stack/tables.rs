@@ -245,7 +245,7 @@ impl Stack {
     pub(super) fn free_connection(&mut self, index: u32) {
         if let Some(c) = self.connections.get_mut(index) {
             c.recv.clear(&mut self.cx.pool);
-            self.cx.budget.replace(c.charged, 0);
+            self.cx.budget.replace(u64::from(c.charged), 0);
             self.connections.free(index);
         }
     }

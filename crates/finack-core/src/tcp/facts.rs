@@ -88,6 +88,8 @@ facts! {
     wants_room, set_wants_room: 24;
     /// Waits in the transmit queue of the stack.
     tx_queued, set_tx_queued: 25;
+    /// In this flight the window kept the sender from sending more.
+    peak_limited, set_peak_limited: 27;
     /// Waits in the event queue of the stack.
     event_queued, set_event_queued: 26;
 }

@@ -365,7 +365,7 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
     let alone = c.rtx.is_empty();
     if alone {
         if c.recovery.phase == Phase::Open {
-            c.episode = None;
+            c.end_episode();
         }
         c.rtx.begin(&mut cx.pool, now);
         c.trouble_since = Known::at(now);
@@ -395,8 +395,10 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
 fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
     let limited = c.snd_end() > end && c.congestion.cwnd() < in_flight + u64::from(c.mss);
-    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
-        c.peak = Peak { bytes: out, until: end, limited };
+    let is_over = (c.snd_una as u32).wrapping_sub(c.peak.until) as i32 >= 0;
+    if limited || is_over || !c.facts.peak_limited() && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end as u32 };
+        c.facts.set_peak_limited(limited);
     }
     limited
 }

@@ -11,7 +11,6 @@ use super::rare::Rare;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::RecvQueue;
-use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
@@ -123,8 +122,9 @@ pub(crate) struct Connection {
     pub(crate) snd_nxt: Pos,
     pub(crate) snd_wnd: u32,
     pub(crate) snd_max_wnd: u32,
-    pub(crate) snd_wl1: Pos,
-    pub(crate) snd_wl2: Pos,
+    /// SND.WL1 and SND.WL2: of their positions the 32 bits that the wire has.
+    pub(crate) snd_wl1: u32,
+    pub(crate) snd_wl2: u32,
     /// Payload bytes of a full segment, options taken off.
     pub(crate) mss: u16,
     /// What routers say that the path takes, in bytes.
@@ -157,7 +157,6 @@ pub(crate) struct Connection {
     pub(crate) rtt: Rtt,
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
-    pub(crate) episode: Option<Box<Episode>>,
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
@@ -187,7 +186,7 @@ pub(crate) struct Connection {
     pub(crate) soft_error: Option<Error>,
     pub(crate) ready: Ready,
     /// Bytes that the memory budget counts for it.
-    pub(crate) charged: u64,
+    pub(crate) charged: u32,
     pub(crate) listener: u32,
     pub(crate) stats: Stats,
 }
@@ -195,12 +194,10 @@ pub(crate) struct Connection {
 /// How much of the congestion window a flight made use of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peak {
-    /// The most that was out, in bytes.
+    /// The most that was out, in bytes. ([`Facts::peak_limited`] says whether the window kept the sender from sending more.)
     pub(crate) bytes: u32,
-    /// The window kept the sender from sending more.
-    pub(crate) limited: bool,
-    /// Where the flight ends.
-    pub(crate) until: Pos,
+    /// Where the flight ends, of which 32 bits count.
+    pub(crate) until: u32,
 }
 
 /// What a connection begins with.
@@ -281,7 +278,6 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            episode: None,
             ecn: None,
             peak: Peak::default(),
             rare: Validation::wanted(&cx.settings, now).map(Rare::validating),
@@ -496,18 +492,19 @@ impl Connection {
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
     #[inline]
-    pub(crate) fn memory_promised(&self) -> u64 {
+    pub(crate) fn memory_promised(&self) -> u32 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed() && !self.facts.orphan();
         let received = if takes { promised } else { self.recv.len() as u64 };
-        self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64
+        let all = self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64;
+        // Nobody has buffers of 4 GiB; the budget would not count more of them.
+        u32::try_from(all).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn heap_memory(&self) -> usize {
-        let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
         let controller = self.congestion.heap_memory();
-        let boxes = episode + ecn + controller + self.rare_memory();
+        let boxes = ecn + controller + self.rare_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         if ack <= c.snd_una || ack > c.snd_nxt {
             return Disposition::End(Outcome::RefuseSegment(ResetReason::HandshakeAck));
         }
-        c.snd_wl1 = placed.start;
+        c.snd_wl1 = placed.start as u32;
         c.enter(cx, now, State::Established);
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
@@ -113,12 +113,12 @@ pub(super) fn take_expected(
 /// whether it changed.
 #[inline]
 fn update_window(c: &mut Connection, cx: &Cx, now: Instant, window: u32, start: Pos, ack: Pos) -> bool {
-    let newer = c.snd_wl1 < start || (c.snd_wl1 == start && c.snd_wl2 <= ack);
+    let since = (start as u32).wrapping_sub(c.snd_wl1) as i32;
+    let newer = since > 0 || since == 0 && (ack as u32).wrapping_sub(c.snd_wl2) as i32 >= 0;
     if ack < c.snd_una || !(newer || ack > c.snd_una) {
         return false;
     }
-    c.snd_wl1 = start;
-    c.snd_wl2 = ack;
+    (c.snd_wl1, c.snd_wl2) = (start as u32, ack as u32);
     let changed = window != c.snd_wnd;
     if changed || window > c.snd_max_wnd {
         change_window(c, cx, now, window, changed);
@@ -369,7 +369,7 @@ fn recover(
         has_new_data: c.send.end() > c.snd_nxt && c.snd_edge() > c.snd_nxt,
         at: Situation { now, rtt: &c.rtt, settings: &cx.settings, mss },
     };
-    let undo = c.episode.as_ref().map(|e| &e.undo);
+    let undo = c.rare.as_deref().and_then(|rare| rare.episode.as_ref()).map(|e| &e.undo);
     let progress = c.recovery.on_ack(&mut c.rtx, undo, &event);
     let delivered = Delivered {
         bytes: before.delivered(c, summary.acked),
@@ -464,7 +464,7 @@ fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> De
         ce: news.ce,
         sample: news.sample,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.peak.limited,
+        cwnd_limited: c.facts.peak_limited(),
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,
