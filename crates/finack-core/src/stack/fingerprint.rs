@@ -94,6 +94,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     (c.generation, c.trace_id) = (0, 0);
     // One entry for all timers, moved lazily; the timers themselves stay.
     c.wheel_at = Instant::FAR_FUTURE;
+    c.facts.forget_wheel();
     // Told by `tcp_info` alone.
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
@@ -146,6 +147,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
 fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
     let mut facts = c.facts;
     facts.set_peak_limited(false);
+    facts.forget_wheel();
     write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, facts, c.auth_len, c.error, c.soft_error)?;
     write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
 }

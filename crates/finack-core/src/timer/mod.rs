@@ -156,8 +156,8 @@ impl Wheel {
         }
     }
 
-    /// Arms the owner's entry, or moves it to another deadline; among equal deadlines it comes last. One that has passed is
-    /// due at once.
+    /// Arms the owner's entry, or moves it to another deadline, before `FAR_FUTURE`; among equal deadlines it comes last. One
+    /// that has passed is due at once.
     pub(crate) fn arm(&mut self, owner: Owner, at: Instant) {
         let nodes = &mut self.nodes[usize::from(owner.is_embryo())];
         while nodes.len() <= owner.index() as usize {
@@ -170,6 +170,14 @@ impl Wheel {
         }
         self.node_mut(owner).set_at(at);
         self.link(owner);
+    }
+
+    /// Moves an armed entry to a later deadline, `FAR_FUTURE` for none: where it stands it stays until the wheel comes there, so
+    /// that nothing but the entry itself is touched. Among equal deadlines it comes anywhere.
+    #[inline]
+    pub(crate) fn defer(&mut self, owner: Owner, at: Instant) {
+        debug_assert!(self.is_armed(owner));
+        self.node_mut(owner).set_at(at);
     }
 
     /// Disarms it; nothing where it is off.
@@ -198,9 +206,17 @@ impl Wheel {
                 }
                 self.due.pop();
                 self.due_live -= 1;
-                self.node_mut(owner).place = OFF;
-                self.len -= 1;
+                let deferred = self.node(owner).at() > at;
+                if deferred {
+                    self.link(owner);
+                } else {
+                    self.node_mut(owner).place = OFF;
+                    self.len -= 1;
+                }
                 self.settle_due();
+                if deferred {
+                    continue;
+                }
                 return Some((owner, at));
             }
             let Some((level, slot, start)) = self.first_slot().filter(|&(_, _, start)| start <= target)
@@ -295,6 +311,11 @@ impl Wheel {
 
     fn link(&mut self, owner: Owner) {
         let at = self.node(owner).at();
+        if at == Instant::FAR_FUTURE {
+            self.node_mut(owner).place = OFF;
+            self.len -= 1;
+            return;
+        }
         let tick = at.as_nanos() >> TICK_BITS;
         if tick <= self.tick {
             let order = self.next_order;

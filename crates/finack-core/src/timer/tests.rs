@@ -66,7 +66,7 @@ fn a_deadline_in_the_past_is_due_at_once() {
 
 #[test]
 fn a_lone_entry_is_announced_exactly_from_any_distance() {
-    for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX] {
+    for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX - 1] {
         let mut wheel = Wheel::new(Instant::ZERO);
         wheel.arm(owner(1), nanos(distance));
         assert_eq!(wheel.next(), Some(nanos(distance)));
@@ -147,10 +147,16 @@ fn sleeping_from_announcement_to_announcement_meets_every_deadline() {
     assert!(wakes <= 210_000, "{wakes} wakes");
 }
 
+/// `FAR_FUTURE` is no deadline.
+fn after(at: Instant, nanos: u64) -> Instant {
+    (at + Duration::from_nanos(nanos)).min(Instant::from_nanos(u64::MAX - 1))
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Insert(u64),
     Rearm(usize, u64),
+    Defer(usize, u64),
     Remove(usize),
     Advance(u64),
 }
@@ -164,6 +170,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => distance().prop_map(Op::Insert),
         3 => (any::<usize>(), distance()).prop_map(|(k, d)| Op::Rearm(k, d)),
+        2 => (any::<usize>(), distance()).prop_map(|(k, d)| Op::Defer(k, d)),
         2 => any::<usize>().prop_map(Op::Remove),
         3 => distance().prop_map(Op::Advance),
     ]
@@ -185,14 +192,14 @@ impl Model {
         self.armed.push((n, place));
     }
 
-    fn take(&mut self, pick: usize) -> Option<u32> {
+    fn take(&mut self, pick: usize) -> Option<(u32, Instant)> {
         if self.armed.is_empty() {
             return None;
         }
         let index = pick % self.armed.len();
         let (n, place) = self.armed.swap_remove(index);
         self.entries.remove(&place);
-        Some(n)
+        Some((n, place.0))
     }
 
     fn pop(&mut self, now: Instant) -> Option<(Owner, Instant)> {
@@ -221,20 +228,28 @@ proptest! {
             let n = n as u32;
             match op {
                 Op::Insert(d) => {
-                    let at = now + Duration::from_nanos(d);
+                    let at = after(now, d);
                     wheel.arm(owner(n), at);
                     model.arm(n, at);
                 }
                 Op::Rearm(pick, d) => {
                     // Also into the past: a connection may find that its time is long over.
-                    let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { now + Duration::from_nanos(d) };
-                    if let Some(n) = model.take(pick) {
+                    let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { after(now, d) };
+                    if let Some((n, _)) = model.take(pick) {
                         wheel.arm(owner(n), at);
                         model.arm(n, at);
                     }
                 }
+                Op::Defer(pick, d) => {
+                    if let Some((n, at)) = model.take(pick) {
+                        // Later by an odd time each: equal deadlines come in any order.
+                        let at = after(at, d + u64::from(n) + 1);
+                        wheel.defer(owner(n), at);
+                        model.arm(n, at);
+                    }
+                }
                 Op::Remove(pick) => {
-                    if let Some(n) = model.take(pick) {
+                    if let Some((n, _)) = model.take(pick) {
                         wheel.disarm(owner(n));
                     }
                 }
@@ -277,4 +292,24 @@ fn who_is_due_within_a_tick_is_told_once_when_the_wheel_comes_there() {
     let mut due: Vec<u32> = wheel.due().map(number).collect();
     due.sort_unstable();
     assert_eq!(due, [0, 2]);
+}
+
+#[test]
+fn an_entry_whose_purpose_is_gone_does_not_come() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    // One in a slot, one in the heap of the present tick.
+    for (n, at) in [(0, 50_000_000), (1, 100)] {
+        wheel.arm(owner(n), nanos(at));
+        wheel.defer(owner(n), Instant::FAR_FUTURE);
+    }
+    assert_eq!(wheel.next(), Some(nanos(100)), "it is noticed when the wheel comes there");
+    assert_eq!((wheel.pop(Instant::from_secs(1)), wheel.len(), wheel.next()), (None, 0, None));
+    assert!(!wheel.is_armed(owner(0)) && !wheel.is_armed(owner(1)));
+    // What comes back comes as if it had never been away.
+    for (n, at) in [(0, 2_000_000_000), (1, 1_500_000_000)] {
+        wheel.arm(owner(n), nanos(at));
+        wheel.defer(owner(n), nanos(at + 10));
+        wheel.arm(owner(n), nanos(at + 5));
+    }
+    assert_eq!(popped(&mut wheel, Instant::from_secs(3)), [1, 0]);
 }

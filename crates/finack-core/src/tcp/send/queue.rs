@@ -309,11 +309,13 @@ impl Flight {
         repair: None,
     };
 
-    /// As it was at first; the room for units stays.
+    /// As it was at first, all that was out being acknowledged; the room for units stays.
     #[inline]
     pub(super) fn reset(&mut self) {
-        let units = core::mem::take(&mut self.units);
-        *self = Self { units, ..Self::NONE };
+        let SentOrder { at, again, end } = &mut self.newest;
+        (*at, *again, *end) = (Instant::ZERO, false, 0);
+        (self.lost_ever, self.fack, self.small) = (0, 0, 0);
+        debug_assert!(self.units.is_empty() && self.repair.is_none() && (self.sacked, self.lost) == (0, 0));
     }
 
     /// It begins now, or again: what is sent now follows nothing.
@@ -776,6 +778,8 @@ impl Flight {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.units.clear();
+        self.repair = None;
+        (self.sacked, self.lost) = (0, 0);
         self.reset();
     }
 

@@ -67,11 +67,10 @@ impl RetransmitQueue {
     /// Gives back what an empty queue stood in.
     #[inline]
     pub(crate) fn rest(&mut self, pool: &mut Pool) {
-        if let Some(flight) = self.0.take_if(|flight| flight.is_empty())
+        if let Some(mut flight) = self.0.take_if(|flight| flight.is_empty())
             && flight.is_modest()
             && pool.flights.0.len() < MOST
         {
-            let mut flight = flight;
             flight.reset();
             pool.flights.0.push(flight);
         }
