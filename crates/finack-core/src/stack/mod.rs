@@ -336,6 +336,7 @@ impl Stack {
     /// [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
+        self.connections.touch();
         self.cx.short_cuts = on;
     }
 
@@ -436,6 +437,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
@@ -444,6 +446,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }

@@ -4,6 +4,6 @@ mod buffer;
 mod queue;
 mod retransmit;
 
-pub(crate) use buffer::{Block, Place, SendBuffer};
+pub(crate) use buffer::{Block, Place, Runs, SendBuffer};
 pub(crate) use queue::{AckSummary, Deadline, Found, Marks, Sent, SentState};
 pub(crate) use retransmit::{Flights, RetransmitQueue};
