@@ -109,6 +109,22 @@ impl TcpStream {
         .await
     }
 
+    /// [`send_shared`](Self::send_shared) that tells how many bytes were queued, and never when they are done with: for
+    /// data that may stay as it is for as long as anybody holds it. It costs no copy into the send buffer.
+    ///
+    /// # Errors
+    /// As `try_write`, but for `WouldBlock`.
+    pub async fn send_bytes(&self, data: &mut Bytes) -> io::Result<usize> {
+        let conn = self.conn;
+        Wait::new(&self.shard, conn, WRITE, move |inner: &mut Inner, now| {
+            let flags = SendFlags::default();
+            let taken = inner.stack.tcp_send_shared(now, conn, std::slice::from_ref(data), flags)?;
+            data.advance(taken);
+            Ok(taken)
+        })
+        .await
+    }
+
     /// Waits until something that [`send_shared`](Self::send_shared) queued is done with: acknowledged by the peer, or
     /// given up with the connection. The network holds those bytes no more. Answers the numbers of all that are, as
     /// far as they follow each other.
