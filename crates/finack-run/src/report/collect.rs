@@ -153,9 +153,9 @@ impl Collector {
             }
             Some(&Place::Kept(index)) => {
                 let Some(connection) = self.report.connections.get_mut(index) else { return };
-                let before = connection.ending().kind;
+                let before = connection.ending_kind();
                 connection.take_note(at, note);
-                let after = connection.ending().kind;
+                let after = connection.ending_kind();
                 if before != after {
                     let count = self.report.endings.entry(before).or_default();
                     *count = count.saturating_sub(1);
@@ -281,7 +281,7 @@ impl Collector {
     fn end(&mut self, connection: ConnectionReport, id: Option<TraceId>) {
         let ends = Ends::new(connection.finack, connection.program);
         let report = &mut self.report;
-        *report.endings.entry(connection.ending().kind).or_default() += 1;
+        *report.endings.entry(connection.ending_kind()).or_default() += 1;
         *report.by_state.entry(connection.finack_state()).or_default() += 1;
         report.from_program += connection.from_program.acknowledged;
         report.to_program += connection.to_program.acknowledged;
