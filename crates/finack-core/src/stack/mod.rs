@@ -336,6 +336,7 @@ impl Stack {
     /// [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
+        self.connections.touch();
         self.cx.short_cuts = on;
     }
 
@@ -387,9 +388,9 @@ impl Stack {
                     else {
                         continue;
                     };
-                    c.facts.event_queued = false;
+                    c.facts.set_event_queued(false);
                     let ready = core::mem::take(&mut c.ready);
-                    if !ready.is_empty() && !c.facts.orphan && !c.facts.unaccepted {
+                    if !ready.is_empty() && !c.facts.orphan() && !c.facts.unaccepted() {
                         return Some(Event::Tcp { conn: ConnId { index, generation }, ready });
                     }
                 }
@@ -436,6 +437,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
@@ -444,6 +446,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }
@@ -456,7 +459,7 @@ impl Stack {
     /// Connections (embryos and TIME-WAIT included) by state, listeners under LISTEN.
     pub fn count_by_state(&self) -> [(State, usize); 11] {
         let mut counts = State::ALL.map(|state| (state, 0));
-        for (_, c) in self.connections.iter().filter(|(_, c)| c.facts.indexed) {
+        for (_, c) in self.connections.iter().filter(|(_, c)| c.facts.indexed()) {
             counts[c.state as usize].1 += 1;
         }
         counts[State::Listen as usize].1 += self.listeners.len();

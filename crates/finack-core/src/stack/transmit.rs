@@ -6,6 +6,7 @@ use finack_wire::tcp::{Flags, HEADER_LEN};
 use finack_wire::udp;
 
 use super::Stack;
+use super::ordinary::Like;
 use super::refresh::Agenda;
 use super::tcp_input::sent;
 use crate::auth::Auth;
@@ -35,6 +36,8 @@ pub(super) struct Emission {
     pub(super) push: bool,
     /// The block of the send buffer in which its next byte may stand.
     pub(super) block: usize,
+    /// What its next packet is like.
+    pub(super) like: Option<Like>,
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
@@ -82,6 +85,9 @@ impl Stack {
         if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
             return None;
         }
+        if let Some(place) = self.goes_on(now) {
+            return self.go_on(now, place);
+        }
         if let Some(written) = self.ordinary(now) {
             return self.lend_ordinary(&written);
         }
@@ -113,7 +119,7 @@ impl Stack {
                 if let Some(slice) = place.and_then(|place| c.send.slice(place)) {
                     return Some(lend(header, slice, segment_size, checksum, number));
                 }
-                let payload = Slices::filled(|slices| c.send.slices(from, to, slices).0);
+                let payload = Slices::queued(&c.send, from, to);
                 Some(Transmit { header, payload, segment_size, checksum, number })
             }
         }
@@ -154,8 +160,8 @@ impl Stack {
         let Self { connections, cx, ip, auth, header, emission, wheel, ready_to_send, events, .. } = self;
         let mut agenda = Agenda { wheel, ready_to_send, events };
         let c = connections.get_mut(index).filter(|c| c.generation == generation)?;
-        c.facts.tx_queued = false;
-        if !c.facts.indexed {
+        c.facts.set_tx_queued(false);
+        if !c.facts.indexed() {
             return None;
         }
         output::restart_after_idle(c, cx, now);
@@ -184,8 +190,17 @@ impl Stack {
                     _ => SendReason::Data,
                 };
                 let (at, block) = (start, 0);
-                let mut unit =
-                    Emission { connection: index, generation, at, end, whole, reason, push, block };
+                let mut unit = Emission {
+                    connection: index,
+                    generation,
+                    at,
+                    end,
+                    whole,
+                    reason,
+                    push,
+                    block,
+                    like: None,
+                };
                 let decided = desk.next_packet(c, now, &mut unit);
                 if unit.at < unit.end {
                     *emission = Some(unit);
@@ -210,7 +225,7 @@ impl Stack {
         let unit = emission.as_mut()?;
         let live = connections
             .get_mut(unit.connection)
-            .filter(|c| c.generation == unit.generation && c.facts.indexed);
+            .filter(|c| c.generation == unit.generation && c.facts.indexed());
         let decided = live.and_then(|c| {
             Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection }.next_packet(c, now, unit)
         });
@@ -289,7 +304,7 @@ impl Desk<'_> {
             place: part.place,
             segment_size,
             checksum: self.left_of_checksum(c),
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         })
     }
 
@@ -324,7 +339,8 @@ impl Desk<'_> {
                 sum.folded()
             }
         };
-        let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
+        let offload = self.cx.device.checksum_tx;
+        let written = plain.write(&c.tuple, len, payload_sum, offload, self.header).len();
         output::acknowledged(c, true);
         if self.cx.tracer.is_on() {
             note_sent(c, self.cx, now, &plain.head(&c.tuple), len, told);
@@ -402,9 +418,9 @@ impl Desk<'_> {
         head.options = output::syn_options(c, now, our_mss);
         head.options.fast_open = c.fast_open_option(self.cx, now, our_mss);
         c.stamp_syn(&self.cx.settings, &mut head);
-        let end = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
+        let end = if c.facts.syn_resent() || crossed { 1 } else { c.snd_nxt };
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
-        let reason = if c.facts.syn_resent { again } else { SendReason::Open };
+        let reason = if c.facts.syn_resent() { again } else { SendReason::Open };
         if crossed {
             output::acknowledged(c, true);
         }
@@ -428,7 +444,7 @@ impl Desk<'_> {
             place: c.send.find(1, end),
             segment_size: 0,
             checksum,
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         })
     }
 
@@ -446,7 +462,7 @@ impl Desk<'_> {
             place: None,
             segment_size: 0,
             checksum: self.left_of_checksum(c),
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         }
     }
 }
@@ -548,7 +564,7 @@ fn cut(c: &Connection, device: &Capabilities, from: Pos, end: Pos, whole: bool) 
     let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
-    let whole = !urgent && alike && c.facts.auth_len == 0;
+    let whole = !urgent && alike && c.auth_len == 0;
     let most = if device.max_unit > device.mtu && whole {
         let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment

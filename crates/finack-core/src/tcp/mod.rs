@@ -6,6 +6,7 @@ pub(crate) mod cookie;
 pub(crate) mod ecn;
 pub(crate) mod embryo;
 pub(crate) mod emit;
+mod facts;
 pub(crate) mod fast_open;
 mod info;
 pub(crate) mod input;
@@ -33,7 +34,7 @@ mod user;
 pub(crate) mod window;
 
 pub(crate) use recv::{Chunk, Payload};
-pub(crate) use send::{Block, Place, Sent};
+pub(crate) use send::{Block, Place, Runs, SendBuffer, Sent};
 pub use state::State;
 pub(crate) use tuple::Tuple;
 
