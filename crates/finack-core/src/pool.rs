@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::ring::Spares;
-use crate::tcp::{Block, Chunk, Sent};
+use crate::tcp::{Block, Chunk, Flights};
 
 /// Room of a small block: what one request or answer needs.
 pub(crate) const SMALL: usize = 2 << 10;
@@ -25,7 +25,7 @@ pub(crate) struct Pool {
     whole: Vec<Vec<u8>>,
     /// Of send buffers, retransmission queues and receive queues; of the last with a small block each, empty, perhaps.
     pub(crate) blocks: Spares<Block>,
-    pub(crate) units: Spares<Sent>,
+    pub(crate) flights: Flights,
     pub(crate) chunks: Spares<Chunk>,
 }
 
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        let queues = self.blocks.memory() + self.units.memory() + self.chunks.memory();
+        let queues = self.blocks.memory() + self.flights.memory() + self.chunks.memory();
         let in_queues: usize = self.chunks.iter().map(Chunk::memory).sum();
         let spare = self.small.len() * SMALL + self.large.len() * LARGE + self.whole.len() * WHOLE;
         spare + queues + in_queues
