@@ -223,17 +223,17 @@ impl Stack {
         let (payload, segments) = (arrival.text.payload, arrival.text.segments);
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let Some(c) = connections.get_mut(index).filter(|c| c.facts.admits_afar()) else { return false };
-        let Some(ack) = expected::is_expected(c, arrival) else { return false };
+        let Some(ack) = expected::is_expected(c, &arrival) else { return false };
         if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain.ahead, payload) {
             return false;
         }
         *recent = index;
         count_expected(cx, plain, u64::from(segments));
         if cx.tracer.is_on() {
-            trace(c, cx, now, plain, arrival);
+            trace(c, cx, now, plain, &arrival);
         }
         let mut agenda = Agenda { wheel, ready_to_send, events };
-        match expected::take(c, cx, now, arrival, ack) {
+        match expected::take(c, cx, now, &arrival, ack) {
             Taken::Text if agenda.knows(c) => {}
             _ => agenda.refresh_at_once(c, cx, now, index),
         }
@@ -259,27 +259,25 @@ impl Stack {
         if cx.tracer.is_on() || !agenda.knows(c) {
             return 0;
         }
-        let Some(limit) = run::limit(c, cx, now, arrival) else { return 0 };
+        let Some(limit) = run::limit(c, cx, now, &arrival) else { return 0 };
         let mut taken = Behind::default();
         let len = plain.payload().len();
         for packet in behind {
             let Some(next) = run.next(packet.bytes.as_slice()) else { break };
-            let joined = packet.meta.segments > 1 || packet.meta.segment_size > 0;
+            let joined = packet.meta.segments > 1 || packet.meta.segment_size > 0 || packet.meta.ce_marks > 0;
             let late = next.value.is_some_and(|value| seq::before(value, c.ts_recent));
             if joined || late || next.payload.len() != len || c.recv.next() + len as Pos > limit {
                 break;
             }
             let payload = Payload { bytes: next.payload, owner: owner_of(packet) };
-            if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, next.ahead, payload)
-            {
+            if !append_sound(c, &mut cx.pool, packet.meta.checksum, next.ahead, payload) {
                 break;
             }
-            c.recv.append(&mut cx.pool, payload);
             taken.count += 1;
             taken.psh |= next.psh;
         }
         if taken.count > 0 {
-            run::take(c, cx, now, arrival, taken);
+            run::take(c, cx, now, &arrival, taken);
             count_expected(cx, plain, u64::from(taken.count));
             cx.counters.tcp_expected_behind += u64::from(taken.count);
             if !agenda.knows(c) {
@@ -299,7 +297,7 @@ fn count_expected(cx: &mut Cx, plain: &Plain<'_>, count: u64) {
     cx.counters.tcp_expected += count;
 }
 
-fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: Arrival<'_>) {
+fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: &Arrival<'_>) {
     let segment = Segment { urgent: plain.urgent(), ..arrival.segment() };
     cx.trace(now, c.trace_id, &c.tuple, received(&segment, c.agreed.snd_wscale));
 }
@@ -324,6 +322,28 @@ fn is_sound(c: &mut Connection, pool: &mut Pool, ahead: Ahead, data: Payload<'_>
     sound
 }
 
+/// Appends what goes on where all before it ends, if the checksum is right; answers whether it is.
+#[inline(always)]
+fn append_sound(
+    c: &mut Connection,
+    pool: &mut Pool,
+    state: ChecksumState,
+    ahead: Ahead,
+    data: Payload<'_>,
+) -> bool {
+    if state != ChecksumState::Valid {
+        let copied = data.bytes.len() >= STAGED_FROM && !data.is_kept_whole();
+        if copied && let Some(sound) = c.recv.append_sound(data.bytes, ahead.sum()) {
+            return sound;
+        }
+        if !is_sound(c, pool, ahead, data) {
+            return false;
+        }
+    }
+    c.recv.append(pool, data);
+    true
+}
+
 fn owner_of<'a>(packet: &'a Packet<'_>) -> Option<&'a Bytes> {
     match &packet.bytes {
         PacketBytes::Shared(owner) => Some(owner),
@@ -343,7 +363,8 @@ fn arrival_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Arrival<'a> {
         psh: plain.psh,
         timestamps: plain.timestamps,
     };
-    Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text }
+    let ecn = if packet.meta.ce_marks > 0 { Ecn::Ce } else { Ecn::from_bits(plain.tos) };
+    Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, ecn, text }
 }
 
 fn segment_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Segment<'a> {

@@ -88,7 +88,8 @@ fn transfers(seed: u64, predicts: bool) -> Story {
     }
     let mut w = World::new(seed, link);
     let hosts = [(); 2].map(|()| {
-        let mut settings = Settings { tcp_timestamps: rng.below(2), ..Settings::default() };
+        let mut settings =
+            Settings { tcp_timestamps: rng.below(2), tcp_ecn: 1 + rng.below(2), ..Settings::default() };
         if rng.one_in(4) {
             settings.set("finack.profile", "rfc").unwrap();
         }
@@ -139,7 +140,8 @@ fn talks(seed: u64, predicts: bool) -> Story {
     let mut w = World::new(seed, link);
     let v6 = rng.one_in(3);
     let hosts = [(); 2].map(|()| {
-        let mut settings = Settings { tcp_timestamps: rng.below(2), ..Settings::default() };
+        let mut settings =
+            Settings { tcp_timestamps: rng.below(2), tcp_ecn: 1 + rng.below(2), ..Settings::default() };
         if rng.one_in(4) {
             settings.set("finack.profile", "rfc").unwrap();
         }

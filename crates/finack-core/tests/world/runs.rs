@@ -68,7 +68,8 @@ fn stack(addr: IpAddr, mtu: usize, settings: Settings) -> Stack {
 }
 
 fn settings(rng: &mut Rng) -> Settings {
-    let mut settings = Settings { tcp_timestamps: rng.below(2), ..Settings::default() };
+    let mut settings =
+        Settings { tcp_timestamps: rng.below(2), tcp_ecn: 1 + rng.below(2), ..Settings::default() };
     if rng.one_in(4) {
         settings.set("finack.profile", "rfc").unwrap();
     }

@@ -137,6 +137,18 @@ impl EcnState {
         self.prior.map(|(pos, _)| pos)
     }
 
+    /// Whether a segment without ECE and CWR, with this codepoint and nothing behind it that was marked, changes nothing here and
+    /// has no answer of its own: classic feedback, between marks, with a controller of this `kind`.
+    pub(crate) fn is_quiet(&self, kind: Congestion, codepoint: Ecn, data: bool) -> bool {
+        let usual = match codepoint {
+            Ecn::Ce => false,
+            Ecn::NotEct => !(self.seen && data),
+            _ => self.seen,
+        };
+        let between = self.prior.is_none() && self.prr.is_none();
+        usual && between && self.mode == Mode::Classic && !Self::follows_marks(kind)
+    }
+
     /// Segments of one unit would differ: the device clears CWR in all but the first, which is part of the ACE field.
     pub(crate) fn forbids_units(&self) -> bool {
         self.mode == Mode::Accurate && self.accurate.ace() & 2 != 0

@@ -78,14 +78,14 @@ fn take(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack:
 }
 
 /// [`process`] of a segment that was expected: it begins at RCV.NXT, `ack` lies between SND.UNA and SND.NXT and acknowledges no
-/// FIN, there is neither ECN nor SACK, and its timestamp is not older than the last. Answers whether there was anything new in it
+/// FIN, it has neither SACK blocks nor anything about marks, and its timestamp is not older than the last. Answers whether there was anything new in it
 /// for the sending side.
 #[inline(always)]
 pub(super) fn take_expected(
     c: &mut Connection,
     cx: &mut Cx,
     now: Instant,
-    arrival: Arrival<'_>,
+    arrival: &Arrival<'_>,
     ack: Pos,
 ) -> bool {
     let start = c.recv.next();
@@ -112,7 +112,7 @@ pub(super) fn take_expected(
 /// [`take_expected`] of segments that repeat the ACK of one that was taken, where nothing is out; the last of them begins at
 /// `start`.
 #[inline]
-pub(super) fn take_repeated(c: &mut Connection, cx: &Cx, now: Instant, arrival: Arrival<'_>, start: Pos) {
+pub(super) fn take_repeated(c: &mut Connection, cx: &Cx, now: Instant, arrival: &Arrival<'_>, start: Pos) {
     debug_assert!(arrival.ack == c.snd_seq(c.snd_una) && c.rtx.is_empty());
     let window = u32::from(arrival.window) << c.agreed.snd_wscale;
     let moved = update_window(c, cx, now, window, start, c.snd_una);
@@ -199,10 +199,11 @@ fn is_stamped_later(c: &Connection, placed: &Placed<'_>) -> bool {
 /// known of what is out: the way of nearly all ACKs, by which loss recovery has nothing to look for. Answers false, and has
 /// done nothing, where there is more to an ACK or to the connection.
 ///
-/// The caller has seen that `ack` lies between SND.UNA and SND.NXT and that the segment has no SACK blocks.
+/// The caller has seen that `ack` lies between SND.UNA and SND.NXT, that the segment has no SACK blocks, and that it tells of no
+/// marks while none are being answered.
 #[inline(always)]
 fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
-    let calm = ack > c.snd_una && c.recovery.is_calm() && c.ecn.is_none() && c.rare().search.is_none();
+    let calm = ack > c.snd_una && c.recovery.is_calm() && c.rare().search.is_none();
     if !calm || !cx.short_cuts {
         return false;
     }
@@ -228,14 +229,15 @@ fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
     true
 }
 
-/// Whether an ACK says nothing: who only receives has nothing out.
+/// Whether an ACK says nothing, but perhaps of marks: who only receives has nothing out.
 #[inline]
 fn is_idle(c: &Connection, cx: &Cx, ack: Pos) -> bool {
-    ack == c.snd_una && c.rtx.is_empty() && c.ecn.is_none() && cx.short_cuts
+    ack == c.snd_una && c.rtx.is_empty() && cx.short_cuts
 }
 
 fn acknowledge(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>, ack: Pos, moved: Moved) {
-    if placed.segment.options.sack.is_empty() && (is_idle(c, cx, ack) || advance(c, cx, now, ack)) {
+    let bare = placed.segment.options.sack.is_empty() && c.ecn.is_none();
+    if bare && (is_idle(c, cx, ack) || advance(c, cx, now, ack)) {
         return;
     }
     acknowledge_step_by_step(c, cx, now, placed, ack, moved);

@@ -14,7 +14,7 @@ use crate::time::Instant;
 /// acknowledges what is out or was acknowledged last, but no FIN, its timestamp is no older than the last, and somebody reads.
 /// Answers what it acknowledges.
 #[inline(always)]
-pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
+pub(crate) fn is_expected(c: &Connection, arrival: &Arrival<'_>) -> Option<Pos> {
     let next = c.recv.next();
     let len = arrival.text.payload.bytes.len();
     let end = next + len as Pos;
@@ -39,7 +39,7 @@ pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
         && !c.recv.has_gap()
         && c.rcv_fin == Pos::MAX
         && c.rare().urgent.mark.is_none()
-        && c.ecn.is_none();
+        && c.ecn.as_ref().is_none_or(|ecn| ecn.is_quiet(c.congestion.kind(), arrival.ecn, len > 0));
     expected.then_some(ack)
 }
 
@@ -55,8 +55,8 @@ pub(crate) enum Taken {
 
 /// Takes a segment that [`is_expected`], which acknowledges everything before `ack`. The connection goes on.
 #[inline(always)]
-pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>, ack: Pos) -> Taken {
-    let text = arrival.text;
+pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: &Arrival<'_>, ack: Pos) -> Taken {
+    let text = &arrival.text;
     c.stats.segs_in += u64::from(text.segments);
     c.times.last_recv_at = now;
     let acknowledges = ack::take_expected(c, cx, now, arrival, ack);

@@ -72,6 +72,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) window: u16,
+    /// The codepoint of its IP header; CE where a segment that it stands for came with that.
+    pub(crate) ecn: Ecn,
     pub(crate) text: Text<'a>,
 }
 
@@ -101,7 +103,7 @@ impl<'a> Arrival<'a> {
             payload,
             segments,
             segment_size,
-            ecn: Ecn::NotEct,
+            ecn: self.ecn,
             marks: 0,
         }
     }

@@ -15,8 +15,8 @@ use crate::time::Instant;
 ///
 /// The caller has seen that nothing is left to do for timers, queues and sender after `arrival`.
 #[inline]
-pub(crate) fn limit(c: &Connection, cx: &Cx, now: Instant, arrival: Arrival<'_>) -> Option<Pos> {
-    let Arrival { window, text, .. } = arrival;
+pub(crate) fn limit(c: &Connection, cx: &Cx, now: Instant, arrival: &Arrival<'_>) -> Option<Pos> {
+    let &Arrival { window, text, .. } = arrival;
     let (next, len) = (c.recv.next(), text.payload.bytes.len());
     // Its ACK was the last one; another of the same says nothing where nothing is out.
     let silent = c.rtx.is_empty() && c.snd_wnd == u32::from(window) << c.agreed.snd_wscale;
@@ -42,7 +42,7 @@ pub(crate) struct Behind {
 
 /// Segments were appended to the receive queue behind `arrival`, within the [`limit`]: what else each of them would have done.
 #[inline]
-pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>, behind: Behind) {
+pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: &Arrival<'_>, behind: Behind) {
     c.stats.segs_in += u64::from(behind.count);
     c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(behind.count);
     let last = c.recv.next() - arrival.text.payload.bytes.len() as Pos;

@@ -73,9 +73,9 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         note_duplicate(c, start, end);
     }
     match inserted {
-        Inserted::InOrder => note_in_order(c, cx, now, placed.segment.text()),
+        Inserted::InOrder => note_in_order(c, cx, now, &placed.segment.text()),
         Inserted::FilledGap => {
-            note_in_order(c, cx, now, placed.segment.text());
+            note_in_order(c, cx, now, &placed.segment.text());
             // RFC 5681 4.2: at once.
             c.ack_now(SendReason::Ack);
         }
@@ -83,7 +83,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
             cx.counters.tcp_out_of_order += 1;
             let rare = c.rare_mut();
             rare.out_of_order = rare.out_of_order.wrapping_add(1);
-            measure(c, cx, placed.segment.text());
+            measure(c, cx, &placed.segment.text());
             if c.agreed.sack {
                 c.grow_window(cx, placed.segment.payload.bytes.len() as u32);
                 c.make_room_behind_gap(cx, placed.end);
@@ -109,7 +109,7 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
 
 /// Takes text that is next in order and lies in the window, where nothing is out of order and nothing urgent is awaited.
 #[inline(always)]
-pub(super) fn take_next(c: &mut Connection, cx: &mut Cx, now: Instant, text: Text<'_>) {
+pub(super) fn take_next(c: &mut Connection, cx: &mut Cx, now: Instant, text: &Text<'_>) {
     c.recv.append(&mut cx.pool, text.payload);
     note_in_order(c, cx, now, text);
     note_arrived(c);
@@ -138,7 +138,7 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 }
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
-fn measure_round_trip(c: &mut Connection, now: Instant, text: Text<'_>, full: bool) {
+fn measure_round_trip(c: &mut Connection, now: Instant, text: &Text<'_>, full: bool) {
     let (next, edge, offset) = (c.recv.next(), c.rcv_edge, c.ts_offset);
     let Some(tuning) = c.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else { return };
     let stamps = text.timestamps.filter(|_| c.agreed.timestamps && full);
@@ -155,7 +155,7 @@ fn measure_round_trip(c: &mut Connection, now: Instant, text: Text<'_>, full: bo
 /// Learns the size of the peer's segments, and which of them may end a message (`tcp_measure_rcv_mss`). Answers whether it
 /// is as large as any before.
 #[inline(always)]
-fn measure(c: &mut Connection, cx: &Cx, text: Text<'_>) -> bool {
+fn measure(c: &mut Connection, cx: &Cx, text: &Text<'_>) -> bool {
     let len = text.payload.bytes.len() as u32;
     let segment = match text.segment_size {
         0 => len.min(u32::from(u16::MAX)) as u16,
@@ -179,7 +179,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// How long ACKs are delayed follows how quickly data comes (Linux's `tcp_event_data_recv`).
 #[inline(always)]
-fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, text: Text<'_>) {
+fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, text: &Text<'_>) {
     let full = measure(c, cx, text);
     if c.rare.is_some() {
         measure_round_trip(c, now, text, full);

@@ -261,6 +261,26 @@ impl RecvQueue {
         self.fill(pool, queued, bytes, |block, bytes| sum.add_sum(append_and_sum(block, bytes), bytes.len()));
     }
 
+    /// Appends the payload of a segment if with `ahead` its sum comes to all ones, in one pass over its bytes; answers whether it
+    /// does. `None`, and nothing is done, where the last block has no room for all of it.
+    #[inline]
+    pub(crate) fn append_sound(&mut self, bytes: &[u8], mut ahead: Accumulator) -> Option<bool> {
+        debug_assert!(self.staged == 0 && self.reorder.is_none());
+        let Some(Chunk::Compact(block)) = self.chunks.back_mut() else { return None };
+        let before = block.len();
+        if block.capacity() - before < bytes.len() {
+            return None;
+        }
+        ahead.add_sum(append_and_sum(block, bytes), bytes.len());
+        let sound = ahead.folded() == 0xffff;
+        if sound {
+            self.next += bytes.len() as Pos;
+        } else {
+            block.truncate(before);
+        }
+        Some(sound)
+    }
+
     /// Forgets what was staged and is still.
     pub(crate) fn unstage(&mut self, pool: &mut Pool) {
         let mut surplus = core::mem::take(&mut self.staged) as usize;
@@ -312,7 +332,34 @@ impl RecvQueue {
     }
 
     /// Copies up to `buf.len()` bytes, at most up to position `upto`, and forgets them unless `peek`.
+    #[inline]
     pub(crate) fn read(&mut self, pool: &mut Pool, buf: &mut [u8], upto: Pos, peek: bool) -> usize {
+        if !peek
+            && upto >= self.next
+            && let Some(count) = self.read_whole(pool, buf)
+        {
+            return count;
+        }
+        self.read_some(pool, buf, upto, peek)
+    }
+
+    /// The same of all that is here where that stands in one small block and fits, as a request or an answer does.
+    #[inline(always)]
+    fn read_whole(&mut self, pool: &mut Pool, buf: &mut [u8]) -> Option<usize> {
+        let chunks = self.chunks.awake().filter(|chunks| chunks.len() == 1)?;
+        let Some(Chunk::Compact(block)) = chunks.front_mut() else { return None };
+        if self.head > 0 || block.capacity() != SMALL {
+            return None;
+        }
+        let count = block.len();
+        buf.get_mut(..count)?.copy_from_slice(block);
+        block.clear();
+        self.read = self.next;
+        self.chunks.rest_with(1, &mut pool.chunks);
+        Some(count)
+    }
+
+    fn read_some(&mut self, pool: &mut Pool, buf: &mut [u8], upto: Pos, peek: bool) -> usize {
         let most = buf.len().min((upto.min(self.next) - self.read).max(0) as usize);
         let Some(chunks) = self.chunks.awake() else { return 0 };
         let (mut copied, mut at, mut head) = (0, 0, self.head as usize);
