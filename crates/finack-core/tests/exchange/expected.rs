@@ -139,6 +139,49 @@ fn what_is_not() {
     }
 }
 
+/// RFC 3168 6.1: with classic feedback too, between marks; marks, what tells of them, and what comes while they are answered go
+/// step by step.
+#[test]
+fn what_is_expected_between_marks() {
+    let mut t = Setup::new().server();
+    t.inject("SEW 0:0(0) win 65535 <mss 1460,sackOK,nop,wscale 7>");
+    t.take_sent();
+    t.inject(". 1:1(0) ack 1");
+    let c = t.accept();
+    for (text, count) in [("P. 1:101(100) ack 1", 1), ("P. 1:101(100) ack 1 ecn ect0", 0)] {
+        assert_eq!(both_ways(&t, &[bytes(&t, text)]), count, "nothing capable came yet: {text}");
+    }
+    t.inject("P. 1:101(100) ack 1 ecn ect0");
+    t.read(c, 100);
+    t.write(c, 2920);
+    t.take_sent();
+    let check = |t: &Script, what: &str, between: u64| {
+        for (text, count) in [
+            ("P. 101:201(100) ack 1 ecn ect0", between),
+            ("P. 101:201(100) ack 2921 ecn ect0", between),
+            ("P. 101:201(100) ack 1 ecn ect1", between),
+            (". 101:101(0) ack 1461", between),
+            (". 101:101(0) ack 2921 ecn ect0", between),
+            (". 101:101(0) ack 2921 ecn ce", 0),
+            ("P. 101:201(100) ack 2921", 0),
+            ("P. 101:201(100) ack 2921 ecn ce", 0),
+            ("PE. 101:201(100) ack 2921 ecn ect0", 0),
+            ("PW. 101:201(100) ack 2921 ecn ect0", 0),
+            ("E. 101:101(0) ack 2921", 0),
+        ] {
+            let packets = [bytes(t, text), bytes(t, "P. 201:301(100) ack 2921 ecn ect0")];
+            assert_eq!(both_ways(t, &packets[..1]), count, "{what}: {text}");
+            both_ways(t, &packets);
+        }
+    };
+    check(&t, "nothing was marked", 1);
+    t.inject("P. 101:101(0) ack 1 ecn ce");
+    check(&t, "ECE goes out", 1);
+    t.inject("E. 101:101(0) ack 1");
+    t.take_sent();
+    check(&t, "the window goes down", 0);
+}
+
 /// Whatever bit of the headers is flipped, and with checksums that are right again or not.
 #[test]
 fn a_bit_that_is_another() {

@@ -87,9 +87,10 @@ fn transfers(seed: u64, predicts: bool) -> Story {
         link.rate = Some(5_000_000 + rng.below(100_000_000));
     }
     let mut w = World::new(seed, link);
+    // Asked for, or only granted to who asks.
+    let tcp_ecn = if rng.one_in(5) { 1 } else { 2 };
     let hosts = [(); 2].map(|()| {
-        let mut settings =
-            Settings { tcp_timestamps: rng.below(2), tcp_ecn: 1 + rng.below(2), ..Settings::default() };
+        let mut settings = Settings { tcp_timestamps: rng.below(2), tcp_ecn, ..Settings::default() };
         if rng.one_in(4) {
             settings.set("finack.profile", "rfc").unwrap();
         }
@@ -139,9 +140,10 @@ fn talks(seed: u64, predicts: bool) -> Story {
     }
     let mut w = World::new(seed, link);
     let v6 = rng.one_in(3);
+    // Asked for, or only granted to who asks.
+    let tcp_ecn = if rng.one_in(5) { 1 } else { 2 };
     let hosts = [(); 2].map(|()| {
-        let mut settings =
-            Settings { tcp_timestamps: rng.below(2), tcp_ecn: 1 + rng.below(2), ..Settings::default() };
+        let mut settings = Settings { tcp_timestamps: rng.below(2), tcp_ecn, ..Settings::default() };
         if rng.one_in(4) {
             settings.set("finack.profile", "rfc").unwrap();
         }
