@@ -279,6 +279,8 @@ pub(crate) struct PortTable {
     /// How far the search for a port went for each destination that hashes to the entry.
     perturb: Paged<u32>,
     rng: Rng,
+    /// Random bits that nothing was chosen by yet, below the highest bit that is set.
+    noise: u64,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
     /// Where a search asked for many ports in vain.
@@ -304,6 +306,7 @@ impl PortTable {
             owners: Owners::default(),
             perturb,
             rng,
+            noise: 1,
             connects: true,
             taken: Taken::default(),
             full: None,
@@ -414,10 +417,20 @@ impl PortTable {
         }
         let (port, passed) = found?;
         // Some noise, so that what one destination sees does not tell how many connections others got.
-        let skip = passed.max(self.rng.below(8) * 2);
+        let skip = passed.max(self.noise() * 2);
         let walked = self.perturb.entry(hash as usize % PERTURB);
         *walked = walked.wrapping_add(skip + 2);
         Some(port)
+    }
+
+    /// A random number below 8. A hash makes 21 of them.
+    fn noise(&mut self) -> u32 {
+        if self.noise < 8 {
+            self.noise = self.rng.next_u64() | 1 << 63;
+        }
+        let bits = self.noise as u32 % 8;
+        self.noise >>= 3;
+        bits
     }
 
     /// The first port that will do, and how far that is from the start of the search. Who asks for many in vain begins to

@@ -7,6 +7,7 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod control;
 mod expected;
 mod fast_open;
 mod fingerprint;

@@ -114,7 +114,7 @@ impl Stack {
 /// Whether its segments with data have no option but timestamps, nothing urgent, and nothing about them that has to do with
 /// explicit congestion notification or signatures; and leave the host.
 #[inline]
-fn is_ordinary(c: &Connection) -> bool {
+pub(super) fn is_ordinary(c: &Connection) -> bool {
     let rare = c.rare.as_deref().is_some_and(|rare| rare.snd_up.is_some() || rare.dsack.is_some());
     let more = c.facts.auth_len > 0 || c.facts.loopback || c.ecn.is_some() || c.recv.has_gap();
     !rare && !more

@@ -77,6 +77,14 @@ impl Agenda<'_> {
         self.tell(c, index);
     }
 
+    /// The same after all there was to send before the handshake is over went out.
+    pub(super) fn refresh_idle(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert_eq!(output::next_segment(c, cx, now), Next::Idle);
+        charge(c, cx);
+        output::after_output(c, cx, now);
+        self.tell(c, index);
+    }
+
     /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
     #[inline(always)]
     pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {

@@ -14,7 +14,8 @@ use crate::tcp::embryo::Embryo;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
 use crate::tcp::time_wait::{self, TwFlags};
-use crate::tcp::{State, Tuple, iss, mss, window};
+use crate::tcp::iss::Origin;
+use crate::tcp::{State, Tuple, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
 
@@ -392,17 +393,16 @@ impl Stack {
             mss::options_len(agreed.timestamps),
             &self.cx.settings,
         );
+        let origin = Origin::of(&self.cx.secrets, &tuple);
         let birth = Birth {
             tuple,
             generation: self.next_generation(),
             trace_id: self.cx.new_trace_id(),
             options: self.share_options(options),
             state: State::Closed,
-            iss: place
-                .iss
-                .unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &self.cx.settings, &tuple, now)),
+            iss: place.iss.unwrap_or_else(|| origin.initial_sequence(&self.cx.settings, now)),
             irs: 0,
-            ts_offset: iss::timestamp_offset(&self.cx.secrets, &tuple),
+            ts_offset: origin.ts_offset,
             agreed,
             mss: size,
             path_mtu: mtu,
