@@ -81,10 +81,7 @@ impl Key {
         let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
         match (tuple.local, tuple.remote) {
             (IpAddr::V4(l), IpAddr::V4(r)) => self.sip::<C, D, 1>([v4_pair(l, r)], ports, 4),
-            (l, r) => {
-                let ([a, b], [c, d]) = (v6_words(l), v6_words(r));
-                self.sip::<C, D, 4>([a, b, c, d], ports, 4)
-            }
+            (l, r) => self.sip_v6::<C, D>((l, r), ports, 4),
         }
     }
 
@@ -94,10 +91,7 @@ impl Key {
         let port = u64::from(remote.port());
         match (local, remote.ip()) {
             (IpAddr::V4(l), IpAddr::V4(r)) => self.sip::<2, 4, 1>([v4_pair(l, r)], port, 2),
-            (l, r) => {
-                let ([a, b], [c, d]) = (v6_words(l), v6_words(r));
-                self.sip::<2, 4, 4>([a, b, c, d], port, 2)
-            }
+            (l, r) => self.sip_v6::<2, 4>((l, r), port, 2),
         }
     }
 
@@ -118,14 +112,10 @@ impl Key {
             k0 ^ 0x6c79_6765_6e65_7261,
             k1 ^ 0x7465_6462_7974_6573,
         ];
-        let last = ((N * 8 + more) as u64) << 56 | rest;
-        for word in words.into_iter().chain([last]) {
-            state[3] ^= word;
-            for _ in 0..C {
-                state = sip_round(state);
-            }
-            state[0] ^= word;
+        for word in words {
+            state = sip_take::<C>(state, word);
         }
+        state = sip_take::<C>(state, ((N * 8 + more) as u64) << 56 | rest);
         state[2] ^= 0xff;
         for _ in 0..D {
             state = sip_round(state);
@@ -133,11 +123,29 @@ impl Key {
         state[0] ^ state[1] ^ state[2] ^ state[3]
     }
 
+    /// The same of two IPv6 addresses and `more` bytes of `rest`.
+    #[inline(never)]
+    fn sip_v6<const C: usize, const D: usize>(&self, (one, other): (IpAddr, IpAddr), rest: u64, more: usize) -> u64 {
+        let ([a, b], [c, d]) = (v6_words(one), v6_words(other));
+        self.sip::<C, D, 4>([a, b, c, d], rest, more)
+    }
+
     #[inline(always)]
     fn halves(&self) -> (u64, u64) {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
         (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
     }
+}
+
+/// Takes a word into the state.
+#[inline(always)]
+fn sip_take<const C: usize>(mut state: [u64; 4], word: u64) -> [u64; 4] {
+    state[3] ^= word;
+    for _ in 0..C {
+        state = sip_round(state);
+    }
+    state[0] ^= word;
+    state
 }
 
 /// A round of SipHash (Aumasson and Bernstein, 2012).

@@ -15,6 +15,10 @@ pub(crate) struct Routes {
     routes: Vec<Route>,
     any_address: bool,
     mtu: u32,
+    /// The IPv4 addresses among them, as they are looked for.
+    own4: Vec<Own>,
+    /// No route says anything of an MTU or a segment size: it only matters whether there is one.
+    alike: bool,
 }
 
 /// How far an address reaches, least first (RFC 4007 5, RFC 3484 3.2 for IPv4).
@@ -33,7 +37,9 @@ impl Routes {
         any_address: bool,
         mtu: u32,
     ) -> Self {
-        Self { addresses, routes, any_address, mtu }
+        let own4 = addresses.iter().filter_map(Own::of).collect();
+        let alike = are_alike(&routes);
+        Self { addresses, routes, any_address, mtu, own4, alike }
     }
 
     /// Whether packets to this address are for this host alone.
@@ -43,6 +49,9 @@ impl Routes {
 
     /// Whether it is a configured address, or one of 127/8 where such is configured.
     pub(crate) fn is_own(&self, addr: IpAddr) -> bool {
+        if let Some(bits) = ordinary(addr) {
+            return self.own4.iter().any(|own| own.bits == bits);
+        }
         self.addresses
             .iter()
             .any(|a| a.addr == addr || a.addr.is_loopback() && addr.is_loopback() && on_link(a, addr))
@@ -71,7 +80,7 @@ impl Routes {
     /// our own but for loopback.
     pub(crate) fn is_valid_source(&self, addr: IpAddr) -> bool {
         if let Some(bits) = ordinary(addr) {
-            return !self.own_ipv4().any(|own| own.bits == bits || own.broadcast == Some(bits));
+            return !self.own4.iter().any(|own| own.bits == bits || own.broadcast == Some(bits));
         }
         self.is_unicast(addr) && if addr.is_loopback() { self.is_own(addr) } else { !self.is_own(addr) }
     }
@@ -91,35 +100,31 @@ impl Routes {
 
     /// The same of an [`ordinary`] address.
     fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
+        if self.alike {
+            let covers = |route: &Route| {
+                matches!(route.network, IpAddr::V4(network) if share(network.to_bits(), dst, route.prefix_len))
+            };
+            let on_link = self.own4.iter().any(|own| share(own.bits, dst, own.prefix_len));
+            return (on_link || self.routes.iter().any(covers)).then_some(self.mtu);
+        }
         let mut best: Option<(u8, Option<u32>)> = None;
-        for own in self.own_ipv4() {
+        for own in &self.own4 {
             if own.broadcast == Some(dst) {
                 return Some(self.mtu);
             }
-            if (own.bits ^ dst).leading_zeros() >= u32::from(own.prefix_len) {
+            if share(own.bits, dst, own.prefix_len) {
                 best = Some(best.unwrap_or_default().max((own.prefix_len, None)));
             }
         }
         for route in &self.routes {
             let IpAddr::V4(network) = route.network else { continue };
-            let covers = (network.to_bits() ^ dst).leading_zeros() >= u32::from(route.prefix_len);
+            let covers = share(network.to_bits(), dst, route.prefix_len);
             // Among equals the last counts.
             if covers && best.is_none_or(|(len, _)| len <= route.prefix_len) {
                 best = Some((route.prefix_len, route.mtu));
             }
         }
         best.map(|(_, mtu)| mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
-    }
-
-    fn own_ipv4(&self) -> impl Iterator<Item = Own> {
-        self.addresses.iter().filter_map(|a| {
-            let IpAddr::V4(own) = a.addr else { return None };
-            let bits = own.to_bits();
-            // A /31 has two hosts and no broadcast address (RFC 3021).
-            let has = a.prefix_len < 31 && !own.is_loopback();
-            let broadcast = has.then(|| bits | host_mask(a.prefix_len));
-            Some(Own { bits, prefix_len: a.prefix_len, broadcast })
-        })
     }
 
     fn lookup_any(&self, dst: IpAddr) -> Option<u32> {
@@ -144,12 +149,16 @@ impl Routes {
 
     /// What the MSS option towards `dst` says, where a route tells.
     pub(crate) fn advertised_mss(&self, dst: IpAddr) -> Option<u16> {
+        if self.alike {
+            return None;
+        }
         let routes = self.routes.iter().filter(|r| contains(r.network, r.prefix_len, dst));
         routes.max_by_key(|r| r.prefix_len).and_then(|r| r.advertised_mss)
     }
 
     /// Takes other routes.
     pub(crate) fn replace(&mut self, routes: Vec<Route>) {
+        self.alike = are_alike(&routes);
         self.routes = routes;
     }
 
@@ -198,12 +207,33 @@ impl Routes {
     }
 }
 
+/// Whether nothing but their networks tells routes apart.
+fn are_alike(routes: &[Route]) -> bool {
+    routes.iter().all(|route| route.mtu.is_none() && route.advertised_mss.is_none())
+}
+
+/// Whether two IPv4 addresses have their first `len` bits in common.
+fn share(one: u32, other: u32, len: u8) -> bool {
+    (one ^ other).leading_zeros() >= u32::from(len)
+}
+
 /// An IPv4 address of the host's.
+#[derive(Clone, Debug)]
 struct Own {
     bits: u32,
     prefix_len: u8,
     /// The broadcast address of its subnet.
     broadcast: Option<u32>,
+}
+
+impl Own {
+    fn of(a: &InterfaceAddress) -> Option<Self> {
+        let IpAddr::V4(own) = a.addr else { return None };
+        let bits = own.to_bits();
+        // A /31 has two hosts and no broadcast address (RFC 3021).
+        let has = a.prefix_len < 31 && !own.is_loopback();
+        Some(Self { bits, prefix_len: a.prefix_len, broadcast: has.then(|| bits | host_mask(a.prefix_len)) })
+    }
 }
 
 /// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,
