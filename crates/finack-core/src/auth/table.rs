@@ -358,7 +358,7 @@ impl Auth {
 
     /// Who signs a segment of a connection that begins at `pos`; `None` where it is not signed.
     pub(crate) fn signer(&mut self, index: u32, c: &Connection, flags: Flags, pos: Pos) -> Option<Signer> {
-        if c.facts.auth_len == 0 {
+        if c.auth_len == 0 {
             return None;
         }
         let sne = if flags.syn() { 0 } else { extension(c.iss, pos) };

@@ -22,8 +22,10 @@ impl Stack {
         let mut charged = 0;
         for (index, c) in self.connections.iter() {
             charged += c.charged;
-            if !c.facts.indexed {
-                if c.state != State::Closed || self.wheel.is_armed(Owner::connection(index)) || c.facts.orphan
+            if !c.facts.indexed() {
+                if c.state != State::Closed
+                    || self.wheel.is_armed(Owner::connection(index))
+                    || c.facts.orphan()
                 {
                     return Err(alloc::format!("a connection in no table is kept in {}", c.state));
                 }
@@ -60,7 +62,7 @@ impl Stack {
                 self.demux.len()
             ));
         }
-        let orphans = self.connections.iter().filter(|(_, c)| c.facts.counted).count();
+        let orphans = self.connections.iter().filter(|(_, c)| c.facts.counted()).count();
         if orphans != self.expendable.orphans_left {
             let counted = self.expendable.orphans_left;
             return Err(alloc::format!("{counted} orphans are counted, {orphans} are there"));
@@ -75,7 +77,7 @@ impl Stack {
     /// lazily. O(everything).
     pub fn next_deadline(&self) -> Option<Instant> {
         let connections =
-            self.connections.iter().filter(|(_, c)| c.facts.indexed).map(|(_, c)| c.timers.earliest());
+            self.connections.iter().filter(|(_, c)| c.facts.indexed()).map(|(_, c)| c.timers.earliest());
         let embryos = self.embryos.iter().map(|(_, e)| e.sent_at + e.timeout(&self.cx));
         let waits = self.waits4.iter().chain(self.waits6.iter()).map(|(tw, _)| tw.expires);
         connections.chain(embryos).chain(waits).filter(|&at| at != Instant::FAR_FUTURE).min()

@@ -71,9 +71,9 @@ impl Stack {
         if new.is_none() && fresh && (keys.ao_required || !keys.ao_keys().is_empty()) {
             return Err(Error::KeyRejected);
         }
-        c.facts.auth_len = new.as_ref().map_or(0, |signed| signed.option_len(c.tuple.remote));
+        c.auth_len = new.as_ref().map_or(0, |signed| signed.option_len(c.tuple.remote));
         if fresh && new.is_some() {
-            c.facts.fast_open = false;
+            c.facts.set_fast_open(false);
             // As Linux: timestamps leave no room for a SACK block beside a digest.
             c.agreed.timestamps &= new.as_ref().is_some_and(|signed| signed.scheme == Scheme::Ao);
         }
@@ -208,7 +208,7 @@ impl Stack {
                 }
                 signed.judge(tuple, isns, !unsettled, found, &received)?;
                 let len = signed.option_len(tuple.remote);
-                if core::mem::replace(&mut c.facts.auth_len, len) != len {
+                if core::mem::replace(&mut c.auth_len, len) != len {
                     c.fit_segments(&self.cx);
                 }
                 Ok(())
@@ -387,7 +387,7 @@ impl Stack {
 
     /// RFC 5925 7.8: hard errors, which nobody signs, are not believed on a connection that TCP-AO protects.
     pub(super) fn ignores_icmp(&mut self, index: u32, kind: ErrorKind) -> bool {
-        let Some(c) = self.connections.get(index).filter(|c| c.facts.auth_len > 0) else { return false };
+        let Some(c) = self.connections.get(index).filter(|c| c.auth_len > 0) else { return false };
         let Some(signed) = self.auth.connections.get_mut(&index) else { return false };
         let hard = match kind {
             ErrorKind::FragNeeded { .. } => !c.tuple.is_v6(),

@@ -115,7 +115,7 @@ impl Stack {
     /// Takes a segment that is not what its connection expects next: the connection has seen to its addresses, and the rest
     /// of the long way begins where it looks at the segment itself.
     fn take_plain(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, index: u32) -> bool {
-        let known = self.connections.get(index).is_some_and(|c| c.facts.from_afar);
+        let known = self.connections.get(index).is_some_and(|c| c.facts.admits_afar());
         if !known || packet.meta.checksum != ChecksumState::Valid && !plain.checksum_ok() {
             return false;
         }
@@ -158,7 +158,7 @@ impl Stack {
                 && c.tuple.local_port == plain.dst_port
                 && c.tuple.remote == plain.src
                 && c.tuple.local == plain.dst
-                && c.facts.indexed
+                && c.facts.indexed()
         })
     }
 
@@ -173,7 +173,7 @@ impl Stack {
         let text = Text { payload, segments, segment_size, psh: plain.psh, timestamps: plain.timestamps };
         let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
-        let Some(c) = connections.get_mut(index).filter(|c| c.facts.from_afar) else { return false };
+        let Some(c) = connections.get_mut(index).filter(|c| c.facts.admits_afar()) else { return false };
         let Some(ack) = expected::is_expected(c, arrival) else { return false };
         if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
             return false;

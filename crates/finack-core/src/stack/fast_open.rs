@@ -41,7 +41,7 @@ impl Stack {
         }
         let id = self.tcp_connect(now, bind, remote, options)?;
         let (c, cx) = self.conn_mut(id)?;
-        c.facts.fast_open = true;
+        c.facts.set_fast_open(true);
         let taken = c.queue_early(cx, data);
         self.refresh(now, id.index);
         Ok((id, taken))
@@ -117,8 +117,8 @@ impl Stack {
         self.cx.trace(now, e.trace_id, &e.tuple, TraceKind::State { from, to });
         let Self { connections, cx, .. } = self;
         let Some(c) = connections.get_mut(index) else { return };
-        c.facts.fast_open = true;
-        c.facts.syn_due = true;
+        c.facts.set_fast_open(true);
+        c.facts.set_syn_due(true);
         input::take_syn_data(c, cx, now, segment);
         let (generation, listener) = (c.generation, e.listener);
         self.add_connection(index, hash, None);

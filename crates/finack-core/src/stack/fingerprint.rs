@@ -55,7 +55,7 @@ impl Stack {
         let mut connections: alloc::vec::Vec<&Connection> = self.connections.iter().map(|(_, c)| c).collect();
         connections.sort_by_key(|c| c.generation);
         for c in &connections {
-            if c.facts.indexed {
+            if c.facts.indexed() {
                 write!(out, "{:+?}", bare(c, now, origin, &self.cx.settings))?;
             } else {
                 describe_ended(c, out)?;
@@ -98,7 +98,8 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
     // Who would have to give way at a bound that a search does not reach.
-    (c.facts.counted, c.facts.stuck) = (false, false);
+    c.facts.set_counted(false);
+    c.facts.set_stuck(false);
     c.stats = Stats::default();
     if let Some(rare) = &mut c.rare {
         (rare.bytes_retrans, rare.out_of_order) = (0, 0);
@@ -123,7 +124,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     }
     // Longer than any time-out is as good as for ever; once the peer has closed, longer than any delay of an ACK.
     let most_delayed = Duration::from_nanos(ATO_MAX);
-    let longest = if c.facts.fin_received { most_delayed } else { longest_rto.max(most_delayed) };
+    let longest = if c.facts.fin_received() { most_delayed } else { longest_rto.max(most_delayed) };
     if now.since(c.ack.data_at) > longest {
         c.ack.data_at = Instant::ZERO;
     }
@@ -143,7 +144,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
 
 /// What a handle still shows of a connection that is over.
 fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
-    write!(out, "ended{:?}{:?}{:?}{:?}{:?}", c.tuple, c.state, c.facts, c.error, c.soft_error)?;
+    write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, c.facts, c.auth_len, c.error, c.soft_error)?;
     write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
 }
 

@@ -218,12 +218,12 @@ impl Stack {
 
     /// `None` for one that is over: what is left of it is the application's handle.
     fn connection_socket(&self, now: Instant, c: &Connection) -> Option<TcpSocket> {
-        c.facts.indexed.then(|| TcpSocket {
+        c.facts.indexed().then(|| TcpSocket {
             recv_queue: c.recv.len() as u64,
             send_queue: c.send.len() as u64,
             timer: connection_timer(c, now),
             time_in_state: Some(now.since(c.times.state_since)),
-            orphan: c.facts.orphan,
+            orphan: c.facts.orphan(),
             info: Some(c.info(&self.cx, now)),
             ..bare(c.state, Some(TraceId(c.trace_id)), &c.tuple)
         })
@@ -284,7 +284,7 @@ fn connection_timer(c: &Connection, now: Instant) -> Option<TimerInfo> {
     } else {
         timer(TimerKind::Retransmit, Timer::Retransmit, c.retries)
     };
-    let ends = c.facts.orphan && c.state == State::FinWait2;
+    let ends = c.facts.orphan() && c.state == State::FinWait2;
     let idle = if ends { TimerKind::TimeWait } else { TimerKind::KeepAlive };
     retransmit.or_else(|| timer(idle, Timer::KeepAlive, c.probes))
 }

@@ -388,9 +388,9 @@ impl Stack {
                     else {
                         continue;
                     };
-                    c.facts.event_queued = false;
+                    c.facts.set_event_queued(false);
                     let ready = core::mem::take(&mut c.ready);
-                    if !ready.is_empty() && !c.facts.orphan && !c.facts.unaccepted {
+                    if !ready.is_empty() && !c.facts.orphan() && !c.facts.unaccepted() {
                         return Some(Event::Tcp { conn: ConnId { index, generation }, ready });
                     }
                 }
@@ -457,7 +457,7 @@ impl Stack {
     /// Connections (embryos and TIME-WAIT included) by state, listeners under LISTEN.
     pub fn count_by_state(&self) -> [(State, usize); 11] {
         let mut counts = State::ALL.map(|state| (state, 0));
-        for (_, c) in self.connections.iter().filter(|(_, c)| c.facts.indexed) {
+        for (_, c) in self.connections.iter().filter(|(_, c)| c.facts.indexed()) {
             counts[c.state as usize].1 += 1;
         }
         counts[State::Listen as usize].1 += self.listeners.len();

@@ -64,7 +64,7 @@ impl Stack {
         let unit = emission.as_mut()?;
         let connection = unit.connection;
         let c = connections.get_mut(connection)?;
-        let live = c.generation == unit.generation && c.facts.indexed;
+        let live = c.generation == unit.generation && c.facts.indexed();
         if !live || unit.whole || cx.device.max_unit > cx.device.mtu || !is_ordinary(c) {
             return None;
         }
@@ -90,7 +90,8 @@ impl Stack {
         let Self { connections, cx, ip, header, wheel, ready_to_send, events, .. } = self;
         let &(connection, generation) = ready_to_send.front()?;
         let c = connections.get_mut(connection)?;
-        let fine = c.generation == generation && c.facts.indexed && is_ordinary(c) && !c.facts.keepalive_due;
+        let fine =
+            c.generation == generation && c.facts.indexed() && is_ordinary(c) && !c.facts.keepalive_due();
         if !fine || !ip.out.is_empty() || c.path_mtu < ip.routes.mtu() {
             return None;
         }
@@ -101,7 +102,7 @@ impl Stack {
             return None;
         }
         ready_to_send.pop_front();
-        c.facts.tx_queued = false;
+        c.facts.set_tx_queued(false);
         let push = output::commit_small(c, cx, now, end);
         let text = Text { from, place, push, reason: SendReason::Data };
         let number = ip.out.next_number();
@@ -116,7 +117,7 @@ impl Stack {
 #[inline]
 pub(super) fn is_ordinary(c: &Connection) -> bool {
     let rare = c.rare.as_deref().is_some_and(|rare| rare.snd_up.is_some() || rare.dsack.is_some());
-    let more = c.facts.auth_len > 0 || c.facts.loopback || c.ecn.is_some() || c.recv.has_gap();
+    let more = c.auth_len > 0 || c.facts.loopback() || c.ecn.is_some() || c.recv.has_gap();
     !rare && !more
 }
 

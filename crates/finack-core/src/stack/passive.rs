@@ -426,8 +426,8 @@ impl Stack {
         let Self { connections, cx, .. } = self;
         let Some(c) = connections.get_mut(index) else { return };
         c.begin_passive(cx, e.sent_at, e.resent || e.retries > 0, e.created_at);
-        c.facts.syn_resent = e.retries > 0;
-        c.facts.syn_resent_again = e.retries > 1;
+        c.facts.set_syn_resent(e.retries > 0);
+        c.facts.set_syn_resent_again(e.retries > 1);
         let generation = c.generation;
         self.add_connection(index, hash, slot);
         self.keep_signed(index, signed);
@@ -468,8 +468,8 @@ impl Stack {
         c.rcv_edge = 1 + i64::from(e.offered());
         c.rcv_acked = 1;
         c.ts_recent = e.ts_recent;
-        c.facts.unaccepted = true;
-        c.facts.auth_len = auth_len;
+        c.facts.set_unaccepted(true);
+        c.auth_len = auth_len;
         c.ecn = e.ecn.state();
         c.listener = e.listener;
         self.cx.counters.tcp_passive_opens += 1;

@@ -37,8 +37,8 @@ impl Agenda<'_> {
     /// in time, and an answer is due already or not yet. What the memory budget counts was promised before the text came.
     #[inline(always)]
     pub(super) fn knows(&self, c: &Connection) -> bool {
-        let sends = c.facts.tx_queued || c.ack.now.is_none() && c.snd_nxt == c.snd_end();
-        let told = c.facts.event_queued || c.ready.is_empty();
+        let sends = c.facts.tx_queued() || c.ack.now.is_none() && c.snd_nxt == c.snd_end();
+        let told = c.facts.event_queued() || c.ready.is_empty();
         sends && told && c.timers.deadline(Timer::DelayedAck) >= c.wheel_at
     }
 
@@ -46,11 +46,11 @@ impl Agenda<'_> {
     #[inline(always)]
     pub(super) fn refresh_at_once(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         charge(c, cx);
-        if c.facts.indexed && !c.facts.tx_queued {
+        if c.facts.indexed() && !c.facts.tx_queued() {
             let seen = if cx.short_cuts { glance(c, cx) } else { None };
             match seen.unwrap_or_else(|| output::next_segment(c, cx, now).into()) {
                 Wish::Send => {
-                    c.facts.tx_queued = true;
+                    c.facts.set_tx_queued(true);
                     self.ready_to_send.push_back((index, c.generation));
                 }
                 Wish::Wait => c.note_held(true),
@@ -88,22 +88,22 @@ impl Agenda<'_> {
     /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
     #[inline(always)]
     pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
-        if c.facts.tx_queued {
+        if c.facts.tx_queued() {
             return charge(c, cx);
         }
-        if !c.facts.indexed || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
+        if !c.facts.indexed() || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
             return self.refresh(c, cx, now, index);
         }
         charge(c, cx);
-        c.facts.tx_queued = true;
+        c.facts.set_tx_queued(true);
         self.ready_to_send.push_back((index, c.generation));
     }
 
     /// Events and the wheel.
     #[inline]
     fn tell(&mut self, c: &mut Connection, index: u32) {
-        if !c.ready.is_empty() && !c.facts.event_queued && !c.facts.orphan && !c.facts.unaccepted {
-            c.facts.event_queued = true;
+        if !c.ready.is_empty() && !c.facts.event_queued() && !c.facts.orphan() && !c.facts.unaccepted() {
+            c.facts.set_event_queued(true);
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
         // One entry in the wheel for all of its timers, moved only when it would fire too late.
@@ -120,8 +120,8 @@ impl Agenda<'_> {
     #[inline]
     pub(super) fn refresh_after_read(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         let settled = c.ack.now.is_none() && c.snd_nxt == c.snd_end() && c.rare.is_none();
-        let told = c.ready.is_empty() || c.facts.event_queued;
-        if cx.short_cuts && settled && told && !c.facts.wants_room && c.state.is_synchronized() {
+        let told = c.ready.is_empty() || c.facts.event_queued();
+        if cx.short_cuts && settled && told && !c.facts.wants_room() && c.state.is_synchronized() {
             charge(c, cx);
         } else {
             self.refresh(c, cx, now, index);
@@ -165,7 +165,8 @@ fn glance(c: &Connection, cx: &Cx) -> Option<Wish> {
         // With data or without.
         return c.state.is_synchronized().then_some(Wish::Send);
     }
-    let control = c.facts.syn_due | c.facts.probe_due | c.facts.keepalive_due | c.facts.loss_probe_due;
+    let control =
+        c.facts.syn_due() | c.facts.probe_due() | c.facts.keepalive_due() | c.facts.loss_probe_due();
     let quiet = !control && c.snd_nxt == c.snd_end() && c.rtx.lost() == 0 && c.state.is_synchronized();
     if quiet { Some(Wish::Quiet) } else { output::small_write(c, cx).map(|_| Wish::Send) }
 }

@@ -38,15 +38,15 @@ impl Expendable {
 
 /// Data waits, and the peer has no room for it.
 fn is_stuck(c: &Connection) -> bool {
-    c.facts.indexed && c.snd_wnd == 0 && c.snd_end() > c.snd_nxt
+    c.facts.indexed() && c.snd_wnd == 0 && c.snd_end() > c.snd_nxt
 }
 
 impl Stack {
     /// The application let go of a connection. The oldest orphans end where there are more than `tcp_max_orphans`.
     pub(super) fn note_orphan(&mut self, now: Instant, id: ConnId) {
         let live = self.connections.get_mut(id.index).filter(|c| c.generation == id.generation);
-        let Some(c) = live.filter(|c| c.facts.indexed) else { return };
-        c.facts.counted = true;
+        let Some(c) = live.filter(|c| c.facts.indexed()) else { return };
+        c.facts.set_counted(true);
         self.expendable.orphans.push_back((id.index, id.generation));
         self.expendable.orphans_left += 1;
         self.tidy(|e| &mut e.orphans);
@@ -56,8 +56,8 @@ impl Stack {
 
     /// A connection's peer was asked for room. Noted once, until it would have to give way and is no longer stuck.
     pub(super) fn note_stuck(&mut self, index: u32) {
-        let Some(c) = self.connections.get_mut(index).filter(|c| !c.facts.stuck) else { return };
-        c.facts.stuck = true;
+        let Some(c) = self.connections.get_mut(index).filter(|c| !c.facts.stuck()) else { return };
+        c.facts.set_stuck(true);
         self.expendable.stuck.push_back((index, c.generation));
         self.tidy(|e| &mut e.stuck);
     }
@@ -66,7 +66,7 @@ impl Stack {
     fn tidy(&mut self, list: impl Fn(&mut Expendable) -> &mut List) {
         let (list, connections) = (list(&mut self.expendable), &self.connections);
         let live = |&(index, generation): &(u32, u32)| {
-            connections.get(index).is_some_and(|c| c.generation == generation && c.facts.indexed)
+            connections.get(index).is_some_and(|c| c.generation == generation && c.facts.indexed())
         };
         while list.front().is_some_and(|entry| !live(entry)) {
             list.pop_front();
@@ -94,7 +94,7 @@ impl Stack {
 
     fn end_orphan(&mut self, now: Instant) -> bool {
         while let Some((index, generation)) = self.expendable.orphans.pop_front() {
-            let live = |c: &&Connection| c.generation == generation && c.facts.indexed;
+            let live = |c: &&Connection| c.generation == generation && c.facts.indexed();
             if self.connections.get(index).filter(live).is_some() {
                 self.cx.counters.tcp_abort_on_memory += 1;
                 self.settle(now, index, Outcome::Reset(ResetReason::Orphan));
@@ -108,7 +108,7 @@ impl Stack {
         while let Some((index, generation)) = self.expendable.stuck.pop_front() {
             let live = self.connections.get_mut(index).filter(|c| c.generation == generation);
             let Some(c) = live else { continue };
-            c.facts.stuck = false;
+            c.facts.set_stuck(false);
             if is_stuck(c) {
                 crate::tcp::input::fail(c, Error::NoBufferSpace);
                 self.cx.counters.tcp_abort_on_memory += 1;

@@ -34,7 +34,7 @@ pub(super) fn owner_of(c: &Connection) -> Owner {
         reuse_port: c.options.reuse_port,
         listening: false,
         v6_only: c.options.v6_only,
-        explicit: c.facts.explicit_port,
+        explicit: c.facts.explicit_port(),
     }
 }
 
@@ -120,9 +120,10 @@ impl Stack {
     pub(super) fn add_connection(&mut self, index: u32, hash: u64, over: Option<Slot>) {
         let Self { connections, ip, ports, .. } = self;
         let Some(c) = connections.get_mut(index) else { return };
-        c.facts.indexed = true;
-        c.facts.loopback = ip.routes.is_own(c.tuple.remote);
-        c.facts.from_afar = ip.routes.is_local(c.tuple.local) && ip.routes.is_valid_source(c.tuple.remote);
+        c.facts.set_indexed(true);
+        c.facts.set_loopback(ip.routes.is_own(c.tuple.remote));
+        c.facts
+            .set_admits_afar(ip.routes.is_local(c.tuple.local) && ip.routes.is_valid_source(c.tuple.remote));
         ports.add(c.tuple.local_port, owner_of(c));
         // What comes next is often for it.
         self.recent = index;
@@ -168,7 +169,7 @@ impl Stack {
         }
         let Some(c) = self.connections.get_mut(index) else { return };
         let outcome = c.on_timers(&mut self.cx, now);
-        if c.facts.probe_due {
+        if c.facts.probe_due() {
             self.note_stuck(index);
         }
         self.settle(now, index, outcome);
@@ -191,7 +192,7 @@ impl Stack {
             (State::Established | State::CloseWait, _) => self.cx.counters.tcp_estab_resets += 1,
             _ => {}
         }
-        if c.facts.orphan && matches!(cause, EndCause::TimedOut | EndCause::FinWait2TimedOut) {
+        if c.facts.orphan() && matches!(cause, EndCause::TimedOut | EndCause::FinWait2TimedOut) {
             self.cx.counters.tcp_abort_on_orphan += 1;
         }
         c.enter(&mut self.cx, now, State::Closed);
@@ -208,9 +209,10 @@ impl Stack {
     /// The same; what the TIME-WAIT that it leaves behind needs, its place in the index and its claim on the port, goes to that.
     fn detach_for(&mut self, index: u32, heir: Option<Slot>) {
         let Some(c) = self.connections.get_mut(index) else { return };
-        if c.facts.indexed {
-            c.facts.indexed = false;
-            self.expendable.orphans_left -= usize::from(core::mem::take(&mut c.facts.counted));
+        if c.facts.indexed() {
+            c.facts.set_indexed(false);
+            self.expendable.orphans_left -= usize::from(c.facts.counted());
+            c.facts.set_counted(false);
             c.timers.stop_all();
             if c.send.clear(&mut self.cx.pool) {
                 c.announce(super::Ready::COMPLETED);
@@ -222,7 +224,7 @@ impl Stack {
             let (owner, port) = (owner_of(c), c.tuple.local_port);
             let (hash, slot) = (hash_of(&self.cx, &c.tuple), Slot::new(Kind::Connection, index));
             // A TIME-WAIT may be taken over where the settings say so: as long as it stands nobody else has its port.
-            let reusable = self.cx.settings.tcp_tw_reuse == 1 || c.facts.loopback;
+            let reusable = self.cx.settings.tcp_tw_reuse == 1 || c.facts.loopback();
             if heir.is_none() || reusable {
                 self.ports.freed(&c.tuple);
             }
@@ -235,7 +237,7 @@ impl Stack {
             self.auth.forget_connection(index);
         }
         let Some(c) = self.connections.get(index) else { return };
-        if c.facts.orphan {
+        if c.facts.orphan() {
             self.free_connection(index);
         }
     }

@@ -15,7 +15,7 @@ use crate::trace::{AppCall, TraceKind};
 impl Connection {
     /// Whether the application may use it by this handle.
     pub(super) fn is_held_by(&self, id: ConnId) -> bool {
-        self.generation == id.generation && !self.facts.orphan && !self.facts.unaccepted
+        self.generation == id.generation && !self.facts.orphan() && !self.facts.unaccepted()
     }
 }
 
@@ -105,8 +105,8 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_close(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
         let (c, cx) = self.conn_mut(id)?;
-        if !c.facts.indexed {
-            c.facts.orphan = true;
+        if !c.facts.indexed() {
+            c.facts.set_orphan(true);
             self.free_connection(id.index);
             return Ok(());
         }
@@ -122,8 +122,8 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_abort(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
         let (c, cx) = self.conn_mut(id)?;
-        c.facts.orphan = true;
-        if !c.facts.indexed {
+        c.facts.set_orphan(true);
+        if !c.facts.indexed() {
             self.free_connection(id.index);
             return Ok(());
         }
@@ -139,7 +139,7 @@ impl Stack {
     /// # Errors
     /// `BadHandle`.
     pub fn tcp_unacknowledged(&self, id: ConnId) -> Result<bool, Error> {
-        self.conn(id).map(|c| c.facts.indexed && c.snd_una < c.snd_end())
+        self.conn(id).map(|c| c.facts.indexed() && c.snd_una < c.snd_end())
     }
 
     /// What the connection is ready for now.
@@ -156,7 +156,7 @@ impl Stack {
     /// # Errors
     /// `BadHandle`.
     pub fn tcp_await_room(&mut self, id: ConnId) -> Result<(), Error> {
-        self.conn_mut(id).map(|(c, _)| c.facts.wants_room = true)
+        self.conn_mut(id).map(|(c, _)| c.facts.set_wants_room(true))
     }
 
     /// SO_ERROR: the pending error, cleared by asking.
@@ -167,7 +167,7 @@ impl Stack {
         self.conn_mut(id).map(|(c, _)| c.error.take())
     }
 
-    /// What a router last said of a connection that goes on, and of nothing acknowledged since; cleared by asking
+    /// What a router last said of a connection that goes on, and of nothing acknowledged since); cleared by asking
     /// (RFC 9293 3.9.1.8, Linux's `sk_err_soft`).
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Stack {
     /// `BadHandle`.
     pub fn tcp_set_options(&mut self, now: Instant, id: ConnId, options: SocketOptions) -> Result<(), Error> {
         let (c, cx) = self.conn_mut(id)?;
-        let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed);
+        let (before, port, indexed) = (owner_of(c), c.tuple.local_port, c.facts.indexed());
         let old = core::mem::replace(&mut c.options, alloc::sync::Arc::new(options));
         if options.congestion != old.congestion {
             c.switch_congestion(cx, options.congestion.unwrap_or(cx.settings.congestion));
@@ -216,8 +216,8 @@ impl Stack {
         }
         // TCP_NODELAY pushes out what was held back, also by TCP_CORK or MSG_MORE; the end of TCP_CORK leaves it to
         // Nagle's rule.
-        let released = options.nodelay && (!old.nodelay || c.facts.more);
-        c.facts.push_small |= released && c.snd_end() > c.snd_nxt;
+        let released = options.nodelay && (!old.nodelay || c.facts.more());
+        c.facts.set_push_small(c.facts.push_small() | (released && c.snd_end() > c.snd_nxt));
         // A larger send buffer or a lower mark may be what somebody waits for.
         if indexed && c.state.may_send() {
             c.announce_room(cx);

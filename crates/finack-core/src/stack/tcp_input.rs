@@ -94,7 +94,7 @@ impl Stack {
 
     /// Whether the four-tuple is that of the connection which had to do with segments last.
     fn is_recent(&self, tuple: &Tuple) -> bool {
-        self.connections.get(self.recent).is_some_and(|c| c.facts.indexed && c.tuple == *tuple)
+        self.connections.get(self.recent).is_some_and(|c| c.facts.indexed() && c.tuple == *tuple)
     }
 
     /// The RST that answers a segment nobody can take (RFC 9293 3.10.7.1).

@@ -212,9 +212,9 @@ impl Stack {
             let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
                 continue;
             };
-            c.facts.unaccepted = false;
-            c.facts.orphan = true;
-            if c.facts.indexed {
+            c.facts.set_unaccepted(false);
+            c.facts.set_orphan(true);
+            if c.facts.indexed() {
                 self.settle(now, index, crate::tcp::input::Outcome::Reset(ResetReason::ListenerClosed));
             } else {
                 self.free_connection(index);
@@ -246,7 +246,7 @@ impl Stack {
             let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
                 continue;
             };
-            c.facts.unaccepted = false;
+            c.facts.set_unaccepted(false);
             c.ready = c.readiness(&self.cx);
             let remote = c.tuple.remote_addr();
             self.trace_accept(now, index);
@@ -416,9 +416,9 @@ impl Stack {
         if let Some(c) = connections.get_mut(index) {
             let wish = ecn::wish(&cx.settings, c.congestion.kind());
             c.ecn = wish.map(|mode| alloc::boxed::Box::new(EcnState::new(mode)));
-            c.facts.explicit_port = explicit;
-            c.facts.syn_due = true;
-            c.facts.wants_room = true;
+            c.facts.set_explicit_port(explicit);
+            c.facts.set_syn_due(true);
+            c.facts.set_wants_room(true);
             c.enter(cx, now, State::SynSent);
         }
         self.add_connection(index, place.hash, None);

@@ -160,8 +160,8 @@ impl Stack {
         let Self { connections, cx, ip, auth, header, emission, wheel, ready_to_send, events, .. } = self;
         let mut agenda = Agenda { wheel, ready_to_send, events };
         let c = connections.get_mut(index).filter(|c| c.generation == generation)?;
-        c.facts.tx_queued = false;
-        if !c.facts.indexed {
+        c.facts.set_tx_queued(false);
+        if !c.facts.indexed() {
             return None;
         }
         output::restart_after_idle(c, cx, now);
@@ -216,7 +216,7 @@ impl Stack {
         let unit = emission.as_mut()?;
         let live = connections
             .get_mut(unit.connection)
-            .filter(|c| c.generation == unit.generation && c.facts.indexed);
+            .filter(|c| c.generation == unit.generation && c.facts.indexed());
         let decided = live.and_then(|c| {
             Desk { cx, ident: &mut ip.ident, auth, header, index: unit.connection }.next_packet(c, now, unit)
         });
@@ -295,7 +295,7 @@ impl Desk<'_> {
             place: part.place,
             segment_size,
             checksum: self.left_of_checksum(c),
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         })
     }
 
@@ -408,9 +408,9 @@ impl Desk<'_> {
         head.options = output::syn_options(c, now, our_mss);
         head.options.fast_open = c.fast_open_option(self.cx, now, our_mss);
         c.stamp_syn(&self.cx.settings, &mut head);
-        let end = if c.facts.syn_resent || crossed { 1 } else { c.snd_nxt };
+        let end = if c.facts.syn_resent() || crossed { 1 } else { c.snd_nxt };
         let again = SendReason::Retransmission(RetransmitReason::Handshake);
-        let reason = if c.facts.syn_resent { again } else { SendReason::Open };
+        let reason = if c.facts.syn_resent() { again } else { SendReason::Open };
         if crossed {
             output::acknowledged(c, true);
         }
@@ -434,7 +434,7 @@ impl Desk<'_> {
             place: c.send.find(1, end),
             segment_size: 0,
             checksum,
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         })
     }
 
@@ -452,7 +452,7 @@ impl Desk<'_> {
             place: None,
             segment_size: 0,
             checksum: self.left_of_checksum(c),
-            stays_here: c.facts.loopback,
+            stays_here: c.facts.loopback(),
         }
     }
 }
@@ -554,7 +554,7 @@ fn cut(c: &Connection, device: &Capabilities, from: Pos, end: Pos, whole: bool) 
     let urgent = c.rare().snd_up.is_some_and(|up| up > from);
     // And what is signed is signed segment by segment.
     let alike = c.ecn.as_ref().is_none_or(|ecn| !ecn.forbids_units());
-    let whole = !urgent && alike && c.facts.auth_len == 0;
+    let whole = !urgent && alike && c.auth_len == 0;
     let most = if device.max_unit > device.mtu && whole {
         let headers = c.tuple.ip_header_len() + HEADER_LEN + output::data_options_len(c);
         (device.max_unit.saturating_sub(headers) / segment).max(1) * segment

@@ -91,7 +91,7 @@ impl Connection {
     pub(crate) fn note_all_sent(&mut self, now: Instant) {
         let reason = if self.send.len() == 0 {
             Reason::Idle
-        } else if self.facts.wants_room && self.in_flight() < self.congestion.cwnd() {
+        } else if self.facts.wants_room() && self.in_flight() < self.congestion.cwnd() {
             Reason::SendBuffer
         } else {
             Reason::Busy
@@ -106,7 +106,7 @@ impl Connection {
             Reason::Idle
         } else if unsent > 0 && self.snd_edge() - self.snd_nxt < unsent.min(Pos::from(self.mss)) {
             Reason::PeerWindow
-        } else if unsent <= 0 && self.facts.wants_room && self.in_flight() < self.congestion.cwnd() {
+        } else if unsent <= 0 && self.facts.wants_room() && self.in_flight() < self.congestion.cwnd() {
             Reason::SendBuffer
         } else {
             Reason::Busy

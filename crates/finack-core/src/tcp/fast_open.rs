@@ -153,7 +153,7 @@ pub(crate) fn learn(
 
 /// Takes in that a SYN with data was answered by an ICMP error, or by nothing at all (RFC 7413 4.1.3.1).
 pub(crate) fn note_failure(cx: &mut Cx, now: Instant, c: &Connection) {
-    if c.state == State::SynSent && c.facts.fast_open && c.snd_nxt > 1 {
+    if c.state == State::SynSent && c.facts.fast_open() && c.snd_nxt > 1 {
         learn(cx, now, c.tuple.remote, None, 0, true);
     }
 }
@@ -218,7 +218,7 @@ impl Connection {
     /// Bytes of data that go out with our first SYN: what was written, up to a segment less the room that middleboxes
     /// may want for options of their own, as on Linux.
     pub(crate) fn early_len(&self, cx: &Cx, now: Instant) -> Pos {
-        if !self.facts.fast_open || self.state != State::SynSent {
+        if !self.facts.fast_open() || self.state != State::SynSent {
             return 0;
         }
         let mtu = cx.device.mtu.min(self.path_mtu as usize);
@@ -239,7 +239,7 @@ impl Connection {
     /// The option of our first SYN, if it tries a fast open.
     pub(crate) fn fast_open_option(&self, cx: &Cx, now: Instant, our_mss: u16) -> Option<FastOpen> {
         // What goes again goes without: perhaps the option was why nothing came back (RFC 7413 4.1.3.1).
-        let tries = self.facts.fast_open && self.state == State::SynSent && !self.facts.syn_resent;
+        let tries = self.facts.fast_open() && self.state == State::SynSent && !self.facts.syn_resent();
         if tries { attempt(cx, now, self.tuple.remote, our_mss).option } else { None }
     }
 }

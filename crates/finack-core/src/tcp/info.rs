@@ -33,7 +33,7 @@ impl Connection {
             snd_mss: u32::from(self.mss),
             rcv_mss: u32::from(self.rcv_mss),
             timestamps: self.agreed.timestamps,
-            syn_data: self.facts.early_data,
+            syn_data: self.facts.early_data(),
             sack: self.agreed.sack,
             ecn: self.ecn.as_ref().map(|ecn| ecn.info()).unwrap_or_default(),
             window_scale: self.agreed.scaling.then_some((self.agreed.snd_wscale, self.agreed.rcv_wscale)),

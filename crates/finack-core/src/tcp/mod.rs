@@ -6,6 +6,7 @@ pub(crate) mod cookie;
 pub(crate) mod ecn;
 pub(crate) mod embryo;
 pub(crate) mod emit;
+mod facts;
 pub(crate) mod fast_open;
 mod info;
 pub(crate) mod input;

@@ -50,8 +50,7 @@ impl Connection {
     /// What path, peer and the peer's window take.
     fn effective_mss(&self, cx: &Cx, mtu: usize) -> u16 {
         let reserve = self.ecn.as_ref().map_or(0, |ecn| ecn.reserve);
-        let options =
-            options_len(self.agreed.timestamps) + u16::from(self.facts.auth_len) + u16::from(reserve);
+        let options = options_len(self.agreed.timestamps) + u16::from(self.auth_len) + u16::from(reserve);
         let fits = effective(&self.tuple, mtu, self.agreed.peer_mss, options, &cx.settings);
         match cx.settings.profile {
             Profile::Linux => within_half_window(u32::from(fits), self.snd_max_wnd) as u16,

@@ -67,14 +67,14 @@ pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
     let (start, end) = (c.snd_nxt, c.send.end());
     let data = end - start;
     let facts = &c.facts;
-    let due = facts.syn_due | facts.loss_probe_due | facts.fin_queued;
+    let due = facts.syn_due() | facts.loss_probe_due() | facts.fin_queued();
     let held = c.rare.as_deref().is_some_and(|rare| rare.pacer.is_some() || rare.search.is_some());
     if due || data <= 0 || data > Pos::from(c.mss) || held || c.ecn.is_some() {
         return None;
     }
     let calm = c.snd_una > 0 && c.state.is_synchronized() && c.rtx.lost() == 0 && c.send.is_plain();
     let fits = end <= c.snd_edge() && c.in_flight() + data as u64 <= c.congestion.cwnd();
-    let goes = data == Pos::from(c.mss) || facts.push_small || may_send_small(c, cx, false);
+    let goes = data == Pos::from(c.mss) || facts.push_small() || may_send_small(c, cx, false);
     (calm && fits && goes).then_some(end)
 }
 
@@ -82,8 +82,8 @@ pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
 fn goes_at_any_time(c: &Connection, plan: &Plan) -> bool {
     let after_timeout = c.recovery.phase == Phase::Loss && c.backoff > 0;
     match plan {
-        Plan::Resend { start, .. } => c.facts.loss_probe_due || (after_timeout && *start == c.snd_una),
-        Plan::Data { .. } => c.facts.loss_probe_due,
+        Plan::Resend { start, .. } => c.facts.loss_probe_due() || (after_timeout && *start == c.snd_una),
+        Plan::Data { .. } => c.facts.loss_probe_due(),
         Plan::MtuProbe { .. } => false,
         _ => true,
     }
@@ -91,13 +91,13 @@ fn goes_at_any_time(c: &Connection, plan: &Plan) -> bool {
 
 /// What has data, or a SYN or FIN.
 fn data_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
-    if c.facts.syn_due {
+    if c.facts.syn_due() {
         return Some(Plan::Syn);
     }
     if !c.state.is_synchronized() {
         // RFC 7413 4.2.2: who was opened by a good cookie may send before the handshake is over.
         if c.state == State::SynReceived
-            && c.facts.fast_open
+            && c.facts.fast_open()
             && c.rtx.lost() == 0
             && let Some(Plan::Data { start, end }) = new_data(c, cx)
         {
@@ -105,7 +105,7 @@ fn data_segment(c: &Connection, cx: &Cx) -> Option<Plan> {
         }
         return None;
     }
-    if c.facts.loss_probe_due
+    if c.facts.loss_probe_due()
         && let Some(probe) = c.loss_probe()
     {
         let (start, end) = (probe.start, probe.end);
@@ -133,10 +133,10 @@ fn control_segment(c: &Connection) -> Option<Plan> {
         // Simultaneous open: an ACK may still be owed (RFC 9293 3.10.7.4).
         return c.ack.now.filter(|_| c.state == State::SynReceived).map(Plan::Ack);
     }
-    if c.facts.probe_due {
+    if c.facts.probe_due() {
         return Some(Plan::Probe(SendReason::WindowProbe));
     }
-    if c.facts.keepalive_due {
+    if c.facts.keepalive_due() {
         return Some(Plan::Probe(SendReason::KeepAlive));
     }
     c.ack.now.map(Plan::Ack)
@@ -198,7 +198,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         }
         let by_window = limit == window && limit < cwnd_room.min(mss);
         let half = by_window && limit >= Pos::from(c.snd_max_wnd / 2) && c.snd_nxt == c.snd_una;
-        return (half || (by_window && c.facts.push_small))
+        return (half || (by_window && c.facts.push_small()))
             .then_some(Plan::Data { start, end: start + limit });
     }
     let tail = match data.cmp(&mss) {
@@ -206,8 +206,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         Ordering::Equal => 0,
         Ordering::Greater => data % mss,
     };
-    let fin = c.facts.fin_queued && record.is_none();
-    if tail == 0 || fin || record.is_some() || c.facts.push_small || may_send_small(c, cx, data > tail) {
+    let fin = c.facts.fin_queued() && record.is_none();
+    if tail == 0 || fin || record.is_some() || c.facts.push_small() || may_send_small(c, cx, data > tail) {
         let end = if fin && window > data { end } else { start + data };
         return Some(Plan::Data { start, end });
     }
@@ -217,7 +217,7 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
 /// Nagle's algorithm (RFC 9293 3.7.4), in Minshall's variant as Linux has it: a partial segment waits while an
 /// earlier partial one is out; under the RFC's profile while anything is out. CORK and MSG_MORE hold it always.
 fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
-    if c.options.cork || c.facts.more {
+    if c.options.cork || c.facts.more() {
         return false;
     }
     if c.options.nodelay || c.rare().snd_up.is_some_and(|up| up > c.snd_nxt) {
@@ -237,7 +237,7 @@ pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: P
         c.snd_small = end;
     }
     // The last byte that was written, in a buffer where nothing else is marked.
-    let push = !c.facts.unpushed;
+    let push = !c.facts.unpushed();
     send_out(c, cx, now, start, end, if push { Marks::PUSH } else { Marks::default() });
     c.stats.bytes_sent += (end - start) as u64;
     c.schedule_loss_probe(cx, now);
@@ -261,10 +261,10 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         }
         Plan::Probe(reason) => {
             if reason == SendReason::WindowProbe {
-                c.facts.probe_due = false;
+                c.facts.set_probe_due(false);
                 cx.counters.tcp_window_probes += 1;
             } else {
-                c.facts.keepalive_due = false;
+                c.facts.set_keepalive_due(false);
             }
         }
         Plan::Ack(_) => {}
@@ -275,7 +275,7 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
 }
 
 fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
-    c.facts.syn_due = false;
+    c.facts.set_syn_due(false);
     if c.snd_nxt == 0 {
         c.snd_nxt = 1;
         c.rtx.push(&mut cx.pool, unit(c, now, 0, 1, Marks::SYN));
@@ -290,8 +290,8 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
         c.rtx.resent(0, 1, &state);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
         if c.state == State::SynSent || c.retries > 0 {
-            c.facts.syn_resent_again = c.facts.syn_resent;
-            c.facts.syn_resent = true;
+            c.facts.set_syn_resent_again(c.facts.syn_resent());
+            c.facts.set_syn_resent(true);
             note_resent(c, cx, now, 0, 1, RetransmitReason::Handshake);
         }
     }
@@ -336,7 +336,7 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     }
     send_out(c, cx, now, start, end, marks);
     c.stats.bytes_sent += data.max(0) as u64;
-    if c.facts.loss_probe_due {
+    if c.facts.loss_probe_due() {
         c.loss_probe_sent(cx, now, false);
     } else {
         c.schedule_loss_probe(cx, now);
@@ -366,8 +366,8 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
     c.snd_nxt = end;
     c.note_sent_in_recovery(bytes, false, now);
     let limited = note_use(c, end, if c.agreed.sack { in_flight + bytes } else { c.in_flight() });
-    c.facts.push_small = false;
-    c.facts.probe_due = false;
+    c.facts.set_push_small(false);
+    c.facts.set_probe_due(false);
     c.tell_sending(now, bytes, in_flight, limited);
     c.pace(cx, now, start, end);
     // Answering soon after something came makes the connection interactive (Linux's pingpong mode).
@@ -397,7 +397,7 @@ fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
 /// ends when something is written: data that a closed window held back was no pause.
 #[inline]
 pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
-    if core::mem::take(&mut c.facts.written) {
+    if c.facts.take_written() {
         restart(c, cx, now);
     }
 }
@@ -425,7 +425,7 @@ fn restart(c: &mut Connection, cx: &Cx, now: Instant) {
 }
 
 fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
-    if c.facts.loss_probe_due {
+    if c.facts.loss_probe_due() {
         c.recovery.reason = RetransmitReason::LossProbe;
     }
     let (reason, fast) = (c.recovery.reason, c.recovery.phase == Phase::Recovery);
@@ -436,7 +436,7 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
     c.pace(cx, now, start, end);
     c.note_sent_in_recovery((end - start) as u64, true, now);
     note_resent(c, cx, now, start, end, reason);
-    if c.facts.loss_probe_due {
+    if c.facts.loss_probe_due() {
         c.loss_probe_sent(cx, now, true);
     } else if fast && start == c.snd_una || !c.timers.is_armed(Timer::Retransmit) {
         // As Linux, and as RFC 6675 6 allows: the oldest has its whole time again.
@@ -482,7 +482,7 @@ pub(crate) fn after_output(c: &mut Connection, cx: &Cx, now: Instant) {
             let rto = c.rto(cx);
             c.timers.arm(Timer::Retransmit, now + rto);
         }
-    } else if c.rtx.is_empty() && (c.options.cork || c.facts.more) {
+    } else if c.rtx.is_empty() && (c.options.cork || c.facts.more()) {
         let wait = c.rto(cx).max(CORK_LEAST);
         c.timers.arm_earlier(Timer::Cork, now + wait);
     }
@@ -508,9 +508,8 @@ pub(crate) fn options(c: &Connection, cx: &Cx, now: Instant, room: usize, option
 
 /// The timestamps that [`options`] comes to where there is nothing else to tell; `None` where there may be more.
 pub(crate) fn plain_options(c: &Connection, now: Instant) -> Option<Option<(u32, u32)>> {
-    let more = c.facts.auth_len > 0
-        || c.ecn.is_some()
-        || c.agreed.sack && (c.rare().dsack.is_some() || c.recv.has_gap());
+    let more =
+        c.auth_len > 0 || c.ecn.is_some() || c.agreed.sack && (c.rare().dsack.is_some() || c.recv.has_gap());
     (!more).then(|| c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent)))
 }
 
@@ -523,7 +522,7 @@ fn ecn_options_len(c: &Connection) -> usize {
 pub(crate) fn data_options_len(c: &Connection) -> usize {
     // Two NOPs and the option (RFC 7323 appendix A).
     let timestamps = if c.agreed.timestamps { 12 } else { 0 };
-    timestamps + c.facts.auth_len as usize + ecn_options_len(c)
+    timestamps + c.auth_len as usize + ecn_options_len(c)
 }
 
 /// RFC 2018 4, RFC 2883 4: a duplicate first, then the blocks, the latest first. Three fit beside timestamps.
@@ -541,7 +540,7 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOption
             break;
         }
         // A FIN that came with the data occupies the number behind it.
-        let end = end + Pos::from(c.rcv_fin == end && !c.facts.fin_received);
+        let end = end + Pos::from(c.rcv_fin == end && !c.facts.fin_received());
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
     told

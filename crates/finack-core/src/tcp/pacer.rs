@@ -68,7 +68,7 @@ impl Connection {
     /// When the timer of pacing fires; `FAR_FUTURE` where nothing waits for it, or has its turn already.
     fn pacing_deadline(&self) -> Instant {
         match &self.rare().pacer {
-            Some(pacer) if pacer.waiting && !self.facts.tx_queued => pacer.next_at,
+            Some(pacer) if pacer.waiting && !self.facts.tx_queued() => pacer.next_at,
             _ => Instant::FAR_FUTURE,
         }
     }

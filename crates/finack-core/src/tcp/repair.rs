@@ -86,7 +86,7 @@ impl Connection {
                 }
                 self.note_reduction();
                 self.timers.stop(Timer::Loss);
-                self.facts.loss_probe_due = false;
+                self.facts.set_loss_probe_due(false);
             }
             Verdict::Left => {
                 self.congestion.on_recovered();
@@ -234,7 +234,7 @@ impl Connection {
         // One segment more than what was sent a moment ago and may well arrive.
         self.congestion.set_cwnd(self.in_flight() + u64::from(self.mss));
         self.timers.stop(Timer::Loss);
-        self.facts.loss_probe_due = false;
+        self.facts.set_loss_probe_due(false);
     }
 
     /// Another controller takes over (TCP_CONGESTION), with the window and the threshold of the one before. A repair under way
@@ -308,7 +308,7 @@ impl Connection {
         let alone = self.rtx.is_one_unit() && self.snd_nxt - self.snd_una <= Pos::from(self.mss);
         let at = now.after_micros(probe_wait(&self.rtt, alone, &cx.settings));
         let latest = self.timers.deadline(Timer::Retransmit);
-        self.facts.reorder_timer = false;
+        self.facts.set_reorder_timer(false);
         self.timers.arm(Timer::Loss, at.min(latest));
     }
 
@@ -317,12 +317,13 @@ impl Connection {
         if self.rtx.is_empty() {
             return;
         }
-        if core::mem::take(&mut self.facts.reorder_timer) {
+        if self.facts.reorder_timer() {
+            self.facts.set_reorder_timer(false);
             self.on_reorder_timer(cx, now);
         } else if self.recovery.probe.may_go() && self.recovery.phase == Phase::Open {
-            self.facts.loss_probe_due = self.loss_probe().is_some();
+            self.facts.set_loss_probe_due(self.loss_probe().is_some());
         }
-        if self.facts.loss_probe_due {
+        if self.facts.loss_probe_due() {
             // The time-out, if it was due at the same moment, comes later.
             self.restart_retransmit(cx, now);
         }
@@ -342,7 +343,7 @@ impl Connection {
 
     pub(crate) fn arm_reorder_timer(&mut self, now: Instant, progress: &Progress) {
         if let Some(wait) = progress.wait {
-            self.facts.reorder_timer = true;
+            self.facts.set_reorder_timer(true);
             // As Linux's timer of coarse ticks: a little later, so that what is on its way may still arrive.
             self.timers.arm(Timer::Loss, now + wait + (wait / 2).min(REORDER_SLACK));
         }
@@ -367,7 +368,7 @@ impl Connection {
 
     /// A loss probe went out (RFC 8985 7.3).
     pub(crate) fn loss_probe_sent(&mut self, cx: &mut Cx, now: Instant, again: bool) {
-        self.facts.loss_probe_due = false;
+        self.facts.set_loss_probe_due(false);
         cx.counters.tcp_loss_probes += 1;
         self.recovery.probe.on_sent(self.snd_nxt, again);
         self.timers.stop(Timer::Loss);

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::congestion::{Control, Controller, Validation};
 use super::ecn::EcnState;
+use super::facts::Facts;
 use super::rare::Rare;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
@@ -103,67 +104,6 @@ impl Stats {
     }
 }
 
-/// Facts of one bit each, and one of a byte.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
-    /// The application let go of it.
-    pub(crate) orphan: bool,
-    /// It stands in the table of connections.
-    pub(crate) indexed: bool,
-    /// It is one of the orphans that are counted.
-    pub(crate) counted: bool,
-    /// It is listed as one whose peer takes nothing.
-    pub(crate) stuck: bool,
-    /// It waits in a listener's queue.
-    pub(crate) unaccepted: bool,
-    /// The program chose its port by `bind`.
-    pub(crate) explicit_port: bool,
-    /// The application will write no more.
-    pub(crate) fin_queued: bool,
-    /// The application will read no more.
-    pub(crate) read_shut: bool,
-    /// The peer's FIN was processed.
-    pub(crate) fin_received: bool,
-    /// A SYN or SYN,ACK is to be sent.
-    pub(crate) syn_due: bool,
-    /// A zero-window probe is to be sent.
-    pub(crate) probe_due: bool,
-    /// A keep-alive probe is to be sent.
-    pub(crate) keepalive_due: bool,
-    /// A tail loss probe is to be sent.
-    pub(crate) loss_probe_due: bool,
-    /// The loss timer stands for the end of RACK's reordering window, not for a tail loss probe.
-    pub(crate) reorder_timer: bool,
-    /// The persist override: send what fits although it is small.
-    pub(crate) push_small: bool,
-    /// The other end is this host too.
-    pub(crate) loopback: bool,
-    /// The network may bring packets with these two addresses (RFC 1122 3.2.1.3).
-    pub(crate) from_afar: bool,
-    /// Something was written since the last look at what to send.
-    pub(crate) written: bool,
-    /// MSG_MORE: a partial segment is held back, until something comes from the peer.
-    pub(crate) more: bool,
-    /// The last write had more to come: its end gets no PSH of its own.
-    pub(crate) unpushed: bool,
-    /// Our SYN had to be sent again.
-    pub(crate) syn_resent: bool,
-    /// More than once.
-    pub(crate) syn_resent_again: bool,
-    /// Our SYN tries a fast open, or the peer's SYN opened the connection by one (RFC 7413).
-    pub(crate) fast_open: bool,
-    /// Data of our SYN was acknowledged by the SYN,ACK, or the peer's SYN brought some that was taken.
-    pub(crate) early_data: bool,
-    /// The application was told that it may not write; it waits for room.
-    pub(crate) wants_room: bool,
-    /// Waits in the transmit queue of the stack.
-    pub(crate) tx_queued: bool,
-    /// Waits in the event queue of the stack.
-    pub(crate) event_queued: bool,
-    /// Bytes of options in each segment that sign it; 0 where none does.
-    pub(crate) auth_len: u8,
-}
-
 /// A connection from SYN-SENT (or the end of its handshake) to CLOSED or TIME-WAIT.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -172,6 +112,8 @@ pub(crate) struct Connection {
     pub(crate) trace_id: u64,
     pub(crate) state: State,
     pub(crate) facts: Facts,
+    /// Bytes of options in each segment that sign it; 0 where none does.
+    pub(crate) auth_len: u8,
     pub(crate) options: Arc<SocketOptions>,
     pub(crate) agreed: Negotiated,
 
@@ -314,6 +256,7 @@ impl Connection {
             trace_id,
             state,
             facts: Facts::default(),
+            auth_len: 0,
             rcv_buf: super::window::initial_buffer(birth.options.recv_buffer, &cx.settings),
             options: birth.options,
             agreed,
@@ -385,7 +328,7 @@ impl Connection {
 
     /// RCV.NXT.
     pub(crate) fn rcv_nxt(&self) -> Pos {
-        self.recv.next() + Pos::from(self.facts.fin_received)
+        self.recv.next() + Pos::from(self.facts.fin_received())
     }
 
     /// What the next segment acknowledges: RCV.NXT, unless the application holds ACKs back.
@@ -410,12 +353,12 @@ impl Connection {
 
     /// Where our FIN stands, once the application has closed.
     pub(crate) fn fin_pos(&self) -> Option<Pos> {
-        self.facts.fin_queued.then(|| self.send.end())
+        self.facts.fin_queued().then(|| self.send.end())
     }
 
     /// Behind all that is to be sent, the FIN included.
     pub(crate) fn snd_end(&self) -> Pos {
-        self.send.end() + Pos::from(self.facts.fin_queued)
+        self.send.end() + Pos::from(self.facts.fin_queued())
     }
 
     /// Our FIN is acknowledged.
@@ -507,19 +450,19 @@ impl Connection {
     /// Makes the send buffer follow the congestion window, and tells who waits for room in it that there is some.
     #[inline]
     pub(crate) fn announce_room(&mut self, cx: &Cx) {
-        if self.facts.wants_room || self.send.len() >= self.units.buffer as usize / 4 {
+        if self.facts.wants_room() || self.send.len() >= self.units.buffer as usize / 4 {
             self.make_room(cx);
         }
     }
 
     fn make_room(&mut self, cx: &Cx) {
         // Who looks at the readiness and waits until it changes may never have been refused anything, nor have asked.
-        let short = self.facts.wants_room || !self.is_writable(cx);
+        let short = self.facts.wants_room() || !self.is_writable(cx);
         if short && self.in_flight() < self.congestion.cwnd() {
             self.grow_send_buffer(cx);
         }
-        if self.facts.wants_room && self.is_writable(cx) {
-            self.facts.wants_room = false;
+        if self.facts.wants_room() && self.is_writable(cx) {
+            self.facts.set_wants_room(false);
             self.announce(Ready::WRITABLE);
         }
     }
@@ -563,7 +506,7 @@ impl Connection {
     #[inline]
     pub(crate) fn memory_promised(&self) -> u64 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
-        let takes = self.facts.indexed && !self.facts.orphan;
+        let takes = self.facts.indexed() && !self.facts.orphan();
         let received = if takes { promised } else { self.recv.len() as u64 };
         self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64
     }

@@ -38,8 +38,8 @@ impl Connection {
                 Timer::DelayedAck => self.on_delayed_ack(cx),
                 Timer::KeepAlive => self.on_keepalive_timer(cx, now),
                 Timer::Cork => {
-                    self.facts.push_small = true;
-                    self.facts.unpushed = false;
+                    self.facts.set_push_small(true);
+                    self.facts.set_unpushed(false);
                     Outcome::Keep
                 }
             };
@@ -80,7 +80,7 @@ impl Connection {
     fn on_syn_timeout(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
         let settings = &cx.settings;
         let mut most = u64::from(self.options.syn_retries.unwrap_or(settings.tcp_syn_retries as u32));
-        if self.state == State::SynReceived && self.facts.fast_open {
+        if self.state == State::SynReceived && self.facts.fast_open() {
             most = settings.tcp_synack_retries;
         }
         if settings.profile == Profile::Rfc {
@@ -105,7 +105,7 @@ impl Connection {
             self.backoff = self.backoff.saturating_add(1);
         }
         self.rtx.mark_all_lost(false);
-        self.facts.syn_due = true;
+        self.facts.set_syn_due(true);
         self.restart_retransmit(cx, now);
         self.cut_to_user_timeout(now, self.created_at);
         Outcome::Keep
@@ -133,7 +133,7 @@ impl Connection {
         self.retries = self.retries.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
         self.search_on_timeout(cx, now, self.is_past_r1(cx, now));
-        self.facts.push_small = true;
+        self.facts.set_push_small(true);
         let rto = self.rto(cx);
         self.timers.arm(Timer::Retransmit, now + rto);
         self.cut_to_user_timeout(now, self.trouble_since.get().unwrap_or(now));
@@ -153,12 +153,12 @@ impl Connection {
         if let Some(most) = self.user_timeout() {
             return waited >= most;
         }
-        if self.snd_wnd == 0 && !self.facts.orphan {
+        if self.snd_wnd == 0 && !self.facts.orphan() {
             // The peer took its window back: these are probes, and it lives as long as it answers.
             let silent = now.since(self.times.last_recv_at);
             return silent > Duration::from_millis(cx.settings.tcp_rto_max_ms) * 2;
         }
-        let retries = if self.facts.orphan { orphan_retries(cx) } else { cx.settings.tcp_retries2 };
+        let retries = if self.facts.orphan() { orphan_retries(cx) } else { cx.settings.tcp_retries2 };
         waited >= time_of_retries(retries, cx)
     }
 
@@ -171,7 +171,7 @@ impl Connection {
         // RFC 5482, tcp(7): the user time-out is also about data that a zero window holds back.
         let by_user = self.user_timeout().is_some_and(|t| waited >= t);
         // Answered probes go on for ever, for a program that still runs; an orphan has only so many.
-        let spent = if self.facts.orphan {
+        let spent = if self.facts.orphan() {
             u64::from(self.backoff) >= orphan_retries(cx)
         } else {
             u64::from(self.probes) >= cx.settings.tcp_retries2
@@ -181,10 +181,10 @@ impl Connection {
         }
         if self.snd_wnd > 0 {
             // Not closed, only small: what fits goes out (RFC 9293 MUST-38's override).
-            self.facts.push_small = true;
-            self.facts.unpushed = false;
+            self.facts.set_push_small(true);
+            self.facts.set_unpushed(false);
         } else {
-            self.facts.probe_due = true;
+            self.facts.set_probe_due(true);
         }
         self.probes = self.probes.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
@@ -198,7 +198,7 @@ impl Connection {
     /// tells the peer, should it be there after all.
     fn give_up(&mut self, cx: &Cx) -> Outcome {
         self.fail_in_silence();
-        let quiet = cx.settings.profile == Profile::Linux || self.facts.orphan;
+        let quiet = cx.settings.profile == Profile::Linux || self.facts.orphan();
         if quiet || self.state == State::SynSent {
             return Outcome::Closed(EndCause::TimedOut);
         }
@@ -213,10 +213,10 @@ impl Connection {
 
     /// Starts the keep-alive timer if the option is set.
     pub(crate) fn start_keepalive(&mut self, cx: &Cx, now: Instant) {
-        if self.options.keepalive && self.state.is_synchronized() && !self.facts.orphan {
+        if self.options.keepalive && self.state.is_synchronized() && !self.facts.orphan() {
             let idle = self.keepalive_idle(cx);
             self.timers.arm(Timer::KeepAlive, now + idle);
-        } else if !self.facts.orphan {
+        } else if !self.facts.orphan() {
             self.timers.stop(Timer::KeepAlive);
         }
     }
@@ -234,7 +234,7 @@ impl Connection {
     }
 
     fn on_keepalive_timer(&mut self, cx: &mut Cx, now: Instant) -> Outcome {
-        if self.facts.orphan {
+        if self.facts.orphan() {
             if self.state == State::FinWait2 {
                 return Outcome::Closed(EndCause::FinWait2TimedOut);
             }
@@ -262,7 +262,7 @@ impl Connection {
             return Outcome::Reset(ResetReason::TimedOut);
         }
         self.probes = self.probes.saturating_add(1);
-        self.facts.keepalive_due = true;
+        self.facts.set_keepalive_due(true);
         self.timers.arm(Timer::KeepAlive, now + interval);
         Outcome::Keep
     }

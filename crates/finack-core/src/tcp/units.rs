@@ -250,12 +250,12 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn took_unit(&mut self, len: Pos) {
         let end = self.send.end();
-        self.facts.written = true;
+        self.facts.set_written(true);
         self.note_application_limit(end - len);
         self.units.tail = end - len;
         let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
-        self.facts.unpushed = self.facts.more && !forced;
-        if !self.facts.unpushed {
+        self.facts.set_unpushed(self.facts.more() && !forced);
+        if !self.facts.unpushed() {
             self.units.pushed = end;
         }
     }
@@ -271,7 +271,7 @@ impl Connection {
 
     /// What `room` allowed was appended, by a write that has more to come (`more`) or not.
     pub(crate) fn took(&mut self, room: &Room, more: bool) {
-        self.facts.written = true;
+        self.facts.set_written(true);
         self.note_application_limit(room.from);
         let end = self.send.end();
         if self.most_of_unit() < 2 * u32::from(self.mss) {
@@ -285,8 +285,8 @@ impl Connection {
         }
         self.units.pushed = room.pushed.min(end);
         let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
-        self.facts.unpushed = more && !forced;
-        if !self.facts.unpushed {
+        self.facts.set_unpushed(more && !forced);
+        if !self.facts.unpushed() {
             self.units.pushed = end;
         }
     }
@@ -329,7 +329,7 @@ impl Connection {
 
     /// Whether a segment that ends at `end` is the last of a write, and is sent with PSH (RFC 9293 MUST-61).
     pub(crate) fn pushes(&self, end: Pos) -> bool {
-        end == self.send.end() && !self.facts.unpushed
+        end == self.send.end() && !self.facts.unpushed()
             || self.send.is_push(end)
             || self.send.is_record_end(end)
     }

@@ -28,7 +28,7 @@ impl Connection {
         let room = self.room_for(cx, data.len());
         let count = room.bytes;
         // Who was told that all of it fitted asks before it waits for more room (`tcp_ready`, `tcp_await_room`).
-        self.facts.wants_room |= count < data.len();
+        self.facts.set_wants_room(self.facts.wants_room() | (count < data.len()));
         if count == 0 {
             return Err(Error::WouldBlock);
         }
@@ -41,7 +41,7 @@ impl Connection {
     /// [`append_at_once`](Self::append_at_once) does what [`send_bytes`](Self::send_bytes) would do.
     #[inline(always)]
     pub(crate) fn takes_at_once(&self, cx: &Cx, len: usize, flags: SendFlags) -> bool {
-        let open = self.error.is_none() && self.state.may_send() && !self.facts.fin_queued;
+        let open = self.error.is_none() && self.state.may_send() && !self.facts.fin_queued();
         let small = len > 0 && len <= usize::from(self.mss) && !(flags.eor | flags.oob);
         open && small && self.send.is_plain() && self.begins_unit(cx)
     }
@@ -50,7 +50,7 @@ impl Connection {
     #[inline(always)]
     pub(crate) fn append_at_once(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) {
         self.send.append(&mut cx.pool, data);
-        self.facts.more = flags.more;
+        self.facts.set_more(flags.more);
         self.took_unit(data.len() as Pos);
     }
 
@@ -59,7 +59,7 @@ impl Connection {
         self.check_open_for_writing()?;
         let all: usize = data.iter().map(Bytes::len).sum();
         let room = self.room_for(cx, all);
-        self.facts.wants_room |= room.bytes < all;
+        self.facts.set_wants_room(self.facts.wants_room() | (room.bytes < all));
         if all > 0 && room.bytes == 0 {
             return Err(Error::WouldBlock);
         }
@@ -77,8 +77,8 @@ impl Connection {
 
     /// Bytes were appended, perhaps all that the application had.
     fn after_write(&mut self, room: &Room, all: bool, flags: SendFlags) {
-        self.facts.more = flags.more && all;
-        self.took(room, self.facts.more);
+        self.facts.set_more(flags.more && all);
+        self.took(room, self.facts.more());
         if flags.eor && all {
             self.send.end_record();
             self.end_unit();
@@ -96,17 +96,17 @@ impl Connection {
         }
         match self.state {
             State::SynSent | State::SynReceived if !self.sends_early() => {
-                self.facts.wants_room = true;
+                self.facts.set_wants_room(true);
                 Err(Error::WouldBlock)
             }
-            _ if self.facts.fin_queued || !self.may_write() => Err(Error::BrokenPipe),
+            _ if self.facts.fin_queued() || !self.may_write() => Err(Error::BrokenPipe),
             _ => Ok(()),
         }
     }
 
     /// A fast open let the application in before the handshake is over (RFC 7413 4.2.2).
     fn sends_early(&self) -> bool {
-        self.state == State::SynReceived && self.facts.fast_open
+        self.state == State::SynReceived && self.facts.fast_open()
     }
 
     fn may_write(&self) -> bool {
@@ -136,7 +136,7 @@ impl Connection {
             }
             return Ok(copied);
         }
-        if self.facts.fin_received || self.facts.read_shut {
+        if self.facts.fin_received() || self.facts.read_shut() {
             return Ok(0);
         }
         if let Some(error) = self.error.take() {
@@ -219,16 +219,16 @@ impl Connection {
         let most = self.up_to_unit(most.max(1));
         let room = self.room_for(cx, most);
         if room.bytes == 0 {
-            self.facts.wants_room = true;
+            self.facts.set_wants_room(true);
             return Err(Error::WouldBlock);
         }
         let appended = self.send.append_with(&mut cx.pool, room.bytes, fill);
         // Who had as much as was offered is likely to have more.
-        self.facts.more = matches!(appended, Ok((_, true)));
-        self.took(&room, self.facts.more);
+        self.facts.set_more(matches!(appended, Ok((_, true))));
+        self.took(&room, self.facts.more());
         let appended = appended.map(|(count, _)| count);
         if !self.is_writable(cx) {
-            self.facts.wants_room = true;
+            self.facts.set_wants_room(true);
         }
         Ok(appended)
     }
@@ -269,11 +269,11 @@ impl Connection {
 
     /// Our FIN follows the data (RFC 9293 3.10.4).
     pub(crate) fn close_write(&mut self, cx: &mut Cx, now: Instant) {
-        if self.facts.fin_queued {
+        if self.facts.fin_queued() {
             return;
         }
-        self.facts.fin_queued = true;
-        self.facts.more = false;
+        self.facts.set_fin_queued(true);
+        self.facts.set_more(false);
         self.announce(Ready(Ready::WRITABLE.0 | Ready::WRITE_CLOSED.0));
         match self.state {
             State::Established => self.enter(cx, now, State::FinWait1),
@@ -284,7 +284,7 @@ impl Connection {
 
     /// Nothing more will be read; the peer is not told (as on Linux).
     pub(crate) fn close_read(&mut self) {
-        self.facts.read_shut = true;
+        self.facts.set_read_shut(true);
         self.announce(Ready(Ready::READABLE.0 | Ready::READ_CLOSED.0));
     }
 
@@ -294,7 +294,7 @@ impl Connection {
         let abort = self.options.linger.is_some_and(|l| l.is_zero());
         let unread = self.recv.len() > 0;
         cx.trace(now, self.trace_id, &self.tuple, call(if abort { AppCall::Abort } else { AppCall::Close }));
-        self.facts.orphan = true;
+        self.facts.set_orphan(true);
         match self.state {
             State::Closed => Outcome::Closed(EndCause::Closed),
             State::SynSent => Outcome::Closed(EndCause::Dropped),
@@ -325,7 +325,7 @@ impl Connection {
     pub(crate) fn readiness(&self, cx: &Cx) -> Ready {
         let mut ready = Ready::default();
         let over = self.state == State::Closed;
-        let read_closed = self.facts.fin_received || self.facts.read_shut || over;
+        let read_closed = self.facts.fin_received() || self.facts.read_shut() || over;
         if self.has_enough_to_read() || read_closed || self.error.is_some() {
             ready |= Ready::READABLE;
         }
@@ -333,7 +333,7 @@ impl Connection {
             ready |= Ready::READ_CLOSED;
         }
         let opening = matches!(self.state, State::SynSent | State::SynReceived) && !self.sends_early();
-        let write_closed = self.facts.fin_queued || over;
+        let write_closed = self.facts.fin_queued() || over;
         if write_closed {
             ready |= Ready::WRITE_CLOSED;
         }

@@ -213,7 +213,7 @@ impl Connection {
             return false;
         }
         self.tune_buffer(cx, now);
-        if self.facts.read_shut {
+        if self.facts.read_shut() {
             return false;
         }
         // As Linux does: an update is sent when the window at least doubles.
@@ -274,7 +274,7 @@ impl Connection {
     /// (`tcp_rcvbuf_grow`).
     pub(crate) fn make_room_behind_gap(&mut self, cx: &Cx, end: Pos) {
         let fixed = self.options.recv_buffer.is_some() || cx.settings.tcp_moderate_rcvbuf == 0;
-        if fixed || self.facts.unaccepted || self.facts.orphan {
+        if fixed || self.facts.unaccepted() || self.facts.orphan() {
             return;
         }
         let mss = u64::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));

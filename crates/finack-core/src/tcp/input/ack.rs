@@ -131,7 +131,7 @@ fn change_window(c: &mut Connection, cx: &Cx, now: Instant, window: u32, changed
         // The window opened: probing is over.
         c.backoff = 0;
         c.timers.stop(Timer::Retransmit);
-    } else if window > 0 && c.snd_wnd == 0 && !c.facts.orphan {
+    } else if window > 0 && c.snd_wnd == 0 && !c.facts.orphan() {
         // What the peer would not take while its window was closed goes again soon, and R2 counts from now. An orphan
         // has its time, or a peer that opens and closes its window could keep it for ever.
         c.backoff = 0;
@@ -206,7 +206,7 @@ fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
     c.recovery.rack.on_next(newest, ack, now);
     let rtt = now.nanos_since(newest.at);
     take_rtt(c, cx, now, rtt);
-    if c.facts.reorder_timer {
+    if c.facts.reorder_timer() {
         c.timers.stop(Timer::Loss);
     }
     let sample = deliver(c, now, &latest, acked);
@@ -314,7 +314,7 @@ fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
         return;
     }
     c.trouble_since = Known::at(now);
-    if !(c.facts.reorder_timer && c.timers.is_armed(Timer::Loss)) {
+    if !(c.facts.reorder_timer() && c.timers.is_armed(Timer::Loss)) {
         c.schedule_loss_probe(cx, now);
     }
 }
@@ -379,7 +379,7 @@ fn recover(
         out: before.out,
     };
     c.on_progress(cx, now, &progress, &delivered);
-    if rack_advanced && c.facts.reorder_timer {
+    if rack_advanced && c.facts.reorder_timer() {
         c.timers.stop(Timer::Loss);
     }
     c.arm_reorder_timer(now, &progress);
@@ -546,8 +546,8 @@ fn after_fin_acked(c: &mut Connection, cx: &mut Cx, now: Instant) -> Option<Outc
     match c.state {
         State::FinWait1 => {
             c.enter(cx, now, State::FinWait2);
-            c.facts.wants_room = false;
-            if c.facts.orphan {
+            c.facts.set_wants_room(false);
+            if c.facts.orphan() {
                 c.start_fin_wait2(cx, now);
             }
             None

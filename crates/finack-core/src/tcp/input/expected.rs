@@ -24,9 +24,9 @@ pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
     };
     let ack = seq::expand(c.iss, c.snd_una, arrival.ack);
     let taken = match c.state {
-        State::Established => len == 0 || !c.facts.orphan,
+        State::Established => len == 0 || !c.facts.orphan(),
         // All that was written is not acknowledged yet: servers often close as soon as they have written.
-        State::FinWait1 => ack <= c.send.end() && (len == 0 || !c.facts.orphan && !c.facts.read_shut),
+        State::FinWait1 => ack <= c.send.end() && (len == 0 || !c.facts.orphan() && !c.facts.read_shut()),
         _ => false,
     };
     let expected = arrival.seq == c.rcv_seq(next)
@@ -64,7 +64,7 @@ pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arriv
         c.stats.data_segs_in = c.stats.data_segs_in.wrapping_add(u32::from(text.segments));
         text::take_next(c, cx, now, text);
     }
-    c.facts.more = false;
+    c.facts.set_more(false);
     text::schedule_ack(c, cx, now, text.segments);
     if acknowledges { Taken::Ack } else { Taken::Text }
 }

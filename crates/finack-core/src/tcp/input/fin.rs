@@ -19,13 +19,13 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         }
     }
     // It counts only once everything before it is here.
-    if c.facts.fin_received || c.rcv_fin != c.recv.next() {
+    if c.facts.fin_received() || c.rcv_fin != c.recv.next() {
         if placed.segment.flags.fin() {
             c.ack_now(SendReason::DuplicateAck);
         }
         return Outcome::Keep;
     }
-    c.facts.fin_received = true;
+    c.facts.set_fin_received(true);
     c.recv.drop_reorder(&mut cx.pool);
     c.ack.pending = true;
     // Nothing is missing any more, and nobody cares what came twice (`tcp_sack_reset`).

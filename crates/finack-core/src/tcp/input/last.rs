@@ -18,7 +18,7 @@ use crate::trace::{EndCause, SendReason};
 /// other, and nothing has happened.
 pub(super) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Option<Outcome> {
     let closing = matches!(c.state, State::LastAck | State::FinWait1 | State::FinWait2);
-    if !closing || !c.facts.orphan || !is_plain(c, segment) || !is_calm(c) {
+    if !closing || !c.facts.orphan() || !is_plain(c, segment) || !is_calm(c) {
         return None;
     }
     let start = c.rcv_nxt();
@@ -37,7 +37,7 @@ pub(super) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     if c.state == State::FinWait1 {
         c.enter(cx, now, State::FinWait2);
     }
-    c.facts.fin_received = true;
+    c.facts.set_fin_received(true);
     c.ack_now(SendReason::Ack);
     Some(Outcome::TimeWait)
 }

@@ -150,14 +150,15 @@ pub(crate) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         return syn_sent::on_segment(c, cx, now, segment);
     }
     let repeats_syn = c.state == State::SynReceived
-        && c.facts.fast_open
+        && c.facts.fast_open()
         && segment.flags.syn()
         && !segment.flags.ack()
         && !segment.flags.rst()
         && segment.seq == c.irs;
     if repeats_syn {
         // The peer did not get our SYN,ACK, as with an embryo.
-        c.facts.syn_due |= may_answer(c, cx, now);
+        let due = c.facts.syn_due() | may_answer(c, cx, now);
+        c.facts.set_syn_due(due);
         return Outcome::Keep;
     }
     let start = seq::expand(c.irs, c.rcv_nxt(), segment.seq);
@@ -216,7 +217,7 @@ pub(crate) fn take_syn_data(c: &mut Connection, cx: &mut Cx, now: Instant, segme
         ..*segment
     };
     let placed = Placed { segment: &rest, start: 1, end: 1 + Pos::from(rest.len()), scaled: false };
-    c.facts.early_data = !rest.payload.bytes.is_empty();
+    c.facts.set_early_data(!rest.payload.bytes.is_empty());
     // Nobody has closed it yet, and its SYN,ACK acknowledges what is taken.
     let _ = text::process(c, cx, now, &placed);
 }
@@ -239,7 +240,7 @@ fn on_acceptable(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<
     }
     let outcome = fin::process(c, cx, now, placed);
     // MSG_MORE holds a partial segment back until the peer is heard (`tcp_data_snd_check`).
-    c.facts.more = false;
+    c.facts.set_more(false);
     if c.ecn.is_some() {
         c.schedule_marks(placed.segment, before);
     }
@@ -339,7 +340,7 @@ fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) 
     cx.trace(now, c.trace_id, &c.tuple, TraceKind::ResetReceived);
     cx.counters.tcp_in_rsts += 1;
     let error = match c.state {
-        State::SynReceived if !c.facts.fast_open => Error::ConnectionRefused,
+        State::SynReceived if !c.facts.fast_open() => Error::ConnectionRefused,
         // The peer had said its last word; writing more is what failed.
         State::CloseWait => Error::BrokenPipe,
         _ => Error::ConnectionReset,
@@ -347,7 +348,7 @@ fn on_reset(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) 
     if cx.settings.profile == Profile::Rfc {
         // RFC 9293 3.10.7.4: all segment queues are flushed. Linux leaves what was received readable. Who has lost bytes
         // must not be told of the end of the stream instead.
-        c.facts.fin_received &= c.recv.len() == 0;
+        c.facts.set_fin_received(c.facts.fin_received() && c.recv.len() == 0);
         c.recv.clear(&mut cx.pool);
     }
     fail(c, error);

@@ -38,7 +38,7 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
         if cx.settings.profile == Profile::Rfc && c.gives_up_ecn(&cx.settings) {
             // RFC 3168 6.1.1.1: the RST may be about the flags.
             c.rtx.mark_all_lost(false);
-            c.facts.syn_due = true;
+            c.facts.set_syn_due(true);
             return Outcome::Keep;
         }
         fail(c, Error::ConnectionRefused);
@@ -54,10 +54,10 @@ pub(super) fn on_segment(c: &mut Connection, cx: &mut Cx, now: Instant, segment:
     }
     c.times.last_recv_at = now;
     agree(c, cx, now, segment);
-    if c.facts.fast_open && flags.ack() {
+    if c.facts.fast_open() && flags.ack() {
         // RFC 7413 4.1.3.1: that the data was not taken is a negative response too. Linux does not count it.
         let taken = seq::expand(c.iss, c.snd_una, segment.ack) > 1 || cx.settings.profile == Profile::Linux;
-        let lost = c.snd_nxt > 1 && (c.facts.syn_resent || !taken);
+        let lost = c.snd_nxt > 1 && (c.facts.syn_resent() || !taken);
         let mss = segment.options.mss.unwrap_or(0);
         fast_open::learn(cx, now, c.tuple.remote, segment.options.fast_open, mss, lost);
     }
@@ -113,7 +113,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
         c.rtt.sample(now.nanos_since(at), now, &cx.settings);
     }
     after_lost_syn(c, cx);
-    if c.facts.syn_resent {
+    if c.facts.syn_resent() {
         c.note_reduction();
     }
     c.retries = 0;
@@ -134,7 +134,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
 /// nothing of congestion.
 fn settle_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) {
     c.send.release(&mut cx.pool, ack);
-    c.facts.early_data = ack > 1;
+    c.facts.set_early_data(ack > 1);
     c.delivered += (ack - 1) as u64;
     c.announce_room(cx);
     if ack == c.snd_nxt {
@@ -151,9 +151,9 @@ fn settle_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) {
 fn crossed(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> Outcome {
     c.enter(cx, now, State::SynReceived);
     // Only a server that knows its client by a cookie may send before the handshake is over (RFC 7413 4.2.2).
-    c.facts.fast_open = false;
+    c.facts.set_fast_open(false);
     c.rtx.mark_all_lost(false);
-    c.facts.syn_due = true;
+    c.facts.set_syn_due(true);
     c.retries = 0;
     c.backoff = 0;
     c.restart_retransmit(cx, now);
@@ -176,10 +176,10 @@ fn take_early_data(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
 
 /// What the handshake's loss, if any, leaves behind (RFC 6298 5.7, RFC 5681 3.1).
 pub(super) fn after_lost_syn(c: &mut Connection, cx: &Cx) {
-    if c.facts.syn_resent {
+    if c.facts.syn_resent() {
         c.rtt.after_lost_syn();
         // A lost SYN or SYN,ACK is a sign of congestion. Linux lets one pass, which may only have been late.
-        if c.facts.syn_resent_again || cx.settings.profile == Profile::Rfc {
+        if c.facts.syn_resent_again() || cx.settings.profile == Profile::Rfc {
             c.congestion = c.congestion.anew(u64::from(c.mss));
         }
     }
@@ -187,7 +187,7 @@ pub(super) fn after_lost_syn(c: &mut Connection, cx: &Cx) {
 
 /// Timers that start with ESTABLISHED.
 pub(super) fn after_open(c: &mut Connection, cx: &mut Cx, now: Instant) {
-    if c.facts.fin_queued {
+    if c.facts.fin_queued() {
         c.enter(cx, now, State::FinWait1);
     }
     if c.ack.ato == 0 {

@@ -28,10 +28,10 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         return Some(drop_segment(c, cx, now, placed, reason));
     }
     let text_end = placed.start + placed.segment.payload.bytes.len() as Pos;
-    let nobody_reads = c.facts.orphan || (c.facts.read_shut && c.state != State::Established);
+    let nobody_reads = c.facts.orphan() || (c.facts.read_shut() && c.state != State::Established);
     if nobody_reads && text_end > c.recv.next() {
         // RFC 9293 3.6.1, RFC 1122 4.2.2.13: the peer must learn that its data is lost.
-        return Some(Outcome::ResetSegment(if c.state == State::FinWait2 && c.facts.orphan {
+        return Some(Outcome::ResetSegment(if c.state == State::FinWait2 && c.facts.orphan() {
             ResetReason::FinWait2
         } else {
             ResetReason::DataAfterClose
