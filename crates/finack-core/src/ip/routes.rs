@@ -168,6 +168,12 @@ impl Routes {
         if self.is_own(dst) {
             return Some(dst);
         }
+        // Where there is no choice.
+        if let (Some(_), [only]) = (ordinary(dst), &self.own4[..])
+            && let Some(bits) = ordinary(IpAddr::V4(Ipv4Addr::from_bits(only.bits)))
+        {
+            return Some(IpAddr::V4(Ipv4Addr::from_bits(bits)));
+        }
         let wanted = scope(dst);
         self.addresses
             .iter()

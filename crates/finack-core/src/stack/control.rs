@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::device::{Transmit, TxChecksum};
 use crate::ip::Ident;
 use crate::tcp::embryo::Embryo;
-use crate::tcp::emit::{MAX_HEADERS, Plain, Usual};
+use crate::tcp::emit::{Head, MAX_HEADERS, Plain, Usual};
 use crate::tcp::output::{self, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
@@ -37,14 +37,6 @@ enum Control {
     Ack(SendReason),
     /// The FIN, all data being sent.
     Fin,
-}
-
-/// What is written of a segment.
-struct Written {
-    plain: Plain,
-    /// Of a SYN.
-    usual: Option<Usual>,
-    len: usize,
 }
 
 impl Stack {
@@ -82,7 +74,7 @@ impl Stack {
         let Self { connections, cx, ip, auth, header, wheel, ready_to_send, events, .. } = self;
         let &(index, generation) = ready_to_send.front()?;
         let c = connections.get_mut(index)?;
-        let fine = c.generation == generation && c.facts.indexed && is_ordinary(c) && auth.is_empty();
+        let fine = c.generation == generation && c.facts.indexed() && is_ordinary(c) && auth.is_empty();
         if !fine || c.path_mtu < ip.routes.mtu() {
             return None;
         }
@@ -93,40 +85,42 @@ impl Stack {
             _ => None,
         };
         ready_to_send.pop_front();
-        c.facts.tx_queued = false;
+        c.facts.set_tx_queued(false);
         output::restart_after_idle(c, cx, now);
         let number = ip.out.next_number();
-        if cx.tracer.is_on() {
+        let observed = cx.tracer.is_on();
+        if observed {
             cx.tracer.packet = Some(PacketId::Out(number));
         }
-        let (written, reason) = match control {
+        let ident = &mut ip.ident;
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        c.stats.segs_out += 1;
+        cx.counters.tcp_out_segs += 1;
+        cx.counters.tcp_ordinary += 1;
+        let len = match control {
             Control::Syn => {
                 output::commit(c, cx, now, &Plan::Syn);
-                (write_syn(c, cx, &mut ip.ident, header, now, our_mss.unwrap_or(0)), SendReason::Open)
+                let len = write_syn(c, cx, ident, header, now, our_mss.unwrap_or(0));
+                agenda.refresh_idle(c, cx, now, index);
+                len
             }
             Control::Ack(reason) => {
-                (write(c, cx, &mut ip.ident, header, now, (c.snd_nxt, Flags::ACK)), reason)
+                let len = write(c, cx, ident, header, now, (c.snd_nxt, Flags::ACK, reason));
+                agenda.refresh_sent(c, cx, now, index);
+                len
             }
             Control::Fin => {
                 let (start, end) = (c.snd_nxt, c.snd_nxt + 1);
                 output::commit(c, cx, now, &Plan::Data { start, end });
-                let flags = Flags::ACK | Flags::FIN;
-                (write(c, cx, &mut ip.ident, header, now, (start, flags)), SendReason::Fin)
+                let len = write(c, cx, ident, header, now, (start, Flags::ACK | Flags::FIN, SendReason::Fin));
+                agenda.refresh_sent(c, cx, now, index);
+                len
             }
         };
-        c.stats.segs_out += 1;
-        cx.counters.tcp_out_segs += 1;
-        cx.counters.tcp_ordinary += 1;
-        let mut agenda = Agenda { wheel, ready_to_send, events };
-        if cx.tracer.is_on() {
-            trace(c, cx, now, &written, reason);
+        if observed {
+            cx.tracer.packet = None;
         }
-        match control {
-            Control::Syn => agenda.refresh_idle(c, cx, now, index),
-            _ => agenda.refresh_sent(c, cx, now, index),
-        }
-        cx.tracer.packet = None;
-        Some(Brief::Headers { len: written.len, checksum: left_of_checksum(c, &cx.device), number })
+        Some(Brief::Headers { len, checksum: left_of_checksum(c, &cx.device), number })
     }
 
     /// Queues an embryo's SYN,ACK if it has the usual options and is neither observed nor signed; answers whether.
@@ -163,13 +157,13 @@ impl Stack {
 /// [`output::next_segment`] decides on.
 fn control_of(c: &Connection) -> Option<Control> {
     let facts = &c.facts;
-    let probes = facts.probe_due | facts.keepalive_due | facts.loss_probe_due;
+    let probes = facts.probe_due() | facts.keepalive_due() | facts.loss_probe_due();
     let held = c.rare.as_deref().is_some_and(|rare| rare.pacer.is_some() || rare.search.is_some());
     if probes || held || c.rtx.lost() > 0 || c.recovery.holds_repeats() {
         return None;
     }
-    if facts.syn_due {
-        let first = c.state == State::SynSent && c.snd_nxt == 0 && !facts.fast_open && !facts.syn_resent;
+    if facts.syn_due() {
+        let first = c.state == State::SynSent && c.snd_nxt == 0 && !facts.fast_open() && !facts.syn_resent();
         return first.then_some(Control::Syn);
     }
     if !c.state.is_synchronized() {
@@ -178,7 +172,7 @@ fn control_of(c: &Connection) -> Option<Control> {
     if c.snd_nxt == c.snd_end() {
         return c.ack.now.filter(|_| c.snd_nxt <= c.snd_edge()).map(Control::Ack);
     }
-    let fin = facts.fin_queued && c.snd_nxt == c.send.end() && c.snd_nxt < c.snd_edge();
+    let fin = facts.fin_queued() && c.snd_nxt == c.send.end() && c.snd_nxt < c.snd_edge();
     fin.then_some(Control::Fin)
 }
 
@@ -187,7 +181,7 @@ fn has_usual_options(c: &Connection) -> bool {
     c.agreed.timestamps && c.agreed.sack && c.agreed.scaling
 }
 
-/// Writes an ACK or a FIN, and does what goes with that.
+/// Writes an ACK or a FIN, and does what goes with that; answers the length.
 #[inline]
 fn write(
     c: &mut Connection,
@@ -195,17 +189,21 @@ fn write(
     ident: &mut Ident,
     header: &mut [u8; MAX_HEADERS],
     now: Instant,
-    (from, flags): (Pos, Flags),
-) -> Written {
+    (from, flags, reason): (Pos, Flags, SendReason),
+) -> usize {
     let window = c.advertise(cx);
     let mut plain = plain_of(c, cx, ident, from, flags, window);
     plain.stamps = c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent));
     let len = plain.write(&c.tuple, 0, || 0, cx.device.checksum_tx, header);
     output::acknowledged(c, true);
-    Written { plain, usual: None, len }
+    if cx.tracer.is_on() {
+        note_sent(c, cx, now, &plain.head(&c.tuple), 0, (1, reason));
+    }
+    len
 }
 
 /// The same of a SYN.
+#[inline]
 fn write_syn(
     c: &mut Connection,
     cx: &mut Cx,
@@ -213,20 +211,15 @@ fn write_syn(
     header: &mut [u8; MAX_HEADERS],
     now: Instant,
     our_mss: u16,
-) -> Written {
+) -> usize {
     let window = c.syn_window(cx, our_mss);
     let plain = Plain { ack: 0, ..plain_of(c, cx, ident, 0, Flags::SYN, window) };
     let stamps = (c.ts_val(now), c.ts_recent);
     let usual = Usual { mss: our_mss, window_scale: c.agreed.rcv_wscale, stamps };
     let len = plain.write_opening(&c.tuple, &usual, cx.device.checksum_tx, header);
-    Written { plain, usual: Some(usual), len }
-}
-
-#[cold]
-fn trace(c: &Connection, cx: &mut Cx, now: Instant, written: &Written, reason: SendReason) {
-    let mut head = written.plain.head(&c.tuple);
-    if let Some(usual) = &written.usual {
-        head.options = usual.options();
+    if cx.tracer.is_on() {
+        let head = Head { options: usual.options(), ..plain.head(&c.tuple) };
+        note_sent(c, cx, now, &head, 0, (1, SendReason::Open));
     }
-    note_sent(c, cx, now, &head, 0, (1, reason));
+    len
 }

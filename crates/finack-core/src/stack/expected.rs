@@ -85,7 +85,11 @@ impl Stack {
     /// Takes one packet; `guess` is the connection that it may be for.
     fn packet_input(&mut self, now: Instant, packet: &Packet<'_>, plain: Option<&Plain<'_>>, guess: u32) {
         self.note_packet(packet);
-        if !plain.is_some_and(|plain| self.take_short_way(now, packet, plain, guess)) {
+        let taken = match plain {
+            Some(plain) => self.take_short_way(now, packet, plain, guess),
+            None => self.take_opening(now, packet),
+        };
+        if !taken {
             self.ip_input(now, packet);
         }
     }
@@ -143,7 +147,7 @@ impl Stack {
         true
     }
 
-    fn count_segment(&mut self, segment: &Segment<'_>) {
+    pub(super) fn count_segment(&mut self, segment: &Segment<'_>) {
         let segments = u64::from(segment.segments);
         self.cx.counters.ip_in_receives += segments;
         self.cx.counters.count_codepoint(segment.ecn, segments);

@@ -18,6 +18,7 @@ mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
+mod opening;
 mod ordinary;
 mod passive;
 mod refresh;

@@ -152,6 +152,8 @@ fn ordinary_addresses_are_looked_up_as_all_others() {
             for d in [0, 1, 2, 9, 127, 128, 254, 255] {
                 let addr = IpAddr::from([a, b, c, d]);
                 assert_eq!(r.lookup(addr), r.lookup_any(addr), "host {n}, {addr}");
+                let own = r.addresses.iter().any(|a| a.addr == addr);
+                assert!(r.is_own(addr) == own || addr.is_loopback(), "host {n}, {addr}");
                 if !addr.is_loopback() {
                     let valid = r.is_unicast(addr) && !r.is_own(addr);
                     assert_eq!(r.is_valid_source(addr), valid, "host {n}, {addr}");
