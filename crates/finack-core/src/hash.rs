@@ -104,7 +104,12 @@ impl Key {
     /// SipHash-C-D of these words, the least significant byte of each first, and of the lower `more` bytes of `rest`, which has
     /// no others: what the crate comes to, which must look where words begin and end.
     #[inline(always)]
-    fn sip<const C: usize, const D: usize, const N: usize>(&self, words: [u64; N], rest: u64, more: usize) -> u64 {
+    fn sip<const C: usize, const D: usize, const N: usize>(
+        &self,
+        words: [u64; N],
+        rest: u64,
+        more: usize,
+    ) -> u64 {
         let (k0, k1) = self.halves();
         let mut state = [
             k0 ^ 0x736f_6d65_7073_6575,
@@ -125,7 +130,12 @@ impl Key {
 
     /// The same of two IPv6 addresses and `more` bytes of `rest`.
     #[inline(never)]
-    fn sip_v6<const C: usize, const D: usize>(&self, (one, other): (IpAddr, IpAddr), rest: u64, more: usize) -> u64 {
+    fn sip_v6<const C: usize, const D: usize>(
+        &self,
+        (one, other): (IpAddr, IpAddr),
+        rest: u64,
+        more: usize,
+    ) -> u64 {
         let ([a, b], [c, d]) = (v6_words(one), v6_words(other));
         self.sip::<C, D, 4>([a, b, c, d], rest, more)
     }

@@ -101,9 +101,7 @@ impl Routes {
     /// The same of an [`ordinary`] address.
     fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
         if self.alike {
-            let covers = |route: &Route| {
-                matches!(route.network, IpAddr::V4(network) if share(network.to_bits(), dst, route.prefix_len))
-            };
+            let covers = |route: &Route| matches!(route.network, IpAddr::V4(network) if share(network.to_bits(), dst, route.prefix_len));
             let on_link = self.own4.iter().any(|own| share(own.bits, dst, own.prefix_len));
             return (on_link || self.routes.iter().any(covers)).then_some(self.mtu);
         }

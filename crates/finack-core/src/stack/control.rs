@@ -8,16 +8,16 @@ use super::Stack;
 use super::ordinary::is_ordinary;
 use super::refresh::Agenda;
 use super::tcp_input::offered_mss;
-use super::transmit::{Decided, lend, left_of_checksum, note_sent, plain_of};
+use super::transmit::{Decided, left_of_checksum, lend, note_sent, plain_of};
 use crate::cx::Cx;
 use crate::device::{Transmit, TxChecksum};
 use crate::ip::Ident;
+use crate::tcp::State;
 use crate::tcp::embryo::Embryo;
 use crate::tcp::emit::{Head, MAX_HEADERS, Plain, Usual};
 use crate::tcp::output::{self, Plan};
 use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
-use crate::tcp::State;
 use crate::time::Instant;
 use crate::trace::{PacketId, SendReason};
 

@@ -101,6 +101,7 @@ impl Stack {
         }
         if self.is_of(guess, plain) {
             return self.take_expected(now, packet, plain, guess)
+                || self.take_ending(now, packet, plain, guess)
                 || self.take_plain(now, packet, plain, guess);
         }
         let tuple = tuple_of(plain);
@@ -109,7 +110,9 @@ impl Stack {
         let index = slot.index();
         match slot.kind() {
             Kind::Connection => {
-                self.take_expected(now, packet, plain, index) || self.take_plain(now, packet, plain, index)
+                self.take_expected(now, packet, plain, index)
+                    || self.take_ending(now, packet, plain, index)
+                    || self.take_plain(now, packet, plain, index)
             }
             Kind::Embryo => self.take_for_embryo(now, packet, plain, (index, hash)),
             _ => false,

@@ -8,6 +8,7 @@ mod auth;
 #[path = "auth_none.rs"]
 mod auth;
 mod control;
+mod ending;
 mod expected;
 mod fast_open;
 mod fingerprint;

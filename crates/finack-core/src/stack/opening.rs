@@ -14,6 +14,7 @@ use crate::time::Instant;
 
 impl Stack {
     /// Takes a SYN or a SYN,ACK; answers whether it did.
+    #[inline(never)]
     pub(super) fn take_opening(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
         if !self.cx.short_cuts || !self.auth.is_empty() {
             return false;

@@ -18,12 +18,12 @@ use crate::tcp::ecn::{self, Grant};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
 use crate::tcp::input::{Outcome, Segment};
-use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
 use crate::tcp::iss::Origin;
+use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
 use crate::tcp::{State, Tuple, cookie, fast_open, mss, window};
 use crate::time::Instant;
 use crate::timer;
-use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
+use crate::trace::{DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
 const COOKIE_EMBRYOS: usize = 64;
@@ -544,13 +544,6 @@ impl Stack {
         self.cx.trace(now, e.trace_id, tuple, TraceKind::State { from, to });
         self.hatch(now, &e, (hash, None), segment);
         true
-    }
-
-    /// Records that the application took a connection.
-    pub(super) fn trace_accept(&mut self, now: Instant, index: u32) {
-        if let Some(c) = self.connections.get(index) {
-            self.cx.trace(now, c.trace_id, &c.tuple, TraceKind::App(AppCall::Accept));
-        }
     }
 
     /// Runs a segment through a connection and settles what follows.

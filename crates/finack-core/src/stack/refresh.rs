@@ -101,7 +101,7 @@ impl Agenda<'_> {
 
     /// Events and the wheel.
     #[inline]
-    fn tell(&mut self, c: &mut Connection, index: u32) {
+    pub(super) fn tell(&mut self, c: &mut Connection, index: u32) {
         if !c.ready.is_empty() && !c.facts.event_queued() && !c.facts.orphan() && !c.facts.unaccepted() {
             c.facts.set_event_queued(true);
             self.events.push_back(EventSource::Connection { index, generation: c.generation });

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 
+use super::refresh::Agenda;
 use super::tables::{Bind, Records, hash_of};
 use super::{BindId, ConnId, ListenerId, Stack};
 use crate::error::Error;
@@ -11,10 +12,10 @@ use crate::options::{BindOptions, SocketOptions};
 use crate::ports::{Owner, Use};
 use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
+use crate::tcp::iss::Origin;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
 use crate::tcp::time_wait::{self, TwFlags};
-use crate::tcp::iss::Origin;
 use crate::tcp::{State, Tuple, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
@@ -243,14 +244,15 @@ impl Stack {
         loop {
             let next = self.listeners.get_mut(id.index).and_then(|l| l.ready.pop_front());
             let (index, generation) = next.ok_or(Error::WouldBlock)?;
-            let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
+            let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+            let Some(c) = connections.get_mut(index).filter(|c| c.generation == generation) else {
                 continue;
             };
             c.facts.set_unaccepted(false);
-            c.ready = c.readiness(&self.cx);
+            c.ready = c.readiness(cx);
             let remote = c.tuple.remote_addr();
-            self.trace_accept(now, index);
-            self.refresh(now, index);
+            cx.trace(now, c.trace_id, &c.tuple, TraceKind::App(AppCall::Accept));
+            Agenda { wheel, ready_to_send, events }.tell(c, index);
             return Ok((ConnId { index, generation }, remote));
         }
     }

@@ -1,7 +1,9 @@
 //! SYN and SYN,ACK with the options that nearly all have, written at one go.
 
 use finack_wire::protocol;
-use finack_wire::tcp_options::{KIND_MSS, KIND_NOP, KIND_SACK_PERMITTED, KIND_TIMESTAMPS, KIND_WINDOW_SCALE, TcpOptions};
+use finack_wire::tcp_options::{
+    KIND_MSS, KIND_NOP, KIND_SACK_PERMITTED, KIND_TIMESTAMPS, KIND_WINDOW_SCALE, TcpOptions,
+};
 
 use super::{MAX_HEADERS, Plain, fold, in_memory, put};
 use crate::tcp::Tuple;

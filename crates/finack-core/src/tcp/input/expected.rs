@@ -3,7 +3,7 @@
 //! What is done with it is what [`super::on_segment`] does with it, step by step in its order; left out is what cannot
 //! apply to it.
 
-use super::{Arrival, ack, text};
+use super::{Arrival, ack, fin, text};
 use crate::cx::Cx;
 use crate::tcp::State;
 use crate::tcp::seq::{self, Pos};
@@ -67,4 +67,20 @@ pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arriv
     c.facts.set_more(false);
     text::schedule_ack(c, cx, now, text.segments);
     if acknowledges { Taken::Ack } else { Taken::Text }
+}
+
+/// Takes a segment that has a FIN and no text, and [`is_expected`] but for the FIN, which is the peer's; answers whether it did: it
+/// does not where the segment says nothing new of what is out, which counts for recovery where a FIN does not.
+pub(crate) fn take_fin(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>) -> bool {
+    let fresh = |ack: &Pos| *ack > c.snd_una || c.rtx.is_empty();
+    let ack = if c.state == State::Established { is_expected(c, arrival).filter(fresh) } else { None };
+    let Some(ack) = ack else { return false };
+    c.stats.segs_in += u64::from(arrival.text.segments);
+    c.times.last_recv_at = now;
+    ack::take_expected(c, cx, now, arrival, ack);
+    c.rcv_fin = c.recv.next();
+    fin::take(c, cx, now);
+    c.facts.set_more(false);
+    text::schedule_ack(c, cx, now, arrival.text.segments);
+    true
 }

@@ -5,7 +5,7 @@ mod acceptability;
 mod ack;
 pub(crate) mod expected;
 mod fin;
-mod last;
+pub(crate) mod last;
 mod paws;
 mod syn_sent;
 mod text;
