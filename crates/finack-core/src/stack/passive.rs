@@ -17,7 +17,7 @@ use crate::settings::{Profile, Settings};
 use crate::tcp::ecn::{self, Grant};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
-use crate::tcp::input::{Outcome, Segment};
+use crate::tcp::input::{Outcome, Segment, expected};
 use crate::tcp::iss::Origin;
 use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
 use crate::tcp::{State, Tuple, cookie, fast_open, mss, window};
@@ -431,8 +431,21 @@ impl Stack {
         let generation = c.generation;
         self.add_connection(index, hash, slot);
         self.keep_signed(index, signed);
-        self.connection_input(now, index, segment);
+        if !self.take_third(now, index, segment) {
+            self.connection_input(now, index, segment);
+        }
         self.offer(index, generation, e.listener);
+    }
+
+    /// The segment that completed the handshake, at a glance; answers whether it was taken.
+    fn take_third(&mut self, now: Instant, index: u32, segment: &Segment<'_>) -> bool {
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Some(c) = connections.get_mut(index).filter(|_| !cx.tracer.is_on()) else { return false };
+        if !expected::take_third(c, cx, now, segment) {
+            return false;
+        }
+        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        true
     }
 
     /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table but its own.

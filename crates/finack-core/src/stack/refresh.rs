@@ -77,6 +77,16 @@ impl Agenda<'_> {
         self.tell(c, index);
     }
 
+    /// The same of a connection that has just been made, and begins with a SYN.
+    pub(super) fn refresh_new(&mut self, c: &mut Connection, cx: &mut Cx, index: u32) {
+        debug_assert!(
+            c.facts.syn_due() && c.ready.is_empty() && c.earliest_deadline() == Instant::FAR_FUTURE
+        );
+        charge(c, cx);
+        c.facts.set_tx_queued(true);
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
     /// The same after all there was to send before the handshake is over went out.
     pub(super) fn refresh_idle(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
         debug_assert_eq!(output::next_segment(c, cx, now), Next::Idle);

@@ -425,7 +425,10 @@ impl Stack {
         }
         self.add_connection(index, place.hash, None);
         self.ports.took(&tuple);
-        self.refresh(now, index);
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        if let Some(c) = connections.get_mut(index) {
+            Agenda { wheel, ready_to_send, events }.refresh_new(c, cx, index);
+        }
         ConnId { index, generation }
     }
 }
