@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use finack_core::device::{Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta, TxChecksum};
+use finack_core::device::{
+    Capabilities, ChecksumState, Packet, PacketBytes, PacketMeta, Transmit, TxChecksum,
+};
 use finack_core::options::{BindOptions, RecvFlags, SendFlags, SocketOptions};
 use finack_core::settings::Settings;
 use finack_core::stack::{ConnId, InterfaceAddress, ListenerId};
@@ -107,34 +109,19 @@ impl Link {
         let (mut count, mut bytes) = (0, 0);
         while count < BATCH
             && bytes < BATCH_BYTES
-            && let Some(t) = from.poll_transmit(now)
+            && let Some(packet) = from.poll_transmit(now)
         {
-            let mut loan = match self.handing {
-                Handing::Given => self.home.lock().ok().and_then(|mut home| home.pop()).unwrap_or_default(),
-                Handing::Lent => std::mem::take(&mut self.buffers[count]),
-            };
-            loan.clear();
-            if self.sums {
-                t.write_finished(&mut loan)
+            let meta = self.meta(&packet);
+            if self.handing == Handing::Given {
+                let mut loan = self.home.lock().ok().and_then(|mut home| home.pop()).unwrap_or_default();
+                write(&packet, &mut loan, self.sums);
+                bytes += loan.len();
+                let loan = Bytes::from_owner(Loan { bytes: loan, home: self.home.clone() });
+                self.given.push(Packet { bytes: PacketBytes::Shared(loan), meta });
             } else {
-                t.write_to(&mut loan)
-            }
-            bytes += loan.len();
-            let size = usize::from(t.segment_size);
-            let payload = loan.len() - t.header.len();
-            let partial = matches!(t.checksum, TxChecksum::Partial { .. }) && !self.sums;
-            let meta = PacketMeta {
-                checksum: if partial { ChecksumState::Valid } else { ChecksumState::Unchecked },
-                segments: if size > 0 { payload.div_ceil(size) as u16 } else { 1 },
-                segment_size: t.segment_size,
-                ..PacketMeta::default()
-            };
-            match self.handing {
-                Handing::Given => {
-                    let loan = Bytes::from_owner(Loan { bytes: loan, home: self.home.clone() });
-                    self.given.push(Packet { bytes: PacketBytes::Shared(loan), meta });
-                }
-                Handing::Lent => (self.buffers[count], self.metas[count]) = (loan, meta),
+                write(&packet, &mut self.buffers[count], self.sums);
+                bytes += self.buffers[count].len();
+                self.metas[count] = meta;
             }
             count += 1;
         }
@@ -142,6 +129,18 @@ impl Link {
             self.hand(to, now, count);
         }
         count as u64
+    }
+
+    /// What the receiver is told of a packet.
+    fn meta(&self, packet: &Transmit<'_>) -> PacketMeta {
+        let partial = matches!(packet.checksum, TxChecksum::Partial { .. }) && !self.sums;
+        let checksum = if partial { ChecksumState::Valid } else { ChecksumState::Unchecked };
+        let size = usize::from(packet.segment_size);
+        if size == 0 {
+            return PacketMeta { checksum, ..PacketMeta::default() };
+        }
+        let segments = packet.payload_len().div_ceil(size) as u16;
+        PacketMeta { checksum, segments, segment_size: packet.segment_size, ..PacketMeta::default() }
     }
 
     fn hand(&mut self, to: &mut Stack, now: Instant, count: usize) {
@@ -158,6 +157,16 @@ impl Link {
             let packets: [Packet<'_>; BATCH] = std::array::from_fn(packet);
             to.handle_packets(now, &packets[..count]);
         }
+    }
+}
+
+/// Copies a packet, and finishes its checksum if the link does that.
+fn write(packet: &Transmit<'_>, into: &mut Vec<u8>, sums: bool) {
+    into.clear();
+    if sums {
+        packet.write_finished(into);
+    } else {
+        packet.write_to(into);
     }
 }
 

@@ -6,11 +6,14 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use finack_sum::{Accumulator, append_and_sum};
+use finack_sum::{Accumulator, append_and_sum, append_packet_and_sum};
 use finack_wire::udp;
 
+use crate::tcp::seq::Pos;
+use crate::tcp::{Runs, SendBuffer};
+
 /// Where a UDP header has its checksum, in which 0 would mean that there is none (RFC 768).
-const UDP_CHECKSUM: u16 = 6;
+const UDP_CHECKSUM: usize = 6;
 
 /// Most slices a payload is lent in; a unit is cut where its payload would need more.
 pub const MAX_SLICES: usize = 18;
@@ -124,14 +127,15 @@ pub enum TxChecksum {
 }
 
 /// The payload of an outgoing packet, in order: mostly one slice, at most [`MAX_SLICES`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Slices<'a>(Lent<'a>);
 
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nothing is copied: packets are lent where they are made")]
+/// A few words, for a packet is moved about as often as it is sent: what lies in pieces is looked up by who reads it.
+#[derive(Clone, Copy, Debug)]
 enum Lent<'a> {
     One(&'a [u8]),
-    Several { slices: [&'a [u8]; MAX_SLICES], used: usize },
+    Several(&'a [&'a [u8]]),
+    Queued { buffer: &'a SendBuffer, from: Pos, to: Pos },
 }
 
 impl<'a> Slices<'a> {
@@ -142,27 +146,54 @@ impl<'a> Slices<'a> {
     }
 
     /// A payload in pieces, of which the first [`MAX_SLICES`] are taken.
-    pub fn several(pieces: &[&'a [u8]]) -> Self {
-        let mut slices = [&[][..]; MAX_SLICES];
-        let used = pieces.len().min(MAX_SLICES);
-        slices[..used].copy_from_slice(&pieces[..used]);
-        Self(Lent::Several { slices, used })
+    pub const fn several(pieces: &'a [&'a [u8]]) -> Self {
+        Self(Lent::Several(pieces))
     }
 
-    /// What `fill` puts into them; it answers how many it used.
-    pub(crate) fn filled(fill: impl FnOnce(&mut [&'a [u8]; MAX_SLICES]) -> usize) -> Self {
-        let mut slices = [&[][..]; MAX_SLICES];
-        let used = fill(&mut slices);
-        Self(Lent::Several { slices, used })
+    /// Bytes `from..to` of a send buffer.
+    pub(crate) const fn queued(buffer: &'a SendBuffer, from: Pos, to: Pos) -> Self {
+        Self(Lent::Queued { buffer, from, to })
     }
 
     /// The slices; none of no payload.
     #[inline]
-    pub fn as_slices(&self) -> &[&'a [u8]] {
-        match &self.0 {
-            Lent::One([]) => &[],
-            Lent::One(slice) => core::slice::from_ref(slice),
-            Lent::Several { slices, used } => &slices[..*used],
+    pub fn iter(&self) -> Pieces<'a> {
+        Pieces(match self.0 {
+            Lent::One(slice) => Walk::One(Some(slice).filter(|slice| !slice.is_empty())),
+            Lent::Several(pieces) => Walk::Several(pieces[..pieces.len().min(MAX_SLICES)].iter()),
+            Lent::Queued { buffer, from, to } => Walk::Queued(buffer.runs(from, to).take(MAX_SLICES)),
+        })
+    }
+}
+
+impl<'a> IntoIterator for &Slices<'a> {
+    type Item = &'a [u8];
+    type IntoIter = Pieces<'a>;
+
+    fn into_iter(self) -> Pieces<'a> {
+        self.iter()
+    }
+}
+
+/// What [`Slices::iter`] walks along.
+#[derive(Clone, Debug)]
+pub struct Pieces<'a>(Walk<'a>);
+
+#[derive(Clone, Debug)]
+enum Walk<'a> {
+    One(Option<&'a [u8]>),
+    Several(core::slice::Iter<'a, &'a [u8]>),
+    Queued(core::iter::Take<Runs<'a>>),
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match &mut self.0 {
+            Walk::One(slice) => slice.take(),
+            Walk::Several(pieces) => pieces.next().copied(),
+            Walk::Queued(runs) => runs.next(),
         }
     }
 }
@@ -186,17 +217,24 @@ pub struct Transmit<'a> {
 impl<'a> Transmit<'a> {
     /// The payload's slices.
     #[inline]
-    pub fn payload(&self) -> &[&'a [u8]] {
-        self.payload.as_slices()
+    pub fn payload(&self) -> Pieces<'a> {
+        self.payload.iter()
+    }
+
+    /// Bytes of the payload.
+    #[inline]
+    pub fn payload_len(&self) -> usize {
+        if let Lent::One(slice) = self.payload.0 {
+            slice.len()
+        } else {
+            self.payload().map(<[u8]>::len).sum()
+        }
     }
 
     /// Bytes of the whole packet.
     #[inline]
     pub fn len(&self) -> usize {
-        if let Lent::One(slice) = self.payload.0 {
-            return self.header.len() + slice.len();
-        }
-        self.header.len() + self.payload().iter().map(|s| s.len()).sum::<usize>()
+        self.header.len() + self.payload_len()
     }
 
     /// Never: a packet has at least a header.
@@ -206,16 +244,14 @@ impl<'a> Transmit<'a> {
 
     /// Appends the whole packet to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        if let Lent::One(slice) = self.payload.0 {
-            out.reserve(self.header.len() + slice.len());
-            out.extend_from_slice(self.header);
-            return out.extend_from_slice(slice);
-        }
         // At once: growing with each slice would copy what came before it.
         out.reserve(self.len());
         out.extend_from_slice(self.header);
-        for s in self.payload() {
-            out.extend_from_slice(s);
+        if let Lent::One(slice) = self.payload.0 {
+            return out.extend_from_slice(slice);
+        }
+        for slice in self.payload() {
+            out.extend_from_slice(slice);
         }
     }
 
@@ -224,26 +260,23 @@ impl<'a> Transmit<'a> {
     /// checksum of a packet of its size: a device that cuts it must finish each segment's own.
     pub fn write_finished(&self, out: &mut Vec<u8>) {
         let TxChecksum::Partial { start, offset } = self.checksum else { return self.write_to(out) };
-        out.reserve(self.len());
         let begun = out.len();
-        out.extend_from_slice(self.header);
-        let ahead = self.header.get(usize::from(start)..).unwrap_or_default();
+        let (start, offset) = (usize::from(start).min(self.header.len()), usize::from(offset));
         let sum = match self.payload.0 {
-            // Transport headers are of whole words.
-            Lent::One(slice) if ahead.len() % 2 == 0 => {
-                finack_sum::add(finack_sum::sum(ahead), append_and_sum(out, slice))
-            }
+            Lent::One(slice) => append_packet_and_sum(out, self.header, start, slice),
             _ => {
+                out.reserve(self.len());
+                out.extend_from_slice(self.header);
                 let mut sum = Accumulator::new();
-                sum.add(ahead);
-                for s in self.payload() {
-                    sum.add_sum(append_and_sum(out, s), s.len());
+                sum.add(&self.header[start..]);
+                for slice in self.payload() {
+                    sum.add_sum(append_and_sum(out, slice), slice.len());
                 }
                 sum.folded()
             }
         };
         let checksum = if offset == UDP_CHECKSUM { udp::nonzero(!sum) } else { !sum };
-        let field = begun + usize::from(start) + usize::from(offset);
+        let field = begun + start + offset;
         if let Some(field) = out.get_mut(field..field + 2) {
             field.copy_from_slice(&checksum.to_be_bytes());
         }

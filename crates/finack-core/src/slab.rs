@@ -114,17 +114,29 @@ pub(crate) struct Slab<T> {
     entries: SegmentVec<Entry<T>>,
     free: u32,
     len: usize,
+    touched: u64,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: SegmentVec::default(), free: NONE, len: 0 }
+        Self { entries: SegmentVec::default(), free: NONE, len: 0, touched: 0 }
     }
 }
 
 impl<T> Slab<T> {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How often somebody may have changed a value: while it stays the same none has changed, come or gone.
+    #[inline]
+    pub(crate) const fn touched(&self) -> u64 {
+        self.touched
+    }
+
+    /// What values depend on has changed, as good as they.
+    pub(crate) const fn touch(&mut self) {
+        self.touched += 1;
     }
 
     /// Places there are, free ones included: every index lies below.
@@ -134,6 +146,7 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
+        self.touch();
         self.len += 1;
         if self.free == NONE {
             // Caps keep every table below 2^29 entries.
@@ -151,6 +164,7 @@ impl<T> Slab<T> {
 
     /// [`remove`](Self::remove) where nobody needs the value: it is not moved before it is dropped.
     pub(crate) fn free(&mut self, index: u32) {
+        self.touch();
         if let Some(entry @ Entry::Taken(_)) = self.entries.get_mut(index as usize) {
             *entry = Entry::Free { next: self.free };
             self.free = index;
@@ -159,6 +173,7 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn remove(&mut self, index: u32) -> Option<T> {
+        self.touch();
         let entry = self.entries.get_mut(index as usize)?;
         if matches!(entry, Entry::Free { .. }) {
             return None;
@@ -182,6 +197,13 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.touch();
+        self.get_to_count(index)
+    }
+
+    /// [`get_mut`](Self::get_mut) for somebody who only counts: it is not [`touched`](Self::touched) by that.
+    #[inline]
+    pub(crate) fn get_to_count(&mut self, index: u32) -> Option<&mut T> {
         match self.entries.get_mut(index as usize)? {
             Entry::Taken(value) => Some(value),
             Entry::Free { .. } => None,
@@ -234,5 +256,19 @@ mod tests {
         assert_eq!(slab.insert("c"), a);
         assert_eq!((slab.get(a), slab.get(b), slab.len()), (Some(&"c"), Some(&"b"), 2));
         assert_eq!(slab.iter().map(|(i, _)| i).collect::<Vec<_>>(), [a, b]);
+    }
+
+    #[test]
+    fn whatever_may_change_a_value_counts() {
+        let mut slab = Slab::default();
+        let mut before = slab.touched();
+        let mut changes = |slab: &Slab<_>| core::mem::replace(&mut before, slab.touched()) != slab.touched();
+        let (a, b) = (slab.insert("a"), slab.insert("b"));
+        assert!(changes(&slab), "insert");
+        assert!(slab.get(a).is_some() && slab.iter().count() == slab.len() && !changes(&slab), "reading");
+        assert!(slab.get_mut(a).is_some() && changes(&slab), "get_mut");
+        assert!(slab.remove(a).is_some() && changes(&slab), "remove");
+        slab.free(b);
+        assert!(changes(&slab), "free");
     }
 }

@@ -37,7 +37,7 @@ mod tests;
 pub use accumulator::Accumulator;
 pub use prefetch::prefetch;
 #[cfg(any(feature = "alloc", test))]
-pub use uninit::append_and_sum;
+pub use uninit::{append_and_sum, append_packet_and_sum};
 
 /// Slices at least this long go to the SIMD code: below it, setting up and adding together the
 /// vector lanes costs more than they save.

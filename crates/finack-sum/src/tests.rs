@@ -1,10 +1,10 @@
 use crate::prefetch;
 use crate::{
-    Accumulator, add, append_and_sum, copy_and_sum, fold, portable, sum, to_network, uninit, update,
-    update_u32,
+    Accumulator, add, append_and_sum, append_packet_and_sum, copy_and_sum, fold, portable, sum, to_network,
+    uninit, update, update_u32,
 };
-use std::vec;
 use std::vec::Vec;
+use std::{format, vec};
 
 /// RFC 1071 section 4.1, word by word.
 fn naive(data: &[u8]) -> u16 {
@@ -136,6 +136,30 @@ fn appending_fills_a_block_and_sums() {
         let filled = block.len();
         append_and_sum(&mut block, &data[filled..]);
         assert_eq!(block, data);
+    }
+}
+
+/// A packet behind whatever was there: header and payload of any length, of which any part is summed.
+#[test]
+fn appending_a_packet_sums_what_stands_behind_its_start() {
+    let data = noise(2000, 17);
+    for header_len in [0, 1, 20, 39, 40, 52, 63, 64, 65, 100] {
+        for start in [0, 1, 20, 39, 40, 64, 100] {
+            for len in [0, 1, 2, 11, 12, 13, 63, 64, 65, 536, 1447, 1448] {
+                let (header, payload) = (&data[..header_len], &data[header_len..header_len + len]);
+                let mut out = Vec::with_capacity(1600);
+                for before in [0, 7, 64] {
+                    out.clear();
+                    out.resize(before, 0xaa);
+                    let sum = append_packet_and_sum(&mut out, header, start, payload);
+                    let whole = &data[..header_len + len];
+                    let at = format!("{before}, {header_len} from {start}, {len}");
+                    assert_eq!(out[before..], *whole, "{at}");
+                    assert!(out[..before].iter().all(|&byte| byte == 0xaa), "{at}");
+                    assert_eq!(sum, naive(&whole[start.min(header_len)..]), "{at}");
+                }
+            }
+        }
     }
 }
 

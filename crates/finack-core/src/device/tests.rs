@@ -9,8 +9,8 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 7 % 251) as u8).collect()
 }
 
-fn transmit<'a>(header: &'a [u8], slices: &[&'a [u8]], start: usize, offset: u16) -> Transmit<'a> {
-    let checksum = TxChecksum::Partial { start: start as u16, offset };
+fn transmit<'a>(header: &'a [u8], slices: &'a [&'a [u8]], start: usize, offset: usize) -> Transmit<'a> {
+    let checksum = TxChecksum::Partial { start: start as u16, offset: offset as u16 };
     let payload = if let [one] = slices { Slices::one(one) } else { Slices::several(slices) };
     Transmit { header, payload, segment_size: 0, checksum, number: 1 }
 }
@@ -81,7 +81,8 @@ fn a_finished_udp_checksum_is_never_zero() {
 #[test]
 fn what_is_complete_is_copied_as_it_is() {
     let data = payload(90);
-    let mut t = transmit(&data[..40], &[&data[40..70], &data[70..]], 20, 16);
+    let slices = [&data[40..70], &data[70..]];
+    let mut t = transmit(&data[..40], &slices, 20, 16);
     t.checksum = TxChecksum::Complete;
     let mut out = Vec::new();
     t.write_finished(&mut out);

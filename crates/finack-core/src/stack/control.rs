@@ -194,12 +194,12 @@ fn write(
     let window = c.advertise(cx);
     let mut plain = plain_of(c, cx, ident, from, flags, window);
     plain.stamps = c.agreed.timestamps.then(|| (c.ts_val(now), c.ts_recent));
-    let len = plain.write(&c.tuple, 0, || 0, cx.device.checksum_tx, header);
+    let written = plain.write(&c.tuple, 0, || 0, cx.device.checksum_tx, header);
     output::acknowledged(c, true);
     if cx.tracer.is_on() {
         note_sent(c, cx, now, &plain.head(&c.tuple), 0, (1, reason));
     }
-    len
+    written.len()
 }
 
 /// The same of a SYN.

@@ -339,6 +339,7 @@ impl Stack {
     /// [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
+        self.connections.touch();
         self.cx.short_cuts = on;
     }
 
@@ -439,6 +440,7 @@ impl Stack {
     /// See [`Settings::set`].
     pub fn set_sysctl(&mut self, name: &str, value: &str) -> Result<(), crate::settings::SettingError> {
         self.cx.settings.set(name, value)?;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
         Ok(())
@@ -447,6 +449,7 @@ impl Stack {
     /// Replaces all settings; connections that exist keep what they negotiated.
     pub fn set_settings(&mut self, settings: Settings) {
         self.cx.settings = settings;
+        self.connections.touch();
         self.ports.forget_taken();
         self.cx.budget.limit = self.cx.settings.tcp_mem;
     }

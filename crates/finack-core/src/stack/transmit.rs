@@ -6,6 +6,7 @@ use finack_wire::tcp::{Flags, HEADER_LEN};
 use finack_wire::udp;
 
 use super::Stack;
+use super::ordinary::Like;
 use super::refresh::Agenda;
 use super::tcp_input::sent;
 use crate::auth::Auth;
@@ -35,6 +36,8 @@ pub(super) struct Emission {
     pub(super) push: bool,
     /// The block of the send buffer in which its next byte may stand.
     pub(super) block: usize,
+    /// What its next packet is like.
+    pub(super) like: Option<Like>,
 }
 
 /// A packet that was decided on: what `Transmit` is made from.
@@ -82,6 +85,9 @@ impl Stack {
         if self.emission.is_none() && self.ready_to_send.is_empty() && self.ip.out.is_empty() {
             return None;
         }
+        if let Some(place) = self.goes_on(now) {
+            return self.go_on(now, place);
+        }
         if let Some(written) = self.ordinary(now) {
             return self.lend_ordinary(&written);
         }
@@ -107,7 +113,7 @@ impl Stack {
                 if let Some(slice) = place.and_then(|place| c.send.slice(place)) {
                     return Some(lend(header, slice, segment_size, checksum, number));
                 }
-                let payload = Slices::filled(|slices| c.send.slices(from, to, slices).0);
+                let payload = Slices::queued(&c.send, from, to);
                 Some(Transmit { header, payload, segment_size, checksum, number })
             }
         }
@@ -190,8 +196,17 @@ impl Stack {
                     _ => SendReason::Data,
                 };
                 let (at, block) = (start, 0);
-                let mut unit =
-                    Emission { connection: index, generation, at, end, whole, reason, push, block };
+                let mut unit = Emission {
+                    connection: index,
+                    generation,
+                    at,
+                    end,
+                    whole,
+                    reason,
+                    push,
+                    block,
+                    like: None,
+                };
                 let decided = desk.next_packet(c, now, &mut unit);
                 if unit.at < unit.end {
                     *emission = Some(unit);
@@ -330,7 +345,8 @@ impl Desk<'_> {
                 sum.folded()
             }
         };
-        let written = plain.write(&c.tuple, len, payload_sum, self.cx.device.checksum_tx, self.header);
+        let offload = self.cx.device.checksum_tx;
+        let written = plain.write(&c.tuple, len, payload_sum, offload, self.header).len();
         output::acknowledged(c, true);
         if self.cx.tracer.is_on() {
             note_sent(c, self.cx, now, &plain.head(&c.tuple), len, told);

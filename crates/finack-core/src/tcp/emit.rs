@@ -27,6 +27,8 @@ pub(crate) const MAX_HEADERS: usize = IPV6 + tcp::MAX_HEADER_LEN;
 /// Bytes of a TCP header with timestamps, and of one without options.
 const STAMPED: usize = 32;
 const BARE: usize = tcp::HEADER_LEN;
+/// Where in a TCP header the checksum stands.
+const CHECKSUM: usize = 16;
 /// What stands in front of the two times of a timestamps option.
 const STAMPS: u32 = u32::from_be_bytes([KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]);
 
@@ -62,6 +64,59 @@ pub(crate) struct Plain {
     pub(crate) dont_fragment: bool,
 }
 
+/// Headers that were written, in front of a payload of a certain length.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Bytes of the IP header, and of the TCP header.
+    ip: u8,
+    tcp: u8,
+    /// The sum of what the checksum covers, sequence number and payload left out, as it lies in memory (RFC 1071 2 (B)).
+    sum: u64,
+}
+
+impl Written {
+    /// Bytes.
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.ip as usize + self.tcp as usize
+    }
+
+    /// What the device has to do for the checksum, where it finishes checksums (`offload`).
+    #[inline]
+    pub(crate) const fn left_of_checksum(&self, offload: bool) -> TxChecksum {
+        if offload {
+            TxChecksum::Partial { start: self.ip as u16, offset: CHECKSUM as u16 }
+        } else {
+            TxChecksum::Complete
+        }
+    }
+
+    /// Makes of these headers those of another segment with a payload of the same length: it begins at `seq`, and has PSH in
+    /// addition (`push`). Like [`Plain::write`] in the rest.
+    #[inline(always)]
+    pub(crate) fn follow(
+        &self,
+        seq: u32,
+        push: bool,
+        payload_sum: impl FnOnce() -> u16,
+        offload: bool,
+        out: &mut [u8; MAX_HEADERS],
+    ) {
+        let segment = out.get_mut(self.ip.into()..).and_then(|rest| rest.first_chunk_mut::<BARE>());
+        let Some(segment) = segment else { return };
+        let mut sum = self.sum + put(segment, 4, seq);
+        if push {
+            segment[13] |= Flags::PSH.0 as u8;
+            sum += in_memory(u32::from(Flags::PSH.0) << 16);
+        }
+        // Where the device adds the rest there stands the sum of the pseudo-header, which is the same.
+        if !offload {
+            let checksum = !fold(sum + u64::from(payload_sum().to_be()));
+            segment[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_ne_bytes());
+        }
+    }
+}
+
 impl Plain {
     /// The same at length.
     pub(crate) fn head(&self, tuple: &Tuple) -> Head {
@@ -80,7 +135,7 @@ impl Plain {
         }
     }
 
-    /// What [`headers`] writes for the same; answers the length. `payload_sum` is asked for the sum of the payload, unless
+    /// What [`headers`] writes for the same. `payload_sum` is asked for the sum of the payload, unless
     /// the device is to add that (`offload`).
     ///
     /// Sums are made of the words that are written, as they lie in memory: the order of bytes does not matter to them
@@ -93,17 +148,18 @@ impl Plain {
         payload_sum: impl FnOnce() -> u16,
         offload: bool,
         out: &mut [u8; MAX_HEADERS],
-    ) -> usize {
+    ) -> Written {
         let tcp_len = if self.stamps.is_some() { STAMPED } else { BARE };
         let segment_len = tcp_len + payload_len;
-        let Some((ip_len, addresses, segment)) = self.write_ip(tuple, segment_len, out) else { return 0 };
-        let Some(segment) = segment.first_chunk_mut::<STAMPED>() else { return 0 };
+        let Some((ip_len, addresses, segment)) = self.write_ip(tuple, segment_len, out) else {
+            return Written::default();
+        };
+        let Some(segment) = segment.first_chunk_mut::<STAMPED>() else { return Written::default() };
         let pseudo = addresses + in_memory(u32::from(protocol::TCP)) + in_memory(segment_len as u32);
-        let sum = self.write_tcp(tuple, tcp_len, segment);
-        let checksum =
-            if offload { fold(pseudo) } else { !fold(pseudo + sum + u64::from(payload_sum().to_be())) };
-        segment[16..18].copy_from_slice(&checksum.to_ne_bytes());
-        ip_len + tcp_len
+        let sum = pseudo + self.write_tcp(tuple, tcp_len, segment);
+        let checksum = if offload { fold(pseudo) } else { !fold(sum + u64::from(payload_sum().to_be())) };
+        segment[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_ne_bytes());
+        Written { ip: ip_len as u8, tcp: tcp_len as u8, sum: sum - in_memory(self.seq) }
     }
 
     /// Answers the length of the IP header, the sum of the addresses, and what is left of `out`.
@@ -265,6 +321,6 @@ pub(crate) fn bare(head: &Head, signer: Option<&Signer>, packet: &mut Vec<u8>) {
 /// The same of one with no options but timestamps.
 pub(crate) fn bare_plain(plain: &Plain, tuple: &Tuple, packet: &mut Vec<u8>) {
     let mut out = [0; MAX_HEADERS];
-    let len = plain.write(tuple, 0, || 0, false, &mut out);
+    let len = plain.write(tuple, 0, || 0, false, &mut out).len();
     packet.extend_from_slice(&out[..len]);
 }

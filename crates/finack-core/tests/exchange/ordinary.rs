@@ -1,11 +1,14 @@
 //! A segment that carries data and nothing else worth a thought takes a short way out, every other one the long way. Both come to
 //! the same: the bytes, the state, what is counted, traced and told to the application, and when the stack wants to be woken.
 
+use core::time::Duration;
 use finack_core::counters::Counters;
-use finack_core::device::Capabilities;
-use finack_core::options::SendFlags;
+
+use finack_core::device::{Capabilities, Packet};
+use finack_core::options::{MtuDiscovery, RecvFlags, SendFlags, SocketOptions};
 use finack_core::stack::ConnId;
 use finack_core::{Event, Instant, Stack};
+use finack_sim::packet::build;
 use finack_sim::{Script, Setup};
 
 /// What can be seen of a stack.
@@ -20,27 +23,61 @@ struct Seen {
     wakes: Option<Instant>,
 }
 
-/// Writes to a copy of the stack, and sends what there is after each write; answers how many segments went the short way, too.
-fn after(t: &Script, c: ConnId, writes: &[(usize, SendFlags)], short_ways: bool) -> (Seen, u64) {
-    let mut stack: Stack = t.stack.clone();
-    stack.set_prediction(short_ways);
-    let now = t.now();
-    let before = stack.counters().tcp_ordinary;
-    let (mut written, mut sent) = (Vec::new(), Vec::new());
-    for &(len, flags) in writes {
-        written.push(format!("{:?}", stack.tcp_send(now, c, &vec![len as u8; len], flags)));
-        while let Some(transmit) = stack.poll_transmit(now) {
-            let mut bytes = Vec::new();
+/// A copy of a stack, and what is seen of it.
+struct Run {
+    stack: Stack,
+    now: Instant,
+    ordinary: u64,
+    written: Vec<String>,
+    sent: Vec<Vec<u8>>,
+}
+
+impl Run {
+    fn of(t: &Script, short_ways: bool) -> Self {
+        let mut stack = t.stack.clone();
+        stack.set_prediction(short_ways);
+        let ordinary = stack.counters().tcp_ordinary;
+        Self { stack, now: t.now(), ordinary, written: Vec::new(), sent: Vec::new() }
+    }
+
+    fn write(&mut self, c: ConnId, len: usize, flags: SendFlags) {
+        // No two bytes near each other are the same: those of one segment in another would show.
+        let data: Vec<u8> = (0..len).map(|i| (len + i * 7 + i / 256) as u8).collect();
+        self.written.push(format!("{:?}", self.stack.tcp_send(self.now, c, &data, flags)));
+    }
+
+    /// Sends at most so many packets.
+    fn send(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(transmit) = self.stack.poll_transmit(self.now) else { break };
+            let mut bytes = format!("{:?} {} ", transmit.checksum, transmit.number).into_bytes();
             transmit.write_to(&mut bytes);
-            sent.push(bytes);
+            self.sent.push(bytes);
         }
     }
-    let events = core::iter::from_fn(|| stack.poll_event()).collect();
-    let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
-    let mut counted = stack.counters().clone();
-    let ordinary = core::mem::take(&mut counted.tcp_ordinary) - before;
-    let state = stack.fingerprint(now, Default::default());
-    (Seen { written, state, sent, events, counted, traced, wakes: stack.poll_timeout() }, ordinary)
+
+    /// What was seen, and how many segments went the short way.
+    fn seen(mut self) -> (Seen, u64) {
+        let stack = &mut self.stack;
+        let events = core::iter::from_fn(|| stack.poll_event()).collect();
+        let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
+        let mut counted = stack.counters().clone();
+        let ordinary = core::mem::take(&mut counted.tcp_ordinary) - self.ordinary;
+        counted.tcp_expected = 0;
+        let (state, wakes) = (stack.fingerprint(self.now, Default::default()), stack.poll_timeout());
+        let Self { written, sent, .. } = self;
+        (Seen { written, state, sent, events, counted, traced, wakes }, ordinary)
+    }
+}
+
+/// Writes to a copy of the stack, and sends what there is after each write; answers how many segments went the short way, too.
+fn after(t: &Script, c: ConnId, writes: &[(usize, SendFlags)], short_ways: bool) -> (Seen, u64) {
+    let mut run = Run::of(t, short_ways);
+    for &(len, flags) in writes {
+        run.write(c, len, flags);
+        run.send(usize::MAX);
+    }
+    run.seen()
 }
 
 /// Both ways come to the same; answers how many segments went the short way.
@@ -149,6 +186,86 @@ fn whatever_else_is_the_matter() {
                     both_ways(&t, c, writes);
                 }
                 t.take_sent();
+            }
+        }
+    }
+}
+
+type Happens = fn(&mut Run, &Script, ConnId);
+
+/// What may happen between two packets of a unit.
+const BETWEEN: [(&str, Happens); 22] = [
+    ("nothing", |_, _, _| {}),
+    ("a tick of the clock of timestamps", |run, _, _| run.now += Duration::from_millis(1)),
+    ("time", |run, _, _| run.now += Duration::from_micros(10)),
+    ("a time-out", |run, _, _| {
+        run.now += Duration::from_secs(2);
+        run.stack.handle_timeout(run.now);
+    }),
+    ("an ACK of some of it", |run, t, _| run.take(t, ". 101:101(0) ack 2000")),
+    ("an ACK of what was sent", |run, t, _| run.take(t, ". 101:101(0) ack 1561")),
+    ("a small window", |run, t, _| run.take(t, ". 101:101(0) ack 101 win 5")),
+    ("no window", |run, t, _| run.take(t, ". 101:101(0) ack 101 win 0")),
+    ("data", |run, t, _| run.take(t, "P. 101:201(100) ack 101")),
+    ("data that is read", |run, t, c| {
+        run.take(t, "P. 101:201(100) ack 101");
+        let mut buf = [0; 100];
+        run.written.push(format!("{:?}", run.stack.tcp_recv(run.now, c, &mut buf, RecvFlags::default())));
+    }),
+    ("a gap", |run, t, _| run.take(t, "P. 201:301(100) ack 101")),
+    ("a duplicate", |run, t, _| run.take(t, "P. 1:101(100) ack 101")),
+    ("RST", |run, t, _| run.take(t, "R. 101:101(0) ack 101")),
+    ("FIN", |run, t, _| run.take(t, "F. 101:101(0) ack 101")),
+    ("a write", |run, _, c| run.write(c, 5000, SendFlags::default())),
+    ("urgent data", |run, _, c| run.write(c, 1, SendFlags { oob: true, ..SendFlags::default() })),
+    ("close", |run, _, c| {
+        run.written.push(format!("{:?}", run.stack.tcp_close(run.now, c)));
+    }),
+    ("abort", |run, _, c| {
+        run.written.push(format!("{:?}", run.stack.tcp_abort(run.now, c)));
+    }),
+    ("options", |run, _, c| {
+        let options = run.stack.tcp_options(c).unwrap();
+        let options = SocketOptions { hop_limit: Some(9), tos: 0x48, ..options };
+        run.stack.tcp_set_options(run.now, c, options).unwrap();
+    }),
+    ("packets that may be fragmented", |run, _, c| {
+        let options = run.stack.tcp_options(c).unwrap();
+        let options = SocketOptions { mtu_discovery: Some(MtuDiscovery::Dont), ..options };
+        run.stack.tcp_set_options(run.now, c, options).unwrap();
+    }),
+    ("a setting", |run, _, _| run.stack.set_sysctl("net.ipv4.ip_default_ttl", "7").unwrap()),
+    ("nobody looks on any more", |run, _, _| run.stack.set_tracing(0)),
+];
+
+impl Run {
+    fn take(&mut self, t: &Script, text: &str) {
+        self.stack.handle_packets(self.now, &[Packet::borrowed(&build(&t.segment(text)))]);
+    }
+}
+
+/// RFC 9293 3.8.6: each packet of a unit says what holds when it leaves, whatever happened since the one before it.
+#[test]
+fn what_happens_between_the_packets_of_a_unit() {
+    let options = |o: &mut SocketOptions| o.nodelay = true;
+    for checksum_tx in [false, true] {
+        let device = Capabilities { checksum_tx, ..Capabilities::plain(1500) };
+        let setup = || Setup::new().device(device).options(options);
+        for setup in [setup(), setup().timestamps(), setup().timestamps().v6()] {
+            let (t, c) = talking(setup);
+            for (what, happens) in BETWEEN {
+                for sent in 0..7 {
+                    let [(short, ordinary), (long, never)] = [true, false].map(|short_ways| {
+                        let mut run = Run::of(&t, short_ways);
+                        run.write(c, 20_000, SendFlags::default());
+                        run.send(sent);
+                        happens(&mut run, &t, c);
+                        run.send(usize::MAX);
+                        run.seen()
+                    });
+                    assert_eq!(short, long, "{what} after {sent} packets");
+                    assert!(never == 0 && ordinary >= sent.saturating_sub(3) as u64, "{what}: {ordinary}");
+                }
             }
         }
     }

@@ -45,10 +45,10 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn send(&self, device: &mut dyn Device) {
         // In two slices, for the engine lends several.
-        let (first, second) = self.payload.split_at(self.payload.len() / 2);
+        let halves = <[_; 2]>::from(self.payload.split_at(self.payload.len() / 2));
         let packet = Transmit {
             header: &self.header,
-            payload: Slices::several(&[first, second]),
+            payload: Slices::several(&halves),
             segment_size: self.segment_size,
             checksum: TxChecksum::Partial { start: self.start, offset: self.offset },
             number: 0,

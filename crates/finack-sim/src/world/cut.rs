@@ -67,7 +67,7 @@ pub(super) fn cut(
     let TxChecksum::Partial { start, offset } = transmit.checksum else {
         return Err("a unit with a complete checksum: the device must finish each segment's".into());
     };
-    let total: usize = transmit.payload().iter().map(|s| s.len()).sum();
+    let total = transmit.payload_len();
     if total <= size {
         return Err(format!("a unit of {total} bytes with segments of {size}: it is no unit"));
     }
@@ -81,8 +81,8 @@ pub(super) fn cut(
         done += wanted;
         while wanted > 0 {
             if slice.is_empty() {
-                let Some((first, others)) = rest.split_first() else { break };
-                (slice, rest) = (first, others);
+                let Some(next) = rest.next() else { break };
+                slice = next;
             }
             let (now, later) = slice.split_at(wanted.min(slice.len()));
             bytes.extend_from_slice(now);

@@ -11,7 +11,7 @@ use core::arch::x86_64::{
 };
 use core::mem::MaybeUninit;
 
-const REGISTER: usize = 64;
+pub(super) const REGISTER: usize = 64;
 const BLOCK: usize = 4 * REGISTER;
 /// How far ahead of its writing memory is asked for: what copying takes longer for than a fetch from the second cache.
 const AHEAD: usize = 512;
@@ -44,22 +44,46 @@ pub(super) fn sum(data: &[u8]) -> u64 {
 }
 
 /// Copies `src` to `dst`, which must be as long, and sums it. All of `dst` is written.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn copy_and_sum(dst: &mut [MaybeUninit<u8>], src: &[u8]) -> u64 {
+    copy_behind(dst, src, Lanes::new())
+}
+
+/// Copies fewer than 64 bytes of `header` and all of `payload` to places of their sizes; sums what stands in the header from
+/// `start` on, which must be an even number of bytes, and the payload. All of both places is written.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn copy_packet_and_sum(
+    (to_header, to_payload): (&mut [MaybeUninit<u8>], &mut [MaybeUninit<u8>]),
+    (header, start): (&[u8], usize),
+    payload: &[u8],
+) -> u64 {
+    let value = load_part(header);
+    store_part(to_header, value);
+    let mut first = Lanes::new();
+    first.add(load_part(&header[start..]));
+    copy_behind(to_payload, payload, first)
+}
+
+/// [`copy_and_sum`] behind an even number of bytes of which `first` is the sum.
 ///
 /// A store that lies across two lines of the cache takes twice as long as one that does not: what comes before the first line of
 /// `dst` goes by itself.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn copy_and_sum(dst: &mut [MaybeUninit<u8>], src: &[u8]) -> u64 {
+fn copy_behind(dst: &mut [MaybeUninit<u8>], src: &[u8], mut first: Lanes) -> u64 {
     let ahead = dst.as_ptr().align_offset(REGISTER).min(dst.len());
     let (to, to_rest) = dst.split_at_mut(ahead);
     let (from, from_rest) = src.split_at(ahead);
-    let mut first = Lanes::new();
     let value = load_part(from);
     store_part(to, value);
     first.add(value);
-    let rest = copy_lines(to_rest, from_rest);
-    let lines = total(&rest);
+    let mut lanes = copy_lines(to_rest, from_rest);
+    if ahead.is_multiple_of(2) {
+        lanes[0].add_all(&first);
+        return total(&lanes);
+    }
     // Behind an odd number of bytes every word is the other way round (RFC 1071 section 2 (B)).
-    let lines = if ahead % 2 == 1 { u64::from(fold(lines).swap_bytes()) } else { lines };
+    let lines = u64::from(fold(total(&lanes)).swap_bytes());
     total(&[first, Lanes::new(), Lanes::new(), Lanes::new()]) + lines
 }
 
@@ -126,6 +150,13 @@ impl Lanes {
     fn add(&mut self, value: __m512i) {
         self.words = _mm512_add_epi64(self.words, value);
         self.highs = _mm512_add_epi64(self.highs, _mm512_srli_epi64::<32>(value));
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn add_all(&mut self, other: &Self) {
+        self.words = _mm512_add_epi64(self.words, other.words);
+        self.highs = _mm512_add_epi64(self.highs, other.highs);
     }
 }
 

@@ -70,6 +70,20 @@ pub(crate) fn copy_and_sum(dst: &mut [MaybeUninit<u8>], src: &[u8]) -> Option<u6
     }
 }
 
+/// Copies `header`, which is short, and `payload` to places of their sizes, of which all is written; sums what stands in the header
+/// from `start` on, and the payload. `None`, with nothing done, where it takes other code than for each by itself.
+#[inline]
+pub(crate) fn copy_packet_and_sum(
+    to: (&mut [MaybeUninit<u8>], &mut [MaybeUninit<u8>]),
+    (header, start): (&[u8], usize),
+    payload: &[u8],
+) -> Option<u64> {
+    let fits = header.len() < avx512::REGISTER && (header.len() - start).is_multiple_of(2);
+    // SAFETY: `width` has said that the processor can run this.
+    let wide = || unsafe { avx512::copy_packet_and_sum(to, (header, start), payload) };
+    (fits && width() == Width::Avx512).then(wide)
+}
+
 /// Vector code by name.
 #[cfg(test)]
 pub(crate) struct Code {

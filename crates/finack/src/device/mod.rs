@@ -162,7 +162,7 @@ struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     fn new(front: &[&'a [u8]], packet: &'a Transmit<'_>) -> Self {
         let mut slices = [io::IoSlice::new(&[]); MAX_IOVECS];
-        let parts = front.iter().chain(std::iter::once(&packet.header)).chain(packet.payload());
+        let parts = front.iter().copied().chain(std::iter::once(packet.header)).chain(packet.payload());
         let mut used = 0;
         for (slot, part) in slices.iter_mut().zip(parts) {
             *slot = io::IoSlice::new(part);

@@ -144,7 +144,7 @@ impl VnetHeader {
 
 /// Whether the packet stands for more than one wire segment.
 fn is_unit(t: &Transmit<'_>) -> bool {
-    t.segment_size != 0 && t.payload().iter().map(|s| s.len()).sum::<usize>() > usize::from(t.segment_size)
+    t.segment_size != 0 && t.payload_len() > usize::from(t.segment_size)
 }
 
 fn invalid(why: &'static str) -> io::Error {

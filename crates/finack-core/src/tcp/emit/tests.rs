@@ -57,9 +57,18 @@ fn plain_headers_are_those_of_the_long_way() {
             let (mut short, mut long) = ([0; MAX_HEADERS], [0; MAX_HEADERS]);
             let written = plain.write(&tuple, data.len(), || finack_sum::sum(data), offload, &mut short);
             let add = |sum: &mut Accumulator| sum.add(data);
-            let (expected, _) = headers(&plain.head(&tuple), data.len(), add, None, offload, &mut long);
-            assert_eq!(written, expected, "{tuple:?} {plain:?}");
-            assert_eq!(short[..written], long[..written], "{tuple:?} {plain:?} {} bytes", data.len());
+            let (expected, left) = headers(&plain.head(&tuple), data.len(), add, None, offload, &mut long);
+            assert_eq!(written.len(), expected, "{tuple:?} {plain:?}");
+            assert_eq!(short[..expected], long[..expected], "{tuple:?} {plain:?} {} bytes", data.len());
+            assert_eq!(written.left_of_checksum(offload), left);
+            // Another segment like it, which may have PSH in addition.
+            let push = round % 2 == 0 && plain.flags.0 & Flags::PSH.0 == 0;
+            let flags = if push { plain.flags | Flags::PSH } else { plain.flags };
+            let next = Plain { seq: number(&mut rng), flags, ..plain };
+            let data = &payload[payload.len() - data.len()..];
+            written.follow(next.seq, push, || finack_sum::sum(data), offload, &mut short);
+            next.write(&tuple, data.len(), || finack_sum::sum(data), offload, &mut long);
+            assert_eq!(short[..expected], long[..expected], "after {tuple:?} {plain:?}");
         }
     }
 }

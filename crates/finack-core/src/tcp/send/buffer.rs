@@ -1,7 +1,7 @@
 //! The send buffer: what the application wrote and the peer has not acknowledged.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{VecDeque, vec_deque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
@@ -122,6 +122,12 @@ impl Place {
     #[inline]
     pub(crate) const fn len(self) -> usize {
         self.len
+    }
+
+    /// As many bytes behind it.
+    #[inline]
+    pub(crate) const fn next(self) -> Self {
+        Self { at: self.at + self.len, ..self }
     }
 }
 
@@ -429,22 +435,19 @@ impl SendBuffer {
         out: &mut [&'a [u8]; MAX_SLICES],
     ) -> (usize, usize) {
         let (mut count, mut bytes) = (0, 0);
-        let mut at = from.max(self.start);
-        let to = to.min(self.end);
-        let first = self.blocks.partition_point(|b| b.end() <= at);
-        for block in self.blocks.range(first..) {
-            if at >= to || count == MAX_SLICES {
-                break;
-            }
-            let skip = (at - block.start) as usize;
-            let data = block.as_slice();
-            let take = (data.len() - skip).min((to - at) as usize);
-            out[count] = &data[skip..skip + take];
+        for (slot, run) in out.iter_mut().zip(self.runs(from, to)) {
+            *slot = run;
             count += 1;
-            bytes += take;
-            at += take as Pos;
+            bytes += run.len();
         }
         (count, bytes)
+    }
+
+    /// Lends bytes `from..to`, block by block.
+    pub(crate) fn runs(&self, from: Pos, to: Pos) -> Runs<'_> {
+        let at = from.max(self.start);
+        let first = self.blocks.partition_point(|b| b.end() <= at);
+        Runs { blocks: self.blocks.range(first..), at, to: to.min(self.end) }
     }
 
     /// Bytes from `from` on that [`slices`](Self::slices) can lend at once, at most up to `to`.
@@ -478,6 +481,11 @@ impl SendBuffer {
         }
     }
 
+    /// Where the block ends in which a place lies.
+    pub(crate) fn end_of(&self, place: Place) -> Pos {
+        self.blocks.get(place.block).map_or(self.start, Block::end)
+    }
+
     /// [`find`](Self::find) of what was appended last, from `from` on.
     #[inline]
     pub(crate) fn find_last(&self, from: Pos) -> Option<Place> {
@@ -493,19 +501,7 @@ impl SendBuffer {
 
     /// Adds bytes `from..to` to a checksum.
     pub(crate) fn add_to(&self, from: Pos, to: Pos, sum: &mut Accumulator) {
-        let mut at = from.max(self.start);
-        let to = to.min(self.end);
-        let first = self.blocks.partition_point(|b| b.end() <= at);
-        for block in self.blocks.range(first..) {
-            if at >= to {
-                break;
-            }
-            let skip = (at - block.start) as usize;
-            let data = block.as_slice();
-            let take = (data.len() - skip).min((to - at) as usize);
-            sum.add(&data[skip..skip + take]);
-            at += take as Pos;
-        }
+        self.runs(from, to).for_each(|run| sum.add(run));
     }
 
     /// The byte at `pos`, for the urgent mark and tests.
@@ -520,6 +516,29 @@ impl SendBuffer {
         self.blocks.iter().map(Block::memory).sum::<usize>()
             + self.blocks.memory()
             + self.extra.as_ref().map_or(0, |e| e.memory())
+    }
+}
+
+/// What [`SendBuffer::runs`] lends.
+#[derive(Clone, Debug)]
+pub(crate) struct Runs<'a> {
+    blocks: vec_deque::Iter<'a, Block>,
+    at: Pos,
+    to: Pos,
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.at >= self.to {
+            return None;
+        }
+        let block = self.blocks.next()?;
+        let data = block.as_slice().get((self.at - block.start) as usize..)?;
+        let run = &data[..data.len().min((self.to - self.at) as usize)];
+        self.at += run.len() as Pos;
+        Some(run)
     }
 }
 

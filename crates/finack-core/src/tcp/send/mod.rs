@@ -3,5 +3,5 @@
 mod buffer;
 mod queue;
 
-pub(crate) use buffer::{Block, Place, SendBuffer};
+pub(crate) use buffer::{Block, Place, Runs, SendBuffer};
 pub(crate) use queue::{AckSummary, Deadline, Found, Marks, RetransmitQueue, Sent, SentOrder, SentState};
