@@ -27,6 +27,11 @@ impl Stack {
         if packet.meta.checksum != ChecksumState::Valid && !opening.checksum_ok() {
             return false;
         }
+        let options = TcpOptions::parse(opening.options);
+        if options.md5.is_some() || options.ao.is_some() {
+            // Who has no keys takes nothing that is signed.
+            return false;
+        }
         let tuple = Tuple { local, remote, local_port: opening.dst_port, remote_port: opening.src_port };
         let ecn = Ecn::from_bits(opening.tos);
         let segment = Segment {
@@ -35,7 +40,7 @@ impl Stack {
             flags: opening.flags,
             window: opening.window,
             urgent: opening.urgent,
-            options: TcpOptions::parse(opening.options),
+            options,
             payload: Payload { bytes: &[], owner: None },
             segments: packet.meta.segments.max(1),
             segment_size: packet.meta.segment_size,

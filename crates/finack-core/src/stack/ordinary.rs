@@ -150,7 +150,7 @@ impl Stack {
         let Self { connections, cx, ip, header, wheel, ready_to_send, events, .. } = self;
         let &(connection, generation) = ready_to_send.front()?;
         let c = connections.get_mut(connection)?;
-        if c.snd_nxt >= c.send.end() {
+        if c.snd_nxt.max(1) >= c.send.end() {
             return None;
         }
         let fine =
