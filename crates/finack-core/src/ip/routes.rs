@@ -43,15 +43,22 @@ impl Routes {
     }
 
     /// Whether packets to this address are for this host alone.
+    #[inline]
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
         self.is_own(addr) || self.any_address && scope(addr) > Scope::Host && self.is_unicast(addr)
     }
 
     /// Whether it is a configured address, or one of 127/8 where such is configured.
+    #[inline(always)]
     pub(crate) fn is_own(&self, addr: IpAddr) -> bool {
-        if let Some(bits) = ordinary(addr) {
-            return self.own4.iter().any(|own| own.bits == bits);
+        match ordinary(addr) {
+            Some(bits) => self.own4.iter().any(|own| own.bits == bits),
+            None => self.is_any_own(addr),
         }
+    }
+
+    /// The same of any address.
+    fn is_any_own(&self, addr: IpAddr) -> bool {
         self.addresses
             .iter()
             .any(|a| a.addr == addr || a.addr.is_loopback() && addr.is_loopback() && on_link(a, addr))
@@ -78,6 +85,7 @@ impl Routes {
 
     /// Whether a packet that arrives may bear this source (RFC 1122 3.2.1.3, RFC 9293 MUST-63): a host's, and not
     /// our own but for loopback.
+    #[inline]
     pub(crate) fn is_valid_source(&self, addr: IpAddr) -> bool {
         if let Some(bits) = ordinary(addr) {
             return !self.own4.iter().any(|own| own.bits == bits || own.broadcast == Some(bits));
@@ -242,6 +250,7 @@ impl Own {
 
 /// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,
 /// reserved or the limited broadcast.
+#[inline(always)]
 fn ordinary(addr: IpAddr) -> Option<u32> {
     let IpAddr::V4(v4) = addr else { return None };
     let bits = v4.to_bits();

@@ -144,11 +144,8 @@ impl Stack {
         };
         let stamps = (crate::tcp::tcb::ts_clock(now).wrapping_add(e.ts_offset), e.ts_recent);
         let usual = Usual { mss: e.our_mss, window_scale: e.agreed.rcv_wscale, stamps };
-        let (mut out, mut packet) = ([0; MAX_HEADERS], self.ip.out.buffer());
-        let len = plain.write_opening(&e.tuple, &usual, false, &mut out);
-        packet.extend_from_slice(&out[..len]);
         self.cx.counters.tcp_out_segs += 1;
-        self.ip.out.push_owned(packet, None);
+        self.ip.out.push_headers(|out| plain.write_opening(&e.tuple, &usual, false, out));
         true
     }
 }

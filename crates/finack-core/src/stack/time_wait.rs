@@ -212,10 +212,8 @@ impl Stack {
         if self.cx.tracer.is_on() || !self.auth.is_empty() {
             return self.push_bare(now, id, &plain.head(tuple), reason);
         }
-        let mut packet = self.ip.out.buffer();
-        emit::bare_plain(&plain, tuple, &mut packet);
         self.cx.counters.tcp_out_segs += 1;
-        self.ip.out.push_owned(packet, None);
+        self.ip.out.push_headers(|out| plain.write(tuple, 0, || 0, false, out).len());
     }
 
     /// Queues a segment without payload.

@@ -317,10 +317,3 @@ pub(crate) fn bare(head: &Head, signer: Option<&Signer>, packet: &mut Vec<u8>) {
     let (len, _) = headers(head, 0, |_| {}, sign, false, &mut out);
     packet.extend_from_slice(&out[..len]);
 }
-
-/// The same of one with no options but timestamps.
-pub(crate) fn bare_plain(plain: &Plain, tuple: &Tuple, packet: &mut Vec<u8>) {
-    let mut out = [0; MAX_HEADERS];
-    let len = plain.write(tuple, 0, || 0, false, &mut out).len();
-    packet.extend_from_slice(&out[..len]);
-}
