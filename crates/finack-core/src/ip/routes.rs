@@ -8,15 +8,17 @@ use crate::stack::{InterfaceAddress, Route};
 #[cfg(test)]
 mod tests;
 
-/// Addresses and routes. There are few of them: they are searched one by one.
+/// Addresses and routes. There are few of them: they are searched one by one, but for what every opening asks of IPv4.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
     addresses: Vec<InterfaceAddress>,
+    /// The IPv4 ones in ascending order.
+    own_ipv4: Vec<u32>,
+    /// The networks that they are in, each once: a host may have many addresses in one.
+    links_ipv4: Vec<Link>,
     routes: Vec<Route>,
     any_address: bool,
     mtu: u32,
-    /// The IPv4 addresses among them, as they are looked for.
-    own4: Vec<Own>,
     /// No route says anything of an MTU or a segment size: it only matters whether there is one.
     alike: bool,
 }
@@ -37,28 +39,34 @@ impl Routes {
         any_address: bool,
         mtu: u32,
     ) -> Self {
-        let own4 = addresses.iter().filter_map(Own::of).collect();
+        let mut own_ipv4 = Vec::new();
+        let mut links_ipv4 = Vec::new();
+        for own in &addresses {
+            let IpAddr::V4(addr) = own.addr else { continue };
+            own_ipv4.push(addr.to_bits());
+            let link = Link::of(addr, own.prefix_len);
+            if !links_ipv4.contains(&link) {
+                links_ipv4.push(link);
+            }
+        }
+        own_ipv4.sort_unstable();
         let alike = are_alike(&routes);
-        Self { addresses, routes, any_address, mtu, own4, alike }
+        Self { addresses, own_ipv4, links_ipv4, routes, any_address, mtu, alike }
     }
 
     /// Whether packets to this address are for this host alone.
-    #[inline]
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        if let Some(bits) = ordinary(addr) {
+            return self.is_own_ipv4(bits) || self.any_address && !self.is_broadcast_ipv4(bits);
+        }
         self.is_own(addr) || self.any_address && scope(addr) > Scope::Host && self.is_unicast(addr)
     }
 
     /// Whether it is a configured address, or one of 127/8 where such is configured.
-    #[inline(always)]
     pub(crate) fn is_own(&self, addr: IpAddr) -> bool {
-        match ordinary(addr) {
-            Some(bits) => self.own4.iter().any(|own| own.bits == bits),
-            None => self.is_any_own(addr),
+        if let Some(bits) = ordinary(addr) {
+            return self.is_own_ipv4(bits);
         }
-    }
-
-    /// The same of any address.
-    fn is_any_own(&self, addr: IpAddr) -> bool {
         self.addresses
             .iter()
             .any(|a| a.addr == addr || a.addr.is_loopback() && addr.is_loopback() && on_link(a, addr))
@@ -85,10 +93,9 @@ impl Routes {
 
     /// Whether a packet that arrives may bear this source (RFC 1122 3.2.1.3, RFC 9293 MUST-63): a host's, and not
     /// our own but for loopback.
-    #[inline]
     pub(crate) fn is_valid_source(&self, addr: IpAddr) -> bool {
         if let Some(bits) = ordinary(addr) {
-            return !self.own4.iter().any(|own| own.bits == bits || own.broadcast == Some(bits));
+            return !self.is_own_ipv4(bits) && !self.is_broadcast_ipv4(bits);
         }
         self.is_unicast(addr) && if addr.is_loopback() { self.is_own(addr) } else { !self.is_own(addr) }
     }
@@ -109,28 +116,41 @@ impl Routes {
     /// The same of an [`ordinary`] address.
     fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
         if self.alike {
-            let covers = |route: &Route| matches!(route.network, IpAddr::V4(network) if share(network.to_bits(), dst, route.prefix_len));
-            let on_link = self.own4.iter().any(|own| share(own.bits, dst, own.prefix_len));
+            let on_link = self.links_ipv4.iter().any(|link| share(link.network, dst, link.prefix_len));
+            let covers = |route: &Route| match route.network {
+                IpAddr::V4(network) => share(network.to_bits(), dst, route.prefix_len),
+                IpAddr::V6(_) => false,
+            };
             return (on_link || self.routes.iter().any(covers)).then_some(self.mtu);
         }
         let mut best: Option<(u8, Option<u32>)> = None;
-        for own in &self.own4 {
-            if own.broadcast == Some(dst) {
+        for link in &self.links_ipv4 {
+            if link.broadcast == Some(dst) {
                 return Some(self.mtu);
             }
-            if share(own.bits, dst, own.prefix_len) {
-                best = Some(best.unwrap_or_default().max((own.prefix_len, None)));
+            if (link.network ^ dst).leading_zeros() >= u32::from(link.prefix_len) {
+                best = Some(best.unwrap_or_default().max((link.prefix_len, None)));
             }
         }
         for route in &self.routes {
             let IpAddr::V4(network) = route.network else { continue };
-            let covers = share(network.to_bits(), dst, route.prefix_len);
+            let covers = (network.to_bits() ^ dst).leading_zeros() >= u32::from(route.prefix_len);
             // Among equals the last counts.
             if covers && best.is_none_or(|(len, _)| len <= route.prefix_len) {
                 best = Some((route.prefix_len, route.mtu));
             }
         }
         best.map(|(_, mtu)| mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
+    }
+
+    /// [`is_own`](Self::is_own) of an [`ordinary`] address.
+    fn is_own_ipv4(&self, bits: u32) -> bool {
+        self.own_ipv4.binary_search(&bits).is_ok()
+    }
+
+    /// [`is_broadcast`](Self::is_broadcast) of an [`ordinary`] address.
+    fn is_broadcast_ipv4(&self, bits: u32) -> bool {
+        self.links_ipv4.iter().any(|link| link.broadcast == Some(bits))
     }
 
     fn lookup_any(&self, dst: IpAddr) -> Option<u32> {
@@ -175,10 +195,11 @@ impl Routes {
             return Some(dst);
         }
         // Where there is no choice.
-        if let (Some(_), [only]) = (ordinary(dst), &self.own4[..])
-            && let Some(bits) = ordinary(IpAddr::V4(Ipv4Addr::from_bits(only.bits)))
+        if let (Some(_), [only]) = (ordinary(dst), &self.own_ipv4[..])
+            && let only = IpAddr::V4(Ipv4Addr::from_bits(*only))
+            && ordinary(only).is_some()
         {
-            return Some(IpAddr::V4(Ipv4Addr::from_bits(bits)));
+            return Some(only);
         }
         let wanted = scope(dst);
         self.addresses
@@ -219,6 +240,34 @@ impl Routes {
     }
 }
 
+/// An IPv4 network that the host is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    /// The bits that all its addresses share.
+    network: u32,
+    prefix_len: u8,
+    broadcast: Option<u32>,
+}
+
+impl Link {
+    /// That of an address of the host's.
+    fn of(own: Ipv4Addr, prefix_len: u8) -> Self {
+        let (bits, mask) = (own.to_bits(), host_mask(prefix_len));
+        // A /31 has two hosts and no broadcast address (RFC 3021).
+        let has = prefix_len < 31 && !own.is_loopback();
+        Self { network: bits & !mask, prefix_len, broadcast: has.then_some(bits | mask) }
+    }
+}
+
+/// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,
+/// reserved or the limited broadcast.
+fn ordinary(addr: IpAddr) -> Option<u32> {
+    let IpAddr::V4(v4) = addr else { return None };
+    let bits = v4.to_bits();
+    let first = bits >> 24;
+    (first != 0 && first != 127 && first < 224).then_some(bits)
+}
+
 /// Whether nothing but their networks tells routes apart.
 fn are_alike(routes: &[Route]) -> bool {
     routes.iter().all(|route| route.mtu.is_none() && route.advertised_mss.is_none())
@@ -227,35 +276,6 @@ fn are_alike(routes: &[Route]) -> bool {
 /// Whether two IPv4 addresses have their first `len` bits in common.
 fn share(one: u32, other: u32, len: u8) -> bool {
     (one ^ other).leading_zeros() >= u32::from(len)
-}
-
-/// An IPv4 address of the host's.
-#[derive(Clone, Debug)]
-struct Own {
-    bits: u32,
-    prefix_len: u8,
-    /// The broadcast address of its subnet.
-    broadcast: Option<u32>,
-}
-
-impl Own {
-    fn of(a: &InterfaceAddress) -> Option<Self> {
-        let IpAddr::V4(own) = a.addr else { return None };
-        let bits = own.to_bits();
-        // A /31 has two hosts and no broadcast address (RFC 3021).
-        let has = a.prefix_len < 31 && !own.is_loopback();
-        Some(Self { bits, prefix_len: a.prefix_len, broadcast: has.then(|| bits | host_mask(a.prefix_len)) })
-    }
-}
-
-/// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,
-/// reserved or the limited broadcast.
-#[inline(always)]
-fn ordinary(addr: IpAddr) -> Option<u32> {
-    let IpAddr::V4(v4) = addr else { return None };
-    let bits = v4.to_bits();
-    let first = bits >> 24;
-    (first != 0 && first != 127 && first < 224).then_some(bits)
 }
 
 fn host_mask(prefix_len: u8) -> u32 {
