@@ -421,6 +421,11 @@ impl Stack {
         self.cx.tracer.pop()
     }
 
+    /// Moves observations that were not yet taken to the end of `into`, oldest first, until it holds `most`.
+    pub fn take_trace(&mut self, most: usize, into: &mut Vec<TraceEvent>) {
+        self.cx.tracer.take(most, into);
+    }
+
     /// What happened so far, in numbers.
     pub fn counters(&self) -> &Counters {
         &self.cx.counters
