@@ -10,6 +10,9 @@ use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::timer::{Owner, Wheel};
 
+/// An entry in the wheel is put off by so many nanoseconds at least.
+const MUCH_LATER: u64 = 16_000_000;
+
 /// Where it stands what connections want.
 pub(super) struct Agenda<'a> {
     pub(super) wheel: &'a mut Wheel,
@@ -77,6 +80,24 @@ impl Agenda<'_> {
         self.tell(c, index);
     }
 
+    /// The same of a connection that has just been made, and begins with a SYN.
+    pub(super) fn refresh_new(&mut self, c: &mut Connection, cx: &mut Cx, index: u32) {
+        debug_assert!(
+            c.facts.syn_due() && c.ready.is_empty() && c.earliest_deadline() == Instant::FAR_FUTURE
+        );
+        charge(c, cx);
+        c.facts.set_tx_queued(true);
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
+    /// The same after all there was to send before the handshake is over went out.
+    pub(super) fn refresh_idle(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert_eq!(output::next_segment(c, cx, now), Next::Idle);
+        charge(c, cx);
+        output::after_output(c, cx, now);
+        self.tell(c, index);
+    }
+
     /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
     #[inline(always)]
     pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
@@ -93,17 +114,29 @@ impl Agenda<'_> {
 
     /// Events and the wheel.
     #[inline]
-    fn tell(&mut self, c: &mut Connection, index: u32) {
+    pub(super) fn tell(&mut self, c: &mut Connection, index: u32) {
         if !c.ready.is_empty() && !c.facts.event_queued() && !c.facts.orphan() && !c.facts.unaccepted() {
             c.facts.set_event_queued(true);
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
-        // One entry in the wheel for all of its timers, moved only when it would fire too late.
         let earliest = c.earliest_deadline();
-        if earliest >= c.wheel_at {
-            return;
+        if earliest < c.wheel_at || earliest.nanos_since(c.wheel_at) > MUCH_LATER && !c.facts.hurries() {
+            self.move_entry(c, index, earliest);
         }
-        self.wheel.arm(Owner::connection(index), earliest);
+    }
+
+    /// One entry in the wheel for all of its timers, moved at once only when it would come too late. One that would come much too
+    /// early is put off, which spares a look at a connection that nothing else may need for long; but not where it is needed
+    /// early again soon, as while requests follow each other.
+    fn move_entry(&mut self, c: &mut Connection, index: u32, earliest: Instant) {
+        if earliest < c.wheel_at {
+            self.wheel.arm(Owner::connection(index), earliest);
+            c.facts.set_hurries(c.facts.deferred());
+            c.facts.set_deferred(false);
+        } else {
+            self.wheel.defer(Owner::connection(index), earliest);
+            c.facts.set_deferred(true);
+        }
         c.wheel_at = earliest;
     }
 
@@ -126,7 +159,7 @@ impl Agenda<'_> {
 fn charge(c: &mut Connection, cx: &mut Cx) {
     let promised = c.memory_promised();
     if promised != c.charged {
-        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+        cx.budget.replace(u64::from(core::mem::replace(&mut c.charged, promised)), u64::from(promised));
     }
 }
 
