@@ -48,12 +48,6 @@ impl Data {
             Self::Few { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
         }
     }
-
-    fn few(data: &[u8]) -> Option<Self> {
-        let mut bytes = [0; FEW];
-        bytes.get_mut(..data.len())?.copy_from_slice(data);
-        (!data.is_empty()).then_some(Self::Few { len: data.len() as u8, bytes })
-    }
 }
 
 /// A run of bytes of the stream.
@@ -103,31 +97,38 @@ impl Block {
     }
 }
 
-/// Bytes in one block, which they name as long as nothing is let go of.
+/// Bytes in one block, which they name as long as nothing is let go of. Small enough to be handed on in registers; no block, and
+/// no buffer of the application's that can be found, has 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    block: usize,
-    at: usize,
-    len: usize,
+    block: u32,
+    at: u32,
+    len: u32,
 }
 
 impl Place {
     /// Of the buffer's blocks the one that it lies in.
     #[inline]
     pub(crate) const fn block(self) -> usize {
-        self.block
+        self.block as usize
     }
 
     /// Bytes.
     #[inline]
     pub(crate) const fn len(self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// As many bytes behind it.
     #[inline]
     pub(crate) const fn next(self) -> Self {
-        Self { at: self.at + self.len, ..self }
+        Self { at: self.at.wrapping_add(self.len), ..self }
+    }
+
+    #[inline(always)]
+    fn new(block: usize, at: Pos, len: Pos) -> Option<Self> {
+        let small = |number: Pos| u32::try_from(number).ok();
+        Some(Self { block: u32::try_from(block).ok()?, at: small(at)?, len: small(len)? })
     }
 }
 
@@ -275,12 +276,8 @@ impl SendBuffer {
     /// Appends all of `data`.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
         self.blocks.wake(&mut pool.blocks);
-        if self.blocks.is_empty()
-            && let Some(few) = Data::few(data)
-        {
-            self.blocks.push_back(Block { start: self.end, data: few });
-            self.end += data.len() as Pos;
-            return;
+        if self.blocks.is_empty() && !data.is_empty() && data.len() <= FEW {
+            return self.append_few(data);
         }
         self.make_room(pool);
         while !data.is_empty() {
@@ -294,6 +291,20 @@ impl SendBuffer {
             block.extend_from_slice(now);
             self.end += now.len() as Pos;
             data = later;
+        }
+    }
+
+    /// Appends a few bytes to an empty buffer. They are written where they stay: a block that is written byte by byte and moved at once
+    /// has the processor wait until all of it is written.
+    fn append_few(&mut self, data: &[u8]) {
+        const NOTHING: Block = Block { start: 0, data: Data::Few { len: 0, bytes: [0; FEW] } };
+        self.blocks.push_back(NOTHING);
+        if let Some(Block { start, data: Data::Few { len, bytes } }) = self.blocks.back_mut()
+            && let Some(place) = bytes.get_mut(..data.len())
+        {
+            (*start, *len) = (self.end, data.len() as u8);
+            place.copy_from_slice(data);
+            self.end += data.len() as Pos;
         }
     }
 
@@ -465,8 +476,7 @@ impl SendBuffer {
     pub(crate) fn find(&self, from: Pos, to: Pos) -> Option<Place> {
         // There are few blocks, and what is sent for the first time stands in one of the last.
         let index = self.blocks.iter().rposition(|block| block.start <= from)?;
-        let at = (from - self.blocks[index].start) as usize;
-        let place = Place { block: index, at, len: (to - from).max(0) as usize };
+        let place = Place::new(index, from - self.blocks[index].start, (to - from).max(0))?;
         self.slice(place).map(|_| place)
     }
 
@@ -474,29 +484,28 @@ impl SendBuffer {
     #[inline(always)]
     pub(crate) fn find_near(&self, block: usize, from: Pos, to: Pos) -> Option<Place> {
         match self.blocks.get(block) {
-            Some(b) if b.start <= from && to <= b.end() => {
-                Some(Place { block, at: (from - b.start) as usize, len: (to - from) as usize })
-            }
+            Some(b) if b.start <= from && to <= b.end() => Place::new(block, from - b.start, to - from),
             _ => self.find(from, to),
         }
     }
 
     /// Where the block ends in which a place lies.
     pub(crate) fn end_of(&self, place: Place) -> Pos {
-        self.blocks.get(place.block).map_or(self.start, Block::end)
+        self.blocks.get(place.block()).map_or(self.start, Block::end)
     }
 
     /// [`find`](Self::find) of what was appended last, from `from` on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_last(&self, from: Pos) -> Option<Place> {
-        let at = usize::try_from(from - self.blocks.back()?.start).ok()?;
-        Some(Place { block: self.blocks.len() - 1, at, len: (self.end - from) as usize })
+        let last = self.blocks.back()?;
+        Place::new(self.blocks.len() - 1, from - last.start, self.end - from)
     }
 
     /// What stands there.
     #[inline]
     pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
-        self.blocks.get(place.block)?.as_slice().get(place.at..place.at + place.len)
+        let at = place.at as usize;
+        self.blocks.get(place.block())?.as_slice().get(at..at + place.len())
     }
 
     /// Adds bytes `from..to` to a checksum.
