@@ -205,6 +205,13 @@ impl Completions {
     }
 }
 
+/// Of `room` bytes from `end` on those up to the last end of a segment among them, as [`SendBuffer::append`] has it; all, where there is
+/// none, or nothing is left of an empty block.
+fn up_to_cut(end: Pos, room: usize, empty: bool, (from, each): (Pos, u16)) -> usize {
+    let beyond = (end + room as Pos - from).rem_euclid(Pos::from(each.max(1))) as usize;
+    if beyond > room || beyond == room && empty { room } else { room - beyond }
+}
+
 impl SendBuffer {
     /// Empty; the first byte written stands at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
@@ -273,24 +280,28 @@ impl SendBuffer {
         self.extra.as_ref().is_some_and(|e| e.pushes.binary_search(&pos).is_ok())
     }
 
-    /// Appends all of `data`.
-    pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
+    /// Appends all of `data`. Segments begin at `cut.0` and every `cut.1` bytes behind that: a block ends where one ends, so that
+    /// each is sent from a single block.
+    pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8], cut: (Pos, u16)) {
         self.blocks.wake(&mut pool.blocks);
         if self.blocks.is_empty() && !data.is_empty() && data.len() <= FEW {
             return self.append_few(data);
         }
         self.make_room(pool);
+        let mut full = self.blocks.back().is_none_or(|b| b.room() == 0);
         while !data.is_empty() {
-            if self.blocks.back().is_none_or(|b| b.room() == 0) {
+            if full {
                 self.blocks
                     .push_back(Block { start: self.end, data: Data::Own(pool.take_to_write(data.len())) });
             }
+            let end = self.end;
             let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return };
             let room = block.capacity() - block.len();
-            let (now, later) = data.split_at(room.min(data.len()));
+            let fits = if data.len() > room { up_to_cut(end, room, full, cut) } else { data.len() };
+            let (now, later) = data.split_at(fits);
             block.extend_from_slice(now);
             self.end += now.len() as Pos;
-            data = later;
+            (data, full) = (later, true);
         }
     }
 
@@ -555,12 +566,15 @@ impl<'a> Iterator for Runs<'a> {
 mod tests {
     use super::*;
 
+    /// Segments of a byte: no block is left with room.
+    const CUT: (Pos, u16) = (1, 1);
+
     #[test]
     fn slices_cover_what_was_written_across_blocks() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
         let data: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
         for piece in data.chunks(7_777) {
-            buffer.append(&mut pool, piece);
+            buffer.append(&mut pool, piece, CUT);
         }
         assert_eq!((buffer.len(), buffer.end()), (data.len(), 200_001));
         buffer.release(&mut pool, 50_001);
@@ -577,14 +591,14 @@ mod tests {
     #[test]
     fn a_few_bytes_take_no_block_until_more_follow() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
-        buffer.append(&mut pool, &[1; FEW]);
+        buffer.append(&mut pool, &[1; FEW], CUT);
         assert!(buffer.memory() < crate::pool::SMALL);
         let place = buffer.find(1, 1 + FEW as Pos).unwrap();
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]));
         let shown = alloc::format!("{buffer:?}");
         buffer.make_room(&mut pool);
         assert_eq!(alloc::format!("{buffer:?}"), shown);
-        buffer.append(&mut pool, &[2; 2 * FEW]);
+        buffer.append(&mut pool, &[2; 2 * FEW], CUT);
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]), "the place is the same");
         let mut out = [&[][..]; MAX_SLICES];
         let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
@@ -592,7 +606,7 @@ mod tests {
         assert_eq!(out[0], [[1; FEW], [2; FEW], [2; FEW]].concat());
         buffer.release(&mut pool, buffer.end());
         assert_eq!((buffer.len(), buffer.memory()), (0, 0));
-        buffer.append(&mut pool, &[3; FEW + 1]);
+        buffer.append(&mut pool, &[3; FEW + 1], CUT);
         assert!(buffer.memory() >= crate::pool::SMALL);
         assert_eq!(size_of::<Block>(), 64);
     }
@@ -601,10 +615,33 @@ mod tests {
     fn slices_end_where_their_number_is_used_up() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
         for _ in 0..40 {
-            buffer.append(&mut pool, &[7; crate::pool::SMALL]);
+            buffer.append(&mut pool, &[7; crate::pool::SMALL], CUT);
         }
         let mut out = [&[][..]; MAX_SLICES];
         let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
         assert_eq!((count, bytes), (MAX_SLICES, MAX_SLICES * crate::pool::SMALL));
+    }
+
+    /// What is written a lot goes out in segments that lie in one block each, wherever they begin.
+    #[test]
+    fn no_segment_lies_across_two_blocks() {
+        let mss = 1448;
+        for (from, calls) in [(1, 64 << 10), (701, 64 << 10), (1, 10_000), (701, 33_333), (1, 2_000)] {
+            let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+            let data: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
+            data.chunks(calls).for_each(|call| buffer.append(&mut pool, call, (from, mss)));
+            assert_eq!(buffer.end(), 400_001);
+            let mss = Pos::from(mss);
+            let whole = (from..buffer.end() - mss).step_by(mss as usize);
+            assert!(whole.clone().all(|at| buffer.find(at, at + mss).is_some()), "{from}, {calls}");
+            for at in whole {
+                let place = buffer.find(at, at + mss).unwrap();
+                assert_eq!(buffer.slice(place).unwrap()[0], data[at as usize - 1]);
+            }
+            // Segments that are larger than the blocks are no reason to leave any of these empty.
+            let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+            data.chunks(calls).for_each(|call| buffer.append(&mut pool, call, (from, u16::MAX)));
+            assert!(buffer.blocks.iter().all(|block| !block.as_slice().is_empty()));
+        }
     }
 }
