@@ -145,6 +145,8 @@ counters! {
     tcp_window_probes,
     /// Segments that were just what was expected next (TCPHPHits, TCPHPAcks).
     tcp_expected,
+    /// Those of them that went on where another had ended that came with them.
+    tcp_expected_behind,
     /// Segments with data that were sent and had nothing special about them.
     tcp_ordinary,
     /// Out-of-order segments queued.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::ring::Spares;
-use crate::tcp::{Block, Chunk, Sent};
+use crate::tcp::{Block, Chunk, Flights};
 
 /// Room of a small block: what one request or answer needs.
 pub(crate) const SMALL: usize = 2 << 10;
@@ -18,15 +18,22 @@ const SPARE_LARGE: usize = 128;
 const SPARE_WHOLE: usize = 64;
 
 /// Spare blocks, and what empty queues stood in.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
     whole: Vec<Vec<u8>>,
     /// Of send buffers, retransmission queues and receive queues; of the last with a small block each, empty, perhaps.
     pub(crate) blocks: Spares<Block>,
-    pub(crate) units: Spares<Sent>,
+    pub(crate) flights: Flights,
     pub(crate) chunks: Spares<Chunk>,
+}
+
+impl Clone for Pool {
+    /// An empty one: a copy of a block would have no room.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Pool {
@@ -59,7 +66,7 @@ impl Pool {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        let queues = self.blocks.memory() + self.units.memory() + self.chunks.memory();
+        let queues = self.blocks.memory() + self.flights.memory() + self.chunks.memory();
         let in_queues: usize = self.chunks.iter().map(Chunk::memory).sum();
         let spare = self.small.len() * SMALL + self.large.len() * LARGE + self.whole.len() * WHOLE;
         spare + queues + in_queues

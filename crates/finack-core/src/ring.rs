@@ -107,16 +107,8 @@ impl<T> Ring<T> {
 
     // What changes nothing in an empty queue must not wake one up.
 
-    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        self.0.as_mut()?.front_mut()
-    }
-
     pub(crate) fn back_mut(&mut self) -> Option<&mut T> {
         self.0.as_mut()?.back_mut()
-    }
-
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.0.as_mut()?.get_mut(index)
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {
@@ -131,10 +123,6 @@ impl<T> Ring<T> {
         if let Some(queue) = &mut self.0 {
             queue.clear();
         }
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.0.iter_mut().flat_map(|queue| queue.iter_mut())
     }
 }
 

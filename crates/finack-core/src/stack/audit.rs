@@ -21,7 +21,7 @@ impl Stack {
         let mut indexed = 0;
         let mut charged = 0;
         for (index, c) in self.connections.iter() {
-            charged += c.charged;
+            charged += u64::from(c.charged);
             if !c.facts.indexed() {
                 if c.state != State::Closed
                     || self.wheel.is_armed(Owner::connection(index))

@@ -94,6 +94,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
     (c.generation, c.trace_id) = (0, 0);
     // One entry for all timers, moved lazily; the timers themselves stay.
     c.wheel_at = Instant::FAR_FUTURE;
+    c.facts.forget_wheel();
     // Told by `tcp_info` alone.
     c.times.state_since = Instant::ZERO;
     c.units.forget_times();
@@ -133,7 +134,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
         c.irs = c.irs.wrapping_sub(origin.received);
     }
     let clock = c.agreed.timestamps.then(|| ts_clock(now));
-    if let Some(episode) = &mut c.episode {
+    if let Some(episode) = c.rare.as_mut().and_then(|rare| rare.episode.as_mut()) {
         episode.undo.tell_relative(clock);
     }
     if c.agreed.timestamps && c.state != State::SynSent {
@@ -144,7 +145,10 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
 
 /// What a handle still shows of a connection that is over.
 fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
-    write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, c.facts, c.auth_len, c.error, c.soft_error)?;
+    let mut facts = c.facts;
+    facts.set_peak_limited(false);
+    facts.forget_wheel();
+    write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, facts, c.auth_len, c.error, c.soft_error)?;
     write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
 }
 

@@ -336,8 +336,8 @@ impl Stack {
     }
 
     /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
-    /// way out (the default). Nothing that can be observed depends on it but time, [`Counters::tcp_expected`] and
-    /// [`Counters::tcp_ordinary`]: tests show that.
+    /// way out (the default). Nothing that can be observed depends on it but time, [`Counters::tcp_expected`],
+    /// [`Counters::tcp_expected_behind`] and [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
         self.connections.touch();

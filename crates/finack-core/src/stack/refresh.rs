@@ -10,6 +10,9 @@ use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::timer::{Owner, Wheel};
 
+/// An entry in the wheel is put off by so many nanoseconds at least.
+const MUCH_LATER: u64 = 16_000_000;
+
 /// Where it stands what connections want.
 pub(super) struct Agenda<'a> {
     pub(super) wheel: &'a mut Wheel,
@@ -106,12 +109,24 @@ impl Agenda<'_> {
             c.facts.set_event_queued(true);
             self.events.push_back(EventSource::Connection { index, generation: c.generation });
         }
-        // One entry in the wheel for all of its timers, moved only when it would fire too late.
         let earliest = c.earliest_deadline();
-        if earliest >= c.wheel_at {
-            return;
+        if earliest < c.wheel_at || earliest.nanos_since(c.wheel_at) > MUCH_LATER && !c.facts.hurries() {
+            self.move_entry(c, index, earliest);
         }
-        self.wheel.arm(Owner::connection(index), earliest);
+    }
+
+    /// One entry in the wheel for all of its timers, moved at once only when it would come too late. One that would come much too
+    /// early is put off, which spares a look at a connection that nothing else may need for long; but not where it is needed
+    /// early again soon, as while requests follow each other.
+    fn move_entry(&mut self, c: &mut Connection, index: u32, earliest: Instant) {
+        if earliest < c.wheel_at {
+            self.wheel.arm(Owner::connection(index), earliest);
+            c.facts.set_hurries(c.facts.deferred());
+            c.facts.set_deferred(false);
+        } else {
+            self.wheel.defer(Owner::connection(index), earliest);
+            c.facts.set_deferred(true);
+        }
         c.wheel_at = earliest;
     }
 
@@ -134,7 +149,7 @@ impl Agenda<'_> {
 fn charge(c: &mut Connection, cx: &mut Cx) {
     let promised = c.memory_promised();
     if promised != c.charged {
-        cx.budget.replace(core::mem::replace(&mut c.charged, promised), promised);
+        cx.budget.replace(u64::from(core::mem::replace(&mut c.charged, promised)), u64::from(promised));
     }
 }
 

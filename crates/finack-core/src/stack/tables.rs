@@ -154,6 +154,7 @@ impl Stack {
     pub(super) fn connection_timeout(&mut self, now: Instant, index: u32) {
         let Some(c) = self.connections.get_mut(index) else { return };
         c.wheel_at = Instant::FAR_FUTURE;
+        c.facts.forget_wheel();
         let earliest = c.earliest_deadline();
         if self.cx.short_cuts && earliest > now {
             // Most come too early: they were armed for what has been done since.
@@ -245,7 +246,7 @@ impl Stack {
     pub(super) fn free_connection(&mut self, index: u32) {
         if let Some(c) = self.connections.get_mut(index) {
             c.recv.clear(&mut self.cx.pool);
-            self.cx.budget.replace(c.charged, 0);
+            self.cx.budget.replace(u64::from(c.charged), 0);
             self.connections.free(index);
         }
     }

@@ -88,11 +88,23 @@ facts! {
     wants_room, set_wants_room: 24;
     /// Waits in the transmit queue of the stack.
     tx_queued, set_tx_queued: 25;
+    /// The wheel comes to its entry earlier than it has to: it was put off.
+    deferred, set_deferred: 28;
+    /// Putting the entry off does not pay: it was needed early again.
+    hurries, set_hurries: 29;
+    /// In this flight the window kept the sender from sending more.
+    peak_limited, set_peak_limited: 27;
     /// Waits in the event queue of the stack.
     event_queued, set_event_queued: 26;
 }
 
 impl Facts {
+    /// Nothing is known of how the entry in the wheel does.
+    pub(crate) const fn forget_wheel(&mut self) {
+        self.set_deferred(false);
+        self.set_hurries(false);
+    }
+
     /// Whether something was written since the last look, which this is.
     #[inline]
     pub(crate) const fn take_written(&mut self) -> bool {

@@ -124,6 +124,7 @@ impl Connection {
             lost: 0,
             app_limited: true,
         };
+        self.rtx.begin(&mut cx.pool, self.times.last_send_at);
         self.rtx.push(&mut cx.pool, Sent::new(0, 1, marks, &state));
         self.snd_nxt = 1;
         // The SYN's window says little; what comes next tells how large it gets.

@@ -34,7 +34,7 @@ mod user;
 pub(crate) mod window;
 
 pub(crate) use recv::{Chunk, Payload};
-pub(crate) use send::{Block, Place, Runs, SendBuffer, Sent};
+pub(crate) use send::{Block, Flights, Place, Runs, SendBuffer};
 pub use state::State;
 pub(crate) use tuple::Tuple;
 

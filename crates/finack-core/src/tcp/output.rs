@@ -230,7 +230,7 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool, more: bool) -> bo
         return true;
     }
     match cx.settings.profile {
-        Profile::Linux => c.snd_small <= c.snd_una,
+        Profile::Linux => c.rtx.small <= c.snd_una,
         Profile::Rfc => c.snd_nxt == c.snd_una && !follows_full,
     }
 }
@@ -239,12 +239,12 @@ fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool, more: bool) -> bo
 pub(crate) fn commit_small(c: &mut Connection, cx: &mut Cx, now: Instant, end: Pos) -> bool {
     let start = c.snd_nxt;
     debug_assert_eq!(next_segment(c, cx, now), Next::Send(Plan::Data { start, end }));
-    if end - start != Pos::from(c.mss) {
-        c.snd_small = end;
-    }
     // The last byte that was written, in a buffer where nothing else is marked.
     let push = !c.facts.unpushed();
     send_out(c, cx, now, start, end, if push { Marks::PUSH } else { Marks::default() });
+    if end - start != Pos::from(c.mss) {
+        note_small(c, end);
+    }
     c.stats.bytes_sent += (end - start) as u64;
     c.schedule_loss_probe(cx, now);
     c.timers.stop(Timer::Cork);
@@ -260,9 +260,9 @@ pub(crate) fn commit(c: &mut Connection, cx: &mut Cx, now: Instant, plan: &Plan)
         Plan::Resend { start, end } => commit_resend(c, cx, now, start, end),
         Plan::Data { start, end } => commit_data(c, cx, now, start, end),
         Plan::MtuProbe { start, end } => {
-            let small = c.snd_small;
+            let small = c.rtx.small;
             commit_data(c, cx, now, start, end);
-            c.snd_small = small;
+            note_small(c, small);
             c.mtu_probe_sent(cx, start, end);
         }
         Plan::Probe(reason) => {
@@ -284,6 +284,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
     c.facts.set_syn_due(false);
     if c.snd_nxt == 0 {
         c.snd_nxt = 1;
+        c.rtx.begin(&mut cx.pool, c.created_at);
         c.rtx.push(&mut cx.pool, unit(c, now, 0, 1, Marks::SYN));
         let data = c.early_len(cx, now);
         if data > 0 {
@@ -316,8 +317,8 @@ fn sent_state(c: &Connection, now: Instant, in_flight: u64) -> SentState {
     SentState {
         sent_at: now,
         delivered: c.delivered,
-        delivered_at: c.delivered_at,
-        first_sent_at: c.first_sent_at,
+        delivered_at: c.rtx.delivered_at,
+        first_sent_at: c.rtx.first_sent_at,
         in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
         lost: c.rtx.lost_ever(),
         app_limited: c.app_limited_until != 0,
@@ -329,10 +330,6 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     let has_fin = c.fin_pos().is_some_and(|fin| fin < end);
     let data_end = end.min(c.send.end());
     let data = data_end - start;
-    // Divisions are spared where comparing does.
-    if data != 0 && data != mss && (data < mss || data % mss != 0) {
-        c.snd_small = data_end;
-    }
     let mut marks = if has_fin { Marks::FIN } else { Marks::default() };
     if c.send.is_record_end(data_end) {
         marks = marks.with(Marks::RECORD_END);
@@ -341,6 +338,10 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
         marks = marks.with(Marks::PUSH);
     }
     send_out(c, cx, now, start, end, marks);
+    // Divisions are spared where comparing does.
+    if data != 0 && data != mss && (data < mss || data % mss != 0) {
+        note_small(c, data_end);
+    }
     c.stats.bytes_sent += data.max(0) as u64;
     if c.facts.loss_probe_due() {
         c.loss_probe_sent(cx, now, false);
@@ -354,6 +355,14 @@ fn commit_data(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: P
     c.announce_room(cx);
 }
 
+/// A segment that was not full ends at `end`.
+#[inline]
+fn note_small(c: &mut Connection, end: Pos) {
+    if let Some(flight) = c.rtx.awake() {
+        flight.small = end;
+    }
+}
+
 /// New data is on its way: what recovery, congestion control and the retransmission timer make of that.
 #[inline(always)]
 fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos, marks: Marks) {
@@ -362,10 +371,9 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
     let alone = c.rtx.is_empty();
     if alone {
         if c.recovery.phase == Phase::Open {
-            c.episode = None;
+            c.end_episode();
         }
-        c.first_sent_at = now;
-        c.delivered_at = now;
+        c.rtx.begin(&mut cx.pool, now);
         c.trouble_since = Known::at(now);
     }
     let state = sent_state(c, now, in_flight + bytes);
@@ -394,8 +402,10 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
 fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
     let out = u32::try_from(end - c.snd_una).unwrap_or(u32::MAX);
     let limited = c.snd_end() > end && c.congestion.cwnd() < in_flight + u64::from(c.mss);
-    if limited || c.snd_una >= c.peak.until || !c.peak.limited && out > c.peak.bytes {
-        c.peak = Peak { bytes: out, until: end, limited };
+    let is_over = (c.snd_una as u32).wrapping_sub(c.peak.until) as i32 >= 0;
+    if limited || is_over || !c.facts.peak_limited() && out > c.peak.bytes {
+        c.peak = Peak { bytes: out, until: end as u32 };
+        c.facts.set_peak_limited(limited);
     }
     limited
 }

@@ -51,7 +51,7 @@ impl Connection {
         // As Linux: what a loss probe sent again was sent because of a timer, not because RACK took it for lost.
         let widens = cx.settings.profile == Profile::Rfc || !self.recovery.probe.is_repeat_of(end);
         self.recovery.rack.on_duplicate(segments, widens.then_some((self.snd_una, self.snd_nxt)));
-        if let Some(episode) = &mut self.episode {
+        if let Some(episode) = self.episode() {
             episode.undo.on_duplicate(segments, end);
         }
     }
@@ -78,7 +78,7 @@ impl Connection {
         match progress.verdict {
             Verdict::Entered => {
                 cx.counters.tcp_fast_recoveries += 1;
-                self.episode = Some(Box::new(self.begin_episode(delivered.flight)));
+                self.begin_episode(delivered.flight);
                 let base = self.base_of_loss(cx, now, delivered.out);
                 if !self.is_reducing() {
                     // Marks of this window of data reduced it already (RFC 3168 6.1.3).
@@ -103,7 +103,7 @@ impl Connection {
                 ssthresh: self.congestion.ssthresh(),
                 mss,
             };
-            if let Some(window) = self.episode.as_mut().and_then(|e| e.prr.on_ack(&ack)) {
+            if let Some(window) = self.episode().and_then(|e| e.prr.on_ack(&ack)) {
                 self.congestion.set_cwnd(window);
             }
         }
@@ -158,12 +158,21 @@ impl Connection {
         }
     }
 
-    fn begin_episode(&self, flight: u64) -> Episode {
-        Episode {
-            prior: self.congestion.to_undo(),
-            undo: Undo::new(self.snd_una),
-            prr: Prr::new(flight),
-            twice: false,
+    fn begin_episode(&mut self, flight: u64) {
+        let prior = self.congestion.to_undo();
+        let episode = Episode { prior, undo: Undo::new(self.snd_una), prr: Prr::new(flight), twice: false };
+        self.rare_mut().episode = Some(Box::new(episode));
+    }
+
+    fn episode(&mut self) -> Option<&mut Episode> {
+        self.rare.as_mut()?.episode.as_deref_mut()
+    }
+
+    /// New data begins another flight, and nothing is lost.
+    #[inline]
+    pub(crate) fn end_episode(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.episode = None;
         }
     }
 
@@ -171,7 +180,7 @@ impl Connection {
     fn reduce_again(&mut self, cx: &Cx, delivered: &Delivered) {
         let mss = u64::from(self.mss.max(1));
         if cx.settings.profile == Profile::Rfc
-            && let Some(episode) = self.episode.as_mut().filter(|episode| !episode.twice)
+            && let Some(episode) = self.episode().filter(|episode| !episode.twice)
         {
             episode.twice = true;
             episode.prr = Prr::new(delivered.flight);
@@ -181,14 +190,15 @@ impl Connection {
 
     /// Marks say that there was congestion, whatever was lost: the reduction stays.
     pub(crate) fn keep_reduction(&mut self) {
-        if let Some(episode) = &mut self.episode {
-            episode.prior = self.congestion.to_undo();
+        let prior = self.congestion.to_undo();
+        if let Some(episode) = self.episode() {
+            episode.prior = prior;
         }
     }
 
     /// RFC 4015 3.2: nothing was lost; the window is as before.
     fn undo(&mut self, cx: &mut Cx, now: Instant) {
-        let Some(episode) = self.episode.take() else { return };
+        let Some(episode) = self.rare.as_mut().and_then(|rare| rare.episode.take()) else { return };
         if let Some(validation) = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
             validation.restart(now);
         }
@@ -210,7 +220,7 @@ impl Connection {
         let (phase, first) = (self.recovery.phase, self.retries == 0);
         if !self.recovery.is_about(self.snd_una) || (first && phase == Phase::Loss) {
             let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
-            self.episode = Some(Box::new(self.begin_episode(flight)));
+            self.begin_episode(flight);
         }
         if let Some(validation) = self.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
             validation.restart(now);
@@ -248,8 +258,9 @@ impl Connection {
             return;
         }
         self.congestion = self.congestion.succeeded_by(kind, chance(cx, self.trace_id));
-        if let Some(episode) = &mut self.episode {
-            episode.prior = self.congestion.to_undo();
+        let prior = self.congestion.to_undo();
+        if let Some(episode) = self.episode() {
+            episode.prior = prior;
         }
     }
 
@@ -276,15 +287,15 @@ impl Connection {
         if self.ecn.is_some() {
             self.note_sent_reducing(bytes);
         }
-        if self.episode.is_some() {
+        if self.rare.as_ref().is_some_and(|rare| rare.episode.is_some()) {
             self.note_sent_in_episode(bytes, again, now);
         }
     }
 
     fn note_sent_in_episode(&mut self, bytes: u64, again: bool, now: Instant) {
         let (phase, ts) = (self.recovery.phase, self.ts_val(now));
-        let Some(episode) = &mut self.episode else { return };
         let segments = bytes.div_ceil(u64::from(self.mss.max(1))) as u32;
+        let Some(episode) = self.episode() else { return };
         if phase == Phase::Recovery {
             episode.prr.on_sent(bytes);
         }

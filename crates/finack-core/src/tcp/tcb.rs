@@ -11,7 +11,6 @@ use super::rare::Rare;
 use super::rate::RateSeen;
 use super::recovery::{Recovery, Rtt};
 use super::recv::RecvQueue;
-use super::repair::Episode;
 use super::send::{RetransmitQueue, SendBuffer};
 use super::seq::{self, Pos};
 use super::timers::{Timer, Timers};
@@ -123,10 +122,9 @@ pub(crate) struct Connection {
     pub(crate) snd_nxt: Pos,
     pub(crate) snd_wnd: u32,
     pub(crate) snd_max_wnd: u32,
-    pub(crate) snd_wl1: Pos,
-    pub(crate) snd_wl2: Pos,
-    /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
-    pub(crate) snd_small: Pos,
+    /// SND.WL1 and SND.WL2: of their positions the 32 bits that the wire has.
+    pub(crate) snd_wl1: u32,
+    pub(crate) snd_wl2: u32,
     /// Payload bytes of a full segment, options taken off.
     pub(crate) mss: u16,
     /// What routers say that the path takes, in bytes.
@@ -159,15 +157,12 @@ pub(crate) struct Connection {
     pub(crate) rtt: Rtt,
     pub(crate) recovery: Recovery,
     pub(crate) congestion: Controller,
-    pub(crate) episode: Option<Box<Episode>>,
     /// Present where explicit congestion notification was asked for or agreed on.
     pub(crate) ecn: Option<Box<EcnState>>,
     pub(crate) peak: Peak,
     /// What few connections have.
     pub(crate) rare: Option<Box<Rare>>,
     pub(crate) delivered: u64,
-    pub(crate) delivered_at: Instant,
-    pub(crate) first_sent_at: Instant,
     pub(crate) rate: RateSeen,
     /// Once so much was delivered (of which 32 bits count), what is out was not limited by the application any more;
     /// 0 while the application does not limit.
@@ -191,7 +186,7 @@ pub(crate) struct Connection {
     pub(crate) soft_error: Option<Error>,
     pub(crate) ready: Ready,
     /// Bytes that the memory budget counts for it.
-    pub(crate) charged: u64,
+    pub(crate) charged: u32,
     pub(crate) listener: u32,
     pub(crate) stats: Stats,
 }
@@ -199,12 +194,10 @@ pub(crate) struct Connection {
 /// How much of the congestion window a flight made use of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peak {
-    /// The most that was out, in bytes.
+    /// The most that was out, in bytes. ([`Facts::peak_limited`] says whether the window kept the sender from sending more.)
     pub(crate) bytes: u32,
-    /// The window kept the sender from sending more.
-    pub(crate) limited: bool,
-    /// Where the flight ends.
-    pub(crate) until: Pos,
+    /// Where the flight ends, of which 32 bits count.
+    pub(crate) until: u32,
 }
 
 /// What a connection begins with.
@@ -267,7 +260,6 @@ impl Connection {
             snd_max_wnd: 0,
             snd_wl1: 0,
             snd_wl2: 0,
-            snd_small: 0,
             mss,
             path_mtu: birth.path_mtu,
             send: SendBuffer::new(1),
@@ -286,13 +278,10 @@ impl Connection {
             ack: AckState::new(now),
             rtt: Rtt::new(),
             recovery: Recovery::new(),
-            episode: None,
             ecn: None,
             peak: Peak::default(),
             rare: Validation::wanted(&cx.settings, now).map(Rare::validating),
             delivered: 0,
-            delivered_at: now,
-            first_sent_at: now,
             rate: RateSeen::default(),
             app_limited_until: 0,
             timers: Timers::OFF,
@@ -488,7 +477,6 @@ impl Connection {
 
     /// Lets go of what was sent before `upto`, and tells whose buffers that were.
     pub(crate) fn release_sent(&mut self, cx: &mut Cx, upto: Pos) {
-        self.rtx.rest(&mut cx.pool);
         if self.send.release(&mut cx.pool, upto) {
             self.announce(Ready::COMPLETED);
         }
@@ -504,18 +492,19 @@ impl Connection {
     /// What the memory budget counts: what is queued to send, all that the window promises to take, and what keeping it costs
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
     #[inline]
-    pub(crate) fn memory_promised(&self) -> u64 {
+    pub(crate) fn memory_promised(&self) -> u32 {
         let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed() && !self.facts.orphan();
         let received = if takes { promised } else { self.recv.len() as u64 };
-        self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64
+        let all = self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64;
+        // Nobody has buffers of 4 GiB; the budget would not count more of them.
+        u32::try_from(all).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn heap_memory(&self) -> usize {
-        let episode = self.episode.as_ref().map_or(0, |_| size_of::<Episode>());
         let ecn = self.ecn.as_ref().map_or(0, |_| size_of::<EcnState>());
         let controller = self.congestion.heap_memory();
-        let boxes = episode + ecn + controller + self.rare_memory();
+        let boxes = ecn + controller + self.rare_memory();
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }

@@ -25,10 +25,10 @@ const BURST_SHIFT: u32 = 10;
 /// Where the application's writes stand among units.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Units {
-    /// Where the unit begins that the next write goes on filling, unless all of it is sent.
-    tail: Pos,
-    /// Behind the last byte that is sent with PSH in any case.
-    pushed: Pos,
+    /// Where the unit begins that the next write goes on filling, unless all of it is sent; and behind the last byte that is sent
+    /// with PSH in any case. Neither is far before the end of the send buffer, so that 32 bits tell which position it is.
+    tail: u32,
+    pushed: u32,
     /// Bytes that may be queued, overhead included, where the application set no size; grows with the window.
     pub(super) buffer: u32,
     /// What keeps the sender from sending.
@@ -114,9 +114,28 @@ impl Connection {
         Some(cwnd.saturating_mul(10_000 * ratio) / srtt_us)
     }
 
+    /// The position before the end of the send buffer, or at it, of which these are the lower bits.
+    #[inline(always)]
+    fn written_at(&self, low: u32) -> Pos {
+        let end = self.send.end();
+        end - Pos::from((end as u32).wrapping_sub(low))
+    }
+
+    /// Where the last unit begins.
+    #[inline(always)]
+    fn unit_tail(&self) -> Pos {
+        self.written_at(self.units.tail)
+    }
+
+    /// Behind the last byte that is sent with PSH in any case.
+    #[inline(always)]
+    fn pushed(&self) -> Pos {
+        self.written_at(self.units.pushed)
+    }
+
     /// Bytes from `start`, which was not sent so far, to the end of the unit that it stands in.
     pub(crate) fn rest_of_unit(&self, start: Pos) -> Pos {
-        let before_tail = self.units.tail - start;
+        let before_tail = self.unit_tail() - start;
         if before_tail > 0 { (before_tail - 1) % self.unit_goal() + 1 } else { Pos::MAX }
     }
 
@@ -124,7 +143,7 @@ impl Connection {
     /// go out alone as soon as an ACK comes. All of them where units are small.
     pub(crate) fn up_to_unit(&self, most: usize) -> usize {
         let goal = self.unit_goal();
-        let begun = self.send.end() - self.units.tail.max(self.snd_nxt);
+        let begun = self.send.end() - self.unit_tail().max(self.snd_nxt);
         let rest = if begun > 0 && begun < goal { goal - begun } else { goal };
         if goal as usize > most / 2 { most.min(rest as usize) } else { most }
     }
@@ -136,7 +155,7 @@ impl Connection {
             return 0;
         }
         let goal = self.unit_goal();
-        let before_tail = (self.units.tail - next).max(0);
+        let before_tail = (self.unit_tail() - next).max(0);
         (before_tail + goal - 1).div_euclid(goal) as usize + 1
     }
 
@@ -195,7 +214,7 @@ impl Connection {
     /// is begun is filled (`tcp_sendmsg_locked`). What would go out meanwhile makes room for more in the last unit.
     pub(crate) fn room_for(&self, cx: &Cx, len: usize) -> Room {
         let mut at = self.send.end();
-        let (mut tail, mut pushed) = (self.units.tail, self.units.pushed);
+        let (mut tail, mut pushed) = (self.unit_tail(), self.pushed());
         let mut next = self.snd_nxt.max(1).min(at);
         let mut left = len as Pos;
         if at == next && len <= usize::from(self.mss) {
@@ -252,11 +271,11 @@ impl Connection {
         let end = self.send.end();
         self.facts.set_written(true);
         self.note_application_limit(end - len);
-        self.units.tail = end - len;
-        let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
+        self.units.tail = (end - len) as u32;
+        let forced = end > self.pushed() + Pos::from(self.snd_max_wnd / 2);
         self.facts.set_unpushed(self.facts.more() && !forced);
         if !self.facts.unpushed() {
-            self.units.pushed = end;
+            self.units.pushed = end as u32;
         }
     }
 
@@ -278,16 +297,17 @@ impl Connection {
             self.note_pushes_between(room.from, end, self.unit_goal());
         }
         // Less was appended than there was room for, perhaps.
-        self.units.tail = room.tail;
+        let mut tail = room.tail;
         if room.tail > end {
             let goal = self.unit_goal();
-            self.units.tail -= (room.tail - end + goal - 1).div_euclid(goal) * goal;
+            tail -= (room.tail - end + goal - 1).div_euclid(goal) * goal;
         }
-        self.units.pushed = room.pushed.min(end);
-        let forced = end > self.units.pushed + Pos::from(self.snd_max_wnd / 2);
+        self.units.tail = tail as u32;
+        self.units.pushed = room.pushed.min(end) as u32;
+        let forced = end > self.pushed() + Pos::from(self.snd_max_wnd / 2);
         self.facts.set_unpushed(more && !forced);
         if !self.facts.unpushed() {
-            self.units.pushed = end;
+            self.units.pushed = end as u32;
         }
     }
 
@@ -310,9 +330,9 @@ impl Connection {
     /// Where the peer's window is small, units are single segments, and it shows which of them are pushed: one for each
     /// half of the window (`forced_push`).
     fn note_pushes_between(&mut self, from: Pos, end: Pos, goal: Pos) {
-        let begun = self.units.tail.max(self.snd_nxt);
+        let begun = self.unit_tail().max(self.snd_nxt);
         let mut at = if begun < from { begun } else { from } + goal;
-        let mut pushed = self.units.pushed;
+        let mut pushed = self.pushed();
         while at < end {
             if at > pushed + Pos::from(self.snd_max_wnd / 2) {
                 pushed = at;
@@ -324,7 +344,7 @@ impl Connection {
 
     /// What was written last ends a record: what comes next is a unit of its own.
     pub(crate) fn end_unit(&mut self) {
-        self.units.tail = self.send.end();
+        self.units.tail = self.send.end() as u32;
     }
 
     /// Whether a segment that ends at `end` is the last of a write, and is sent with PSH (RFC 9293 MUST-61).

@@ -7,8 +7,9 @@
 //! their exact deadlines and, among equal ones, in the order in which they were armed.
 //!
 //! Who has an entry is numbered by the caller, small and dense, as the places of a table are: the entry is found by that
-//! number and needs no key, no token and no list of free ones, and takes 16 bytes. An armed entry is in the list of a slot,
-//! linked both ways; the ends of a list name their slot.
+//! number and needs no key, no token and no list of free ones, and takes 12 bytes. Whose entries are in a slot stands in
+//! chunks of a line of the processor's cache each, in the order in which they came: when the wheel comes to the slot the
+//! entries of a chunk are fetched all at once. The place of one that left stays empty until its chunk does.
 
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
@@ -49,20 +50,57 @@ impl Owner {
     }
 }
 
-/// What stands beside an entry in its list: another entry, or the end of the list, which names the slot.
-const END: u32 = 1 << 31;
-/// In `prev`: the entry is off, or in the heap of the present tick, where `next` is the lower half of its order.
+/// No entry, or no chunk.
+const NONE: u32 = u32::MAX;
+/// In `place`: the entry is off.
 const OFF: u32 = u32::MAX;
-const DUE: u32 = u32::MAX - 1;
+/// It is in the heap of the present tick; the lower bits are those of its order.
+const DUE: u32 = 1 << 31;
+const ORDER: u32 = (1 << 30) - 1;
 
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    at: Instant,
-    prev: u32,
-    next: u32,
+/// The place of an entry that is in the heap.
+const fn due_place(order: u64) -> u32 {
+    DUE | order as u32 & ORDER
 }
 
-const IDLE: Node = Node { at: Instant::FAR_FUTURE, prev: OFF, next: OFF };
+/// A deadline, and where its owner stands: a chunk and a place in that.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// In halves, so that a node is no larger than its parts.
+    at: [u32; 2],
+    place: u32,
+}
+
+impl Node {
+    const IDLE: Self = Self { at: [u32::MAX; 2], place: OFF };
+
+    const fn at(&self) -> Instant {
+        Instant::from_nanos(self.at[0] as u64 | (self.at[1] as u64) << 32)
+    }
+
+    const fn set_at(&mut self, at: Instant) {
+        self.at = [at.as_nanos() as u32, (at.as_nanos() >> 32) as u32];
+    }
+}
+
+/// Owners in a chunk.
+const PLACES: usize = 13;
+/// Bits of a place that say where in its chunk it is.
+const PLACE_BITS: u32 = 4;
+
+/// Who has entries in a slot, in the order in which they came there.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Chunk {
+    /// The chunks beside it in its slot. Of a free one: `next` is another free one.
+    prev: u32,
+    next: u32,
+    slot: u16,
+    /// Places that were given away, and how many of these are not empty again.
+    used: u8,
+    live: u8,
+    owners: [u32; PLACES],
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -72,7 +110,7 @@ struct Slot {
     earliest: Instant,
 }
 
-const EMPTY: Slot = Slot { head: OFF, tail: OFF, earliest: Instant::FAR_FUTURE };
+const EMPTY: Slot = Slot { head: NONE, tail: NONE, earliest: Instant::FAR_FUTURE };
 
 /// What lies in the heap: deadline, order, and who has it.
 type Due = Reverse<(Instant, u64, Owner)>;
@@ -84,6 +122,9 @@ pub(crate) struct Wheel {
     tick: u64,
     occupied: [u64; LEVELS],
     slots: Box<[Slot]>,
+    chunks: SegmentVec<Chunk>,
+    /// The chunk that was freed last.
+    free: u32,
     /// Each entry comes into it once it is due within a tick. Entries that were moved meanwhile stay as stale ones.
     due: BinaryHeap<Due>,
     /// Some came into it when the wheel turned.
@@ -104,6 +145,8 @@ impl Wheel {
             tick: now.as_nanos() >> TICK_BITS,
             occupied: [0; LEVELS],
             slots: alloc::vec![EMPTY; LEVELS * SLOTS].into_boxed_slice(),
+            chunks: SegmentVec::default(),
+            free: NONE,
             due: BinaryHeap::new(),
             fresh: false,
             due_live: 0,
@@ -113,26 +156,35 @@ impl Wheel {
         }
     }
 
-    /// Arms the owner's entry, or moves it to another deadline; among equal deadlines it comes last. One that has passed is
-    /// due at once.
+    /// Arms the owner's entry, or moves it to another deadline, before `FAR_FUTURE`; among equal deadlines it comes last. One
+    /// that has passed is due at once.
     pub(crate) fn arm(&mut self, owner: Owner, at: Instant) {
         let nodes = &mut self.nodes[usize::from(owner.is_embryo())];
         while nodes.len() <= owner.index() as usize {
-            nodes.push(IDLE);
+            nodes.push(Node::IDLE);
         }
-        if self.node(owner.0).prev == OFF {
+        if self.node(owner).place == OFF {
             self.len += 1;
         } else {
             self.unlink(owner);
         }
-        self.node_mut(owner.0).at = at;
+        self.node_mut(owner).set_at(at);
         self.link(owner);
+    }
+
+    /// Moves an armed entry to a later deadline, `FAR_FUTURE` for none: where it stands it stays until the wheel comes there, so
+    /// that nothing but the entry itself is touched. Among equal deadlines it comes anywhere.
+    #[inline]
+    pub(crate) fn defer(&mut self, owner: Owner, at: Instant) {
+        debug_assert!(self.is_armed(owner));
+        self.node_mut(owner).set_at(at);
     }
 
     /// Disarms it; nothing where it is off.
     pub(crate) fn disarm(&mut self, owner: Owner) {
         if self.is_armed(owner) {
             self.unlink(owner);
+            self.node_mut(owner).place = OFF;
             self.len -= 1;
         }
     }
@@ -140,7 +192,7 @@ impl Wheel {
     /// Whether the owner's entry is armed.
     pub(crate) fn is_armed(&self, owner: Owner) -> bool {
         let node = self.nodes[usize::from(owner.is_embryo())].get(owner.index() as usize);
-        node.is_some_and(|node| node.prev != OFF)
+        node.is_some_and(|node| node.place != OFF)
     }
 
     /// Takes out the first entry that is due at `now`: whose it is and its deadline. Entries come in order of
@@ -154,9 +206,17 @@ impl Wheel {
                 }
                 self.due.pop();
                 self.due_live -= 1;
-                self.node_mut(owner.0).prev = OFF;
-                self.len -= 1;
+                let deferred = self.node(owner).at() > at;
+                if deferred {
+                    self.link(owner);
+                } else {
+                    self.node_mut(owner).place = OFF;
+                    self.len -= 1;
+                }
                 self.settle_due();
+                if deferred {
+                    continue;
+                }
                 return Some((owner, at));
             }
             let Some((level, slot, start)) = self.first_slot().filter(|&(_, _, start)| start <= target)
@@ -208,6 +268,7 @@ impl Wheel {
     pub(crate) fn memory(&self) -> usize {
         self.nodes.iter().map(SegmentVec::memory).sum::<usize>()
             + self.slots.len() * size_of::<Slot>()
+            + self.chunks.memory()
             + self.due.capacity() * size_of::<Due>()
     }
 
@@ -222,28 +283,44 @@ impl Wheel {
 
     /// Moves a slot's entries to where they belong now that the wheel stands at the slot's first tick. Their order stays.
     fn spread(&mut self, level: usize, slot: usize) {
-        let cell = &mut self.slots[level * SLOTS + slot];
-        let mut id = cell.head;
-        *cell = EMPTY;
+        let mut id = core::mem::replace(&mut self.slots[level * SLOTS + slot], EMPTY).head;
         self.occupied[level] &= !(1 << slot);
         self.fresh = true;
-        while id & END == 0 {
-            let next = self.node(id).next;
-            if next & END == 0 {
-                finack_sum::prefetch(self.node(next));
+        self.prefetch_owners(id);
+        while id != NONE {
+            let chunk = self.chunks[id];
+            self.prefetch_owners(chunk.next);
+            self.free(id);
+            for &owner in chunk.owners.iter().take(usize::from(chunk.used)).filter(|&&owner| owner != NONE) {
+                self.link(Owner(owner));
             }
-            self.link(Owner(id));
-            id = next;
+            id = chunk.next;
+        }
+    }
+
+    /// Has the entries fetched that a chunk names, and the chunk behind it.
+    fn prefetch_owners(&self, id: u32) {
+        let Some(chunk) = self.chunks.get(id as usize) else { return };
+        if let Some(next) = self.chunks.get(chunk.next as usize) {
+            finack_sum::prefetch(next);
+        }
+        for &owner in chunk.owners.iter().take(usize::from(chunk.used)).filter(|&&owner| owner != NONE) {
+            finack_sum::prefetch(self.node(Owner(owner)));
         }
     }
 
     fn link(&mut self, owner: Owner) {
-        let at = self.node(owner.0).at;
+        let at = self.node(owner).at();
+        if at == Instant::FAR_FUTURE {
+            self.node_mut(owner).place = OFF;
+            self.len -= 1;
+            return;
+        }
         let tick = at.as_nanos() >> TICK_BITS;
         if tick <= self.tick {
             let order = self.next_order;
             self.next_order += 1;
-            *self.node_mut(owner.0) = Node { at, prev: DUE, next: order as u32 };
+            self.node_mut(owner).place = due_place(order);
             self.due.push(Reverse((at, order, owner)));
             self.due_live += 1;
             return;
@@ -251,47 +328,90 @@ impl Wheel {
         let level = (tick ^ self.tick).ilog2() / LEVEL_BITS;
         let slot = (tick >> (level * LEVEL_BITS)) as usize % SLOTS;
         self.occupied[level as usize] |= 1 << slot;
-        let place = level as usize * SLOTS + slot;
-        let end = END | place as u32;
-        let cell = &mut self.slots[place];
-        let before = core::mem::replace(&mut cell.tail, owner.0);
+        let slot = level as usize * SLOTS + slot;
+        let cell = &mut self.slots[slot];
         cell.earliest = cell.earliest.min(at);
-        if before == OFF {
-            cell.head = owner.0;
-        } else {
-            self.node_mut(before).next = owner.0;
+        let mut id = cell.tail;
+        if id == NONE || usize::from(self.chunks[id].used) == PLACES {
+            id = self.append(slot);
         }
-        let prev = if before == OFF { end } else { before };
-        *self.node_mut(owner.0) = Node { at, prev, next: end };
+        let chunk = &mut self.chunks[id];
+        let place = id << PLACE_BITS | u32::from(chunk.used);
+        chunk.owners[usize::from(chunk.used)] = owner.0;
+        chunk.used += 1;
+        chunk.live += 1;
+        self.node_mut(owner).place = place;
     }
 
+    /// Takes the entry out of where it is; its `place` is the caller's to set.
     fn unlink(&mut self, owner: Owner) {
-        let node = self.node_mut(owner.0);
-        let (prev, next) = (core::mem::replace(&mut node.prev, OFF), node.next);
-        if prev == DUE {
+        let place = self.node(owner).place;
+        if place & DUE != 0 {
             // What the heap has of it is stale now.
+            self.node_mut(owner).place = OFF;
             self.due_live -= 1;
             return self.settle_due();
         }
-        match (prev & END != 0, next & END != 0) {
-            (true, true) => {
-                let place = (prev & !END) as usize;
-                self.slots[place] = EMPTY;
-                self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
-            }
-            (true, false) => {
-                self.slots[(prev & !END) as usize].head = next;
-                self.node_mut(next).prev = prev;
-            }
-            (false, true) => {
-                self.slots[(next & !END) as usize].tail = prev;
-                self.node_mut(prev).next = next;
-            }
-            (false, false) => {
-                self.node_mut(prev).next = next;
-                self.node_mut(next).prev = prev;
-            }
+        let id = place >> PLACE_BITS;
+        let chunk = &mut self.chunks[id];
+        chunk.owners[(place % (1 << PLACE_BITS)) as usize] = NONE;
+        chunk.live -= 1;
+        if chunk.live == 0 {
+            return self.take_out(id);
         }
+        while chunk.used > 0 && chunk.owners[usize::from(chunk.used) - 1] == NONE {
+            chunk.used -= 1;
+        }
+    }
+
+    /// An empty chunk at the end of a slot.
+    fn append(&mut self, slot: usize) -> u32 {
+        let cell = &mut self.slots[slot];
+        let chunk = Chunk {
+            prev: cell.tail,
+            next: NONE,
+            slot: slot as u16,
+            used: 0,
+            live: 0,
+            owners: [NONE; PLACES],
+        };
+        let id = if self.free == NONE {
+            self.chunks.push(chunk);
+            self.chunks.len() as u32 - 1
+        } else {
+            let id = self.free;
+            self.free = core::mem::replace(&mut self.chunks[id], chunk).next;
+            id
+        };
+        match core::mem::replace(&mut cell.tail, id) {
+            NONE => cell.head = id,
+            before => self.chunks[before].next = id,
+        }
+        id
+    }
+
+    /// Takes a chunk without entries out of its slot.
+    fn take_out(&mut self, id: u32) {
+        let Chunk { prev, next, slot, .. } = self.chunks[id];
+        let cell = &mut self.slots[usize::from(slot)];
+        match prev {
+            NONE => cell.head = next,
+            prev => self.chunks[prev].next = next,
+        }
+        match next {
+            NONE => cell.tail = prev,
+            next => self.chunks[next].prev = prev,
+        }
+        if cell.head == NONE {
+            *cell = EMPTY;
+            self.occupied[usize::from(slot) / SLOTS] &= !(1 << (slot as usize % SLOTS));
+        }
+        self.free(id);
+    }
+
+    fn free(&mut self, id: u32) {
+        self.chunks[id].next = self.free;
+        self.free = id;
     }
 
     /// Drops stale entries until the heap's first is live, and all of them where they are the greater part.
@@ -309,15 +429,14 @@ impl Wheel {
     }
 
     fn is_live(&self, order: u64, owner: Owner) -> bool {
-        let node = self.node(owner.0);
-        node.prev == DUE && node.next == order as u32
+        self.node(owner).place == due_place(order)
     }
 
-    fn node(&self, id: u32) -> &Node {
-        &self.nodes[usize::from(id & KIND != 0)][id & (KIND - 1)]
+    fn node(&self, owner: Owner) -> &Node {
+        &self.nodes[usize::from(owner.is_embryo())][owner.index()]
     }
 
-    fn node_mut(&mut self, id: u32) -> &mut Node {
-        &mut self.nodes[usize::from(id & KIND != 0)][id & (KIND - 1)]
+    fn node_mut(&mut self, owner: Owner) -> &mut Node {
+        &mut self.nodes[usize::from(owner.is_embryo())][owner.index()]
     }
 }

@@ -66,7 +66,7 @@ fn a_deadline_in_the_past_is_due_at_once() {
 
 #[test]
 fn a_lone_entry_is_announced_exactly_from_any_distance() {
-    for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX] {
+    for distance in [1, 65_535, 65_536, 4_194_304, 1_000_000_000, DAY, 400 * DAY, u64::MAX - 1] {
         let mut wheel = Wheel::new(Instant::ZERO);
         wheel.arm(owner(1), nanos(distance));
         assert_eq!(wheel.next(), Some(nanos(distance)));
@@ -99,7 +99,29 @@ fn a_disarmed_entry_never_comes_and_its_place_is_used_again() {
     }
     assert_eq!(wheel.len(), 0);
     assert_eq!([wheel.nodes[0].len(), wheel.nodes[1].len()], [0, 2]);
+    assert_eq!(wheel.chunks.len(), 1);
     assert_eq!(wheel.pop(Instant::FAR_FUTURE), None);
+}
+
+#[test]
+fn the_places_of_entries_that_left_are_used_again() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    let at = Instant::from_secs(3);
+    // All in one slot; then of each thirteen but one leave, and come back behind the others.
+    (0..1300).for_each(|n| wheel.arm(owner(n), at));
+    let chunks = wheel.chunks.len();
+    assert_eq!(chunks, 100);
+    for _ in 0..10 {
+        (0..1300).filter(|n| n % 13 != 5).for_each(|n| wheel.arm(owner(n), at));
+    }
+    assert!(wheel.chunks.len() <= 2 * chunks + 1, "{}", wheel.chunks.len());
+    let mut rest: Vec<u32> = (0..1300).filter(|n| n % 13 == 5).collect();
+    rest.extend((0..1300).filter(|n| n % 13 != 5));
+    assert_eq!(popped(&mut wheel, at), rest);
+    // What the wheel lets go of serves the next.
+    let chunks = wheel.chunks.len();
+    (0..1300).for_each(|n| wheel.arm(owner(n), Instant::from_secs(9)));
+    assert_eq!(wheel.chunks.len(), chunks);
 }
 
 #[test]
@@ -125,10 +147,16 @@ fn sleeping_from_announcement_to_announcement_meets_every_deadline() {
     assert!(wakes <= 210_000, "{wakes} wakes");
 }
 
+/// `FAR_FUTURE` is no deadline.
+fn after(at: Instant, nanos: u64) -> Instant {
+    (at + Duration::from_nanos(nanos)).min(Instant::from_nanos(u64::MAX - 1))
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Insert(u64),
     Rearm(usize, u64),
+    Defer(usize, u64),
     Remove(usize),
     Advance(u64),
 }
@@ -142,6 +170,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => distance().prop_map(Op::Insert),
         3 => (any::<usize>(), distance()).prop_map(|(k, d)| Op::Rearm(k, d)),
+        2 => (any::<usize>(), distance()).prop_map(|(k, d)| Op::Defer(k, d)),
         2 => any::<usize>().prop_map(Op::Remove),
         3 => distance().prop_map(Op::Advance),
     ]
@@ -163,14 +192,14 @@ impl Model {
         self.armed.push((n, place));
     }
 
-    fn take(&mut self, pick: usize) -> Option<u32> {
+    fn take(&mut self, pick: usize) -> Option<(u32, Instant)> {
         if self.armed.is_empty() {
             return None;
         }
         let index = pick % self.armed.len();
         let (n, place) = self.armed.swap_remove(index);
         self.entries.remove(&place);
-        Some(n)
+        Some((n, place.0))
     }
 
     fn pop(&mut self, now: Instant) -> Option<(Owner, Instant)> {
@@ -199,20 +228,32 @@ proptest! {
             let n = n as u32;
             match op {
                 Op::Insert(d) => {
-                    let at = now + Duration::from_nanos(d);
+                    let at = after(now, d);
                     wheel.arm(owner(n), at);
                     model.arm(n, at);
                 }
                 Op::Rearm(pick, d) => {
                     // Also into the past: a connection may find that its time is long over.
-                    let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { now + Duration::from_nanos(d) };
-                    if let Some(n) = model.take(pick) {
+                    let at = if d % 5 == 0 { nanos(now.as_nanos() - now.as_nanos().min(d)) } else { after(now, d) };
+                    if let Some((n, _)) = model.take(pick) {
                         wheel.arm(owner(n), at);
                         model.arm(n, at);
                     }
                 }
+                Op::Defer(pick, d) => {
+                    if let Some((n, at)) = model.take(pick) {
+                        // Later by an odd time each: equal deadlines come in any order.
+                        let at = after(at, d.min(40 * DAY) + u64::from(n) + 1);
+                        if at == after(at, 1) {
+                            wheel.arm(owner(n), at);
+                        } else {
+                            wheel.defer(owner(n), at);
+                        }
+                        model.arm(n, at);
+                    }
+                }
                 Op::Remove(pick) => {
-                    if let Some(n) = model.take(pick) {
+                    if let Some((n, _)) = model.take(pick) {
                         wheel.disarm(owner(n));
                     }
                 }
@@ -255,4 +296,24 @@ fn who_is_due_within_a_tick_is_told_once_when_the_wheel_comes_there() {
     let mut due: Vec<u32> = wheel.due().map(number).collect();
     due.sort_unstable();
     assert_eq!(due, [0, 2]);
+}
+
+#[test]
+fn an_entry_whose_purpose_is_gone_does_not_come() {
+    let mut wheel = Wheel::new(Instant::ZERO);
+    // One in a slot, one in the heap of the present tick.
+    for (n, at) in [(0, 50_000_000), (1, 100)] {
+        wheel.arm(owner(n), nanos(at));
+        wheel.defer(owner(n), Instant::FAR_FUTURE);
+    }
+    assert_eq!(wheel.next(), Some(nanos(100)), "it is noticed when the wheel comes there");
+    assert_eq!((wheel.pop(Instant::from_secs(1)), wheel.len(), wheel.next()), (None, 0, None));
+    assert!(!wheel.is_armed(owner(0)) && !wheel.is_armed(owner(1)));
+    // What comes back comes as if it had never been away.
+    for (n, at) in [(0, 2_000_000_000), (1, 1_500_000_000)] {
+        wheel.arm(owner(n), nanos(at));
+        wheel.defer(owner(n), nanos(at + 10));
+        wheel.arm(owner(n), nanos(at + 5));
+    }
+    assert_eq!(popped(&mut wheel, Instant::from_secs(3)), [1, 0]);
 }

@@ -23,10 +23,13 @@ struct Seen {
     wakes: Option<Instant>,
 }
 
-/// Gives the packets to a copy of the stack.
-fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
+/// Gives the packets to a copy of the stack, which is observed or not.
+fn after(t: &Script, packets: &[Vec<u8>], predicts: bool, observed: bool) -> (Seen, u64) {
     let mut stack: Stack = t.stack.clone();
     stack.set_prediction(predicts);
+    if !observed {
+        stack.set_tracing(0);
+    }
     let now = t.now();
     let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
     let before = stack.counters().tcp_expected;
@@ -39,7 +42,7 @@ fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
     let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
     let mut counted = stack.counters().clone();
     let expected = core::mem::take(&mut counted.tcp_expected) - before;
-    counted.tcp_ordinary = 0;
+    (counted.tcp_ordinary, counted.tcp_expected_behind) = (0, 0);
     let state = stack.fingerprint(now, Default::default());
     (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
 }
@@ -52,15 +55,19 @@ fn whole(transmit: &Transmit<'_>) -> Vec<u8> {
 
 /// Both ways come to the same; answers how many segments were taken for expected.
 #[track_caller]
-fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
-    let (short, expected) = after(t, packets, true);
-    let (long, never) = after(t, packets, false);
-    assert_eq!(short, long, "{packets:02x?}");
-    assert_eq!(never, 0);
+pub(super) fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
+    let mut expected = 0;
+    for observed in [true, false] {
+        let (short, count) = after(t, packets, true, observed);
+        let (long, never) = after(t, packets, false, observed);
+        assert_eq!(short, long, "observed: {observed}, {packets:02x?}");
+        assert_eq!(never, 0);
+        expected = count;
+    }
     expected
 }
 
-fn bytes(t: &Script, text: &str) -> Vec<u8> {
+pub(super) fn bytes(t: &Script, text: &str) -> Vec<u8> {
     build(&t.segment(text))
 }
 
@@ -173,7 +180,7 @@ fn data_whose_checksum_is_wrong() {
 }
 
 /// Makes the checksums of an IPv4 packet with a TCP segment right.
-fn mend(packet: &mut [u8]) {
+pub(super) fn mend(packet: &mut [u8]) {
     let of = |parts: &[&[u8]]| !parts.iter().fold(0, |sum, part| finack_sum::add(sum, finack_sum::sum(part)));
     packet[10..12].fill(0);
     let ip = of(&[&packet[..20]]);
@@ -249,7 +256,7 @@ fn read_step_by_step(t: &Script, c: ConnId, packets: &[Vec<u8>], predicts: bool)
         }
         let events = core::iter::from_fn(|| stack.poll_event()).collect();
         let mut counted = stack.counters().clone();
-        (counted.tcp_expected, counted.tcp_ordinary) = (0, 0);
+        (counted.tcp_expected, counted.tcp_expected_behind, counted.tcp_ordinary) = (0, 0, 0);
         let state = stack.fingerprint(now, Default::default());
         let traced = vec![format!("{read:?} {:?}", stack.tcp_info(now, c))];
         seen.push(Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() });

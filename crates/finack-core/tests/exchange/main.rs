@@ -26,6 +26,7 @@ mod record;
 mod recovery;
 mod reset;
 mod rfc9293;
+mod runs;
 mod sack;
 mod shed;
 mod simultaneous;

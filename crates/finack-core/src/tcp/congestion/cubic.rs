@@ -21,10 +21,6 @@ pub(crate) struct Cubic {
     cwnd: u32,
     /// `u32::MAX` before the first loss.
     ssthresh: u32,
-    /// When the last ACK came, in milliseconds.
-    last_ack: u64,
-    /// Growth that did not make a byte yet, in bytes times the window.
-    credit: u64,
     hystart: HyStart,
     /// Not before the first slow start is over, in which many connections live and die.
     curve: Option<Box<Curve>>,
@@ -43,6 +39,10 @@ struct Curve {
     k: u32,
     /// When this stage of congestion avoidance began, in milliseconds; 0 until its first ACK.
     epoch: u64,
+    /// When the last ACK came, in milliseconds.
+    last_ack: u64,
+    /// Growth that did not make a byte yet, in bytes times the window.
+    credit: u64,
     /// Growth of W_est that did not make a byte yet, in bytes times the window.
     est_credit: u64,
     /// A recovery has ended, and its stage has not begun.
@@ -67,14 +67,7 @@ fn window(bytes: u64) -> u32 {
 
 impl Cubic {
     pub(crate) fn new(initial: u64) -> Self {
-        Self {
-            cwnd: window(initial),
-            ssthresh: u32::MAX,
-            last_ack: 0,
-            credit: 0,
-            hystart: HyStart::new(),
-            curve: None,
-        }
+        Self { cwnd: window(initial), ssthresh: u32::MAX, hystart: HyStart::new(), curve: None }
     }
 
     /// Bytes that it has elsewhere.
@@ -111,11 +104,11 @@ impl Cubic {
             self.skip_to(now);
             return;
         }
-        self.last_ack = now;
         let (cwnd, curve) = (self.cwnd, self.curve.get_or_insert_default());
+        curve.last_ack = now;
         if curve.epoch == 0 {
             curve.begin(cwnd, now, srtt, d.mss);
-            self.credit = 0;
+            curve.credit = 0;
         }
         let t = now.saturating_sub(curve.epoch);
         curve.estimate_reno(cwnd, d.mss, acked);
@@ -127,18 +120,19 @@ impl Cubic {
         let cwnd = u64::from(cwnd).max(1);
         // RFC 9438 4.4, 4.5: a round trip later the window is to be where the curve then is.
         let target = curve.window_at(t + srtt, d.mss).clamp(cwnd, cwnd + cwnd / 2);
-        self.credit += (target - cwnd) * acked;
-        let grown = self.credit / cwnd;
-        self.credit %= cwnd;
+        curve.credit += (target - cwnd) * acked;
+        let grown = curve.credit / cwnd;
+        curve.credit %= cwnd;
         self.cwnd = window(cwnd + grown);
     }
 
     /// RFC 9438 4.2, 5.8: the time since the last ACK, in which the application did not use the window, does not count.
     fn skip_to(&mut self, now: u64) {
-        if let Some(curve) = self.curve.as_mut().filter(|curve| curve.epoch != 0) {
-            curve.epoch += now.saturating_sub(self.last_ack);
+        let Some(curve) = &mut self.curve else { return };
+        if curve.epoch != 0 {
+            curve.epoch += now.saturating_sub(curve.last_ack);
         }
-        self.last_ack = now;
+        curve.last_ack = now;
     }
 
     /// RFC 9438 4.6, 4.7.
@@ -226,7 +220,9 @@ impl Control for Cubic {
             let grown = acked.min(room);
             self.cwnd = window(u64::from(self.cwnd) + self.hystart.growth(grown));
             acked -= grown;
-            self.last_ack = d.now.as_millis();
+            if let Some(curve) = &mut self.curve {
+                curve.last_ack = d.now.as_millis();
+            }
         }
         if acked > 0 {
             self.avoid_congestion(d, acked);

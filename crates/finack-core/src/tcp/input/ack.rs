@@ -32,7 +32,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         if ack <= c.snd_una || ack > c.snd_nxt {
             return Disposition::End(Outcome::RefuseSegment(ResetReason::HandshakeAck));
         }
-        c.snd_wl1 = placed.start;
+        c.snd_wl1 = placed.start as u32;
         c.enter(cx, now, State::Established);
         c.announce(Ready::WRITABLE);
         syn_sent::after_open(c, cx, now);
@@ -109,16 +109,26 @@ pub(super) fn take_expected(
     true
 }
 
+/// [`take_expected`] of segments that repeat the ACK of one that was taken, where nothing is out; the last of them begins at
+/// `start`.
+#[inline]
+pub(super) fn take_repeated(c: &mut Connection, cx: &Cx, now: Instant, arrival: Arrival<'_>, start: Pos) {
+    debug_assert!(arrival.ack == c.snd_seq(c.snd_una) && c.rtx.is_empty());
+    let window = u32::from(arrival.window) << c.agreed.snd_wscale;
+    let moved = update_window(c, cx, now, window, start, c.snd_una);
+    debug_assert!(!moved, "it is what it was");
+}
+
 /// SND.WND is `window` from now on, unless the segment, which begins at `start`, is older than the one that set it. Answers
 /// whether it changed.
 #[inline]
 fn update_window(c: &mut Connection, cx: &Cx, now: Instant, window: u32, start: Pos, ack: Pos) -> bool {
-    let newer = c.snd_wl1 < start || (c.snd_wl1 == start && c.snd_wl2 <= ack);
+    let since = (start as u32).wrapping_sub(c.snd_wl1) as i32;
+    let newer = since > 0 || since == 0 && (ack as u32).wrapping_sub(c.snd_wl2) as i32 >= 0;
     if ack < c.snd_una || !(newer || ack > c.snd_una) {
         return false;
     }
-    c.snd_wl1 = start;
-    c.snd_wl2 = ack;
+    (c.snd_wl1, c.snd_wl2) = (start as u32, ack as u32);
     let changed = window != c.snd_wnd;
     if changed || window > c.snd_max_wnd {
         change_window(c, cx, now, window, changed);
@@ -197,14 +207,12 @@ fn advance(c: &mut Connection, cx: &mut Cx, now: Instant, ack: Pos) -> bool {
         return false;
     }
     let (in_flight, acked) = (c.in_flight(), (ack - c.snd_una) as u64);
-    let rack = &c.recovery.rack;
-    let last = c.rtx.acknowledge_calmly(ack, |unit| rack.is_next(unit.start, unit.order()));
-    let Some((newest, latest)) = last else { return false };
+    let Some((newest, latest)) = c.rtx.acknowledge_calmly(ack) else { return false };
     c.snd_una = ack;
     c.release_sent(cx, ack);
     c.pass_urgent(ack);
-    c.recovery.rack.on_next(newest, ack, now);
     let rtt = now.nanos_since(newest.at);
+    c.recovery.rack.on_next(rtt);
     take_rtt(c, cx, now, rtt);
     if c.facts.reorder_timer() {
         c.timers.stop(Timer::Loss);
@@ -303,13 +311,14 @@ fn acknowledge_step_by_step(
 
 /// SND.UNA went on.
 #[inline]
-fn after_advance(c: &mut Connection, cx: &Cx, now: Instant) {
+fn after_advance(c: &mut Connection, cx: &mut Cx, now: Instant) {
     c.retries = 0;
     c.backoff = 0;
     c.soft_error = None;
     c.announce_room(cx);
     c.restart_retransmit(cx, now);
     if c.rtx.is_empty() {
+        c.rtx.rest(&mut cx.pool);
         c.trouble_since = Known::NOT;
         return;
     }
@@ -344,7 +353,7 @@ fn recover(
     duplicate: bool,
 ) -> Progress {
     let mss = u64::from(c.mss.max(1));
-    let rack_advanced = c.recovery.rack.on_delivered(summary, c.snd_una, now, mss);
+    let rack_advanced = c.recovery.rack.on_delivered(&mut c.rtx, summary, c.snd_una, now, mss);
     let reported = summary.duplicate.map(|(_, end)| end);
     let plain = duplicate && placed.segment.options.sack.is_empty();
     if c.recovery.probe.on_ack(c.snd_una, reported, plain) {
@@ -370,7 +379,7 @@ fn recover(
         has_new_data: c.send.end() > c.snd_nxt && c.snd_edge() > c.snd_nxt,
         at: Situation { now, rtt: &c.rtt, settings: &cx.settings, mss },
     };
-    let undo = c.episode.as_ref().map(|e| &e.undo);
+    let undo = c.rare.as_deref().and_then(|rare| rare.episode.as_ref()).map(|e| &e.undo);
     let progress = c.recovery.on_ack(&mut c.rtx, undo, &event);
     let delivered = Delivered {
         bytes: before.delivered(c, summary.acked),
@@ -404,8 +413,9 @@ fn answers_until(c: &Connection, now: Instant, placed: &Placed<'_>) -> Instant {
 #[inline(always)]
 fn deliver(c: &mut Connection, now: Instant, latest: &SentState, bytes: u64) -> Option<RateSample> {
     c.delivered += bytes;
-    c.delivered_at = now;
-    c.first_sent_at = latest.sent_at;
+    if let Some(flight) = c.rtx.awake() {
+        (flight.delivered_at, flight.first_sent_at) = (now, latest.sent_at);
+    }
     let until = c.app_limited_until;
     if until != 0 && (c.delivered as u32).wrapping_sub(until) as i32 > 0 {
         c.app_limited_until = 0;
@@ -464,7 +474,7 @@ fn tell_congestion(c: &mut Connection, cx: &Cx, now: Instant, news: &News) -> De
         ce: news.ce,
         sample: news.sample,
         used: u64::from(c.peak.bytes),
-        cwnd_limited: c.peak.limited,
+        cwnd_limited: c.facts.peak_limited(),
         repairing: c.recovery.phase != Phase::Open,
         sack: c.agreed.sack,
         mss,

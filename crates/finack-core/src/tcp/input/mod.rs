@@ -7,6 +7,7 @@ pub(crate) mod expected;
 mod fin;
 mod last;
 mod paws;
+pub(crate) mod run;
 mod syn_sent;
 mod text;
 mod urgent;

@@ -108,7 +108,7 @@ fn established(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<
     c.rtx.acknowledge(ack, &mut summary);
     c.rtx.rest(&mut cx.pool);
     c.snd_una = ack;
-    c.snd_wl2 = ack;
+    c.snd_wl2 = ack as u32;
     if let Some(at) = summary.rtt_sent_at {
         c.rtt.sample(now.nanos_since(at), now, &cx.settings);
     }

@@ -170,7 +170,7 @@ impl Recovery {
         let explained = undo.is_some_and(Undo::all_explained);
         if self.phase == Phase::Recovery && answers_original && ack.sack {
             // As Linux: what filled the gap was only late, though it had been sent again.
-            self.rack.on_late(ack.una - ack.acked as Pos, ack.at.mss);
+            self.rack.on_late(queue.fack, ack.una - ack.acked as Pos, ack.at.mss);
         }
         if self.phase != Phase::Open && ack.acked > 0 && ack.una >= self.point {
             return self.leave(explained || answers_original);

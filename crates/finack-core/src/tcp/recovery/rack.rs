@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::settings::Settings;
-use crate::tcp::send::{AckSummary, Deadline, Found, RetransmitQueue, SentOrder};
+use crate::tcp::send::{AckSummary, Deadline, Found, RetransmitQueue};
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
 
@@ -18,16 +18,9 @@ const STATIC_WINDOW: u64 = 2;
 /// The third SACKed segment does not end the wait.
 const NO_THRESHOLD: u64 = 4;
 
-/// What RACK remembers of a connection.
+/// What RACK remembers of a connection; what it remembers of a flight stands with that.
 #[derive(Clone, Debug)]
 pub(crate) struct Rack {
-    /// RACK.xmit_ts and RACK.end_seq: when the unit sent last of those that arrived was sent, and its end. (A [`SentOrder`], in
-    /// parts because it is smaller so.)
-    newest_at: Instant,
-    newest_end: Pos,
-    newest_again: bool,
-    /// RACK.fack: behind the highest position that arrived.
-    fack: Pos,
     /// RACK.rtt in microseconds.
     rtt: u32,
     /// What reordering and duplicates taught; none without them.
@@ -72,54 +65,45 @@ fn micros(nanos: u64) -> u32 {
 
 impl Rack {
     pub(crate) const fn new() -> Self {
-        let (newest_at, newest_end, newest_again) = (Instant::ZERO, 0, false);
-        Self { newest_at, newest_end, newest_again, fack: 0, rtt: 0, learned: None }
-    }
-
-    const fn newest(&self) -> SentOrder {
-        SentOrder { at: self.newest_at, again: self.newest_again, end: self.newest_end }
-    }
-
-    const fn set_newest(&mut self, newest: SentOrder) {
-        let SentOrder { at, again, end } = newest;
-        (self.newest_at, self.newest_again, self.newest_end) = (at, again, end);
+        Self { rtt: 0, learned: None }
     }
 
     /// Steps 2 and 3: what an ACK delivered. Answers whether RACK.segment is a later one now.
-    pub(crate) fn on_delivered(&mut self, summary: &AckSummary, una: Pos, now: Instant, mss: u64) -> bool {
+    pub(crate) fn on_delivered(
+        &mut self,
+        queue: &mut RetransmitQueue,
+        summary: &AckSummary,
+        una: Pos,
+        now: Instant,
+        mss: u64,
+    ) -> bool {
+        let Some(flight) = queue.awake() else { return false };
         if let Some(start) = summary.original_start {
-            self.on_late(start, mss);
+            self.on_late(flight.fack, start, mss);
         }
-        self.fack = self.fack.max(una).max(summary.highest);
+        flight.fack = flight.fack.max(una).max(summary.highest);
         let Some(newest) = summary.newest else { return false };
         // As Linux: not that of RACK.segment, which may be a repetition, but that of what was delivered last in sequence.
         let sent_at = summary.acked_sent_at.or(summary.sacked_sent_at).unwrap_or(newest.at);
         self.rtt = micros(now.nanos_since(sent_at));
-        self.set_newest(self.newest().max(newest));
+        flight.newest = flight.newest.max(newest);
         true
     }
 
-    /// Whether nothing that arrived so far was sent after a unit that begins at `start`.
-    pub(crate) fn is_next(&self, start: Pos, order: SentOrder) -> bool {
-        start >= self.fack && order > self.newest()
+    /// [`on_delivered`](Self::on_delivered) of what was acknowledged calmly: none of it was late. What was sent last of it left
+    /// `rtt` nanoseconds ago.
+    pub(crate) fn on_next(&mut self, rtt: u64) {
+        self.rtt = micros(rtt);
     }
 
-    /// [`on_delivered`](Self::on_delivered) where an ACK of all before `una` delivered what [is next](Self::is_next), of which
-    /// `newest` was sent last: none of it was late, and RACK.segment is a later one.
-    pub(crate) fn on_next(&mut self, newest: SentOrder, una: Pos, now: Instant) {
-        self.fack = una;
-        self.rtt = micros(now.nanos_since(newest.at));
-        self.set_newest(newest);
-    }
-
-    /// Step 3: what was sent first at `start` arrived only now, after something sent later.
-    pub(crate) fn on_late(&mut self, start: Pos, mss: u64) {
-        if start >= self.fack {
+    /// Step 3: what was sent first at `start` arrived only now, after something sent later, which ended at `fack`.
+    pub(crate) fn on_late(&mut self, fack: Pos, start: Pos, mss: u64) {
+        if start >= fack {
             return;
         }
         let learned = self.learned.get_or_insert_default();
         learned.reordered = learned.reordered.saturating_add(1);
-        let segments = ((self.fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
+        let segments = ((fack - start) as u64).div_ceil(mss.max(1)).min(u64::from(u32::MAX));
         learned.distance = learned.distance.max(segments as u32);
     }
 
@@ -171,7 +155,7 @@ impl Rack {
         let third = queue.sacked() >= threshold * at.mss || u64::from(reports) >= threshold;
         let urgent = repairing || third && at.settings.tcp_recovery & NO_THRESHOLD == 0;
         let patience = self.patience() + self.window(urgent, at);
-        queue.mark_overtaken(&Deadline { newest: self.newest(), patience, now: at.now })
+        queue.mark_overtaken(&Deadline { newest: queue.newest, patience, now: at.now })
     }
 
     /// RFC 8985 6.3: how long ago something must have been sent to count as lost at a time-out.
@@ -198,6 +182,7 @@ impl Rack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::Pool;
 
     /// RACK.reo_wnd where the round trip takes 100 ms, in milliseconds.
     fn window(rack: &Rack, urgent: bool, recovery: u64) -> u128 {
@@ -214,9 +199,11 @@ mod tests {
         let mut rack = Rack::new();
         assert_eq!((window(&rack, true, 1), window(&rack, false, 1)), (0, 25));
         let late = AckSummary { original_start: Some(1), ..AckSummary::default() };
-        rack.on_delivered(&late, 3001, Instant::ZERO, 1000);
+        let mut queue = RetransmitQueue::default();
+        queue.begin(&mut Pool::default(), Instant::ZERO);
+        rack.on_delivered(&mut queue, &late, 3001, Instant::ZERO, 1000);
         assert_eq!(rack.reordered(), 0, "nothing had arrived before");
-        rack.on_delivered(&late, 3001, Instant::ZERO, 1000);
+        rack.on_delivered(&mut queue, &late, 3001, Instant::ZERO, 1000);
         assert_eq!((rack.reordered(), rack.distance()), (1, 3));
         assert_eq!(window(&rack, true, 1), 25);
     }

@@ -54,7 +54,7 @@ impl World {
             duplicate: false,
             stalls: false,
             sack: true,
-            rack_advanced: self.recovery.rack.on_delivered(summary, una, now, MSS),
+            rack_advanced: self.recovery.rack.on_delivered(&mut self.queue, summary, una, now, MSS),
             original_end: summary.original_end,
             reported: false,
             echo: None,

@@ -2,6 +2,8 @@
 
 mod buffer;
 mod queue;
+mod retransmit;
 
 pub(crate) use buffer::{Block, Place, Runs, SendBuffer};
-pub(crate) use queue::{AckSummary, Deadline, Found, Marks, RetransmitQueue, Sent, SentOrder, SentState};
+pub(crate) use queue::{AckSummary, Deadline, Found, Marks, Sent, SentState};
+pub(crate) use retransmit::{Flights, RetransmitQueue};

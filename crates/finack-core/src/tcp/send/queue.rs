@@ -4,8 +4,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::pool::Pool;
-use crate::ring::Ring;
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
 
@@ -199,13 +197,22 @@ impl AckSummary {
 const MOST_UNITS: usize = 16_384;
 
 /// Units in order; the first begins at SND.UNA. No window is larger than a gigabyte, so that 32 bits count its bytes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RetransmitQueue {
-    units: Ring<Sent>,
+#[derive(Clone, Debug)]
+pub(crate) struct Flight {
+    units: VecDeque<Sent>,
     sacked: u32,
     lost: u32,
-    /// Positions ever taken for lost, modulo 2^32.
+    /// Positions taken for lost since the flight began, modulo 2^32.
     lost_ever: u32,
+    /// RACK.xmit_ts and RACK.end_seq (RFC 8985 5.2): of what arrived the unit that was sent last.
+    pub(crate) newest: SentOrder,
+    /// RACK.fack: behind the highest position that arrived.
+    pub(crate) fack: Pos,
+    /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
+    pub(crate) small: Pos,
+    /// When something was delivered last, and when what was delivered last had been sent; at first, when the flight began.
+    pub(crate) delivered_at: Instant,
+    pub(crate) first_sent_at: Instant,
     /// Where to look first; none while nothing was lost.
     repair: Option<Box<Repair>>,
 }
@@ -278,7 +285,50 @@ pub(crate) struct Found {
     pub(crate) last: Option<SentState>,
 }
 
-impl RetransmitQueue {
+impl Default for Flight {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// A flight that had more units at a time gives their room back.
+const MODEST: usize = 16;
+
+impl Flight {
+    /// Nothing is out.
+    pub(super) const NONE: Self = Self {
+        units: VecDeque::new(),
+        sacked: 0,
+        lost: 0,
+        lost_ever: 0,
+        newest: SentOrder { at: Instant::ZERO, again: false, end: 0 },
+        fack: 0,
+        small: 0,
+        delivered_at: Instant::ZERO,
+        first_sent_at: Instant::ZERO,
+        repair: None,
+    };
+
+    /// As it was at first, all that was out being acknowledged; the room for units stays.
+    #[inline]
+    pub(super) fn reset(&mut self) {
+        let SentOrder { at, again, end } = &mut self.newest;
+        (*at, *again, *end) = (Instant::ZERO, false, 0);
+        (self.lost_ever, self.fack, self.small) = (0, 0, 0);
+        debug_assert!(self.units.is_empty() && self.repair.is_none() && (self.sacked, self.lost) == (0, 0));
+    }
+
+    /// It begins now, or again: what is sent now follows nothing.
+    #[inline]
+    pub(super) const fn begin(&mut self, at: Instant) {
+        self.delivered_at = at;
+        self.first_sent_at = at;
+    }
+
+    pub(super) fn is_modest(&self) -> bool {
+        self.units.capacity() <= MODEST
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.units.is_empty()
     }
@@ -286,11 +336,6 @@ impl RetransmitQueue {
     /// Units that are out.
     pub(crate) fn units(&self) -> usize {
         self.units.len()
-    }
-
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        self.units.prefetch();
     }
 
     #[inline]
@@ -325,14 +370,9 @@ impl RetransmitQueue {
         self.lost_ever = self.lost_ever.wrapping_add(bytes as u32);
     }
 
-    pub(crate) fn push(&mut self, pool: &mut Pool, unit: Sent) {
-        self.units.wake(&mut pool.units);
+    #[inline]
+    pub(super) fn push(&mut self, unit: Sent) {
         self.units.push_back(unit);
-    }
-
-    /// Gives back what an empty queue stood in.
-    pub(crate) fn rest(&mut self, pool: &mut Pool) {
-        self.units.rest(&mut pool.units);
     }
 
     /// The first positions to send again: a lost unit, and what is lost right behind it while both fit a segment.
@@ -356,7 +396,7 @@ impl RetransmitQueue {
     }
 
     /// Acknowledges everything before `una`.
-    pub(crate) fn acknowledge(&mut self, una: Pos, summary: &mut AckSummary) {
+    pub(super) fn acknowledge(&mut self, una: Pos, summary: &mut AckSummary) {
         while self.units.front().is_some_and(|unit| unit.start < una)
             && let Some(unit) = self.units.front_mut()
         {
@@ -396,17 +436,14 @@ impl RetransmitQueue {
 
     /// [`acknowledge`](Self::acknowledge) of everything before `una`, which is more than nothing, where
     /// [all is calm](Self::front_if_calm): answers what the last unit was that it is about, as far as it is. `None`, and nothing is
-    /// done, where not all is calm, or `is_next` does not hold of the first unit.
+    /// done, where not all is calm, or something arrived already that was sent after the first unit. RACK knows of it then.
     #[inline(always)]
-    pub(crate) fn acknowledge_calmly(
-        &mut self,
-        una: Pos,
-        is_next: impl FnOnce(&Sent) -> bool,
-    ) -> Option<(SentOrder, SentState)> {
+    pub(super) fn acknowledge_calmly(&mut self, una: Pos) -> Option<(SentOrder, SentState)> {
+        let is_next = |unit: &Sent| unit.start >= self.fack && unit.order() > self.newest;
         if !self.front_if_calm().is_some_and(is_next) {
             return None;
         }
-        let units = self.units.awake()?;
+        let units = &mut self.units;
         while units.front().is_some_and(|unit| unit.end < una) {
             units.pop_front();
         }
@@ -417,6 +454,7 @@ impl RetransmitQueue {
         } else {
             units.pop_front();
         }
+        (self.newest, self.fack) = (last.0, una);
         Some(last)
     }
 
@@ -441,7 +479,7 @@ impl RetransmitQueue {
     /// Only whole segments count: a peer that reports parts of one has all of it, or makes it up, and could make the
     /// queue grow with every byte. Where the queue is long already only whole units count: what is not believed is sent
     /// again at worst.
-    pub(crate) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
+    pub(super) fn sack(&mut self, start: Pos, end: Pos, mss: u64, summary: &mut AckSummary) {
         let whole = if self.units.len() < MOST_UNITS { mss as Pos } else { Pos::MAX };
         let Some((start, end)) = self.whole_segments(start, end, whole) else { return };
         let first = self.units.partition_point(|u| u.end <= start);
@@ -509,7 +547,7 @@ impl RetransmitQueue {
     }
 
     /// Marks the first `bytes` of what is out as lost, sent again already or not.
-    pub(crate) fn mark_front_lost(&mut self, bytes: u64) -> u64 {
+    pub(super) fn mark_front_lost(&mut self, bytes: u64) -> u64 {
         let Some(front) = self.units.front() else { return 0 };
         let limit = front.start + bytes as Pos;
         let limit = limit.min(front.end);
@@ -528,7 +566,7 @@ impl RetransmitQueue {
     }
 
     /// Marks all between two positions as lost that is not SACKed.
-    pub(crate) fn mark_lost_between(&mut self, start: Pos, end: Pos) {
+    pub(super) fn mark_lost_between(&mut self, start: Pos, end: Pos) {
         let first = self.split(start);
         self.split(end);
         if let Some(repair) = &mut self.repair {
@@ -546,7 +584,7 @@ impl RetransmitQueue {
 
     /// After a time-out all that is not SACKed counts as lost (RFC 6675 5.1); with `renege` the SACK marks go
     /// too, because the peer threw away what it had reported (RFC 2018 8).
-    pub(crate) fn mark_all_lost(&mut self, renege: bool) {
+    pub(super) fn mark_all_lost(&mut self, renege: bool) {
         let before = core::mem::take(&mut self.lost);
         self.repair = None;
         for unit in self.units.iter_mut() {
@@ -563,7 +601,7 @@ impl RetransmitQueue {
     }
 
     /// RFC 8985 6.3: after a time-out the first unit counts as lost, and what was sent longer ago than `patience`.
-    pub(crate) fn mark_late_lost(&mut self, now: Instant, patience: Duration) {
+    pub(super) fn mark_late_lost(&mut self, now: Instant, patience: Duration) {
         if let Some(repair) = &mut self.repair {
             repair.lost_from = Pos::MIN;
         }
@@ -580,7 +618,7 @@ impl RetransmitQueue {
 
     /// RFC 8985 6.2 step 5: what was sent before something that was delivered, and longer ago than it should take, is
     /// lost.
-    pub(crate) fn mark_overtaken(&mut self, by: &Deadline) -> Found {
+    pub(super) fn mark_overtaken(&mut self, by: &Deadline) -> Found {
         let mut found = Found::default();
         self.mark_overtaken_originals(by, &mut found);
         self.mark_overtaken_repeats(by, &mut found);
@@ -661,7 +699,7 @@ impl RetransmitQueue {
     }
 
     /// Nothing was lost after all: what was taken for it is on its way.
-    pub(crate) fn forget_losses(&mut self) {
+    pub(super) fn forget_losses(&mut self) {
         self.lost = 0;
         let mut repair = Repair::default();
         for unit in self.units.iter_mut() {
@@ -706,7 +744,7 @@ impl RetransmitQueue {
     }
 
     /// `start..end` was sent again.
-    pub(crate) fn resent(&mut self, start: Pos, end: Pos, state: &SentState) {
+    pub(super) fn resent(&mut self, start: Pos, end: Pos, state: &SentState) {
         let first = self.split(start);
         self.split(end);
         let lost_before = self.lost;
@@ -738,14 +776,16 @@ impl RetransmitQueue {
     }
 
     /// Forgets everything.
-    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+    pub(super) fn clear(&mut self) {
         self.units.clear();
-        self.units.rest(&mut pool.units);
-        *self = Self::default();
+        self.repair = None;
+        (self.sacked, self.lost) = (0, 0);
+        self.reset();
     }
 
-    pub(crate) fn memory(&self) -> usize {
-        self.units.memory()
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.units.capacity() * size_of::<Sent>()
             + self
                 .repair
                 .as_ref()

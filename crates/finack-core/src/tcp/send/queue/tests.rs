@@ -1,4 +1,6 @@
 use super::*;
+use crate::pool::Pool;
+use crate::tcp::send::RetransmitQueue;
 
 fn queue(units: &[(Pos, Pos)]) -> RetransmitQueue {
     let mut queue = RetransmitQueue::default();
@@ -102,7 +104,7 @@ fn a_wide_sack_joins_what_lies_within() {
 #[test]
 fn records_stay_apart_when_they_are_reported() {
     let mut q = queue(&[(1, 101), (101, 201), (201, 301)]);
-    q.units[1].marks = Marks::RECORD_END;
+    q.awake().unwrap().units[1].marks = Marks::RECORD_END;
     q.sack(1, 301, 100, &mut AckSummary::default());
     assert_eq!(marked(&q, Marks::SACKED), [(1, 201), (201, 301)]);
 }
