@@ -280,8 +280,8 @@ impl SendBuffer {
         self.extra.as_ref().is_some_and(|e| e.pushes.binary_search(&pos).is_ok())
     }
 
-    /// Appends all of `data`. Segments begin at `cut.0` and every `cut.1` bytes behind that: a block ends where one ends, so that
-    /// each is sent from a single block.
+    /// Appends all of `data`. Segments begin at `cut.0` and every `cut.1` bytes behind that: where it goes on beyond a block, that ends
+    /// where a segment does, so that each is sent from a single block.
     pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8], cut: (Pos, u16)) {
         self.blocks.wake(&mut pool.blocks);
         if self.blocks.is_empty() && !data.is_empty() && data.len() <= FEW {
@@ -622,26 +622,28 @@ mod tests {
         assert_eq!((count, bytes), (MAX_SLICES, MAX_SLICES * crate::pool::SMALL));
     }
 
-    /// What is written a lot goes out in segments that lie in one block each, wherever they begin.
+    /// What is written at one go lies in one block for each segment, wherever these begin.
     #[test]
     fn no_segment_lies_across_two_blocks() {
-        let mss = 1448;
-        for (from, calls) in [(1, 64 << 10), (701, 64 << 10), (1, 10_000), (701, 33_333), (1, 2_000)] {
+        const MSS: u16 = 1448;
+        let data: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
+        for from in [1, 701, 1449] {
             let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
-            let data: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
-            data.chunks(calls).for_each(|call| buffer.append(&mut pool, call, (from, mss)));
+            buffer.append(&mut pool, &data[..700], (1, MSS));
+            buffer.append(&mut pool, &data[700..], (from, MSS));
             assert_eq!(buffer.end(), 400_001);
-            let mss = Pos::from(mss);
-            let whole = (from..buffer.end() - mss).step_by(mss as usize);
-            assert!(whole.clone().all(|at| buffer.find(at, at + mss).is_some()), "{from}, {calls}");
-            for at in whole {
-                let place = buffer.find(at, at + mss).unwrap();
-                assert_eq!(buffer.slice(place).unwrap()[0], data[at as usize - 1]);
+            for at in (from..buffer.end() - Pos::from(MSS)).step_by(MSS.into()) {
+                let place = buffer.find(at, at + Pos::from(MSS)).expect("it lies in one block");
+                let written = &data[at as usize - 1..][..MSS.into()];
+                assert_eq!(buffer.slice(place), Some(written), "at {at}, from {from}");
             }
-            // Segments that are larger than the blocks are no reason to leave any of these empty.
+            // Segments larger than blocks are no reason to leave any of these empty.
             let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
-            data.chunks(calls).for_each(|call| buffer.append(&mut pool, call, (from, u16::MAX)));
+            data.chunks(33_333).for_each(|call| buffer.append(&mut pool, call, (from, u16::MAX)));
             assert!(buffer.blocks.iter().all(|block| !block.as_slice().is_empty()));
+            let mut lent = [&[][..]; MAX_SLICES];
+            let (count, _) = buffer.slices(1, buffer.end(), &mut lent);
+            assert_eq!(lent[..count].concat(), data);
         }
     }
 }
