@@ -147,7 +147,7 @@ counters! {
     tcp_expected,
     /// Those of them that went on where another had ended that came with them.
     tcp_expected_behind,
-    /// Segments with data that were sent and had nothing special about them.
+    /// Segments of connections that were sent and had nothing special about them: with data, or SYN, ACK or FIN.
     tcp_ordinary,
     /// Out-of-order segments queued.
     tcp_out_of_order,

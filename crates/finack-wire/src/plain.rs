@@ -196,7 +196,7 @@ impl Ahead {
 
 /// Words of 32 bits in the processor's order of bytes, added up.
 #[inline(always)]
-fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+pub(crate) fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
     let (words, _) = bytes.as_chunks::<4>();
     words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
 }
@@ -206,7 +206,7 @@ const SHORT: usize = 32;
 
 /// Data as such words, with zeros behind it.
 #[inline(always)]
-fn words_of(data: &[u8]) -> u64 {
+pub(crate) fn words_of(data: &[u8]) -> u64 {
     if data.len() > SHORT {
         return u64::from(finack_sum::sum(data).to_be());
     }
@@ -232,7 +232,7 @@ const fn fold(sum: u64) -> u16 {
 
 /// Whether a sum of such words folds to all ones: whether it is a multiple of 0xffff, and not zero, which only zeros add up to.
 #[inline(always)]
-const fn are_ones(sum: u64) -> bool {
+pub(crate) const fn are_ones(sum: u64) -> bool {
     sum != 0 && sum.is_multiple_of(0xffff)
 }
 

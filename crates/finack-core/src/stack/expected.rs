@@ -111,7 +111,11 @@ impl Stack {
         behind: &[Packet<'_>],
     ) -> usize {
         self.note_packet(packet);
-        let Some(index) = plain.and_then(|plain| self.take_short_way(now, packet, plain, guess)) else {
+        let taken = match plain {
+            Some(plain) => self.take_short_way(now, packet, plain, guess),
+            None => self.take_opening(now, packet).then_some(NOBODY),
+        };
+        let Some(index) = taken else {
             self.ip_input(now, packet);
             return 0;
         };
@@ -160,7 +164,8 @@ impl Stack {
         if self.take_expected(now, packet, plain, index) {
             return Some(index);
         }
-        self.take_plain(now, packet, plain, index).then_some(NOBODY)
+        let taken = self.take_ending(now, packet, plain, index) || self.take_plain(now, packet, plain, index);
+        taken.then_some(NOBODY)
     }
 
     /// Takes a segment that is not what its connection expects next: the connection has seen to its addresses, and the rest
@@ -194,7 +199,7 @@ impl Stack {
         true
     }
 
-    fn count_segment(&mut self, segment: &Segment<'_>) {
+    pub(super) fn count_segment(&mut self, segment: &Segment<'_>) {
         let segments = u64::from(segment.segments);
         self.cx.counters.ip_in_receives += segments;
         self.cx.counters.count_codepoint(segment.ecn, segments);

@@ -7,6 +7,8 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod control;
+mod ending;
 mod expected;
 mod fast_open;
 mod fingerprint;
@@ -17,6 +19,7 @@ mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
+mod opening;
 mod ordinary;
 mod passive;
 mod refresh;

@@ -9,7 +9,7 @@ use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
-use finack_sim::packet::build;
+use finack_sim::packet::{Body, Opt, build};
 use finack_sim::{Script, Setup};
 
 /// What can be seen of a stack.
@@ -479,4 +479,73 @@ fn joined_segments() {
     assert_eq!(after.tcp_in_segs - before.tcp_in_segs, 2);
     assert_eq!(after.tcp_expected - before.tcp_expected, 2);
     t.take_sent();
+}
+
+/// RFC 9293 3.10.7.2, RFC 2385 3: a SYN with nothing special about it is read at one go, whatever differs from that step by step.
+#[test]
+fn what_opens() {
+    let t = Setup::new().server();
+    let texts = [
+        "S 0:0(0) win 1000 <mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7>",
+        "S 0:0(0) win 1000 <mss 1460>",
+        "S 0:0(0) win 1000",
+        "S 0:0(0) win 1000 <mss 1460,nop,nop,sackOK>",
+        "S 0:10(10) win 1000 <mss 1460>",
+        "S. 0:0(0) ack 1 win 1000 <mss 1460>",
+        "SF 0:0(0) win 1000",
+        "SR 0:0(0) win 1000",
+        "SE 0:0(0) win 1000",
+        "SP 0:0(0) win 1000",
+        "S 0:0(0) win 1000 ecn ect0",
+    ];
+    for text in texts {
+        let packet = bytes(&t, text);
+        both_ways(&t, core::slice::from_ref(&packet));
+        both_ways(&t, &[packet.clone(), packet.clone()]);
+        for bit in 0..packet.len() * 8 {
+            let mut other = packet.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            both_ways(&t, &[other]);
+        }
+    }
+    for (kind, len) in [(19, 16), (29, 12), (253, 4)] {
+        // A signature that nobody asked for: dropped in silence (RFC 2385 3, RFC 5925 7.3).
+        let mut packet = t.segment("S 0:0(0) win 1000 <mss 1460>");
+        if let Body::Tcp(tcp) = &mut packet.body {
+            tcp.options.push(Opt::Other(kind, vec![7; len]));
+        }
+        both_ways(&t, &[build(&packet)]);
+    }
+}
+
+/// The same of a SYN,ACK (RFC 9293 3.10.7.3).
+#[test]
+fn what_answers_our_syn() {
+    for timestamps in [false, true] {
+        let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
+        let mut t = setup.bare();
+        t.connect();
+        t.take_sent();
+        let texts = [
+            "S. 0:0(0) ack 1 win 1000 <mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7>",
+            "S. 0:0(0) ack 1 win 1000 <mss 1460>",
+            "S. 0:0(0) ack 1 win 1000",
+            "S. 0:0(0) ack 2 win 1000",
+            "S. 0:10(10) ack 1 win 1000 <mss 1460>",
+            "S 0:0(0) win 1000 <mss 1460>",
+            "SF. 0:0(0) ack 1 win 1000",
+            "SR. 0:0(0) ack 1 win 1000",
+            "SE. 0:0(0) ack 1 win 1000",
+        ];
+        for text in texts {
+            let packet = bytes(&t, text);
+            both_ways(&t, core::slice::from_ref(&packet));
+            both_ways(&t, &[packet.clone(), packet.clone()]);
+            for bit in 0..packet.len() * 8 {
+                let mut other = packet.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                both_ways(&t, &[other]);
+            }
+        }
+    }
 }

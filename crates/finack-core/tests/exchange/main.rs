@@ -3,6 +3,7 @@
 
 mod capture;
 mod close;
+mod control;
 mod data;
 mod direct;
 mod ecn;

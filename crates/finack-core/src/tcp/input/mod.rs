@@ -5,7 +5,7 @@ mod acceptability;
 mod ack;
 pub(crate) mod expected;
 mod fin;
-mod last;
+pub(crate) mod last;
 mod paws;
 pub(crate) mod run;
 mod syn_sent;
