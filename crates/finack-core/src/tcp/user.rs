@@ -32,7 +32,7 @@ impl Connection {
         if count == 0 {
             return Err(Error::WouldBlock);
         }
-        self.send.append(&mut cx.pool, &data[..count]);
+        self.send.append(&mut cx.pool, &data[..count], (self.snd_nxt, self.mss));
         self.after_write(&room, count == data.len(), flags);
         Ok(count)
     }
@@ -49,7 +49,7 @@ impl Connection {
     /// See [`takes_at_once`](Self::takes_at_once).
     #[inline(always)]
     pub(crate) fn append_at_once(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) {
-        self.send.append(&mut cx.pool, data);
+        self.send.append(&mut cx.pool, data, (self.snd_nxt, self.mss));
         self.facts.set_more(flags.more);
         self.took_unit(data.len() as Pos);
     }
