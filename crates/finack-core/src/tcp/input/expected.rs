@@ -34,10 +34,10 @@ pub(crate) fn is_expected(c: &Connection, arrival: Arrival<'_>) -> Option<Pos> {
         && stamped
         && c.snd_una <= ack
         && ack <= c.snd_nxt
-        && end <= c.rcv_edge
+        && end <= c.rcv_edge()
         && end <= c.most_unread()
         && !c.recv.has_gap()
-        && c.rcv_fin == Pos::MAX
+        && c.rcv_fin() == Pos::MAX
         && c.rare().urgent.mark.is_none()
         && c.ecn.is_none();
     expected.then_some(ack)

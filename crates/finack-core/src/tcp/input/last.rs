@@ -30,7 +30,7 @@ pub(super) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segm
     if c.state == State::LastAck {
         return (!fin).then_some(Outcome::Closed(EndCause::Closed));
     }
-    if !fin || c.rcv_edge <= start || c.rcv_fin != Pos::MAX {
+    if !fin || c.rcv_edge() <= start || c.rcv_fin() != Pos::MAX {
         return None;
     }
     paws::update(c, now, &Placed { segment, start, end: start + 1, scaled: true });

@@ -152,6 +152,13 @@ impl RetransmitQueue {
         self.0.as_mut().map_or_else(Found::default, |flight| flight.mark_overtaken(by))
     }
 
+    /// Recovery's phase begins, with everything before `point` out.
+    pub(crate) fn set_point(&mut self, point: Pos) {
+        if let Some(flight) = &mut self.0 {
+            flight.point = point;
+        }
+    }
+
     /// Nothing was lost after all: what was taken for it is on its way.
     pub(crate) fn forget_losses(&mut self) {
         if let Some(flight) = &mut self.0 {
