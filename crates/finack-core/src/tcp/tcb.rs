@@ -416,7 +416,10 @@ impl Connection {
     #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         let out = (self.snd_nxt - self.snd_una) as u64;
-        let mut gone = self.rtx.sacked() + self.rtx.lost();
+        if out == 0 {
+            return 0;
+        }
+        let mut gone = self.rtx.gone();
         if !self.agreed.sack {
             gone += self.recovery.left_network(u64::from(self.mss));
         }

@@ -362,6 +362,12 @@ impl Flight {
         self.lost as u64
     }
 
+    /// Both.
+    #[inline]
+    pub(crate) const fn gone(&self) -> u64 {
+        self.sacked as u64 + self.lost as u64
+    }
+
     /// Positions ever taken for lost, modulo 2^32.
     pub(crate) const fn lost_ever(&self) -> u32 {
         self.lost_ever

@@ -84,6 +84,24 @@ impl RetransmitQueue {
         self.rest(pool);
     }
 
+    /// Whether nothing is out.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|flight| flight.is_empty())
+    }
+
+    /// Units that are out.
+    #[inline(always)]
+    pub(crate) fn units(&self) -> usize {
+        self.0.as_ref().map_or(0, |flight| flight.units())
+    }
+
+    /// Positions taken for lost and not sent again.
+    #[inline(always)]
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.as_ref().map_or(0, |flight| flight.lost())
+    }
+
     /// What is out, unless nothing is.
     #[inline]
     pub(crate) fn awake(&mut self) -> Option<&mut Flight> {
