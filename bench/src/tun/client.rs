@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub const SINK: u16 = 9001;
 pub const SOURCE: u16 = 9002;
 pub const ECHO: u16 = 9003;
+/// The source without a copy into the send buffer: only finack has one.
+pub const SOURCE_SHARED: u16 = 9004;
 
 /// Bytes written or read at a time.
 const CHUNK: usize = 128 * 1024;

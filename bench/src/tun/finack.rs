@@ -2,12 +2,13 @@
 
 use std::io;
 
+use bytes::Bytes;
 use finack::Net;
 use finack::device::TunDevice;
 use finack::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::client::{ECHO, SINK, SOURCE};
+use super::client::{ECHO, SINK, SOURCE, SOURCE_SHARED};
 use super::interface::Interface;
 use crate::udp::{self, CREDIT, Counted, EACH, RUN};
 
@@ -21,6 +22,7 @@ pub fn serve(interface: &Interface, device: TunDevice) -> io::Result<()> {
         let net = Net::builder().address(interface.addresses().1, 24).build(device)?;
         let sink = TcpListener::bind_on(&net, interface.server(SINK)).await?;
         let source = TcpListener::bind_on(&net, interface.server(SOURCE)).await?;
+        let shared = TcpListener::bind_on(&net, interface.server(SOURCE_SHARED)).await?;
         let echo = TcpListener::bind_on(&net, interface.server(ECHO)).await?;
         tokio::spawn(take_datagrams(UdpSocket::bind_on(&net, interface.server(udp::SINK)).await?));
         tokio::spawn(give_datagrams(UdpSocket::bind_on(&net, interface.server(udp::SOURCE)).await?));
@@ -29,6 +31,7 @@ pub fn serve(interface: &Interface, device: TunDevice) -> io::Result<()> {
             tokio::select! {
                 Ok((stream, _)) = sink.accept() => drop(tokio::spawn(take(stream))),
                 Ok((stream, _)) = source.accept() => drop(tokio::spawn(give(stream))),
+                Ok((stream, _)) = shared.accept() => drop(tokio::spawn(give_shared(stream))),
                 Ok((stream, _)) = echo.accept() => drop(tokio::spawn(send_back(stream))),
                 else => return Ok(()),
             }
@@ -46,6 +49,16 @@ async fn give(mut stream: TcpStream) -> io::Result<()> {
     let chunk = vec![0; CHUNK];
     loop {
         stream.write_all(&chunk).await?;
+    }
+}
+
+async fn give_shared(stream: TcpStream) -> io::Result<()> {
+    let chunk = Bytes::from(vec![0; CHUNK]);
+    loop {
+        let mut rest = chunk.clone();
+        while !rest.is_empty() {
+            stream.send_bytes(&mut rest).await?;
+        }
     }
 }
 

@@ -98,15 +98,24 @@ pub struct Case {
     pub unit: &'static str,
     pub more_is_better: bool,
     pub port: u16,
+    /// Of finack's server where it has another one for this.
+    pub finack_port: Option<u16>,
     pub client: Client,
 }
 
-const CASES: [Case; 4] = [
+impl Case {
+    fn port_of(&self, who: Who) -> u16 {
+        self.finack_port.filter(|_| who == Who::Finack).unwrap_or(self.port)
+    }
+}
+
+const CASES: [Case; 5] = [
     Case {
         name: "TUN, MTU 1500: kernel to stack, one stream",
         unit: "Gb/s",
         more_is_better: true,
         port: client::SINK,
+        finack_port: None,
         client: client::send,
     },
     Case {
@@ -114,6 +123,15 @@ const CASES: [Case; 4] = [
         unit: "Gb/s",
         more_is_better: true,
         port: client::SOURCE,
+        finack_port: None,
+        client: client::receive,
+    },
+    Case {
+        name: "TUN, MTU 1500: stack to kernel, one stream, finack's buffers handed over",
+        unit: "Gb/s",
+        more_is_better: true,
+        port: client::SOURCE,
+        finack_port: Some(client::SOURCE_SHARED),
         client: client::receive,
     },
     Case {
@@ -121,6 +139,7 @@ const CASES: [Case; 4] = [
         unit: "µs",
         more_is_better: false,
         port: client::ECHO,
+        finack_port: None,
         client: client::round_trips,
     },
     Case {
@@ -128,6 +147,7 @@ const CASES: [Case; 4] = [
         unit: "1/s",
         more_is_better: true,
         port: client::ECHO,
+        finack_port: None,
         client: client::connections,
     },
 ];
@@ -183,7 +203,7 @@ fn line(case: &Case, served: &[Served], missing: &[String], pace: Pace) -> Compa
     let mut sizes = Vec::new();
     for one in served {
         let before = one.interface.carried();
-        match (case.client)(one.interface.server(case.port), pace.slice / 4) {
+        match (case.client)(one.interface.server(case.port_of(one.who)), pace.slice / 4) {
             Ok(_) => {
                 let size = one.interface.carried().average_since(before);
                 sizes.push(format!("{} {size:.0}", one.who.name()));
@@ -193,7 +213,7 @@ fn line(case: &Case, served: &[Served], missing: &[String], pace: Pace) -> Compa
         }
     }
     let subjects = able.into_iter().map(|one| {
-        let to = one.interface.server(case.port);
+        let to = one.interface.server(case.port_of(one.who));
         Subject::new(one.who.name(), one.who.role(), move |length| {
             (case.client)(to, length).unwrap_or(f64::NAN)
         })

@@ -103,6 +103,7 @@ const CASES: [Case; 4] = [
         unit: "Gb/s",
         more_is_better: true,
         port: SINK,
+        finack_port: None,
         client: |to, length| client::send(to, length, Calls::Coalesced),
     },
     Case {
@@ -110,6 +111,7 @@ const CASES: [Case; 4] = [
         unit: "Gb/s",
         more_is_better: true,
         port: SINK,
+        finack_port: None,
         client: |to, length| client::send(to, length, Calls::Single),
     },
     Case {
@@ -117,6 +119,7 @@ const CASES: [Case; 4] = [
         unit: "Gb/s",
         more_is_better: true,
         port: SOURCE,
+        finack_port: None,
         client: |from, length| client::receive(from, length, Calls::Coalesced),
     },
     Case {
@@ -124,6 +127,7 @@ const CASES: [Case; 4] = [
         unit: "Gb/s",
         more_is_better: true,
         port: SOURCE,
+        finack_port: None,
         client: |from, length| client::receive(from, length, Calls::Single),
     },
 ];

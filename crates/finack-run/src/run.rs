@@ -33,6 +33,8 @@ use crate::warnings::Warnings;
 
 /// Trace events that may wait to be told: far more than one turn of the stack makes.
 const TRACE_RING: usize = 16_384;
+/// Trace events that are taken out of it at once.
+const AT_ONCE: usize = 256;
 /// How long connections may take to finish once the program has ended. TIME-WAIT is not waited for.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long they may take while what the program sent still moves on towards the outside.
@@ -255,15 +257,15 @@ async fn carry(
     let told = outward.told.clone();
     let gateway = start_gateway(&net, config, &watch, outward.published, told)
         .map_err(own("the gateway can't be started"))?;
-    let collector = Rc::clone(&watch.collector);
+    let collector = Rc::clone(&watch.reader.collector);
     let names = names(config);
     let server = NameServer::new(names.clone(), outward.forwarder, move |answer| {
         collector.borrow_mut().observe_name(answer);
     });
-    let note = watch.take_note(&net);
+    let note = watch.take_note();
     services::start(&net, &server, note).await.map_err(own("finack's services can't be started"))?;
 
-    let control = seen.start(&net, Rc::clone(&watch.collector));
+    let control = seen.start(&net, Rc::clone(&watch.reader.collector));
     let command = ProgramCommand::new(&config.program).args(&config.args).job_control(has_terminal());
     let child = network.spawn(&command).map_err(RunError::Spawn)?;
     let forwarding = SignalForwarding::start(&child).map_err(own("signals can't be left to the program"))?;
@@ -291,7 +293,7 @@ fn start_gateway(
     let gateway = gateway::Config {
         ways: Ways { outside: !config.isolated, host: !config.host_names.is_empty() },
         strict_ack: config.strict_ack,
-        note: watch.take_note(net),
+        note: watch.take_note(),
         say: config.say,
         told,
     };
@@ -311,27 +313,43 @@ async fn wait(mut child: Child) -> io::Result<ExitStatus> {
 
 /// Reads the stack's trace as it is written.
 struct Watch {
-    collector: Rc<RefCell<Collector>>,
+    reader: Rc<Reader>,
     changed: Rc<Notify>,
+}
+
+/// What everybody who takes trace events takes them with.
+struct Reader {
+    net: Net,
+    collector: Rc<RefCell<Collector>>,
     capture: Option<CaptureHandle>,
+    /// Events on their way from the one to the others.
+    events: RefCell<Vec<TraceEvent>>,
 }
 
-/// Takes all that the trace holds, for the report and for the comments of a capture.
-fn take_all(net: &Net, collector: &mut Collector, capture: Option<&CaptureHandle>) {
-    // What is captured from now on may have its events later.
-    let captured = capture.map(CaptureHandle::captured);
-    while let Some(event) = net.poll_trace() {
-        take(&event, collector, capture);
+impl Reader {
+    /// Takes all that the trace holds, for the report and for the comments of a capture.
+    fn take_all(&self) {
+        // What is captured from now on may have its events later.
+        let captured = self.capture.as_ref().map(CaptureHandle::captured);
+        let (mut events, mut collector) = (self.events.borrow_mut(), self.collector.borrow_mut());
+        loop {
+            self.net.take_trace(AT_ONCE, &mut events);
+            let last = events.len() < AT_ONCE;
+            events.drain(..).for_each(|event| self.take(&event, &mut collector));
+            if last {
+                break;
+            }
+        }
+        if let (Some(capture), Some(captured)) = (&self.capture, captured) {
+            capture.explained(captured);
+        }
     }
-    if let (Some(capture), Some(captured)) = (capture, captured) {
-        capture.explained(captured);
-    }
-}
 
-fn take(event: &TraceEvent, collector: &mut Collector, capture: Option<&CaptureHandle>) {
-    collector.observe(event);
-    if let Some(capture) = capture {
-        capture.explain(event);
+    fn take(&self, event: &TraceEvent, collector: &mut Collector) {
+        collector.observe(event);
+        if let Some(capture) = &self.capture {
+            capture.explain(event);
+        }
     }
 }
 
@@ -345,39 +363,41 @@ async fn unexplained(capture: Option<&CaptureHandle>) {
 
 impl Watch {
     fn start(net: &Net, limits: Limits, capture: Option<CaptureHandle>) -> Self {
-        let collector = Rc::new(RefCell::new(Collector::new(net.now(), limits)));
+        let reader = Rc::new(Reader {
+            net: net.clone(),
+            collector: Rc::new(RefCell::new(Collector::new(net.now(), limits))),
+            capture,
+            events: RefCell::default(),
+        });
         let changed = Rc::new(Notify::new());
-        let watch = Self { collector, changed, capture };
-        let (net, into, tell) = (net.clone(), Rc::clone(&watch.collector), Rc::clone(&watch.changed));
-        let capture = watch.capture.clone();
+        let (into, tell) = (Rc::clone(&reader), Rc::clone(&changed));
         spawn_local(async move {
             loop {
                 let event = tokio::select! {
-                    event = net.next_trace() => match event {
+                    event = into.net.next_trace() => match event {
                         Some(event) => Some(event),
                         None => return,
                     },
-                    () = unexplained(capture.as_ref()) => None,
+                    () = unexplained(into.capture.as_ref()) => None,
                 };
-                let mut collector = into.borrow_mut();
                 if let Some(event) = event {
-                    take(&event, &mut collector, capture.as_ref());
+                    into.take(&event, &mut into.collector.borrow_mut());
                 }
-                take_all(&net, &mut collector, capture.as_ref());
+                into.take_all();
                 tell.notify_one();
             }
         });
-        watch
+        Self { reader, changed }
     }
 
     /// What takes notes of connections from gateway and services.
-    fn take_note(&self, net: &Net) -> TakeNote {
-        let (net, into, capture) = (net.clone(), Rc::clone(&self.collector), self.capture.clone());
+    fn take_note(&self) -> TakeNote {
+        let into = Rc::clone(&self.reader);
         Rc::new(move |finack_end, program_end, note| {
-            let mut collector = into.borrow_mut();
             // What the stack traced until now comes before it.
-            take_all(&net, &mut collector, capture.as_ref());
-            collector.advance_to(net.now());
+            into.take_all();
+            let mut collector = into.collector.borrow_mut();
+            collector.advance_to(into.net.now());
             collector.note(finack_end, program_end, note);
         })
     }
@@ -396,7 +416,7 @@ impl Watch {
             if owes.is_some() && owes != owed {
                 (moved_at, owed) = (now, owes);
             }
-            let over = owes.is_none() && self.collector.borrow().unfinished() == 0;
+            let over = owes.is_none() && self.reader.collector.borrow().unfinished() == 0;
             let too_long = now - moved_at >= LINGER || now - begun >= LINGER_MOVING;
             if over || too_long || forwarding.interrupted() {
                 return;
@@ -410,14 +430,15 @@ impl Watch {
         let now = net.now();
         let counters = net.counters();
         let limits = Limits::default();
-        let mut collector = std::mem::replace(&mut *self.collector.borrow_mut(), Collector::new(now, limits));
         // What the reading task did not get to.
-        take_all(net, &mut collector, self.capture.as_ref());
+        self.reader.take_all();
+        let unused = Collector::new(now, limits);
+        let collector = self.reader.collector.replace(unused);
         let mut report = collector.finish(now);
         report.datagrams = (counters.udp_in_datagrams, counters.udp_out_datagrams);
         net.shutdown();
         // It resets what is still open.
-        if let Some(capture) = &self.capture {
+        if let Some(capture) = &self.reader.capture {
             while let Some(event) = net.poll_trace() {
                 capture.explain(&event);
             }

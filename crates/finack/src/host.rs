@@ -408,6 +408,12 @@ impl Net {
         self.shards.poll_trace()
     }
 
+    /// Moves trace events not yet taken to the end of `into`, oldest first, until that holds `most`: with one lock for all
+    /// of them where there is one shard.
+    pub fn take_trace(&self, most: usize, into: &mut Vec<TraceEvent>) {
+        self.shards.take_trace(most, into);
+    }
+
     /// Waits for the next trace event; `None` once the network has stopped and all were taken.
     /// The ring has one reader: of several tasks that wait at once, only the last is woken.
     ///

@@ -141,6 +141,37 @@ async fn a_shared_buffer_is_told_to_be_free_once_acknowledged() {
     assert!(buffer.is_unique(), "somebody still holds the buffer");
 }
 
+/// Bytes that are handed over are not copied, need nobody to take completions, and are let go once acknowledged.
+#[tokio::test]
+async fn bytes_that_are_handed_over_arrive_and_are_let_go() {
+    let (_bed, client, mut server) = connected().await;
+    let buffer = Bytes::from(vec![7; 3000]);
+    let sending = async {
+        // Many more than completions could wait.
+        for _ in 0..2000 {
+            let mut rest = buffer.clone();
+            while !rest.is_empty() {
+                assert!(client.send_bytes(&mut rest).await.unwrap() > 0);
+            }
+        }
+    };
+    let reading = async {
+        let mut got = vec![0; 2000 * 3000];
+        server.read_exact(&mut got).await.unwrap();
+        got
+    };
+    let (_, got) = soon(async { tokio::join!(sending, reading) }).await;
+    assert!(got.iter().all(|byte| *byte == 7), "the data came through changed");
+    soon(async {
+        while !buffer.is_unique() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    drop(server);
+    assert_eq!(client.send_bytes(&mut Bytes::new()).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn a_reset_frees_shared_buffers() {
     let (_bed, client, server) = connected().await;

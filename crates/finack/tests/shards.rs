@@ -281,7 +281,8 @@ fn what_is_told_of_the_network_is_the_sum_of_its_shards() {
             let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
             assert_eq!(b.tcp_socket(peer, local).unwrap().state, State::Established);
         }
-        let events = std::iter::from_fn(|| b.poll_trace()).collect::<Vec<_>>();
+        let mut events = Vec::from_iter(b.poll_trace());
+        b.take_trace(1000, &mut events);
         assert!(events.is_sorted_by_key(|event| event.at), "the oldest of all shards comes first");
         assert_eq!(events.iter().filter_map(|e| e.conn).collect::<HashSet<_>>(), ids);
         b.set_sysctl("tcp_mem", "200001").unwrap();

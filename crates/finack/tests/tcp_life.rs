@@ -405,6 +405,31 @@ async fn trace_events_tell_the_story_of_a_connection() {
     assert_eq!(bed.b.counters().tcp_passive_opens, 1);
 }
 
+/// Taken together events come as one by one, no more than are wanted, and none twice.
+#[tokio::test]
+async fn trace_events_are_taken_in_order_by_any_number() {
+    let bed = bed_of(Capabilities::plain(1500), host_a().trace(1000), host_b());
+    drop(connected(&bed).await);
+    let first = soon(bed.a.next_trace()).await.unwrap();
+    let mut events = vec![first];
+    bed.a.take_trace(3, &mut events);
+    assert_eq!(events.len(), 3);
+    bed.a.take_trace(3, &mut events);
+    assert_eq!(events.len(), 3, "it holds what was wanted");
+    events.extend(bed.a.poll_trace());
+    bed.a.take_trace(usize::MAX, &mut events);
+    let states: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event.kind {
+            finack::core::trace::TraceKind::State { to, .. } => Some(to),
+            _ => None,
+        })
+        .collect();
+    assert!(events.is_sorted_by_key(|event| event.at));
+    assert_eq!(states[..2], [State::SynSent, State::Established]);
+    assert!(bed.a.poll_trace().is_none());
+}
+
 #[tokio::test]
 async fn a_listeners_options_can_change_while_it_listens() {
     let bed = bed();

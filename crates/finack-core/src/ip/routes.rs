@@ -8,10 +8,14 @@ use crate::stack::{InterfaceAddress, Route};
 #[cfg(test)]
 mod tests;
 
-/// Addresses and routes. There are few of them: they are searched one by one.
+/// Addresses and routes. There are few of them: they are searched one by one, but for what every opening asks of IPv4.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
     addresses: Vec<InterfaceAddress>,
+    /// The IPv4 ones in ascending order.
+    own_ipv4: Vec<u32>,
+    /// The networks that they are in, each once: a host may have many addresses in one.
+    links_ipv4: Vec<Link>,
     routes: Vec<Route>,
     any_address: bool,
     mtu: u32,
@@ -33,11 +37,25 @@ impl Routes {
         any_address: bool,
         mtu: u32,
     ) -> Self {
-        Self { addresses, routes, any_address, mtu }
+        let mut own_ipv4 = Vec::new();
+        let mut links_ipv4 = Vec::new();
+        for own in &addresses {
+            let IpAddr::V4(addr) = own.addr else { continue };
+            own_ipv4.push(addr.to_bits());
+            let link = Link::of(addr, own.prefix_len);
+            if !links_ipv4.contains(&link) {
+                links_ipv4.push(link);
+            }
+        }
+        own_ipv4.sort_unstable();
+        Self { addresses, own_ipv4, links_ipv4, routes, any_address, mtu }
     }
 
     /// Whether packets to this address are for this host alone.
     pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        if let Some(bits) = ordinary(addr) {
+            return self.is_own_ipv4(bits) || self.any_address && !self.is_broadcast_ipv4(bits);
+        }
         self.is_own(addr) || self.any_address && scope(addr) > Scope::Host && self.is_unicast(addr)
     }
 
@@ -71,7 +89,7 @@ impl Routes {
     /// our own but for loopback.
     pub(crate) fn is_valid_source(&self, addr: IpAddr) -> bool {
         if let Some(bits) = ordinary(addr) {
-            return !self.own_ipv4().any(|own| own.bits == bits || own.broadcast == Some(bits));
+            return !self.is_own_ipv4(bits) && !self.is_broadcast_ipv4(bits);
         }
         self.is_unicast(addr) && if addr.is_loopback() { self.is_own(addr) } else { !self.is_own(addr) }
     }
@@ -92,12 +110,12 @@ impl Routes {
     /// The same of an [`ordinary`] address.
     fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
         let mut best: Option<(u8, Option<u32>)> = None;
-        for own in self.own_ipv4() {
-            if own.broadcast == Some(dst) {
+        for link in &self.links_ipv4 {
+            if link.broadcast == Some(dst) {
                 return Some(self.mtu);
             }
-            if (own.bits ^ dst).leading_zeros() >= u32::from(own.prefix_len) {
-                best = Some(best.unwrap_or_default().max((own.prefix_len, None)));
+            if (link.network ^ dst).leading_zeros() >= u32::from(link.prefix_len) {
+                best = Some(best.unwrap_or_default().max((link.prefix_len, None)));
             }
         }
         for route in &self.routes {
@@ -111,15 +129,14 @@ impl Routes {
         best.map(|(_, mtu)| mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)))
     }
 
-    fn own_ipv4(&self) -> impl Iterator<Item = Own> {
-        self.addresses.iter().filter_map(|a| {
-            let IpAddr::V4(own) = a.addr else { return None };
-            let bits = own.to_bits();
-            // A /31 has two hosts and no broadcast address (RFC 3021).
-            let has = a.prefix_len < 31 && !own.is_loopback();
-            let broadcast = has.then(|| bits | host_mask(a.prefix_len));
-            Some(Own { bits, prefix_len: a.prefix_len, broadcast })
-        })
+    /// [`is_own`](Self::is_own) of an [`ordinary`] address.
+    fn is_own_ipv4(&self, bits: u32) -> bool {
+        self.own_ipv4.binary_search(&bits).is_ok()
+    }
+
+    /// [`is_broadcast`](Self::is_broadcast) of an [`ordinary`] address.
+    fn is_broadcast_ipv4(&self, bits: u32) -> bool {
+        self.links_ipv4.iter().any(|link| link.broadcast == Some(bits))
     }
 
     fn lookup_any(&self, dst: IpAddr) -> Option<u32> {
@@ -198,12 +215,23 @@ impl Routes {
     }
 }
 
-/// An IPv4 address of the host's.
-struct Own {
-    bits: u32,
+/// An IPv4 network that the host is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    /// The bits that all its addresses share.
+    network: u32,
     prefix_len: u8,
-    /// The broadcast address of its subnet.
     broadcast: Option<u32>,
+}
+
+impl Link {
+    /// That of an address of the host's.
+    fn of(own: Ipv4Addr, prefix_len: u8) -> Self {
+        let (bits, mask) = (own.to_bits(), host_mask(prefix_len));
+        // A /31 has two hosts and no broadcast address (RFC 3021).
+        let has = prefix_len < 31 && !own.is_loopback();
+        Self { network: bits & !mask, prefix_len, broadcast: has.then_some(bits | mask) }
+    }
 }
 
 /// The bits of an IPv4 address that nothing is special about by itself: that is neither unspecified nor loopback, multicast,

@@ -102,6 +102,20 @@ impl Socket {
         fits
     }
 
+    /// Takes the first `len` bytes of the oldest entry away, which are `count` datagrams; what they cost.
+    fn release(&mut self, len: usize, count: usize) -> usize {
+        let cost = len + count * DATAGRAM_COST;
+        match self.queue.front_mut() {
+            Some(joined) if joined.data.len() > len => joined.data.advance(len),
+            _ => drop(self.queue.pop_front()),
+        }
+        self.queued -= cost;
+        if self.queue.is_empty() && self.queue.capacity() > 64 {
+            self.queue.shrink_to(16);
+        }
+        cost
+    }
+
     fn push(&mut self, arrival: &Arrival, data: Bytes, each: usize, cost: usize) {
         self.queued += cost;
         let &Arrival { from, to, tos, hop_limit, dont_fragment, .. } = arrival;
@@ -225,16 +239,8 @@ impl Udp {
             dont_fragment: datagram.dont_fragment,
         };
         if !peek {
-            let cost = full_len + DATAGRAM_COST;
-            match socket.queue.front_mut() {
-                Some(joined) if joined.data.len() > full_len => joined.data.advance(full_len),
-                _ => drop(socket.queue.pop_front()),
-            }
-            socket.queued -= cost;
-            if socket.queue.is_empty() && socket.queue.capacity() > 64 {
-                socket.queue.shrink_to(16);
-            }
-            self.queued -= cost;
+            let freed = socket.release(full_len, 1);
+            self.queued -= freed;
         }
         Ok(received)
     }
@@ -247,18 +253,29 @@ impl Udp {
         if first.full_len > each || each == 0 {
             return Ok((first, len));
         }
-        for _ in 1..MAX_RUN {
-            let socket = self.get(id)?;
+        let mut taken = 1;
+        while taken < MAX_RUN {
+            let socket = self.get_mut(id)?;
+            let room = &mut buf[len..];
             let next = socket.queue.front().filter(|next| {
                 let next_len = next.first_len();
-                (1..=each).contains(&next_len) && len + next_len <= buf.len() && next.is_alike(&first, socket)
+                (1..=each).contains(&next_len) && next_len <= room.len() && next.is_alike(&first, socket)
             });
-            if next.is_none() || socket.error.is_some() {
-                break;
-            }
-            let next = self.recv(id, &mut buf[len..], false)?;
-            len += next.len;
-            if next.len < each {
+            let Some(next) = next.filter(|_| socket.error.is_none()) else { break };
+            // Of joined ones of this size as many as there is room for, with one copy.
+            let most = match next.each == each {
+                true => each * (MAX_RUN - taken).min((room.len() / each).max(1)),
+                false => next.first_len(),
+            };
+            let bytes = next.data.len().min(most);
+            room[..bytes].copy_from_slice(&next.data[..bytes]);
+            let count = count(bytes, next.each);
+            let even = bytes == each * count;
+            let freed = socket.release(bytes, count);
+            self.queued -= freed;
+            len += bytes;
+            taken += count;
+            if !even {
                 break;
             }
         }

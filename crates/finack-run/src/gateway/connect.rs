@@ -145,36 +145,58 @@ impl Sockets {
     }
 }
 
-/// Opens a connection from the host; its place among the descriptors comes along.
-pub(super) async fn connect(to: SocketAddr, sockets: &Sockets) -> Result<(TcpStream, Socket), Failure> {
-    let place = sockets.take().ok_or(Failure::Short(Shortage::Descriptors))?;
-    match try_connect(to).await {
-        Ok(stream) => Ok((stream, place)),
-        Err(error) => Err(judge(error, to)),
+/// How far a connection from the host has come; its place among the descriptors comes along.
+pub(super) enum Begun {
+    /// It is open.
+    Open(TcpStream, Socket),
+    /// Whoever it goes to has not answered yet.
+    Waits(TcpStream, Socket),
+    /// There is none.
+    Failed(Failure),
+}
+
+/// Begins to open a connection from the host.
+pub(super) fn begin(to: SocketAddr, sockets: &Sockets) -> Begun {
+    let Some(place) = sockets.take() else { return Begun::Failed(Failure::Short(Shortage::Descriptors)) };
+    match try_begin(to) {
+        Ok((stream, true)) => Begun::Open(stream, place),
+        Ok((stream, false)) => Begun::Waits(stream, place),
+        Err(error) => Begun::Failed(judge(error, to)),
     }
 }
 
-async fn try_connect(to: SocketAddr) -> io::Result<TcpStream> {
+/// Waits until it is open or has failed.
+pub(super) async fn finish(begun: Begun, to: SocketAddr) -> Result<(TcpStream, Socket), Failure> {
+    match begun {
+        Begun::Open(stream, place) => Ok((stream, place)),
+        Begun::Waits(stream, place) => match opened(&stream).await {
+            Ok(()) => Ok((stream, place)),
+            Err(error) => Err(judge(error, to)),
+        },
+        Begun::Failed(failure) => Err(failure),
+    }
+}
+
+async fn opened(stream: &TcpStream) -> io::Result<()> {
+    stream.writable().await?;
+    stream.take_error()?.map_or(Ok(()), Err)
+}
+
+/// A socket that connects; whether it is connected already.
+fn try_begin(to: SocketAddr) -> io::Result<(TcpStream, bool)> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     prepare(&socket)?;
-    let open = begin(&socket, to)?;
-    let stream = TcpStream::from_std(socket.into())?;
-    if !open {
-        stream.writable().await?;
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-    }
-    Ok(stream)
+    let open = start(&socket, to)?;
+    Ok((TcpStream::from_std(socket.into())?, open))
 }
 
 /// Begins to connect; whether the connection is open already.
 ///
 /// On the loopback the handshake is over when the first call returns, though that says that it only began: a second call
 /// tells how it went, which spares waiting for the event.
-fn begin(socket: &OwnedFd, to: SocketAddr) -> rustix::io::Result<bool> {
+fn start(socket: &OwnedFd, to: SocketAddr) -> rustix::io::Result<bool> {
     match rustix::net::connect(socket, &to) {
         Ok(()) => return Ok(true),
         Err(Errno::INPROGRESS | Errno::INTR) => {}

@@ -18,12 +18,12 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::connect::{self, Failure, Shortage, Socket};
+use super::connect::{self, Begun, Failure, Shortage, Socket};
 use super::hosts::Way;
 use super::strict::Strict;
 use super::{Carried, Shared};
 use crate::plan;
-use crate::report::Outside;
+use crate::report::{Ends, Outside};
 use crate::services::{self, Decision};
 
 /// How often it is looked whether somebody still waits for an opening.
@@ -33,31 +33,116 @@ const SHORT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the program's other address may take to answer, once the first has refused: it is on this machine.
 const OTHER_FAMILY: Duration = Duration::from_secs(3);
 
-/// Connections whose handshake with the program goes on: by finack's end and the program's, with a number that tells
-/// one attempt from the next.
-type Waiting = RefCell<HashMap<(SocketAddr, SocketAddr), (u64, oneshot::Sender<net::TcpStream>)>>;
+/// Who waits for a connection whose handshake with the program goes on.
+enum Waiter {
+    /// A task; the number tells one attempt from the next.
+    Task(u64, oneshot::Sender<net::TcpStream>),
+    /// The host's connection, which was open at once: it needs no task until there is something to carry.
+    Host {
+        stream: TcpStream,
+        place: Socket,
+        answered: Answered,
+        /// When last looked at, the handshake was over.
+        over: bool,
+    },
+}
+
+impl Waiter {
+    /// There will be no connection. A task sees it by itself.
+    fn give_up(self) {
+        if let Self::Host { stream, .. } = self {
+            reset(stream);
+        }
+    }
+
+    /// Whether the handshake was over by the look before this one, and its connection, were there one, had been accepted
+    /// since. Tasks look for themselves.
+    fn is_lost(&mut self) -> bool {
+        match self {
+            Self::Task(..) => false,
+            Self::Host { answered, over, .. } => !answered.stands() && std::mem::replace(over, true),
+        }
+    }
+}
+
+/// Connections whose handshake with the program goes on.
+#[derive(Default)]
+struct Waiting {
+    by_ends: RefCell<HashMap<Ends, Waiter>>,
+    /// A task looks after those that have none of their own.
+    looked_after: Cell<bool>,
+}
+
+impl Waiting {
+    fn add(&self, ends: Ends, waiter: Waiter) {
+        let replaced = self.by_ends.borrow_mut().insert(ends, waiter);
+        if let Some(replaced) = replaced {
+            replaced.give_up();
+        }
+    }
+
+    fn take(&self, ends: Ends) -> Option<Waiter> {
+        self.by_ends.borrow_mut().remove(&ends)
+    }
+
+    /// Forgets the task with this number, unless somebody else waits there by now.
+    fn forget(&self, ends: Ends, number: u64) {
+        let mut by_ends = self.by_ends.borrow_mut();
+        if matches!(by_ends.get(&ends), Some(Waiter::Task(n, _)) if *n == number) {
+            by_ends.remove(&ends);
+        }
+    }
+
+    /// Gives up those who wait in vain; whether there are others who have no task.
+    fn look(&self) -> bool {
+        let mut by_ends = self.by_ends.borrow_mut();
+        by_ends.extract_if(|_, waiter| waiter.is_lost()).for_each(|(_, waiter)| waiter.give_up());
+        by_ends.values().any(|waiter| matches!(waiter, Waiter::Host { .. }))
+    }
+
+    /// Has those without a task looked after, until there are none.
+    fn look_after(self: &Rc<Self>) {
+        if self.looked_after.replace(true) {
+            return;
+        }
+        let waiting = Rc::clone(self);
+        spawn_local(async move {
+            loop {
+                sleep(LOOK_AFTER).await;
+                if !waiting.look() {
+                    waiting.looked_after.set(false);
+                    return;
+                }
+            }
+        });
+    }
+}
 
 /// Takes openings and connections from the gate from now on.
 pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
     let gate = Rc::new(gate);
     let waiting: Rc<Waiting> = Rc::default();
-    let (shared, openings, wait) = (Rc::clone(shared), Rc::clone(&gate), Rc::clone(&waiting));
+    let (open, openings, wait) = (Rc::clone(shared), Rc::clone(&gate), Rc::clone(&waiting));
     spawn_local(async move {
         let mut number = 0;
         // An error is the network's end.
         while let Ok(opening) = openings.opening().await {
             number += 1;
-            spawn_local(decide(Rc::clone(&shared), Rc::clone(&wait), number, opening));
+            begin(&open, &wait, number, opening);
         }
     });
+    let shared = Rc::clone(shared);
     spawn_local(async move {
         while let Ok((stream, program)) = gate.accept().await {
-            let waiter =
-                stream.local_addr().ok().and_then(|local| waiting.borrow_mut().remove(&(local, program)));
+            let Ok(local) = stream.local_addr() else { return };
             // Where nobody waits any more the host's connection is gone, and so is this: a FIN would tell the program
             // that its peer has said all.
-            let unwanted = match waiter {
-                Some((_, waiter)) => waiter.send(stream).err(),
+            let unwanted = match waiting.take(Ends::new(local, program)) {
+                Some(Waiter::Host { stream: host, place, .. }) => {
+                    carry(&shared, stream, (local, program), host, place);
+                    None
+                }
+                Some(Waiter::Task(_, waiter)) => waiter.send(stream).err(),
                 None => Some(stream),
             };
             if let Some(stream) = unwanted {
@@ -67,28 +152,76 @@ pub(super) fn start(shared: &Rc<Shared>, gate: TcpGate) {
     });
 }
 
-async fn decide(shared: Rc<Shared>, waiting: Rc<Waiting>, number: u64, opening: Opening) {
-    let (to, program) = (opening.local_addr(), opening.peer_addr());
-    let (refusal, error) = match shared.ways.of(to.ip()) {
+/// Begins to decide an opening: in a task of its own where that takes longer.
+fn begin(shared: &Rc<Shared>, waiting: &Rc<Waiting>, number: u64, opening: Opening) {
+    let to = opening.local_addr();
+    match shared.ways.of(to.ip()) {
         Way::Out(addr) => {
             let outside = SocketAddr::new(addr, to.port());
-            match open(&shared, &opening, outside).await {
-                Some(Ok((host, place))) => {
-                    shared.note(to, program, Outside::Connected { to: outside });
-                    return answer(&shared, &waiting, number, opening, host, place).await;
+            match connect::begin(outside, &shared.sockets) {
+                // On this machine it is, at once.
+                Begun::Open(host, place) => answer_at_once(shared, waiting, opening, outside, (host, place)),
+                begun => {
+                    let (shared, waiting) = (Rc::clone(shared), Rc::clone(waiting));
+                    spawn_local(decide(shared, waiting, number, opening, outside, begun));
                 }
-                Some(Err(refused)) => refused,
-                // Nobody waits for the answer.
-                None => return,
             }
         }
-        Way::Inside => return inside(&shared, &waiting, number, opening).await,
-        Way::Barred(code) if shared.ways.outside => {
-            (Refusal::Unreachable(code), "finack lets nothing out to this address".to_owned())
+        Way::Inside => {
+            let (shared, waiting) = (Rc::clone(shared), Rc::clone(waiting));
+            spawn_local(async move { inside(&shared, &waiting, number, opening).await });
         }
-        Way::Barred(code) => (Refusal::Unreachable(code), "the run is isolated".to_owned()),
-    };
-    shared.note(to, program, Outside::Failed { error, answered: refusal });
+        Way::Barred(code) => {
+            let why = match shared.ways.outside {
+                true => "finack lets nothing out to this address",
+                false => "the run is isolated",
+            };
+            turn_down(shared, opening, Refusal::Unreachable(code), why.to_owned());
+        }
+    }
+}
+
+/// The host's connection is open, and the program's is completed without a task that waits for it.
+fn answer_at_once(
+    shared: &Shared,
+    waiting: &Rc<Waiting>,
+    opening: Opening,
+    outside: SocketAddr,
+    (stream, place): (TcpStream, Socket),
+) {
+    let (to, program) = (opening.local_addr(), opening.peer_addr());
+    shared.note(to, program, Outside::Connected { to: outside });
+    match opening.answer() {
+        Ok(answered) => {
+            waiting.add(Ends::new(to, program), Waiter::Host { stream, place, answered, over: false });
+            waiting.look_after();
+        }
+        Err(_) => reset(stream),
+    }
+}
+
+async fn decide(
+    shared: Rc<Shared>,
+    waiting: Rc<Waiting>,
+    number: u64,
+    opening: Opening,
+    outside: SocketAddr,
+    begun: Begun,
+) {
+    match open(&shared, &opening, outside, begun).await {
+        Some(Ok((host, place))) => {
+            shared.note(opening.local_addr(), opening.peer_addr(), Outside::Connected { to: outside });
+            answer(&shared, &waiting, number, opening, host, place).await;
+        }
+        Some(Err((refusal, error))) => turn_down(&shared, opening, refusal, error),
+        // Nobody waits for the answer.
+        None => {}
+    }
+}
+
+/// Refuses an opening, and notes why.
+fn turn_down(shared: &Shared, opening: Opening, refusal: Refusal, error: String) {
+    shared.note(opening.local_addr(), opening.peer_addr(), Outside::Failed { error, answered: refusal });
     let _ = opening.refuse(refusal);
 }
 
@@ -97,12 +230,13 @@ async fn open(
     shared: &Shared,
     opening: &Opening,
     to: SocketAddr,
+    mut begun: Begun,
 ) -> Option<Result<(TcpStream, Socket), (Refusal, String)>> {
     loop {
         let attempt = tokio::select! {
-            // On this machine it is open, or refused, at once.
+            // On this machine it has been refused by now.
             biased;
-            attempt = connect::connect(to, &shared.sockets) => attempt,
+            attempt = connect::finish(begun, to) => attempt,
             () = given_up(shared, opening) => return None,
         };
         match attempt {
@@ -118,6 +252,7 @@ async fn open(
                     () = sleep(SHORT_PAUSE) => {}
                     () = given_up(shared, opening) => return None,
                 }
+                begun = connect::begin(to, &shared.sockets);
             }
         }
     }
@@ -155,9 +290,9 @@ async fn answer(
 
 /// The program's connection, once its handshake is complete; `None` where it never is.
 async fn handshake(waiting: &Waiting, number: u64, opening: Opening) -> Option<net::TcpStream> {
-    let ends = (opening.local_addr(), opening.peer_addr());
+    let ends = Ends::new(opening.local_addr(), opening.peer_addr());
     let (sender, receiver) = oneshot::channel();
-    waiting.borrow_mut().insert(ends, (number, sender));
+    waiting.add(ends, Waiter::Task(number, sender));
     let program = match opening.answer() {
         Ok(answered) => tokio::select! {
             stream = receiver => stream.ok(),
@@ -166,10 +301,7 @@ async fn handshake(waiting: &Waiting, number: u64, opening: Opening) -> Option<n
         Err(_) => None,
     };
     if program.is_none() {
-        let mut waiting = waiting.borrow_mut();
-        if waiting.get(&ends).is_some_and(|(n, _)| *n == number) {
-            waiting.remove(&ends);
-        }
+        waiting.forget(ends, number);
     }
     program
 }

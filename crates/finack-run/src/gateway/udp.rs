@@ -20,6 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -48,8 +49,11 @@ const IDLE: Duration = Duration::from_secs(300);
 const IDLE_NAMES: Duration = Duration::from_secs(30);
 /// Largest payload of a datagram.
 const DATAGRAM: usize = 65_535;
-/// Room for what comes from outside in one turn.
-const BATCH: usize = 4 * DATAGRAM;
+/// Bytes from outside that are handed to the program before more are taken: most of what one packet can have. With more of
+/// them the program would wait for all, and whoever sends for the program.
+const HAND_OVER: usize = 40_000;
+/// Room for these, and for what comes last.
+const BATCH: usize = HAND_OVER + DATAGRAM;
 /// Datagrams, or units of them, in one turn.
 const TURN: usize = 64;
 /// Errors read at once: more than the receive buffer lets an error queue hold, for no event tells of those left behind.
@@ -305,8 +309,13 @@ impl Flows {
         let mut at = 0;
         let mut left = Left::More;
         for _ in 0..TURN {
-            let Some(room) = scratch.get_mut(at..at + DATAGRAM) else { break };
-            match flow.socket.get_ref().recv_joined(room) {
+            if at >= HAND_OVER {
+                if let Err(unsent) = self.hand_over(flow, &mut datagrams, &scratch) {
+                    return unsent;
+                }
+                at = 0;
+            }
+            match flow.socket.get_ref().recv_joined(&mut scratch[at..at + DATAGRAM]) {
                 Ok((len, each, from)) => {
                     if let Some(ip) = self.shared.ways.seen_as(from.ip()) {
                         let ends = Ends { local: SocketAddr::new(ip, from.port()), peer: flow.program };
@@ -326,6 +335,19 @@ impl Flows {
                 Err(_) => {}
             }
         }
+        self.hand_over(flow, &mut datagrams, &scratch).err().unwrap_or(left)
+    }
+
+    /// Sends these parts of `scratch` to the program.
+    ///
+    /// # Errors
+    /// What could not be sent yet.
+    fn hand_over(
+        &self,
+        flow: &Flow,
+        datagrams: &mut Vec<(Ends, Range<usize>)>,
+        scratch: &[u8],
+    ) -> Result<(), Left> {
         if !datagrams.is_empty() {
             flow.used.set(Instant::now());
         }
@@ -335,16 +357,16 @@ impl Flows {
             match self.gate.try_send_all(next) {
                 Ok(sent) if sent > 0 => rest = &rest[sent.min(rest.len())..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let copy = |(ends, range): &(Ends, std::ops::Range<usize>)| {
-                        (*ends, scratch[range.clone()].to_vec())
-                    };
-                    return Left::Unsent(rest.iter().map(copy).collect());
+                    let copy =
+                        |(ends, range): &(Ends, Range<usize>)| (*ends, scratch[range.clone()].to_vec());
+                    return Err(Left::Unsent(rest.iter().map(copy).collect()));
                 }
                 // The network's end.
                 _ => break,
             }
         }
-        left
+        datagrams.clear();
+        Ok(())
     }
 
     /// Tells the program which of its datagrams failed.

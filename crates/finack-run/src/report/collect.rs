@@ -1,6 +1,7 @@
 //! Takes trace events as they come, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 
 use finack_core::Instant;
@@ -8,6 +9,7 @@ use finack_core::tcp::State;
 use finack_core::trace::{AppCall, TraceEvent, TraceId, TraceKind};
 
 use super::connection::{ConnectionReport, Follow, StateAt};
+use super::ends::Ends;
 use super::note::Note;
 use super::{NameQuery, Refusal, Report};
 use crate::services::dns::Answer;
@@ -41,14 +43,33 @@ enum Place {
     Kept(usize),
 }
 
+/// Spreads numbers that finack counts itself: nobody can choose them so that they meet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted(u64);
+
+impl Hasher for Counted {
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio: numbers that follow each other come to lie far apart in all bits (Knuth 6.4).
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Collects a report.
 #[derive(Clone, Debug)]
 pub struct Collector {
     limits: Limits,
     report: Report,
-    open: HashMap<TraceId, Follow>,
-    /// Where the last connection with a pair of addresses is: finack's end, then the program's.
-    places: HashMap<(SocketAddr, SocketAddr), Place>,
+    open: HashMap<TraceId, Follow, BuildHasherDefault<Counted>>,
+    /// Where the last connection with a pair of addresses is.
+    places: HashMap<Ends, Place>,
     /// The time of the notes to come: that of the last event, or what was said since.
     now: Instant,
     /// Connections in TIME-WAIT had to make room: an event of one of those must not pass for a new connection.
@@ -64,7 +85,7 @@ impl Collector {
         Self {
             limits,
             report: Report::default(),
-            open: HashMap::new(),
+            open: HashMap::default(),
             places: HashMap::new(),
             now: started,
             evicted: false,
@@ -93,10 +114,16 @@ impl Collector {
             self.observe_stray(event);
             return false;
         };
-        if !self.open.contains_key(&id) && !self.begin(id, event) {
-            return false;
-        }
-        let Some(follow) = self.open.get_mut(&id) else { return false };
+        let follow = match self.open.get_mut(&id) {
+            Some(follow) => follow,
+            None => {
+                if !self.begin(id, event) {
+                    return false;
+                }
+                let Some(begun) = self.open.get_mut(&id) else { return false };
+                begun
+            }
+        };
         let probe = follow.observe(event);
         if matches!(event.kind, TraceKind::Ended(_))
             && let Some(follow) = self.open.remove(&id)
@@ -118,7 +145,7 @@ impl Collector {
     /// and of each other address as many kinds as [`Limits::kinds`] has room for; those beyond are dropped.
     pub fn note(&mut self, finack_end: SocketAddr, program_end: SocketAddr, note: Note) {
         let at = self.now;
-        match self.places.get(&pair(finack_end, program_end)) {
+        match self.places.get(&Ends::new(finack_end, program_end)) {
             Some(Place::Open(id)) => {
                 if let Some(follow) = self.open.get_mut(id) {
                     follow.take_note(at, note);
@@ -126,9 +153,9 @@ impl Collector {
             }
             Some(&Place::Kept(index)) => {
                 let Some(connection) = self.report.connections.get_mut(index) else { return };
-                let before = connection.ending().kind;
+                let before = connection.ending_kind();
                 connection.take_note(at, note);
-                let after = connection.ending().kind;
+                let after = connection.ending_kind();
                 if before != after {
                     let count = self.report.endings.entry(before).or_default();
                     *count = count.saturating_sub(1);
@@ -137,7 +164,8 @@ impl Collector {
                 }
             }
             None => {
-                let key = (canonical(finack_end), note.to_string());
+                let finack_end = SocketAddr::new(finack_end.ip().to_canonical(), finack_end.port());
+                let key = (finack_end, note.to_string());
                 let notes = &mut self.report.stray_notes;
                 if notes.len() < self.limits.kinds || notes.contains_key(&key) {
                     *notes.entry(key).or_default() += 1;
@@ -168,7 +196,7 @@ impl Collector {
     /// The state of the program's end of a connection, as its segments show it, and since when: also of one that is over for
     /// finack and perhaps not for the program, as long as its report is kept.
     pub fn program_state(&self, finack_end: SocketAddr, program_end: SocketAddr) -> Option<StateAt> {
-        let report = match self.places.get(&pair(finack_end, program_end))? {
+        let report = match self.places.get(&Ends::new(finack_end, program_end))? {
             Place::Open(id) => &self.open.get(id)?.report,
             Place::Kept(index) => self.report.connections.get(*index)?,
         };
@@ -213,7 +241,7 @@ impl Collector {
         if number == self.limits.ladders as u64 + 1 {
             self.drop_ladders();
         }
-        self.places.insert(pair(follow.report.finack, follow.report.program), Place::Open(id));
+        self.places.insert(Ends::new(follow.report.finack, follow.report.program), Place::Open(id));
         self.open.insert(id, follow);
         true
     }
@@ -251,9 +279,9 @@ impl Collector {
 
     /// Counts a connection, and keeps it where there is room. `id` is by what it was followed until now.
     fn end(&mut self, connection: ConnectionReport, id: Option<TraceId>) {
-        let ends = pair(connection.finack, connection.program);
+        let ends = Ends::new(connection.finack, connection.program);
         let report = &mut self.report;
-        *report.endings.entry(connection.ending().kind).or_default() += 1;
+        *report.endings.entry(connection.ending_kind()).or_default() += 1;
         *report.by_state.entry(connection.finack_state()).or_default() += 1;
         report.from_program += connection.from_program.acknowledged;
         report.to_program += connection.to_program.acknowledged;
@@ -280,14 +308,4 @@ impl Collector {
             }
         }
     }
-}
-
-/// The addresses of a connection as `places` knows them.
-fn pair(finack_end: SocketAddr, program_end: SocketAddr) -> (SocketAddr, SocketAddr) {
-    (canonical(finack_end), canonical(program_end))
-}
-
-/// An IPv4 address that a socket of both families shows as IPv6 is the same address.
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

@@ -19,6 +19,8 @@ use super::seq::Line;
 
 /// State changes kept of each side; a connection has no more than ten unless its events are lost.
 const MAX_STATES: usize = 16;
+/// State changes of each side of nearly every connection.
+const USUAL_STATES: usize = 8;
 /// Notes kept; a connection has no more than five of different meaning.
 const MAX_NOTES: usize = 8;
 /// Closing moves kept.
@@ -155,8 +157,8 @@ impl Follow {
                 opened_by: None,
                 first: event.at,
                 last: event.at,
-                finack_states: Vec::new(),
-                program_states: Vec::new(),
+                finack_states: Vec::with_capacity(USUAL_STATES),
+                program_states: Vec::with_capacity(USUAL_STATES),
                 from_program: Flow::default(),
                 to_program: Flow::default(),
                 handshake: None,

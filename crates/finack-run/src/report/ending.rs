@@ -154,6 +154,17 @@ impl ConnectionReport {
         Ending { kind, what, why, rfc, time_wait, by, segment: segment_of(kind), seen_as, advice }
     }
 
+    /// The kind of its [`ending`](Self::ending), without the words: for nearly all connections that is little to look at.
+    pub(super) fn ending_kind(&self) -> EndingKind {
+        let kind = match (self.told_by_notes(&Story::of(&self.notes)), self.cause) {
+            (Some((kind, ..)), _) => kind,
+            (None, Some(EndCause::Closed | EndCause::Reopened)) => EndingKind::InOrder,
+            (None, _) => self.told_by_segments().0,
+        };
+        debug_assert_eq!(kind, self.ending().kind, "both say the same");
+        kind
+    }
+
     /// What the segments and events alone tell.
     fn told_by_segments(&self) -> Told {
         match self.cause {

@@ -6,6 +6,7 @@
 mod collect;
 mod connection;
 mod ending;
+mod ends;
 mod format;
 mod hint;
 pub mod json;
@@ -22,6 +23,7 @@ pub mod text;
 pub use collect::{Collector, Limits};
 pub use connection::{Close, ConnectionReport, Flow, How, StateAt};
 pub use ending::{Ending, EndingKind, Party};
+pub(crate) use ends::Ends;
 pub use ladder::{Ladder, Row, Segment};
 pub(crate) use note::TakeNote;
 pub use note::{Note, NoteAt, Outside};

@@ -43,7 +43,7 @@ pub trait Device: Send + AsFd {
     fn capabilities(&self) -> Capabilities;
 
     /// Appends up to `max` packets that have already arrived to `batch` and returns how many.
-    /// A batch of large units ends sooner, at some 200 KiB.
+    /// A batch of large units ends sooner, at some 200 KiB, and may end behind joined datagrams.
     ///
     /// Only 0 means that nothing was waiting: wait until the descriptor is readable. A packet that
     /// is malformed is counted in [`DeviceCounters::malformed`] and not handed over.

@@ -122,8 +122,8 @@ impl TunDevice {
         })
     }
 
-    /// Reads one packet; `None` where none is waiting.
-    fn recv(&mut self, batch: &mut Vec<Packet<'static>>) -> io::Result<Option<usize>> {
+    /// Reads one packet: how many it came to, and whether these are joined datagrams; `None` where none is waiting.
+    fn recv(&mut self, batch: &mut Vec<Packet<'static>>) -> io::Result<Option<(usize, bool)>> {
         let room = self.buffers.room(vnet::LEN + MAX_UNIT);
         let len = loop {
             match rustix::io::read(&self.fd, &mut *room) {
@@ -137,14 +137,14 @@ impl TunDevice {
         let mut packet = unsafe { self.buffers.take(len) };
         let Some(header) = packet.first_chunk::<{ vnet::LEN }>() else {
             self.counters.malformed += 1;
-            return Ok(Some(0));
+            return Ok(Some((0, false)));
         };
         let header = vnet::VnetHeader::parse(header);
         let delivered = header.deliver(packet.split_off(vnet::LEN), 0, batch);
         if delivered == 0 {
             self.counters.malformed += 1;
         }
-        Ok(Some(delivered))
+        Ok(Some((delivered, header.is_datagrams())))
     }
 }
 
@@ -171,9 +171,14 @@ impl Device for TunDevice {
         self.drained = false;
         while count < max && bytes < BATCH_BYTES {
             match self.recv(batch) {
-                Ok(Some(n)) => {
+                Ok(Some((n, datagrams))) => {
                     count += n;
                     bytes += bytes_of_last(batch, n);
+                    // Joined ones are the application's to answer: before more are read it has its turn, or it and their
+                    // sender would wait for each other.
+                    if datagrams && n > 0 {
+                        break;
+                    }
                 }
                 Ok(None) => {
                     self.drained = true;

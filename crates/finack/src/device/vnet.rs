@@ -102,6 +102,11 @@ impl VnetHeader {
         Ok(h)
     }
 
+    /// Whether the packet stands for joined datagrams.
+    pub(super) const fn is_datagrams(&self) -> bool {
+        self.gso_type == GSO_UDP_L4
+    }
+
     /// Hands an arrived IP packet over, with what this header says of it. `link` is the length
     /// of the link header that stood before it. Returns how many packets were appended to
     /// `batch`: 0 for one that contradicts its own header, else 1.

@@ -13,7 +13,18 @@ use finack_core::options::SendFlags;
 use finack_core::stack::Ready;
 
 use super::TcpStream;
-use crate::shard::{Inner, Side, WRITE, Wait};
+use crate::shard::{Inner, READ, Side, WRITE, Wait};
+
+/// Lends slices in the shape that system calls take.
+fn lent_to(
+    take: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> impl FnOnce(&[&[u8]]) -> io::Result<usize> {
+    |slices| {
+        let mut lent = [IoSlice::new(&[]); MAX_SLICES];
+        lent.iter_mut().zip(slices).for_each(|(to, slice)| *to = IoSlice::new(slice));
+        take(&lent[..slices.len()])
+    }
+}
 
 /// While one of the closures here runs, the network's lock is held: it must neither block nor use a socket of the same
 /// [`Net`](crate::Net). A non-blocking system call is what it is for.
@@ -30,12 +41,30 @@ impl TcpStream {
         take: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let polled = self.shard.poll(cx, self.conn, Side::Read, |inner, now| {
-            inner.stack.tcp_recv_with(now, self.conn, |slices| {
-                let mut lent = [IoSlice::new(&[]); MAX_SLICES];
-                lent.iter_mut().zip(slices).for_each(|(to, slice)| *to = IoSlice::new(slice));
-                take(&lent[..slices.len()])
-            })
+            inner.stack.tcp_recv_with(now, self.conn, lent_to(take))
         });
+        polled.map(|outer| outer.and_then(|taken| taken))
+    }
+
+    /// [`poll_recv_with`](Self::poll_recv_with) that also tells whether this was all for now: then the task is woken by what
+    /// comes next, as if it had looked once more and found nothing.
+    pub(crate) fn poll_recv_all_with(
+        &self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Poll<io::Result<(usize, bool)>> {
+        let (conn, waker) = (self.conn, cx.waker());
+        let mut replaced = None;
+        let polled = self.shard.poll(cx, conn, Side::Read, |inner, now| {
+            let taken = inner.stack.tcp_recv_with(now, conn, lent_to(take))?;
+            let all = matches!(taken, Ok(1..)) && !inner.stack.tcp_ready(conn)?.intersects(READ);
+            if all {
+                replaced = inner.waiters.set(conn, Side::Read, waker);
+            }
+            Ok(taken.map(|taken| (taken, all)))
+        });
+        // It may run anybody's code: not under the lock.
+        drop(replaced);
         polled.map(|outer| outer.and_then(|taken| taken))
     }
 
@@ -105,6 +134,22 @@ impl TcpStream {
                 inner.stack.tcp_send_shared(now, conn, std::slice::from_ref(data), SendFlags::default())?;
             data.advance(taken);
             inner.stack.tcp_ask_completion(now, conn)
+        })
+        .await
+    }
+
+    /// [`send_shared`](Self::send_shared) that tells how many bytes were queued, and never when they are done with: for
+    /// data that may stay as it is for as long as anybody holds it. It costs no copy into the send buffer.
+    ///
+    /// # Errors
+    /// As `try_write`, but for `WouldBlock`.
+    pub async fn send_bytes(&self, data: &mut Bytes) -> io::Result<usize> {
+        let conn = self.conn;
+        Wait::new(&self.shard, conn, WRITE, move |inner: &mut Inner, now| {
+            let flags = SendFlags::default();
+            let taken = inner.stack.tcp_send_shared(now, conn, std::slice::from_ref(data), flags)?;
+            data.advance(taken);
+            Ok(taken)
         })
         .await
     }

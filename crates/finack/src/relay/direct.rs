@@ -34,6 +34,8 @@ pub(super) enum Move {
 
 /// What was seen of a source behind the bytes that were read last.
 pub(super) enum Behind {
+    /// Nothing for now; the task is woken by what comes next.
+    Nothing,
     End,
     Break(io::Error),
 }
@@ -86,13 +88,14 @@ pub(super) fn out(
             Poll::Pending => return Move::Stop(Step::Full),
         }
         let blame = Blame::new();
-        let taken = source.poll_recv_with(cx, |slices| {
+        let taken = source.poll_recv_all_with(cx, |slices| {
             before();
             blame.note(destination.try_write_vectored(slices))
         });
         return match taken {
-            Poll::Ready(Ok(0)) => Move::End,
-            Poll::Ready(Ok(count)) => Move::Bytes(count),
+            Poll::Ready(Ok((0, _))) => Move::End,
+            Poll::Ready(Ok((count, true))) => Move::BytesAnd(count, Behind::Nothing),
+            Poll::Ready(Ok((count, false))) => Move::Bytes(count),
             Poll::Pending => Move::Stop(Step::Idle),
             Poll::Ready(Err(error)) => match blame.judge(error) {
                 Judged::NotNow => continue,

@@ -67,6 +67,8 @@ enum Flow {
 pub(super) enum Step {
     /// Something moved; there may be more.
     Moved,
+    /// Something moved, and then there was nothing to read, as with [`Idle`](Self::Idle).
+    MovedAll,
     /// The source was just read to its end.
     EndRead,
     /// Nothing to read: a break of the source will be seen by reading.
@@ -186,11 +188,13 @@ impl Direction {
         Some(match moved {
             Move::Bytes(count) => self.moved_directly(destination, count),
             Move::BytesAnd(count, behind) => {
+                let moved = self.moved_directly(destination, count);
                 match behind {
+                    Behind::Nothing => return Some(Step::MovedAll),
                     Behind::End => self.flow = Flow::EndSeen,
                     Behind::Break(error) => self.broke = Some(error),
                 }
-                self.moved_directly(destination, count)
+                moved
             }
             Move::End => {
                 self.flow = Flow::Ending;

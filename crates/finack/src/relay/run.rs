@@ -102,7 +102,7 @@ impl<F: FnMut(Event<'_>)> Both<F> {
                     self.first_end.get_or_insert(side);
                     (self.observe)(Event::Ended { side });
                 }
-                Step::Idle => return Ok(Turn::Reading),
+                Step::MovedAll | Step::Idle => return Ok(Turn::Reading),
                 Step::Full | Step::Over => return Ok(Turn::NotReading),
                 Step::SourceBroke(error) => return Err(Stop::Broken(side, error)),
                 Step::DestinationBroke(error) => return Err(Stop::Broken(side.other(), error)),
@@ -221,7 +221,7 @@ fn last_step<S: RelayStream, D: RelayStream>(
     destination: &D,
 ) -> Poll<Option<Last>> {
     match direction.step(cx, source, destination, false) {
-        Step::Moved => Poll::Ready(Some(Last::Some)),
+        Step::Moved | Step::MovedAll => Poll::Ready(Some(Last::Some)),
         // An end that is read only now is the break: it is not passed on as an end.
         Step::EndRead | Step::Over | Step::SourceBroke(_) => Poll::Ready(Some(Last::All)),
         Step::Idle | Step::Full => Poll::Pending,

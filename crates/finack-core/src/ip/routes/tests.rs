@@ -135,6 +135,12 @@ fn ordinary_addresses_are_looked_up_as_all_others() {
             false,
             1500,
         ),
+        Routes::new(
+            vec![own("10.0.0.254", 16), own("10.0.0.2", 24), own("10.0.0.9", 24)],
+            vec![],
+            true,
+            1500,
+        ),
         Routes::new(vec![], vec![route("0.0.0.0", 0, None)], false, 1500),
     ];
     let net = [
@@ -152,6 +158,8 @@ fn ordinary_addresses_are_looked_up_as_all_others() {
             for d in [0, 1, 2, 9, 127, 128, 254, 255] {
                 let addr = IpAddr::from([a, b, c, d]);
                 assert_eq!(r.lookup(addr), r.lookup_any(addr), "host {n}, {addr}");
+                let any = r.any_address && scope(addr) > Scope::Host && r.is_unicast(addr);
+                assert_eq!(r.is_local(addr), r.is_own(addr) || any, "host {n}, {addr}");
                 if !addr.is_loopback() {
                     let valid = r.is_unicast(addr) && !r.is_own(addr);
                     assert_eq!(r.is_valid_source(addr), valid, "host {n}, {addr}");

@@ -1,6 +1,8 @@
 //! Many datagrams with one call, and joined ones that arrive.
 
 use super::*;
+use crate::stack::UdpRecv;
+use crate::udp::recv::MAX_RUN;
 
 /// UDP_SEGMENT: what goes as one packet is on the wire what single calls would have sent.
 #[test]
@@ -117,4 +119,61 @@ fn a_run_is_received_as_far_as_it_is_of_one_kind() {
     assert_eq!(next(100), Some((3, 3, b"ggg".to_vec())), "a longer one begins the next");
     assert_eq!(next(2), Some((2, 4, b"hh".to_vec())), "what does not fit of the first is lost");
     assert_eq!(next(100), None);
+}
+
+/// A run is what single calls would have given, however its datagrams came, joined or not.
+#[test]
+fn a_run_is_received_as_single_calls_would_have_received_it() {
+    let mut seed = 7_u32;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as usize % below
+    };
+    for _ in 0..300 {
+        let mut hosts = [Host::a(), Host::a()];
+        let sockets = hosts.each_mut().map(|host| host.bind("10.0.0.1:53"));
+        for number in 0..1 + random(6) {
+            let (each, len) = (1 + random(3), random(100));
+            let data: Vec<u8> = (0..len).map(|i| (number * 100 + i) as u8).collect();
+            let from = ["10.0.0.2:9", "10.0.0.2:8"][usize::from(random(5) == 0)];
+            let joined = len > each && random(3) > 0;
+            for host in &mut hosts {
+                match joined {
+                    true => assert!(receive_joined(host, from, "10.0.0.1:53", &data, each as u16) > 0),
+                    false => assert_eq!(host.receive(&datagram(from, "10.0.0.1:53", &data)), Ok(1)),
+                }
+            }
+        }
+        let [whole, single] = &mut hosts;
+        for _ in 0..700 {
+            let room = 1 + random(120);
+            let mut buf = [0; 120];
+            let run = whole.udp.recv_run(sockets[0], &mut buf[..room]);
+            assert_eq!(
+                run.map(|(first, len)| (first, buf[..len].to_vec())),
+                by_single_calls(single, sockets[1], room)
+            );
+            assert_eq!(whole.udp.queued, single.udp.queued);
+        }
+        assert_eq!(whole.udp.queued, 0, "all was received");
+    }
+}
+
+fn by_single_calls(host: &mut Host, socket: UdpId, room: usize) -> Result<(UdpRecv, Vec<u8>), Error> {
+    let mut buf = [0; 120];
+    let first = host.udp.recv(socket, &mut buf[..room], false)?;
+    let mut all = buf[..first.len].to_vec();
+    let mut last = first.full_len;
+    for _ in 1..MAX_RUN {
+        let Ok(next) = host.udp.recv(socket, &mut buf, true) else { break };
+        let alike = (next.from, next.to) == (first.from, first.to);
+        if !alike || last != first.len || !(1..=first.len).contains(&next.len) || all.len() + next.len > room
+        {
+            break;
+        }
+        host.udp.recv(socket, &mut buf, false)?;
+        all.extend_from_slice(&buf[..next.len]);
+        last = next.len;
+    }
+    Ok((first, all))
 }
