@@ -145,7 +145,9 @@ counters! {
     tcp_window_probes,
     /// Segments that were just what was expected next (TCPHPHits, TCPHPAcks).
     tcp_expected,
-    /// Segments with data that were sent and had nothing special about them.
+    /// Those of them that went on where another had ended that came with them.
+    tcp_expected_behind,
+    /// Segments of connections that were sent and had nothing special about them: with data, or SYN, ACK or FIN.
     tcp_ordinary,
     /// Out-of-order segments queued.
     tcp_out_of_order,

@@ -62,55 +62,130 @@ impl Key {
         Digest(SipHasher24::new_with_key(&self.0))
     }
 
-    /// What [`table`](Self::table) makes of these words, at one go.
-    #[inline]
-    fn table_words<const N: usize>(&self, words: [u64; N]) -> u64 {
-        SipHasher13::new_with_key(&self.0).hash(words.map(u64::to_le_bytes).as_flattened())
-    }
-
-    /// What [`wire`](Self::wire) makes of these words, at one go.
-    #[inline]
-    fn wire_words<const N: usize>(&self, words: [u64; N]) -> u64 {
-        SipHasher24::new_with_key(&self.0).hash(words.map(u64::to_le_bytes).as_flattened())
-    }
-
     /// A table hash of both ends of a connection.
     #[inline]
     pub(crate) fn four_tuple(&self, tuple: &Tuple) -> u64 {
-        let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
-        match (tuple.local, tuple.remote) {
-            // Each 64 bits are a round of the hash.
-            (IpAddr::V4(l), IpAddr::V4(r)) => {
-                self.table_words([u64::from(l.to_bits()) << 32 | u64::from(r.to_bits()), ports])
-            }
-            (l, r) => self.table().addr(l).addr(r).u64(ports).finish(),
-        }
+        self.ends::<1, 3>(tuple)
     }
 
-    /// A hash for the wire of both ends: what `wire().socket(local).socket(remote)` comes to.
+    /// A hash for the wire of both ends. Each half of it is as good as a hash of its own: SipHash is a pseudo-random function,
+    /// of whose result no bit tells of another.
     #[inline]
     pub(crate) fn wire_ends(&self, tuple: &Tuple) -> u64 {
-        let ports = [tuple.local_port, tuple.remote_port].map(u64::from);
+        self.ends::<2, 4>(tuple)
+    }
+
+    /// Addresses and ports as bytes, with nothing between them: 12 or 36, so that no IPv4 connection hashes like one of IPv6.
+    #[inline(always)]
+    fn ends<const C: usize, const D: usize>(&self, tuple: &Tuple) -> u64 {
+        let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
         match (tuple.local, tuple.remote) {
-            (IpAddr::V4(l), IpAddr::V4(r)) => self.wire_words([v4_word(l), ports[0], v4_word(r), ports[1]]),
-            _ => self.wire().socket(tuple.local_addr()).socket(tuple.remote_addr()).finish(),
+            (IpAddr::V4(l), IpAddr::V4(r)) => self.sip::<C, D, 1>([v4_pair(l, r)], ports, 4),
+            (l, r) => self.sip_v6::<C, D>((l, r), ports, 4),
         }
     }
 
-    /// The same of an address and the other end: what `wire().addr(local).socket(remote)` comes to.
+    /// A hash for the wire of an address and the other end.
+    #[inline]
     pub(crate) fn wire_destination(&self, local: IpAddr, remote: SocketAddr) -> u64 {
+        let port = u64::from(remote.port());
         match (local, remote.ip()) {
-            (IpAddr::V4(l), IpAddr::V4(r)) => {
-                self.wire_words([v4_word(l), v4_word(r), u64::from(remote.port())])
-            }
-            _ => self.wire().addr(local).socket(remote).finish(),
+            (IpAddr::V4(l), IpAddr::V4(r)) => self.sip::<2, 4, 1>([v4_pair(l, r)], port, 2),
+            (l, r) => self.sip_v6::<2, 4>((l, r), port, 2),
         }
     }
 
-    /// The same of one word.
+    /// A hash for the wire of one word.
+    #[inline]
     pub(crate) fn wire_word(&self, word: u64) -> u64 {
-        self.wire_words([word])
+        self.sip::<2, 4, 1>([word], 0, 0)
     }
+
+    /// SipHash-C-D of these words, the least significant byte of each first, and of the lower `more` bytes of `rest`, which has
+    /// no others: what the crate comes to, which must look where words begin and end.
+    #[inline(always)]
+    fn sip<const C: usize, const D: usize, const N: usize>(
+        &self,
+        words: [u64; N],
+        rest: u64,
+        more: usize,
+    ) -> u64 {
+        let (k0, k1) = self.halves();
+        let mut state = [
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ];
+        for word in words {
+            state = sip_take::<C>(state, word);
+        }
+        state = sip_take::<C>(state, ((N * 8 + more) as u64) << 56 | rest);
+        state[2] ^= 0xff;
+        for _ in 0..D {
+            state = sip_round(state);
+        }
+        state[0] ^ state[1] ^ state[2] ^ state[3]
+    }
+
+    /// The same of two IPv6 addresses and `more` bytes of `rest`.
+    #[inline(never)]
+    fn sip_v6<const C: usize, const D: usize>(
+        &self,
+        (one, other): (IpAddr, IpAddr),
+        rest: u64,
+        more: usize,
+    ) -> u64 {
+        let ([a, b], [c, d]) = (v6_words(one), v6_words(other));
+        self.sip::<C, D, 4>([a, b, c, d], rest, more)
+    }
+
+    #[inline(always)]
+    fn halves(&self) -> (u64, u64) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p]))
+    }
+}
+
+/// Takes a word into the state.
+#[inline(always)]
+fn sip_take<const C: usize>(mut state: [u64; 4], word: u64) -> [u64; 4] {
+    state[3] ^= word;
+    for _ in 0..C {
+        state = sip_round(state);
+    }
+    state[0] ^= word;
+    state
+}
+
+/// A round of SipHash (Aumasson and Bernstein, 2012).
+#[inline(always)]
+const fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
+    a = a.wrapping_add(b);
+    c = c.wrapping_add(d);
+    b = b.rotate_left(13) ^ a;
+    d = d.rotate_left(16) ^ c;
+    a = a.rotate_left(32).wrapping_add(d);
+    c = c.wrapping_add(b);
+    d = d.rotate_left(21) ^ a;
+    b = b.rotate_left(17) ^ c;
+    [a, b, c.rotate_left(32), d]
+}
+
+/// Two IPv4 addresses in a word.
+#[inline(always)]
+fn v4_pair(one: Ipv4Addr, other: Ipv4Addr) -> u64 {
+    u64::from(one.to_bits()) << 32 | u64::from(other.to_bits())
+}
+
+/// An IPv6 address in two words; both ends of a connection are of one version.
+#[inline(always)]
+fn v6_words(addr: IpAddr) -> [u64; 2] {
+    let bits = match addr {
+        IpAddr::V4(a) => a.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(a) => a.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
 }
 
 /// An IPv4 address as it is hashed: nothing that an IPv6 address begins with.
@@ -163,7 +238,7 @@ macro_rules! secrets {
 }
 
 secrets! {
-    /// Initial sequence numbers (RFC 6528).
+    /// Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 5.4): a half of the hash each.
     isn,
     /// Ephemeral ports (RFC 6056 algorithm 4).
     ports,
@@ -173,8 +248,6 @@ secrets! {
     cookie,
     /// Fast open cookies (RFC 7413 4.1.2), where no key is set.
     fast_open,
-    /// Timestamp offsets (RFC 7323 5.4).
-    timestamps,
     /// IP identifications.
     ident,
     /// The table of UDP sockets, and which socket of a SO_REUSEPORT group takes a datagram.
@@ -205,6 +278,7 @@ impl Rng {
     }
 
     /// A number below `bound` (0 where that is 0).
+    #[cfg(test)]
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         scale(self.next_u64() as u32, bound)
     }

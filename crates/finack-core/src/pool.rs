@@ -18,7 +18,7 @@ const SPARE_LARGE: usize = 128;
 const SPARE_WHOLE: usize = 64;
 
 /// Spare blocks, and what empty queues stood in.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
@@ -27,6 +27,13 @@ pub(crate) struct Pool {
     pub(crate) blocks: Spares<Block>,
     pub(crate) flights: Flights,
     pub(crate) chunks: Spares<Chunk>,
+}
+
+impl Clone for Pool {
+    /// An empty one: a copy of a block would have no room.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Pool {

@@ -82,10 +82,13 @@ const SEVERAL: u32 = 1 << 31;
 /// Different owners of one port, counted.
 #[derive(Clone, Debug)]
 struct Several {
-    /// By their numbers.
+    /// By their numbers. One of them may have no claim any more: see `idle`.
     counts: BTreeMap<u32, u32>,
     /// How many of the claims are explicit.
     explicit: u32,
+    /// Who had a claim last that nobody of its kind has any more, and keeps its place: connections of a listener that come and
+    /// go one by one leave and take the same one again and again.
+    idle: Option<u32>,
 }
 
 /// What owners there are.
@@ -108,7 +111,8 @@ impl Owners {
         if port.count == 0 {
             false
         } else if port.who & SEVERAL != 0 {
-            self.several.get(port.who & !SEVERAL).is_some_and(|several| several.counts.keys().any(|&n| is(n)))
+            let claims = |several: &Several| several.counts.iter().any(|(&n, &claims)| claims > 0 && is(n));
+            self.several.get(port.who & !SEVERAL).is_some_and(claims)
         } else {
             is(port.who)
         }
@@ -150,6 +154,11 @@ impl Owners {
     /// A port less.
     fn leave(&mut self, number: u32) {
         self.left += 1;
+        self.let_go(number);
+    }
+
+    /// The same where that was counted before.
+    fn let_go(&mut self, number: u32) {
         if let Some((_, ports)) = self.known.get_mut(number) {
             *ports -= 1;
         }
@@ -180,6 +189,7 @@ impl Owners {
             let several = Several {
                 counts: BTreeMap::from([(port.who, claims)]),
                 explicit: if explicit { claims } else { 0 },
+                idle: None,
             };
             port.who = SEVERAL | self.several.insert(several);
         }
@@ -187,6 +197,9 @@ impl Owners {
         if let Some(several) = self.several.get_mut(port.who & !SEVERAL) {
             several.explicit += u32::from(owner.explicit);
             if let Some(count) = held.and_then(|number| several.counts.get_mut(&number)) {
+                if *count == 0 {
+                    several.idle = None;
+                }
                 *count += 1;
                 return;
             }
@@ -214,16 +227,24 @@ impl Owners {
         }
         let Some(number) = self.number(owner) else { return false };
         let Some(several) = self.several.get_mut(port.who & !SEVERAL) else { return false };
-        let Some(count) = several.counts.get_mut(&number) else { return false };
+        let Some(count) = several.counts.get_mut(&number).filter(|count| **count > 0) else { return false };
         *count -= 1;
         several.explicit -= u32::from(owner.explicit);
-        if *count == 0 {
-            several.counts.remove(&number);
-            self.leave(number);
-        }
         port.count -= 1;
+        let mut gone = None;
+        if *count == 0 {
+            self.left += 1;
+            gone = several.idle.replace(number);
+            if let Some(before) = gone {
+                several.counts.remove(&before);
+            }
+        }
         if port.count == 0 {
             self.several.remove(port.who & !SEVERAL);
+            self.let_go(number);
+        }
+        if let Some(before) = gone {
+            self.let_go(before);
         }
         true
     }
@@ -279,6 +300,8 @@ pub(crate) struct PortTable {
     /// How far the search for a port went for each destination that hashes to the entry.
     perturb: Paged<u32>,
     rng: Rng,
+    /// Random bits that nothing was chosen by yet, below the highest bit that is set.
+    noise: u64,
     /// `connect` takes ports of its own, of one parity first.
     connects: bool,
     /// Where a search asked for many ports in vain.
@@ -304,6 +327,7 @@ impl PortTable {
             owners: Owners::default(),
             perturb,
             rng,
+            noise: 1,
             connects: true,
             taken: Taken::default(),
             full: None,
@@ -414,10 +438,20 @@ impl PortTable {
         }
         let (port, passed) = found?;
         // Some noise, so that what one destination sees does not tell how many connections others got.
-        let skip = passed.max(self.rng.below(8) * 2);
+        let skip = passed.max(self.noise() * 2);
         let walked = self.perturb.entry(hash as usize % PERTURB);
         *walked = walked.wrapping_add(skip + 2);
         Some(port)
+    }
+
+    /// A random number below 8. A hash makes 21 of them.
+    fn noise(&mut self) -> u32 {
+        if self.noise < 8 {
+            self.noise = self.rng.next_u64() | 1 << 63;
+        }
+        let bits = self.noise as u32 % 8;
+        self.noise >>= 3;
+        bits
     }
 
     /// The first port that will do, and how far that is from the start of the search. Who asks for many in vain begins to

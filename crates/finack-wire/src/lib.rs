@@ -20,6 +20,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod opening;
 pub mod plain;
 pub mod protocol;
 pub mod tcp;

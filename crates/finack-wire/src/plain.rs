@@ -7,6 +7,10 @@ use finack_sum::Accumulator;
 use crate::tcp::{self, Flags};
 use crate::{ipv4, ipv6, protocol};
 
+mod run;
+
+pub use run::{Next, Run};
+
 /// Bytes of options where they are two NOPs and timestamps (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: usize = 12;
 /// The first four of them.
@@ -41,8 +45,8 @@ pub struct Plain<'a> {
     pub timestamps: Option<(u32, u32)>,
     /// The segment: header, options and data. What lies behind it in the packet is padding.
     pub segment: &'a [u8],
-    /// The pseudo-header, the TCP header and its options as words of 32 bits in the processor's order of bytes, added up.
-    ahead: u64,
+    /// What its checksum covers in front of the data.
+    pub ahead: Ahead,
 }
 
 impl<'a> Plain<'a> {
@@ -123,7 +127,7 @@ impl<'a> Plain<'a> {
             window: u16::from_be_bytes([h[14], h[15]]),
             timestamps,
             segment,
-            ahead,
+            ahead: Ahead(ahead),
         })
     }
 
@@ -156,27 +160,43 @@ impl<'a> Plain<'a> {
         crate::bytes::u16_at(self.segment, 18).unwrap_or(0)
     }
 
-    /// The sum of what the TCP checksum covers in front of the data. With the data's added it is 0xffff where the checksum is
-    /// right (RFC 9293 MUST-3): for who sums the data while copying it.
-    #[inline]
-    #[must_use]
-    pub fn sum_ahead(&self) -> Accumulator {
-        let mut sum = Accumulator::new();
-        sum.add_u16(u16::from_be(fold(self.ahead)));
-        sum
-    }
-
     /// Whether the TCP checksum is right (RFC 9293 MUST-3).
     #[inline]
     #[must_use]
     pub fn checksum_ok(&self) -> bool {
-        are_ones(self.ahead + words_of(self.payload()))
+        self.ahead.is_completed_by(self.payload())
+    }
+}
+
+/// What the TCP checksum covers in front of the data, added up: the pseudo-header, the header and its options. With the data's
+/// sum it comes to 0xffff where the checksum is right (RFC 9293 MUST-3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead(
+    /// Words of 32 bits in the processor's order of bytes.
+    u64,
+);
+
+impl Ahead {
+    /// The sum so far, for who sums the data while copying it.
+    #[inline]
+    #[must_use]
+    pub fn sum(self) -> Accumulator {
+        let mut sum = Accumulator::new();
+        sum.add_u16(u16::from_be(fold(self.0)));
+        sum
+    }
+
+    /// Whether the checksum is right of a segment with this data.
+    #[inline]
+    #[must_use]
+    pub fn is_completed_by(self, data: &[u8]) -> bool {
+        are_ones(self.0 + words_of(data))
     }
 }
 
 /// Words of 32 bits in the processor's order of bytes, added up.
 #[inline(always)]
-fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+pub(crate) fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
     let (words, _) = bytes.as_chunks::<4>();
     words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum()
 }
@@ -186,7 +206,7 @@ const SHORT: usize = 32;
 
 /// Data as such words, with zeros behind it.
 #[inline(always)]
-fn words_of(data: &[u8]) -> u64 {
+pub(crate) fn words_of(data: &[u8]) -> u64 {
     if data.len() > SHORT {
         return u64::from(finack_sum::sum(data).to_be());
     }
@@ -212,7 +232,7 @@ const fn fold(sum: u64) -> u16 {
 
 /// Whether a sum of such words folds to all ones: whether it is a multiple of 0xffff, and not zero, which only zeros add up to.
 #[inline(always)]
-const fn are_ones(sum: u64) -> bool {
+pub(crate) const fn are_ones(sum: u64) -> bool {
     sum != 0 && sum.is_multiple_of(0xffff)
 }
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 fn equal_seeds_give_equal_keys_and_every_purpose_its_own() {
     let (a, b) = (Secrets::new(&[7; 32]), Secrets::new(&[7; 32]));
     assert_eq!(a.isn.0, b.isn.0);
-    let keys = [a.isn, a.ports, a.demux, a.cookie, a.timestamps, a.ident, a.udp, a.udp_ports, a.random];
+    let keys = [a.isn, a.ports, a.demux, a.cookie, a.ident, a.udp, a.udp_ports, a.random];
     assert_eq!(keys.iter().map(|k| k.0).collect::<BTreeSet<_>>().len(), keys.len());
 }
 
@@ -35,24 +35,38 @@ fn the_ends_of_a_connection_cannot_be_swapped() {
     assert_ne!(key.four_tuple(&Tuple::new(a, b)), key.four_tuple(&Tuple::new(b, a)));
 }
 
-/// What goes out on the wire must not depend on the way in which it was hashed.
+/// SipHash at one go is the crate's SipHash of the same bytes.
 #[test]
-fn words_hashed_at_one_go_come_to_what_they_come_to_one_by_one() {
+fn words_hashed_at_one_go_come_to_what_their_bytes_come_to() {
     let key = Key::derive(&[1; 32], "isn");
+    let of_bytes = |parts: [&[u8]; 4]| {
+        let bytes = parts.concat();
+        let table = SipHasher13::new_with_key(&key.0).hash(&bytes);
+        (table, SipHasher24::new_with_key(&key.0).hash(&bytes))
+    };
+    assert_eq!(key.wire_word(7), of_bytes([&7_u64.to_le_bytes(), &[], &[], &[]]).1);
     assert_eq!(key.wire_word(7), key.wire().u64(7).finish());
-    let ends = [("10.0.0.1:80", "10.0.0.2:4000"), ("[2001:db8::1]:65535", "[fe80::1]:1")];
-    for (local, remote) in ends {
-        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+    let ends = [
+        ("10.0.0.1:80", "10.0.0.2:4000", [2, 0, 0, 10, 1, 0, 0, 10]),
+        ("192.168.7.9:65535", "1.2.3.4:1", [4, 3, 2, 1, 9, 7, 168, 192]),
+    ];
+    for (local, remote, addresses) in ends {
+        let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
+        let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
         let tuple = Tuple::new(local, remote);
-        assert_eq!(key.wire_ends(&tuple), key.wire().socket(local).socket(remote).finish());
-        assert_eq!(
-            key.wire_destination(local.ip(), remote),
-            key.wire().addr(local.ip()).socket(remote).finish()
-        );
+        let (table, wire) = of_bytes([&addresses, &ports.to_le_bytes(), &[], &[]]);
+        assert_eq!((key.four_tuple(&tuple), key.wire_ends(&tuple)), (table, wire));
+        let (_, wire) = of_bytes([&addresses, &remote.port().to_le_bytes(), &[], &[]]);
+        assert_eq!(key.wire_destination(local.ip(), remote), wire);
     }
-    let tuple = Tuple::new("10.0.0.1:80".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
-    let one_by_one = key.table().u64(0x0a00_0001_0a00_0002).u64(80 << 16 | 4000).finish();
-    assert_eq!(key.four_tuple(&tuple), one_by_one);
+    let (local, remote): (SocketAddr, SocketAddr) =
+        ("[2001:db8::1]:65535".parse().unwrap(), "[fe80::1]:1".parse().unwrap());
+    let words = [0x2001_0db8_0000_0000_u64, 1, 0xfe80_0000_0000_0000, 1].map(u64::to_le_bytes);
+    let tuple = Tuple::new(local, remote);
+    let (table, wire) = of_bytes([words.as_flattened(), &[1, 0, 255, 255], &[], &[]]);
+    assert_eq!((key.four_tuple(&tuple), key.wire_ends(&tuple)), (table, wire));
+    let (_, wire) = of_bytes([words.as_flattened(), &[1, 0], &[], &[]]);
+    assert_eq!(key.wire_destination(local.ip(), remote), wire);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::stack::UdpId;
+use crate::tcp::emit::MAX_HEADERS;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +36,31 @@ struct Queued {
     unit: Option<Unit>,
 }
 
+/// A packet of headers alone, which needs no memory of its own where no other waits.
+#[derive(Clone, Debug)]
+struct Brief {
+    bytes: [u8; MAX_HEADERS],
+    /// How many of these are the packet; 0 where none waits.
+    waits: usize,
+    number: u64,
+    /// How many of these the device is looking at; 0 where it looks at another packet.
+    lent: usize,
+}
+
+impl Default for Brief {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_HEADERS], waits: 0, number: 0, lent: 0 }
+    }
+}
+
 /// Finished packets that wait for the device, at most 4096 of them and 8 MiB.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OutQueue {
     queue: VecDeque<Queued>,
+    /// In front of the queue, if it waits.
+    brief: Brief,
     bytes: usize,
-    /// The packet that the device is looking at.
+    /// The packet that the device is looking at, unless that is the brief one.
     lent: Vec<u8>,
     lent_number: u64,
     lent_unit: Option<Unit>,
@@ -93,6 +113,21 @@ impl OutQueue {
         true
     }
 
+    /// Queues a packet of headers alone, which `write` writes; it answers their length. Dropped where the queue is full.
+    #[inline]
+    pub(crate) fn push_headers(&mut self, write: impl FnOnce(&mut [u8; MAX_HEADERS]) -> usize) {
+        if self.is_empty() {
+            let len = write(&mut self.brief.bytes);
+            (self.brief.waits, self.brief.number) = (len, self.next_number());
+            self.bytes += len;
+            return;
+        }
+        let (mut out, mut packet) = ([0; MAX_HEADERS], self.buffer());
+        let len = write(&mut out);
+        packet.extend_from_slice(&out[..len]);
+        self.push_owned(packet, None);
+    }
+
     /// Queues a packet that the device is to cut, for which there is [room](Self::has_room).
     pub(crate) fn push_unit(&mut self, packet: Vec<u8>, unit: Unit, owner: UdpId) {
         let number = self.next_number();
@@ -107,22 +142,34 @@ impl OutQueue {
 
     /// Whether so many packets of `bytes` bytes together still fit.
     pub(crate) fn has_room(&self, packets: usize, bytes: usize) -> bool {
-        self.queue.len() + packets <= MOST_PACKETS && self.bytes + bytes <= MOST_BYTES
+        self.len() + packets <= MOST_PACKETS && self.bytes + bytes <= MOST_BYTES
     }
 
     /// Whether at least half of the queue is free.
     pub(crate) fn is_half_free(&self) -> bool {
-        self.queue.len() <= MOST_PACKETS / 2 && self.bytes <= MOST_BYTES / 2
+        self.len() <= MOST_PACKETS / 2 && self.bytes <= MOST_BYTES / 2
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.brief.waits == 0 && self.queue.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.queue.len() + usize::from(self.brief.waits > 0)
     }
 
     /// Takes the first packet out. [`lent`](Self::lent) shows it until the next call; given back is whose it is, and
     /// its length.
     pub(crate) fn pop(&mut self) -> Option<(Option<UdpId>, usize)> {
+        self.brief.lent = core::mem::take(&mut self.brief.waits);
+        if self.brief.lent > 0 {
+            self.lent_number = self.brief.number;
+            self.lent_unit = None;
+            self.bytes -= self.brief.lent;
+            return Some((None, self.brief.lent));
+        }
         let Queued { packet, number, owner, unit } = self.queue.pop_front()?;
         self.lent_number = number;
         self.lent_unit = unit;
@@ -134,8 +181,9 @@ impl OutQueue {
     }
 
     /// The packet that [`pop`](Self::pop) took out last.
+    #[inline]
     pub(crate) fn lent(&self) -> &[u8] {
-        &self.lent
+        if self.brief.lent > 0 { &self.brief.bytes[..self.brief.lent] } else { &self.lent }
     }
 
     /// How the device is to cut it.

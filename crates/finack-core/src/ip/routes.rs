@@ -19,6 +19,8 @@ pub(crate) struct Routes {
     routes: Vec<Route>,
     any_address: bool,
     mtu: u32,
+    /// No route says anything of an MTU or a segment size: it only matters whether there is one.
+    alike: bool,
 }
 
 /// How far an address reaches, least first (RFC 4007 5, RFC 3484 3.2 for IPv4).
@@ -48,7 +50,8 @@ impl Routes {
             }
         }
         own_ipv4.sort_unstable();
-        Self { addresses, own_ipv4, links_ipv4, routes, any_address, mtu }
+        let alike = are_alike(&routes);
+        Self { addresses, own_ipv4, links_ipv4, routes, any_address, mtu, alike }
     }
 
     /// Whether packets to this address are for this host alone.
@@ -61,6 +64,9 @@ impl Routes {
 
     /// Whether it is a configured address, or one of 127/8 where such is configured.
     pub(crate) fn is_own(&self, addr: IpAddr) -> bool {
+        if let Some(bits) = ordinary(addr) {
+            return self.is_own_ipv4(bits);
+        }
         self.addresses
             .iter()
             .any(|a| a.addr == addr || a.addr.is_loopback() && addr.is_loopback() && on_link(a, addr))
@@ -109,6 +115,14 @@ impl Routes {
 
     /// The same of an [`ordinary`] address.
     fn lookup_ipv4(&self, dst: u32) -> Option<u32> {
+        if self.alike {
+            let on_link = self.links_ipv4.iter().any(|link| share(link.network, dst, link.prefix_len));
+            let covers = |route: &Route| match route.network {
+                IpAddr::V4(network) => share(network.to_bits(), dst, route.prefix_len),
+                IpAddr::V6(_) => false,
+            };
+            return (on_link || self.routes.iter().any(covers)).then_some(self.mtu);
+        }
         let mut best: Option<(u8, Option<u32>)> = None;
         for link in &self.links_ipv4 {
             if link.broadcast == Some(dst) {
@@ -161,12 +175,16 @@ impl Routes {
 
     /// What the MSS option towards `dst` says, where a route tells.
     pub(crate) fn advertised_mss(&self, dst: IpAddr) -> Option<u16> {
+        if self.alike {
+            return None;
+        }
         let routes = self.routes.iter().filter(|r| contains(r.network, r.prefix_len, dst));
         routes.max_by_key(|r| r.prefix_len).and_then(|r| r.advertised_mss)
     }
 
     /// Takes other routes.
     pub(crate) fn replace(&mut self, routes: Vec<Route>) {
+        self.alike = are_alike(&routes);
         self.routes = routes;
     }
 
@@ -175,6 +193,13 @@ impl Routes {
     pub(crate) fn source_for(&self, dst: IpAddr) -> Option<IpAddr> {
         if self.is_own(dst) {
             return Some(dst);
+        }
+        // Where there is no choice.
+        if let (Some(_), [only]) = (ordinary(dst), &self.own_ipv4[..])
+            && let only = IpAddr::V4(Ipv4Addr::from_bits(*only))
+            && ordinary(only).is_some()
+        {
+            return Some(only);
         }
         let wanted = scope(dst);
         self.addresses
@@ -241,6 +266,16 @@ fn ordinary(addr: IpAddr) -> Option<u32> {
     let bits = v4.to_bits();
     let first = bits >> 24;
     (first != 0 && first != 127 && first < 224).then_some(bits)
+}
+
+/// Whether nothing but their networks tells routes apart.
+fn are_alike(routes: &[Route]) -> bool {
+    routes.iter().all(|route| route.mtu.is_none() && route.advertised_mss.is_none())
+}
+
+/// Whether two IPv4 addresses have their first `len` bits in common.
+fn share(one: u32, other: u32, len: u8) -> bool {
+    (one ^ other).leading_zeros() >= u32::from(len)
 }
 
 fn host_mask(prefix_len: u8) -> u32 {

@@ -1,8 +1,9 @@
 //! Packets on their way in, at a glance: the segment that an established connection expects next is taken at once,
 //! everything else goes the long way through `ip_input` and `tcp_input`. Both ways come to the same.
 
+use bytes::Bytes;
 use finack_wire::ip::Ecn;
-use finack_wire::plain::Plain;
+use finack_wire::plain::{Ahead, Plain, Run};
 use finack_wire::tcp_options::TcpOptions;
 
 use super::Stack;
@@ -14,7 +15,9 @@ use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
 use crate::pool::Pool;
 use crate::tcp::input::expected::{self, Taken};
+use crate::tcp::input::run::{self, Behind};
 use crate::tcp::input::{Arrival, Segment, Text};
+use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::Connection;
 use crate::tcp::{Payload, Tuple};
 use crate::time::Instant;
@@ -28,20 +31,35 @@ const LIKE: u32 = 1 << 31;
 
 impl Stack {
     /// Takes packets that came together.
-    pub(super) fn packets_input(&mut self, now: Instant, packets: &[Packet<'_>]) {
-        if let [packet] = packets {
+    pub(super) fn packets_input(&mut self, now: Instant, mut packets: &[Packet<'_>]) {
+        while let [packet, behind @ ..] = packets {
             let plain = Plain::parse(packet.bytes.as_slice());
-            return self.packet_input(now, packet, plain.as_ref(), self.recent);
+            // Those of one connection often come one after the other.
+            let known =
+                behind.is_empty() || plain.as_ref().is_some_and(|plain| self.is_of(self.recent, plain));
+            packets = if known {
+                let taken = self.packet_input(now, packet, plain.as_ref(), self.recent, behind);
+                &behind[taken..]
+            } else {
+                self.mixed_input(now, packets)
+            };
         }
-        for together in packets.chunks(AHEAD) {
-            let plain =
-                |i| together.get(i).and_then(|packet: &Packet<'_>| Plain::parse(packet.bytes.as_slice()));
-            let plains: [_; AHEAD] = core::array::from_fn(plain);
-            let guesses = self.look_ahead(&plains[..together.len()]);
-            for (i, packet) in together.iter().enumerate() {
-                self.packet_input(now, packet, plains[i].as_ref(), guesses[i]);
-            }
+    }
+
+    /// Takes some of the packets, and those that follow the last of them; answers the rest.
+    fn mixed_input<'a, 'b>(&mut self, now: Instant, packets: &'a [Packet<'b>]) -> &'a [Packet<'b>] {
+        let together = packets.len().min(AHEAD);
+        let plain = |i| {
+            packets[..together].get(i).and_then(|packet: &Packet<'_>| Plain::parse(packet.bytes.as_slice()))
+        };
+        let plains: [_; AHEAD] = core::array::from_fn(plain);
+        let guesses = self.look_ahead(&plains[..together]);
+        let mut at = 0;
+        while at < together {
+            let (packet, behind) = (&packets[at], &packets[at + 1..]);
+            at += 1 + self.packet_input(now, packet, plains[at].as_ref(), guesses[at], behind);
         }
+        &packets[at..]
     }
 
     /// The connections that these packets may be for. Each step is made for all of them before the next: what the
@@ -82,34 +100,72 @@ impl Stack {
         guesses
     }
 
-    /// Takes one packet; `guess` is the connection that it may be for.
-    fn packet_input(&mut self, now: Instant, packet: &Packet<'_>, plain: Option<&Plain<'_>>, guess: u32) {
+    /// Takes a packet, and of those `behind` it the first that go on where it ends: as many as it answers. `guess` is the
+    /// connection that it may be for.
+    fn packet_input(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: Option<&Plain<'_>>,
+        guess: u32,
+        behind: &[Packet<'_>],
+    ) -> usize {
         self.note_packet(packet);
-        if !plain.is_some_and(|plain| self.take_short_way(now, packet, plain, guess)) {
+        let taken = match plain {
+            Some(plain) => self.take_short_way(now, packet, plain, guess),
+            None => self.take_opening(now, packet).then_some(NOBODY),
+        };
+        let Some(index) = taken else {
             self.ip_input(now, packet);
+            return 0;
+        };
+        match plain {
+            Some(plain) if index != NOBODY && !behind.is_empty() => {
+                self.take_behind(now, packet, plain, index, behind)
+            }
+            _ => 0,
         }
     }
 
-    /// Takes a plain segment of a connection that stands, or of one that is in the making; answers whether it did.
-    fn take_short_way(&mut self, now: Instant, packet: &Packet<'_>, plain: &Plain<'_>, guess: u32) -> bool {
+    /// Takes a plain segment of a connection that stands, or of one that is in the making; answers whether it did, and where it
+    /// was what its connection expected, whose it was.
+    fn take_short_way(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: &Plain<'_>,
+        guess: u32,
+    ) -> Option<u32> {
         if !self.cx.short_cuts || !self.auth.is_empty() {
-            return false;
+            return None;
         }
         if self.is_of(guess, plain) {
-            return self.take_expected(now, packet, plain, guess)
-                || self.take_plain(now, packet, plain, guess);
+            return self.take_of_connection(now, packet, plain, guess);
         }
         let tuple = tuple_of(plain);
         let hash = self.hash(&tuple);
-        let Some(slot) = self.find(hash, &tuple) else { return false };
+        let slot = self.find(hash, &tuple)?;
         let index = slot.index();
         match slot.kind() {
-            Kind::Connection => {
-                self.take_expected(now, packet, plain, index) || self.take_plain(now, packet, plain, index)
-            }
-            Kind::Embryo => self.take_for_embryo(now, packet, plain, (index, hash)),
-            _ => false,
+            Kind::Connection => self.take_of_connection(now, packet, plain, index),
+            Kind::Embryo => self.take_for_embryo(now, packet, plain, (index, hash)).then_some(NOBODY),
+            _ => None,
         }
+    }
+
+    #[inline]
+    fn take_of_connection(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: &Plain<'_>,
+        index: u32,
+    ) -> Option<u32> {
+        if self.take_expected(now, packet, plain, index) {
+            return Some(index);
+        }
+        let taken = self.take_ending(now, packet, plain, index) || self.take_plain(now, packet, plain, index);
+        taken.then_some(NOBODY)
     }
 
     /// Takes a segment that is not what its connection expects next: the connection has seen to its addresses, and the rest
@@ -143,7 +199,7 @@ impl Stack {
         true
     }
 
-    fn count_segment(&mut self, segment: &Segment<'_>) {
+    pub(super) fn count_segment(&mut self, segment: &Segment<'_>) {
         let segments = u64::from(segment.segments);
         self.cx.counters.ip_in_receives += segments;
         self.cx.counters.count_codepoint(segment.ecn, segments);
@@ -168,22 +224,16 @@ impl Stack {
         if plain.fin {
             return false;
         }
-        let payload = payload_of(plain, packet);
-        let (segments, segment_size) = (packet.meta.segments.max(1), packet.meta.segment_size);
-        let text = Text { payload, segments, segment_size, psh: plain.psh, timestamps: plain.timestamps };
-        let arrival = Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text };
+        let arrival = arrival_of(plain, packet);
+        let (payload, segments) = (arrival.text.payload, arrival.text.segments);
         let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
         let Some(c) = connections.get_mut(index).filter(|c| c.facts.admits_afar()) else { return false };
         let Some(ack) = expected::is_expected(c, arrival) else { return false };
-        if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain, payload) {
+        if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, plain.ahead, payload) {
             return false;
         }
         *recent = index;
-        let count = u64::from(segments);
-        cx.counters.ip_in_receives += count;
-        cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
-        cx.counters.tcp_in_segs += count;
-        cx.counters.tcp_expected += count;
+        count_expected(cx, plain, u64::from(segments));
         if cx.tracer.is_on() {
             trace(c, cx, now, plain, arrival);
         }
@@ -194,6 +244,64 @@ impl Stack {
         }
         true
     }
+
+    /// Takes those of the packets `behind` that go on where `packet` ended, which was expected by this connection, and say the
+    /// same; answers how many.
+    fn take_behind(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        plain: &Plain<'_>,
+        index: u32,
+        behind: &[Packet<'_>],
+    ) -> usize {
+        let Some(mut run) = Run::behind(plain, packet.bytes.as_slice()) else { return 0 };
+        let arrival = arrival_of(plain, packet);
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Some(c) = connections.get_mut(index) else { return 0 };
+        let mut agenda = Agenda { wheel, ready_to_send, events };
+        // What is observed is observed of each.
+        if cx.tracer.is_on() || !agenda.knows(c) {
+            return 0;
+        }
+        let Some(limit) = run::limit(c, cx, now, arrival) else { return 0 };
+        let mut taken = Behind::default();
+        let len = plain.payload().len();
+        for packet in behind {
+            let Some(next) = run.next(packet.bytes.as_slice()) else { break };
+            let joined = packet.meta.segments > 1 || packet.meta.segment_size > 0;
+            let late = next.value.is_some_and(|value| seq::before(value, c.ts_recent));
+            if joined || late || next.payload.len() != len || c.recv.next() + len as Pos > limit {
+                break;
+            }
+            let payload = Payload { bytes: next.payload, owner: owner_of(packet) };
+            if packet.meta.checksum != ChecksumState::Valid && !is_sound(c, &mut cx.pool, next.ahead, payload)
+            {
+                break;
+            }
+            c.recv.append(&mut cx.pool, payload);
+            taken.count += 1;
+            taken.psh |= next.psh;
+        }
+        if taken.count > 0 {
+            run::take(c, cx, now, arrival, taken);
+            count_expected(cx, plain, u64::from(taken.count));
+            cx.counters.tcp_expected_behind += u64::from(taken.count);
+            if !agenda.knows(c) {
+                agenda.refresh(c, cx, now, index);
+            }
+        }
+        taken.count as usize
+    }
+}
+
+/// So many segments came like this one.
+#[inline(always)]
+fn count_expected(cx: &mut Cx, plain: &Plain<'_>, count: u64) {
+    cx.counters.ip_in_receives += count;
+    cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
+    cx.counters.tcp_in_segs += count;
+    cx.counters.tcp_expected += count;
 }
 
 fn trace(c: &Connection, cx: &mut Cx, now: Instant, plain: &Plain<'_>, arrival: Arrival<'_>) {
@@ -208,11 +316,11 @@ fn have_same_ends(a: &Plain<'_>, b: &Plain<'_>) -> bool {
 
 /// Whether the checksum is right. Data that will be copied is copied meanwhile: it is read once for both, and if the checksum is
 /// wrong nothing has happened.
-fn is_sound(c: &mut Connection, pool: &mut Pool, plain: &Plain<'_>, data: Payload<'_>) -> bool {
+fn is_sound(c: &mut Connection, pool: &mut Pool, ahead: Ahead, data: Payload<'_>) -> bool {
     if data.bytes.len() < STAGED_FROM || data.is_kept_whole() {
-        return plain.checksum_ok();
+        return ahead.is_completed_by(data.bytes);
     }
-    let mut sum = plain.sum_ahead();
+    let mut sum = ahead.sum();
     c.recv.stage(pool, data.bytes, &mut sum);
     let sound = sum.folded() == 0xffff;
     if !sound {
@@ -221,12 +329,26 @@ fn is_sound(c: &mut Connection, pool: &mut Pool, plain: &Plain<'_>, data: Payloa
     sound
 }
 
-fn payload_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Payload<'a> {
-    let owner = match &packet.bytes {
+fn owner_of<'a>(packet: &'a Packet<'_>) -> Option<&'a Bytes> {
+    match &packet.bytes {
         PacketBytes::Shared(owner) => Some(owner),
         PacketBytes::Borrowed(_) => None,
+    }
+}
+
+fn payload_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Payload<'a> {
+    Payload { bytes: plain.payload(), owner: owner_of(packet) }
+}
+
+fn arrival_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Arrival<'a> {
+    let text = Text {
+        payload: payload_of(plain, packet),
+        segments: packet.meta.segments.max(1),
+        segment_size: packet.meta.segment_size,
+        psh: plain.psh,
+        timestamps: plain.timestamps,
     };
-    Payload { bytes: plain.payload(), owner }
+    Arrival { seq: plain.seq, ack: plain.ack, window: plain.window, text }
 }
 
 fn segment_of<'a>(plain: &Plain<'a>, packet: &'a Packet<'_>) -> Segment<'a> {

@@ -7,6 +7,8 @@ mod auth;
 #[cfg(not(feature = "md5-ao"))]
 #[path = "auth_none.rs"]
 mod auth;
+mod control;
+mod ending;
 mod expected;
 mod fast_open;
 mod fingerprint;
@@ -17,6 +19,7 @@ mod icmp;
 mod info;
 mod ip_input;
 mod loopback;
+mod opening;
 mod ordinary;
 mod passive;
 mod refresh;
@@ -332,8 +335,8 @@ impl Stack {
     }
 
     /// Whether segments that are just what is expected may take a short way in, and what there is nothing special about a short
-    /// way out (the default). Nothing that can be observed depends on it but time, [`Counters::tcp_expected`] and
-    /// [`Counters::tcp_ordinary`]: tests show that.
+    /// way out (the default). Nothing that can be observed depends on it but time, [`Counters::tcp_expected`],
+    /// [`Counters::tcp_expected_behind`] and [`Counters::tcp_ordinary`]: tests show that.
     #[doc(hidden)]
     pub fn set_prediction(&mut self, on: bool) {
         self.connections.touch();

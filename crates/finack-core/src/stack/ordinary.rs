@@ -150,6 +150,9 @@ impl Stack {
         let Self { connections, cx, ip, header, wheel, ready_to_send, events, .. } = self;
         let &(connection, generation) = ready_to_send.front()?;
         let c = connections.get_mut(connection)?;
+        if c.snd_nxt.max(1) >= c.send.end() {
+            return None;
+        }
         let fine =
             c.generation == generation && c.facts.indexed() && is_ordinary(c) && !c.facts.keepalive_due();
         if !fine || !ip.out.is_empty() || c.path_mtu < ip.routes.mtu() {
@@ -175,7 +178,7 @@ impl Stack {
 /// Whether its segments with data have no option but timestamps, nothing urgent, and nothing about them that has to do with
 /// explicit congestion notification or signatures; and leave the host.
 #[inline]
-fn is_ordinary(c: &Connection) -> bool {
+pub(super) fn is_ordinary(c: &Connection) -> bool {
     let rare = c.rare.as_deref().is_some_and(|rare| rare.snd_up.is_some() || rare.dsack.is_some());
     let more = c.auth_len > 0 || c.facts.loopback() || c.ecn.is_some() || c.recv.has_gap();
     !rare && !more

@@ -17,12 +17,13 @@ use crate::settings::{Profile, Settings};
 use crate::tcp::ecn::{self, Grant};
 use crate::tcp::embryo::{Embryo, Verdict};
 use crate::tcp::emit::Head;
-use crate::tcp::input::{Outcome, Segment};
+use crate::tcp::input::{Outcome, Segment, expected};
+use crate::tcp::iss::Origin;
 use crate::tcp::tcb::{Birth, Connection, Negotiated, ts_clock};
-use crate::tcp::{State, Tuple, cookie, fast_open, iss, mss, window};
+use crate::tcp::{State, Tuple, cookie, fast_open, mss, window};
 use crate::time::Instant;
 use crate::timer;
-use crate::trace::{AppCall, DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
+use crate::trace::{DropReason, EndCause, ResetReason, RetransmitReason, SendReason, TraceKind};
 
 /// Embryos kept for a listener although their SYN,ACK is a cookie: they let a lost last ACK be noticed.
 const COOKIE_EMBRYOS: usize = 64;
@@ -148,15 +149,16 @@ impl Stack {
         let segment_size = our_mss.saturating_sub(mss::options_len(agreed.timestamps));
         let buffer = window::initial_buffer(options.recv_buffer, &self.cx.settings);
         let trace_id = self.cx.new_trace_id();
+        let origin = Origin::of(&self.cx.secrets, tuple);
         Embryo {
             tuple: *tuple,
             trace_id,
             generation: trace_id as u32,
             listener,
-            iss: iss::initial_sequence(&self.cx.secrets, &self.cx.settings, tuple, now),
+            iss: origin.initial_sequence(&self.cx.settings, now),
             irs: segment.seq,
             ts_recent: segment.options.timestamps.map_or(0, |(val, _)| val),
-            ts_offset: iss::timestamp_offset(&self.cx.secrets, tuple),
+            ts_offset: origin.ts_offset,
             agreed,
             peer_window: segment.window,
             window: window::initial(buffer, segment_size, options, &self.cx) as u16,
@@ -233,6 +235,10 @@ impl Stack {
         (flags, codepoint, acc_ecn): Said,
         reason: SendReason,
     ) {
+        let plain = (flags, codepoint, acc_ecn) == Said::default() && e.gives_cookie.is_none();
+        if plain && self.push_usual_syn_ack(now, e) {
+            return;
+        }
         let mut head = Head {
             seq: e.iss,
             ack: e.irs.wrapping_add(1),
@@ -252,12 +258,15 @@ impl Stack {
 
     /// Headers of what is sent for an embryo: its listener's hop limit and TOS (RFC 9293 MUST-49).
     fn embryo_head(&self, listener: u32, tuple: &Tuple) -> Head {
-        let mut head = bare_head(&self.cx, tuple);
-        if let Some(l) = self.listeners.get(listener) {
-            head.hop_limit = l.options.hop_limit.unwrap_or(head.hop_limit);
-            head.tos = l.options.tos & !3;
-        }
-        head
+        let (hop_limit, tos) = self.marks_of_listener(listener);
+        Head { hop_limit, tos, ..bare_head(&self.cx, tuple) }
+    }
+
+    /// The hop limit and the TOS of what a listener sends.
+    pub(super) fn marks_of_listener(&self, listener: u32) -> (u8, u8) {
+        let options = self.listeners.get(listener).map(|l| &l.options);
+        let hop_limit = options.and_then(|options| options.hop_limit);
+        (hop_limit.unwrap_or_else(|| self.cx.hop_limit()), options.map_or(0, |options| options.tos & !3))
     }
 
     /// The SYN,ACK was not answered (RFC 9293 3.8.3 for SYNs).
@@ -422,8 +431,21 @@ impl Stack {
         let generation = c.generation;
         self.add_connection(index, hash, slot);
         self.keep_signed(index, signed);
-        self.connection_input(now, index, segment);
+        if !self.take_third(now, index, segment) {
+            self.connection_input(now, index, segment);
+        }
         self.offer(index, generation, e.listener);
+    }
+
+    /// The segment that completed the handshake, at a glance; answers whether it was taken.
+    fn take_third(&mut self, now: Instant, index: u32, segment: &Segment<'_>) -> bool {
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        let Some(c) = connections.get_mut(index).filter(|_| !cx.tracer.is_on()) else { return false };
+        if !expected::take_third(c, cx, now, segment) {
+            return false;
+        }
+        Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
+        true
     }
 
     /// The connection that an embryo becomes, in SYN-RECEIVED and as yet in no table but its own.
@@ -535,13 +557,6 @@ impl Stack {
         self.cx.trace(now, e.trace_id, tuple, TraceKind::State { from, to });
         self.hatch(now, &e, (hash, None), segment);
         true
-    }
-
-    /// Records that the application took a connection.
-    pub(super) fn trace_accept(&mut self, now: Instant, index: u32) {
-        if let Some(c) = self.connections.get(index) {
-            self.cx.trace(now, c.trace_id, &c.tuple, TraceKind::App(AppCall::Accept));
-        }
     }
 
     /// Runs a segment through a connection and settles what follows.

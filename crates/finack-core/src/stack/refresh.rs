@@ -80,6 +80,24 @@ impl Agenda<'_> {
         self.tell(c, index);
     }
 
+    /// The same of a connection that has just been made, and begins with a SYN.
+    pub(super) fn refresh_new(&mut self, c: &mut Connection, cx: &mut Cx, index: u32) {
+        debug_assert!(
+            c.facts.syn_due() && c.ready.is_empty() && c.earliest_deadline() == Instant::FAR_FUTURE
+        );
+        charge(c, cx);
+        c.facts.set_tx_queued(true);
+        self.ready_to_send.push_back((index, c.generation));
+    }
+
+    /// The same after all there was to send before the handshake is over went out.
+    pub(super) fn refresh_idle(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+        debug_assert_eq!(output::next_segment(c, cx, now), Next::Idle);
+        charge(c, cx);
+        output::after_output(c, cx, now);
+        self.tell(c, index);
+    }
+
     /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
     #[inline(always)]
     pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
@@ -96,7 +114,7 @@ impl Agenda<'_> {
 
     /// Events and the wheel.
     #[inline]
-    fn tell(&mut self, c: &mut Connection, index: u32) {
+    pub(super) fn tell(&mut self, c: &mut Connection, index: u32) {
         if !c.ready.is_empty() && !c.facts.event_queued() && !c.facts.orphan() && !c.facts.unaccepted() {
             c.facts.set_event_queued(true);
             self.events.push_back(EventSource::Connection { index, generation: c.generation });

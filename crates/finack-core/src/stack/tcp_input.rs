@@ -8,6 +8,7 @@ use super::Stack;
 use crate::cx::Cx;
 use crate::demux::Kind;
 use crate::device::{ChecksumState, Packet, PacketBytes};
+use crate::ip::Routes;
 use crate::options::SocketOptions;
 use crate::tcp::emit::Head;
 use crate::tcp::input::Segment;
@@ -143,19 +144,9 @@ impl Stack {
         self.ip.mtu_towards(now, tuple.remote).unwrap_or_else(|| self.ip.routes.mtu())
     }
 
-    /// What the interface towards `remote` takes: what the MSS option tells of, whatever the path takes
-    /// (RFC 9293 3.7.1).
-    pub(super) fn first_hop_mtu(&self, remote: core::net::IpAddr) -> u32 {
-        self.ip.routes.lookup(remote).unwrap_or_else(|| self.ip.routes.mtu())
-    }
-
-    /// What the MSS option of our SYN or SYN,ACK says: what a route says, or else what fits the interface.
+    /// What the MSS option of our SYN or SYN,ACK says.
     pub(super) fn offered_mss(&self, tuple: &Tuple, options: &SocketOptions) -> u16 {
-        let said = self.ip.routes.advertised_mss(tuple.remote);
-        let mtu = said.map_or(self.first_hop_mtu(tuple.remote) as usize, |mss| {
-            usize::from(mss) + tuple.ip_header_len() + tcp::HEADER_LEN
-        });
-        mss::offered(tuple, mtu, options)
+        offered_mss(&self.ip.routes, tuple, options)
     }
 
     /// Records a segment that came in.
@@ -198,6 +189,15 @@ impl Stack {
             None => self.cx.trace_stray(now, Self::ends(tuple), kind),
         }
     }
+}
+
+/// What the MSS option of our SYN or SYN,ACK says: what a route says, or else what fits the interface towards the other end,
+/// whatever the path takes (RFC 9293 3.7.1).
+pub(super) fn offered_mss(routes: &Routes, tuple: &Tuple, options: &SocketOptions) -> u16 {
+    let said = routes.advertised_mss(tuple.remote);
+    let interface = || routes.lookup(tuple.remote).unwrap_or_else(|| routes.mtu()) as usize;
+    let mtu = said.map_or_else(interface, |mss| usize::from(mss) + tuple.ip_header_len() + tcp::HEADER_LEN);
+    mss::offered(tuple, mtu, options)
 }
 
 /// What is observed of a segment that goes out.

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 
+use super::refresh::Agenda;
 use super::tables::{Bind, Records, hash_of};
 use super::{BindId, ConnId, ListenerId, Stack};
 use crate::error::Error;
@@ -11,10 +12,11 @@ use crate::options::{BindOptions, SocketOptions};
 use crate::ports::{Owner, Use};
 use crate::tcp::ecn::{self, EcnState};
 use crate::tcp::embryo::Embryo;
+use crate::tcp::iss::Origin;
 use crate::tcp::listener::Listener;
 use crate::tcp::tcb::{Birth, Connection, Negotiated};
 use crate::tcp::time_wait::{self, TwFlags};
-use crate::tcp::{State, Tuple, iss, mss, window};
+use crate::tcp::{State, Tuple, mss, window};
 use crate::time::Instant;
 use crate::trace::{AppCall, EndCause, ResetReason, TraceKind};
 
@@ -242,14 +244,15 @@ impl Stack {
         loop {
             let next = self.listeners.get_mut(id.index).and_then(|l| l.ready.pop_front());
             let (index, generation) = next.ok_or(Error::WouldBlock)?;
-            let Some(c) = self.connections.get_mut(index).filter(|c| c.generation == generation) else {
+            let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+            let Some(c) = connections.get_mut(index).filter(|c| c.generation == generation) else {
                 continue;
             };
             c.facts.set_unaccepted(false);
-            c.ready = c.readiness(&self.cx);
+            c.ready = c.readiness(cx);
             let remote = c.tuple.remote_addr();
-            self.trace_accept(now, index);
-            self.refresh(now, index);
+            cx.trace(now, c.trace_id, &c.tuple, TraceKind::App(AppCall::Accept));
+            Agenda { wheel, ready_to_send, events }.tell(c, index);
             return Ok((ConnId { index, generation }, remote));
         }
     }
@@ -392,17 +395,16 @@ impl Stack {
             mss::options_len(agreed.timestamps),
             &self.cx.settings,
         );
+        let origin = Origin::of(&self.cx.secrets, &tuple);
         let birth = Birth {
             tuple,
             generation: self.next_generation(),
             trace_id: self.cx.new_trace_id(),
             options: self.share_options(options),
             state: State::Closed,
-            iss: place
-                .iss
-                .unwrap_or_else(|| iss::initial_sequence(&self.cx.secrets, &self.cx.settings, &tuple, now)),
+            iss: place.iss.unwrap_or_else(|| origin.initial_sequence(&self.cx.settings, now)),
             irs: 0,
-            ts_offset: iss::timestamp_offset(&self.cx.secrets, &tuple),
+            ts_offset: origin.ts_offset,
             agreed,
             mss: size,
             path_mtu: mtu,
@@ -423,7 +425,10 @@ impl Stack {
         }
         self.add_connection(index, place.hash, None);
         self.ports.took(&tuple);
-        self.refresh(now, index);
+        let Self { connections, cx, wheel, ready_to_send, events, .. } = self;
+        if let Some(c) = connections.get_mut(index) {
+            Agenda { wheel, ready_to_send, events }.refresh_new(c, cx, index);
+        }
         ConnId { index, generation }
     }
 }

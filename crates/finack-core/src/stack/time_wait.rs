@@ -9,8 +9,9 @@ use crate::demux::{Kind, Slot};
 use crate::ports::Owner;
 use crate::tcp::emit::{self, Head, Plain};
 use crate::tcp::input::Segment;
+use crate::tcp::iss::Origin;
 use crate::tcp::time_wait::{self, TimeWait, TwFlags, Verdict};
-use crate::tcp::{State, Tuple, iss, tcb};
+use crate::tcp::{State, Tuple, tcb};
 use crate::time::Instant;
 use crate::trace::{DropReason, EndCause, PacketId, SendReason, TraceKind};
 
@@ -149,14 +150,14 @@ impl Stack {
                     self.update_time_wait(slot, |tw| tw.ts_recent = val);
                     record.ts_recent = val;
                 }
-                let offset = iss::timestamp_offset(&self.cx.secrets, &tuple);
+                let offset = Origin::of(&self.cx.secrets, &tuple).ts_offset;
                 self.answer_from_time_wait(now, &tuple, &record, offset);
             }
             Verdict::Ack => {
                 self.update_time_wait(slot, |tw| tw.answered_ms = (now.as_millis() as u32).max(1));
                 self.cx.counters.count_drop(DropReason::TimeWait);
                 self.cx.trace(now, id, &tuple, dropped(DropReason::TimeWait));
-                let offset = iss::timestamp_offset(&self.cx.secrets, &tuple);
+                let offset = Origin::of(&self.cx.secrets, &tuple).ts_offset;
                 self.answer_from_time_wait(now, &tuple, &record, offset);
             }
             Verdict::End => {
@@ -211,10 +212,8 @@ impl Stack {
         if self.cx.tracer.is_on() || !self.auth.is_empty() {
             return self.push_bare(now, id, &plain.head(tuple), reason);
         }
-        let mut packet = self.ip.out.buffer();
-        emit::bare_plain(&plain, tuple, &mut packet);
         self.cx.counters.tcp_out_segs += 1;
-        self.ip.out.push_owned(packet, None);
+        self.ip.out.push_headers(|out| plain.write(tuple, 0, || 0, false, out).len());
     }
 
     /// Queues a segment without payload.

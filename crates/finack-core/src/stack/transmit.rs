@@ -61,7 +61,7 @@ pub(super) enum Decided {
 
 /// A packet with a payload in one piece, or with none.
 #[inline(always)]
-fn lend<'a>(
+pub(super) fn lend<'a>(
     header: &'a [u8],
     slice: &'a [u8],
     segment_size: u16,
@@ -91,6 +91,9 @@ impl Stack {
         if let Some(written) = self.ordinary(now) {
             return self.lend_ordinary(&written);
         }
+        if let Some(brief) = self.brief(now) {
+            return Some(self.lend_brief(&brief));
+        }
         self.next_transmit(now)
     }
 
@@ -100,16 +103,7 @@ impl Stack {
         let (decided, number) = decided?;
         self.cx.counters.ip_out_requests += 1;
         match decided {
-            Decided::Raw => {
-                let lent = self.ip.out.lent();
-                let Some(unit) = self.ip.out.lent_unit() else {
-                    return Some(lend(lent, &[], 0, TxChecksum::Complete, number));
-                };
-                let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
-                // Where the checksum stands in a UDP header (RFC 768).
-                let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
-                Some(lend(header, data, unit.each, checksum, number))
-            }
+            Decided::Raw => Some(self.lend_raw(number)),
             Decided::Segment { connection, header, from, to, place, segment_size, checksum, .. } => {
                 let header = &self.header[..header];
                 if to <= from {
@@ -123,6 +117,18 @@ impl Stack {
                 Some(Transmit { header, payload, segment_size, checksum, number })
             }
         }
+    }
+
+    /// The packet that the queue of those that belong to no connection lends.
+    pub(super) fn lend_raw(&self, number: u64) -> Transmit<'_> {
+        let lent = self.ip.out.lent();
+        let Some(unit) = self.ip.out.lent_unit() else {
+            return lend(lent, &[], 0, TxChecksum::Complete, number);
+        };
+        let (header, data) = lent.split_at(usize::from(unit.start) + udp::HEADER_LEN);
+        // Where the checksum stands in a UDP header (RFC 768).
+        let checksum = TxChecksum::Partial { start: unit.start, offset: 6 };
+        lend(header, data, unit.each, checksum, number)
     }
 
     /// The next packet that leaves the host, and the number under which it was decided on.

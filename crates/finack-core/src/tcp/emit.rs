@@ -13,8 +13,11 @@ use super::Tuple;
 use crate::auth::Signer;
 use crate::device::TxChecksum;
 
+mod opening;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use opening::Usual;
 
 /// Bytes of an IPv4 and of an IPv6 header.
 const IPV4: usize = 20;
@@ -148,19 +151,8 @@ impl Plain {
     ) -> Written {
         let tcp_len = if self.stamps.is_some() { STAMPED } else { BARE };
         let segment_len = tcp_len + payload_len;
-        let (ip_len, addresses, segment) = match (tuple.local, tuple.remote) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let Some((ip, rest)) = out.split_first_chunk_mut::<IPV4>() else { return Written::default() };
-                (IPV4, self.write_ipv4([src.octets(), dst.octets()], segment_len, ip), rest)
-            }
-            (src, dst) => {
-                let addresses = [src, dst].map(|address| match address {
-                    IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-                    IpAddr::V6(v6) => v6.octets(),
-                });
-                let Some((ip, rest)) = out.split_first_chunk_mut::<IPV6>() else { return Written::default() };
-                (IPV6, self.write_ipv6(addresses, segment_len, ip), rest)
-            }
+        let Some((ip_len, addresses, segment)) = self.write_ip(tuple, segment_len, out) else {
+            return Written::default();
         };
         let Some(segment) = segment.first_chunk_mut::<STAMPED>() else { return Written::default() };
         let pseudo = addresses + in_memory(u32::from(protocol::TCP)) + in_memory(segment_len as u32);
@@ -168,6 +160,30 @@ impl Plain {
         let checksum = if offload { fold(pseudo) } else { !fold(sum + u64::from(payload_sum().to_be())) };
         segment[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_ne_bytes());
         Written { ip: ip_len as u8, tcp: tcp_len as u8, sum: sum - in_memory(self.seq) }
+    }
+
+    /// Answers the length of the IP header, the sum of the addresses, and what is left of `out`.
+    #[inline(always)]
+    fn write_ip<'a>(
+        &self,
+        tuple: &Tuple,
+        segment_len: usize,
+        out: &'a mut [u8; MAX_HEADERS],
+    ) -> Option<(usize, u64, &'a mut [u8])> {
+        match (tuple.local, tuple.remote) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let (ip, rest) = out.split_first_chunk_mut::<IPV4>()?;
+                Some((IPV4, self.write_ipv4([src.octets(), dst.octets()], segment_len, ip), rest))
+            }
+            (src, dst) => {
+                let addresses = [src, dst].map(|address| match address {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                    IpAddr::V6(v6) => v6.octets(),
+                });
+                let (ip, rest) = out.split_first_chunk_mut::<IPV6>()?;
+                Some((IPV6, self.write_ipv6(addresses, segment_len, ip), rest))
+            }
+        }
     }
 
     /// Answers the sum of the addresses.
@@ -299,12 +315,5 @@ pub(crate) fn bare(head: &Head, signer: Option<&Signer>, packet: &mut Vec<u8>) {
     let mut out = [0; MAX_HEADERS];
     let sign = signer.map(|signer| (signer, &[][..]));
     let (len, _) = headers(head, 0, |_| {}, sign, false, &mut out);
-    packet.extend_from_slice(&out[..len]);
-}
-
-/// The same of one with no options but timestamps.
-pub(crate) fn bare_plain(plain: &Plain, tuple: &Tuple, packet: &mut Vec<u8>) {
-    let mut out = [0; MAX_HEADERS];
-    let len = plain.write(tuple, 0, || 0, false, &mut out).len();
     packet.extend_from_slice(&out[..len]);
 }

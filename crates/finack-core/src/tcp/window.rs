@@ -197,13 +197,22 @@ impl Connection {
 
     /// Data came: the window may grow by twice as much, as far as the buffer has room (`tcp_grow_window`).
     pub(crate) fn grow_window(&mut self, cx: &Cx, len: u32) {
-        let free = self.full_space().saturating_sub(self.recv.held() as u32);
-        let room = free.saturating_sub(self.rcv_learned.ssthresh);
-        if room == 0 || u64::from(self.rcv_learned.ssthresh) >= cx.budget.share() {
+        let room = self.room_to_grow(cx);
+        if room == 0 {
             return;
         }
         let mss = u32::from(super::mss::offered(&self.tuple, cx.device.mtu, &self.options));
         self.rcv_learned.ssthresh += room.min(2 * len.max(mss));
+    }
+
+    /// By how much the window may grow at most; the more is held the less.
+    #[inline]
+    pub(crate) fn room_to_grow(&self, cx: &Cx) -> u32 {
+        if u64::from(self.rcv_learned.ssthresh) >= cx.budget.share() {
+            return 0;
+        }
+        let free = self.full_space().saturating_sub(self.recv.held() as u32);
+        free.saturating_sub(self.rcv_learned.ssthresh)
     }
 
     /// The application read: grow the buffer where it keeps up, and answer whether the peer should be told of

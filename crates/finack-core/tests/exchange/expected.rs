@@ -9,7 +9,7 @@ use finack_core::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use finack_core::stack::ConnId;
 use finack_core::trace::DropReason;
 use finack_core::{Event, Instant, Stack};
-use finack_sim::packet::build;
+use finack_sim::packet::{Body, Opt, build};
 use finack_sim::{Script, Setup};
 
 /// What can be seen of a stack.
@@ -23,10 +23,13 @@ struct Seen {
     wakes: Option<Instant>,
 }
 
-/// Gives the packets to a copy of the stack.
-fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
+/// Gives the packets to a copy of the stack, which is observed or not.
+fn after(t: &Script, packets: &[Vec<u8>], predicts: bool, observed: bool) -> (Seen, u64) {
     let mut stack: Stack = t.stack.clone();
     stack.set_prediction(predicts);
+    if !observed {
+        stack.set_tracing(0);
+    }
     let now = t.now();
     let batch: Vec<Packet<'_>> = packets.iter().map(|bytes| Packet::borrowed(bytes)).collect();
     let before = stack.counters().tcp_expected;
@@ -39,7 +42,7 @@ fn after(t: &Script, packets: &[Vec<u8>], predicts: bool) -> (Seen, u64) {
     let traced = core::iter::from_fn(|| stack.poll_trace()).map(|event| format!("{event:?}")).collect();
     let mut counted = stack.counters().clone();
     let expected = core::mem::take(&mut counted.tcp_expected) - before;
-    counted.tcp_ordinary = 0;
+    (counted.tcp_ordinary, counted.tcp_expected_behind) = (0, 0);
     let state = stack.fingerprint(now, Default::default());
     (Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() }, expected)
 }
@@ -52,15 +55,19 @@ fn whole(transmit: &Transmit<'_>) -> Vec<u8> {
 
 /// Both ways come to the same; answers how many segments were taken for expected.
 #[track_caller]
-fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
-    let (short, expected) = after(t, packets, true);
-    let (long, never) = after(t, packets, false);
-    assert_eq!(short, long, "{packets:02x?}");
-    assert_eq!(never, 0);
+pub(super) fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
+    let mut expected = 0;
+    for observed in [true, false] {
+        let (short, count) = after(t, packets, true, observed);
+        let (long, never) = after(t, packets, false, observed);
+        assert_eq!(short, long, "observed: {observed}, {packets:02x?}");
+        assert_eq!(never, 0);
+        expected = count;
+    }
     expected
 }
 
-fn bytes(t: &Script, text: &str) -> Vec<u8> {
+pub(super) fn bytes(t: &Script, text: &str) -> Vec<u8> {
     build(&t.segment(text))
 }
 
@@ -173,7 +180,7 @@ fn data_whose_checksum_is_wrong() {
 }
 
 /// Makes the checksums of an IPv4 packet with a TCP segment right.
-fn mend(packet: &mut [u8]) {
+pub(super) fn mend(packet: &mut [u8]) {
     let of = |parts: &[&[u8]]| !parts.iter().fold(0, |sum, part| finack_sum::add(sum, finack_sum::sum(part)));
     packet[10..12].fill(0);
     let ip = of(&[&packet[..20]]);
@@ -249,7 +256,7 @@ fn read_step_by_step(t: &Script, c: ConnId, packets: &[Vec<u8>], predicts: bool)
         }
         let events = core::iter::from_fn(|| stack.poll_event()).collect();
         let mut counted = stack.counters().clone();
-        (counted.tcp_expected, counted.tcp_ordinary) = (0, 0);
+        (counted.tcp_expected, counted.tcp_expected_behind, counted.tcp_ordinary) = (0, 0, 0);
         let state = stack.fingerprint(now, Default::default());
         let traced = vec![format!("{read:?} {:?}", stack.tcp_info(now, c))];
         seen.push(Seen { state, sent, events, counted, traced, wakes: stack.poll_timeout() });
@@ -472,4 +479,73 @@ fn joined_segments() {
     assert_eq!(after.tcp_in_segs - before.tcp_in_segs, 2);
     assert_eq!(after.tcp_expected - before.tcp_expected, 2);
     t.take_sent();
+}
+
+/// RFC 9293 3.10.7.2, RFC 2385 3: a SYN with nothing special about it is read at one go, whatever differs from that step by step.
+#[test]
+fn what_opens() {
+    let t = Setup::new().server();
+    let texts = [
+        "S 0:0(0) win 1000 <mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7>",
+        "S 0:0(0) win 1000 <mss 1460>",
+        "S 0:0(0) win 1000",
+        "S 0:0(0) win 1000 <mss 1460,nop,nop,sackOK>",
+        "S 0:10(10) win 1000 <mss 1460>",
+        "S. 0:0(0) ack 1 win 1000 <mss 1460>",
+        "SF 0:0(0) win 1000",
+        "SR 0:0(0) win 1000",
+        "SE 0:0(0) win 1000",
+        "SP 0:0(0) win 1000",
+        "S 0:0(0) win 1000 ecn ect0",
+    ];
+    for text in texts {
+        let packet = bytes(&t, text);
+        both_ways(&t, core::slice::from_ref(&packet));
+        both_ways(&t, &[packet.clone(), packet.clone()]);
+        for bit in 0..packet.len() * 8 {
+            let mut other = packet.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            both_ways(&t, &[other]);
+        }
+    }
+    for (kind, len) in [(19, 16), (29, 12), (253, 4)] {
+        // A signature that nobody asked for: dropped in silence (RFC 2385 3, RFC 5925 7.3).
+        let mut packet = t.segment("S 0:0(0) win 1000 <mss 1460>");
+        if let Body::Tcp(tcp) = &mut packet.body {
+            tcp.options.push(Opt::Other(kind, vec![7; len]));
+        }
+        both_ways(&t, &[build(&packet)]);
+    }
+}
+
+/// The same of a SYN,ACK (RFC 9293 3.10.7.3).
+#[test]
+fn what_answers_our_syn() {
+    for timestamps in [false, true] {
+        let setup = if timestamps { Setup::new().timestamps() } else { Setup::new() };
+        let mut t = setup.bare();
+        t.connect();
+        t.take_sent();
+        let texts = [
+            "S. 0:0(0) ack 1 win 1000 <mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7>",
+            "S. 0:0(0) ack 1 win 1000 <mss 1460>",
+            "S. 0:0(0) ack 1 win 1000",
+            "S. 0:0(0) ack 2 win 1000",
+            "S. 0:10(10) ack 1 win 1000 <mss 1460>",
+            "S 0:0(0) win 1000 <mss 1460>",
+            "SF. 0:0(0) ack 1 win 1000",
+            "SR. 0:0(0) ack 1 win 1000",
+            "SE. 0:0(0) ack 1 win 1000",
+        ];
+        for text in texts {
+            let packet = bytes(&t, text);
+            both_ways(&t, core::slice::from_ref(&packet));
+            both_ways(&t, &[packet.clone(), packet.clone()]);
+            for bit in 0..packet.len() * 8 {
+                let mut other = packet.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                both_ways(&t, &[other]);
+            }
+        }
+    }
 }

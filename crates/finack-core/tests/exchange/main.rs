@@ -3,6 +3,7 @@
 
 mod capture;
 mod close;
+mod control;
 mod data;
 mod direct;
 mod ecn;
@@ -26,6 +27,7 @@ mod record;
 mod recovery;
 mod reset;
 mod rfc9293;
+mod runs;
 mod sack;
 mod shed;
 mod simultaneous;

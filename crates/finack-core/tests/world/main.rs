@@ -9,6 +9,7 @@ mod marks;
 mod memory;
 mod predicted;
 mod response;
+mod runs;
 mod swarm;
 mod transfer;
 mod wrap;

@@ -35,6 +35,7 @@ impl Story {
         let mut counted = hosts.map(|host| w.stack(host).counters().clone());
         let expected = counted.iter_mut().map(|c| core::mem::take(&mut c.tcp_expected)).sum();
         let ordinary = counted.iter_mut().map(|c| core::mem::take(&mut c.tcp_ordinary)).sum();
+        counted.iter_mut().for_each(|c| c.tcp_expected_behind = 0);
         let segments = counted.iter().map(|c| c.tcp_in_segs).sum();
         let sent = counted.iter().map(|c| c.tcp_out_segs).sum();
         Self { packets, states: states.finish(), counted, expected, segments, ordinary, sent }

@@ -37,7 +37,7 @@ fn step_by_step(packet: &[u8]) -> Option<Plain<'_>> {
         timestamps: options.timestamps,
         segment,
         // What it comes to shows where checksums are verified.
-        ahead: Plain::parse(packet).map_or(0, |plain| plain.ahead),
+        ahead: Plain::parse(packet).map_or(Ahead(0), |plain| plain.ahead),
     })
 }
 
@@ -131,7 +131,7 @@ fn each_byte_is_summed() {
     for ((v6, stamps), len) in kinds.into_iter().flat_map(|kind| (0..=70).map(move |len| (kind, len))) {
         let bytes = packet(v6, stamps, len);
         let plain = Plain::parse(&bytes).expect("it is plain");
-        let mut sum = plain.sum_ahead();
+        let mut sum = plain.ahead.sum();
         sum.add(plain.payload());
         assert!(plain.checksum_ok() && sum.folded() == 0xffff, "{len} bytes of data");
         for at in bytes.len() - len..bytes.len() {
@@ -165,5 +165,113 @@ fn what_hosts_have_sent_is_read_alike() {
         let bytes = hex(sample);
         assert_eq!(Plain::parse(&bytes), None);
         assert_eq!(step_by_step(&bytes), None);
+    }
+}
+
+/// The packets of a run, of 1000 bytes but for the last.
+fn run(v6: bool, timestamps: bool) -> Vec<Vec<u8>> {
+    let mut seq = 0xffff_f000_u32;
+    let lens = [1000, 1000, 1000, 1000, 1000, 10];
+    let change = |(i, len): (usize, usize)| {
+        let mut bytes = packet(v6, timestamps, len);
+        let at = if v6 { 40 } else { 20 };
+        bytes[at + 4..at + 8].copy_from_slice(&seq.to_be_bytes());
+        // PSH with some only; another hop limit and identification.
+        bytes[at + 13] ^= if i % 2 == 0 { 8 } else { 0 };
+        bytes[if v6 { 7 } else { 8 }] = 60 + i as u8;
+        if !v6 {
+            bytes[5] = i as u8;
+        }
+        if timestamps {
+            bytes[at + 27] = i as u8;
+        }
+        seq = seq.wrapping_add(len as u32);
+        finish(&mut bytes);
+        bytes
+    };
+    lens.into_iter().enumerate().map(change).collect()
+}
+
+/// Makes the checksums right.
+fn finish(bytes: &mut [u8]) {
+    if bytes[0] >> 4 == 4 {
+        bytes[10..12].fill(0);
+        let sum = !finack_sum::sum(&bytes[..20]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    let ip = ip::parse(bytes).expect("it is a packet");
+    let at = bytes.len() - ip.payload(bytes).len();
+    tcp::set_checksum(&mut bytes[at..], 0);
+    let value = tcp::checksum(ip.pseudo_header_sum(bytes.len() - at), &bytes[at..]);
+    tcp::set_checksum(&mut bytes[at..], value);
+}
+
+fn kinds() -> [(bool, bool); 4] {
+    [(false, false), (false, true), (true, false), (true, true)]
+}
+
+/// What a run says of a packet must be what the packet says; and nothing but what may differ does.
+fn check_next(first: &Plain<'_>, seq: u32, bytes: &[u8], next: &Next<'_>) {
+    let plain = Plain::parse(bytes).expect("it is plain");
+    let said = (next.payload, next.psh, next.value, next.ahead);
+    let value = plain.timestamps.map(|(value, _)| value);
+    assert_eq!(said, (plain.payload(), plain.psh, value, plain.ahead));
+    let ends = |p: &Plain<'_>| (p.src, p.dst, p.src_port, p.dst_port, p.tos, p.fin, p.ack, p.window);
+    assert_eq!((ends(&plain), plain.seq), (ends(first), seq));
+    assert_eq!(plain.timestamps.map(|(_, echo)| echo), first.timestamps.map(|(_, echo)| echo));
+}
+
+#[test]
+fn packets_that_follow_are_read_as_any_other() {
+    for (v6, timestamps) in kinds() {
+        let packets = run(v6, timestamps);
+        let first = Plain::parse(&packets[0]).expect("it is plain");
+        let mut run = Run::behind(&first, &packets[0]).expect("it has no FIN");
+        let mut seq = first.seq.wrapping_add(1000);
+        for bytes in &packets[1..] {
+            let next = run.next(bytes).expect("it follows");
+            check_next(&first, seq, bytes, &next);
+            assert!(next.ahead.is_completed_by(next.payload));
+            seq = seq.wrapping_add(next.payload.len() as u32);
+            assert_eq!(run.next(bytes), None, "it came already");
+        }
+        let fin = Plain { fin: true, ..first };
+        assert!(Run::behind(&fin, &packets[0]).is_none());
+    }
+}
+
+/// Whatever bit of the headers is another: the packet is read as it is, or left to who reads any packet.
+#[test]
+fn what_does_not_follow_is_left_alone() {
+    for (v6, timestamps) in kinds() {
+        let packets = run(v6, timestamps);
+        let first = Plain::parse(&packets[0]).expect("it is plain");
+        let seq = first.seq.wrapping_add(1000);
+        let (mut taken, mut left) = (0, 0);
+        let mut check =
+            |bytes: &[u8]| match Run::behind(&first, &packets[0]).and_then(|mut run| run.next(bytes)) {
+                Some(next) => {
+                    check_next(&first, seq, bytes, &next);
+                    taken += 1;
+                }
+                None => left += 1,
+            };
+        for at in 0..packets[1].len().min(80) {
+            for bit in 0..8 {
+                let mut changed = packets[1].clone();
+                changed[at] ^= 1 << bit;
+                check(&changed);
+                if changed[0] >> 4 == 4 {
+                    changed[10..12].fill(0);
+                    let sum = !finack_sum::sum(&changed[..20]);
+                    changed[10..12].copy_from_slice(&sum.to_be_bytes());
+                    check(&changed);
+                }
+            }
+        }
+        for len in 0..packets[1].len() {
+            check(&packets[1][..len]);
+        }
+        assert!(taken > 100 && left > 300, "{taken} taken, {left} left");
     }
 }

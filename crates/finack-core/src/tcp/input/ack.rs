@@ -109,6 +109,16 @@ pub(super) fn take_expected(
     true
 }
 
+/// [`take_expected`] of segments that repeat the ACK of one that was taken, where nothing is out; the last of them begins at
+/// `start`.
+#[inline]
+pub(super) fn take_repeated(c: &mut Connection, cx: &Cx, now: Instant, arrival: Arrival<'_>, start: Pos) {
+    debug_assert!(arrival.ack == c.snd_seq(c.snd_una) && c.rtx.is_empty());
+    let window = u32::from(arrival.window) << c.agreed.snd_wscale;
+    let moved = update_window(c, cx, now, window, start, c.snd_una);
+    debug_assert!(!moved, "it is what it was");
+}
+
 /// SND.WND is `window` from now on, unless the segment, which begins at `start`, is older than the one that set it. Answers
 /// whether it changed.
 #[inline]

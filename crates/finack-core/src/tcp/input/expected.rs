@@ -3,8 +3,11 @@
 //! What is done with it is what [`super::on_segment`] does with it, step by step in its order; left out is what cannot
 //! apply to it.
 
-use super::{Arrival, ack, text};
+use finack_wire::tcp::Flags;
+
+use super::{Arrival, Segment, ack, fin, syn_sent, text};
 use crate::cx::Cx;
+use crate::stack::Ready;
 use crate::tcp::State;
 use crate::tcp::seq::{self, Pos};
 use crate::tcp::tcb::Connection;
@@ -67,4 +70,46 @@ pub(crate) fn take(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arriv
     c.facts.set_more(false);
     text::schedule_ack(c, cx, now, text.segments);
     if acknowledges { Taken::Ack } else { Taken::Text }
+}
+
+/// Takes a segment that has a FIN and no text, and [`is_expected`] but for the FIN, which is the peer's; answers whether it did: it
+/// does not where the segment says nothing new of what is out, which counts for recovery where a FIN does not.
+pub(crate) fn take_fin(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: Arrival<'_>) -> bool {
+    let fresh = |ack: &Pos| *ack > c.snd_una || c.rtx.is_empty();
+    let ack = if c.state == State::Established { is_expected(c, arrival).filter(fresh) } else { None };
+    let Some(ack) = ack else { return false };
+    c.stats.segs_in += u64::from(arrival.text.segments);
+    c.times.last_recv_at = now;
+    ack::take_expected(c, cx, now, arrival, ack);
+    c.set_rcv_fin(c.recv.next());
+    fin::take(c, cx, now);
+    c.facts.set_more(false);
+    text::schedule_ack(c, cx, now, arrival.text.segments);
+    true
+}
+
+/// Takes the bare ACK that ends the handshake of a connection which was made for it, where nothing was agreed on that it would
+/// have to tell more of; answers whether it did.
+pub(crate) fn take_third(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) -> bool {
+    let stamped = segment.options.timestamps.is_some() == c.agreed.timestamps;
+    let bare =
+        segment.flags == Flags::ACK && segment.payload.bytes.is_empty() && segment.options.sack.is_empty();
+    let next =
+        segment.seq == c.rcv_seq(1) && segment.ack == c.snd_seq(1) && c.recv.next() == 1 && c.snd_nxt == 1;
+    let plain = c.state == State::SynReceived && !c.facts.fast_open() && c.ecn.is_none() && c.rare.is_none();
+    if !(stamped && bare && next && plain && cx.short_cuts) {
+        return false;
+    }
+    let Segment { seq, ack, window, .. } = *segment;
+    c.stats.segs_in += u64::from(segment.segments);
+    c.times.last_recv_at = now;
+    c.snd_wl1 = 1;
+    c.enter(cx, now, State::Established);
+    c.announce(Ready::WRITABLE);
+    syn_sent::after_open(c, cx, now);
+    ack::take_expected(c, cx, now, Arrival { seq, ack, window, text: segment.text() }, 1);
+    syn_sent::after_lost_syn(c, cx);
+    c.facts.set_more(false);
+    text::schedule_ack(c, cx, now, segment.segments);
+    true
 }

@@ -25,6 +25,11 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         }
         return Outcome::Keep;
     }
+    take(c, cx, now)
+}
+
+/// The peer's FIN counts: everything before it is here.
+pub(super) fn take(c: &mut Connection, cx: &mut Cx, now: Instant) -> Outcome {
     c.facts.set_fin_received(true);
     c.recv.drop_reorder(&mut cx.pool);
     c.ack.pending = true;

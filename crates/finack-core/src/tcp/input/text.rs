@@ -206,6 +206,34 @@ fn note_in_order(c: &mut Connection, cx: &Cx, now: Instant, text: Text<'_>) {
     }
 }
 
+/// Whether more data of so many bytes a segment, at once and until the application reads, changes nothing about when it is
+/// acknowledged: at once in any case, or when the delay ends that runs, for the reader is behind.
+#[inline]
+pub(super) fn is_settled(c: &Connection, cx: &Cx, now: Instant, len: usize) -> bool {
+    let steady = c.ack.ato / 2 + ATO_MIN / 2 == c.ack.ato;
+    if !steady || c.ack.now.is_some() {
+        return steady;
+    }
+    let quick = c.options.quickack || (c.ack.quick > 0 && !c.ack.interactive);
+    let behind = c.recv.len() + len >= c.options.recv_lowat.max(1) && closes(c, c.recv.held() + len);
+    let linux = cx.settings.profile == Profile::Linux;
+    linux && behind && !quick && c.timers.is_due(Timer::DelayedAck, now.after_nanos(c.ack.ato))
+}
+
+/// After more of it came, with PSH or without: [`take_next`] but for the queue, and [`schedule_ack`].
+#[inline]
+pub(super) fn note_more(c: &mut Connection, psh: bool) {
+    if psh {
+        c.ack.pushed = c.ack.pushed.max(1);
+    }
+    if c.ack.now.is_none() {
+        slow_down(c);
+    }
+    if c.has_enough_to_read() {
+        c.announce(Ready::READABLE);
+    }
+}
+
 /// Decides whether what was received is acknowledged now or a little later.
 /// The last thing that came were so many wire segments.
 #[inline(always)]
@@ -245,15 +273,27 @@ fn window_holds(c: &mut Connection, cx: &Cx) -> bool {
     if c.recv.len() < c.options.recv_lowat.max(1) {
         return true;
     }
-    let (space, held) = (c.full_space(), c.recv.held() as u32);
-    if held > space - space / 2 {
-        c.ack.quick = 0;
-    }
+    slow_down(c);
     let offered = c.rcv_edge() - c.rcv_acked();
-    if c.agreed.scaling && c.agreed.rcv_wscale > 0 && Pos::from(space.saturating_sub(held)) < offered {
-        // No scaled window is larger than what is free.
+    if closes(c, c.recv.held()) {
         debug_assert!(Pos::from(c.select_window(cx)) < offered);
         return false;
     }
     Pos::from(c.select_window(cx)) >= offered
+}
+
+/// Who lets the buffer fill up gets no more quick ACKs.
+#[inline(always)]
+fn slow_down(c: &mut Connection) {
+    let space = c.full_space();
+    if c.recv.held() as u32 > space - space / 2 {
+        c.ack.quick = 0;
+    }
+}
+
+/// With so many bytes held less is free than was offered, and no scaled window is larger than what is free.
+#[inline(always)]
+fn closes(c: &Connection, held: usize) -> bool {
+    let free = c.full_space().saturating_sub(held as u32);
+    c.agreed.scaling && c.agreed.rcv_wscale > 0 && Pos::from(free) < c.rcv_edge() - c.rcv_acked()
 }

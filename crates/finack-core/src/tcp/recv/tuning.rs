@@ -89,6 +89,11 @@ impl Tuning {
         Measured::Wants(base.saturating_add(growth.saturating_mul(2)))
     }
 
+    /// Where the window's worth of data ends that is coming in.
+    pub(crate) const fn window_end(&self) -> Pos {
+        self.window_end
+    }
+
     /// The receiver's round trip.
     pub(crate) const fn rtt(&self) -> Option<Duration> {
         self.rtt
