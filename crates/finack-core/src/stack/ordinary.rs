@@ -192,8 +192,8 @@ pub(super) fn is_ordinary(c: &Connection) -> bool {
 /// case: the next one is another then.
 fn told(c: &Connection) -> Option<(Pos, u8)> {
     let owed = c.ack.pending || c.ack.now.is_some() || c.ack.pushed > 0;
-    let settled = !owed && c.rcv_acked == c.ack_pos() && !c.timers.is_armed(Timer::DelayedAck);
-    settled.then_some((c.rcv_edge, c.ack.quick))
+    let settled = !owed && c.rcv_acked() == c.ack_pos() && !c.timers.is_armed(Timer::DelayedAck);
+    settled.then_some((c.rcv_edge(), c.ack.quick))
 }
 
 /// Writes the headers of a segment, and what goes with that; answers what they say.

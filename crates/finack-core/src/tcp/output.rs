@@ -558,7 +558,7 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOption
             break;
         }
         // A FIN that came with the data occupies the number behind it.
-        let end = end + Pos::from(c.rcv_fin == end && !c.facts.fin_received());
+        let end = end + Pos::from(c.rcv_fin() == end && !c.facts.fin_received());
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
     told
@@ -587,7 +587,7 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 /// bare one follows (RFC 2018 4).
 #[inline(always)]
 pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
-    c.rcv_acked = c.ack_pos();
+    c.set_rcv_acked(c.ack_pos());
     if c.ack.pending && c.ack.quick > 0 {
         c.ack.quick -= 1;
         if c.ack.quick == 0 {

@@ -241,7 +241,7 @@ impl Connection {
             self.ack_now(SendReason::WindowUpdate);
         } else if self.ack.pending && self.rare().ack_hold == Pos::MAX {
             let over = self.ack.pushed > 1 || self.ack.pushed == 1 && !self.ack.interactive;
-            if self.rcv_nxt() - self.rcv_acked > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
+            if self.rcv_nxt() - self.rcv_acked() > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
                 self.ack_now(SendReason::Ack);
             }
         }
