@@ -93,42 +93,52 @@ impl Link {
     fn carry(&mut self, from: &mut Stack, to: &mut Stack, now: Instant, steer: bool) -> u64 {
         let mut carried = 0;
         loop {
-            let count = self.carry_batch(from, to, now);
-            if count == 0 {
-                return carried;
-            }
+            let (count, more) = self.carry_batch(from, to, now);
             carried += count;
-            if steer {
+            if steer && self.steering.is_some() {
                 self.steer(count);
+            }
+            if !more {
+                return carried;
             }
         }
     }
 
-    /// Copies a batch of what `from` wants to send, and gives it to `to`. Answers how many packets that were.
-    fn carry_batch(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> u64 {
+    /// Copies a batch of what `from` wants to send, and gives it to `to`. Answers how many packets that were, and whether there
+    /// may be more.
+    fn carry_batch(&mut self, from: &mut Stack, to: &mut Stack, now: Instant) -> (u64, bool) {
         let (mut count, mut bytes) = (0, 0);
-        while count < BATCH
-            && bytes < BATCH_BYTES
-            && let Some(packet) = from.poll_transmit(now)
-        {
+        while count < BATCH && bytes < BATCH_BYTES {
+            let Some(packet) = from.poll_transmit(now) else {
+                if count > 0 {
+                    self.hand(to, now, count);
+                }
+                return (count as u64, false);
+            };
             let meta = self.meta(&packet);
+            bytes += packet.len();
             if self.handing == Handing::Given {
-                let mut loan = self.home.lock().ok().and_then(|mut home| home.pop()).unwrap_or_default();
-                write(&packet, &mut loan, self.sums);
-                bytes += loan.len();
-                let loan = Bytes::from_owner(Loan { bytes: loan, home: self.home.clone() });
-                self.given.push(Packet { bytes: PacketBytes::Shared(loan), meta });
+                self.give(&packet, meta);
             } else {
                 write(&packet, &mut self.buffers[count], self.sums);
-                bytes += self.buffers[count].len();
-                self.metas[count] = meta;
+                // Nearly always it is what it was: what is written must be waited for where it is read as a whole.
+                if self.metas[count] != meta {
+                    self.metas[count] = meta;
+                }
             }
             count += 1;
         }
-        if count > 0 {
-            self.hand(to, now, count);
-        }
-        count as u64
+        self.hand(to, now, count);
+        (count as u64, true)
+    }
+
+    /// Copies a packet to memory that the receiver may keep.
+    #[inline(never)]
+    fn give(&mut self, packet: &Transmit<'_>, meta: PacketMeta) {
+        let mut loan = self.home.lock().ok().and_then(|mut home| home.pop()).unwrap_or_default();
+        write(packet, &mut loan, self.sums);
+        let loan = Bytes::from_owner(Loan { bytes: loan, home: self.home.clone() });
+        self.given.push(Packet { bytes: PacketBytes::Shared(loan), meta });
     }
 
     /// What the receiver is told of a packet.
@@ -290,7 +300,7 @@ impl Pair {
 
     /// Carries one batch, after which a driver lets the application read.
     pub fn carry_batch_there(&mut self) -> u64 {
-        self.link.carry_batch(&mut self.client, &mut self.server, self.now)
+        self.link.carry_batch(&mut self.client, &mut self.server, self.now).0
     }
 
     /// Carries packets until neither side has any.

@@ -1,6 +1,7 @@
 //! What every part of the engine needs beside a connection: settings, counters, traces, secrets, memory.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::counters::Counters;
@@ -55,6 +56,16 @@ impl Tracer {
             packet: None,
             kind: TraceKind::Lost(lost),
         })
+    }
+
+    /// Moves events to the end of `into` until it holds `most`, as [`pop`](Self::pop) gives them one by one.
+    pub(crate) fn take(&mut self, most: usize, into: &mut Vec<TraceEvent>) {
+        let room = most.saturating_sub(into.len());
+        into.extend(self.events.drain(..room.min(self.events.len())));
+        if into.len() < most {
+            // None is left: only those that were lost are to be told.
+            into.extend(self.pop());
+        }
     }
 
     pub(crate) fn memory(&self) -> usize {
@@ -145,6 +156,46 @@ impl Cx {
             let (local, remote) = ends.unzip();
             let packet = self.tracer.packet;
             self.tracer.push(TraceEvent { at, conn: None, local, remote, packet, kind });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full_ring() -> Tracer {
+        let mut tracer = Tracer::default();
+        tracer.set_capacity(3);
+        for at in 0..5 {
+            tracer.push(TraceEvent {
+                at: Instant::from_millis(at),
+                conn: None,
+                local: None,
+                remote: None,
+                packet: None,
+                kind: TraceKind::PathMtu { mtu: at as u32 },
+            });
+        }
+        tracer
+    }
+
+    /// However many are wanted at once: what is told, of lost ones too, is what single calls tell.
+    #[test]
+    fn events_are_taken_together_as_one_by_one() {
+        let mut tracer = full_ring();
+        let one_by_one: Vec<TraceEvent> = core::iter::from_fn(|| tracer.pop()).collect();
+        assert_eq!(one_by_one.len(), 4);
+        assert_eq!(one_by_one[3].kind, TraceKind::Lost(2));
+        for step in 1..6 {
+            let (mut tracer, mut taken) = (full_ring(), Vec::new());
+            while taken.len() < one_by_one.len() {
+                let before = taken.len();
+                tracer.take(before + step, &mut taken);
+                assert!(taken.len() > before && taken.len() <= before + step);
+            }
+            assert_eq!(taken, one_by_one, "{step} at a time");
+            assert!(tracer.pop().is_none());
         }
     }
 }

@@ -334,8 +334,9 @@ impl Reader {
         let (mut events, mut collector) = (self.events.borrow_mut(), self.collector.borrow_mut());
         loop {
             self.net.take_trace(AT_ONCE, &mut events);
+            events.iter().for_each(|event| self.take(event, &mut collector));
             let last = events.len() < AT_ONCE;
-            events.drain(..).for_each(|event| self.take(&event, &mut collector));
+            events.clear();
             if last {
                 break;
             }

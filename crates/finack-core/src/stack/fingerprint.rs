@@ -113,7 +113,7 @@ fn bare(c: &Connection, now: Instant, origin: Origin, settings: &Settings) -> Co
         c.created_at = Instant::ZERO;
     }
     // Looked at after 24 days (PAWS), and after 5 minutes (the least round trip).
-    c.ts_recent_at = Instant::ZERO;
+    c.note_ts_recent(Instant::ZERO);
     c.rtt.forget_age();
     // Looked at by keep-alive, and while the peer's window is closed: it closes by a segment that is received then.
     if !c.options.keepalive && c.snd_wnd > 0 {
@@ -149,7 +149,7 @@ fn describe_ended(c: &Connection, out: &mut Relative) -> fmt::Result {
     facts.set_peak_limited(false);
     facts.forget_wheel();
     write!(out, "ended{:?}{:?}{:?}{}{:?}{:?}", c.tuple, c.state, facts, c.auth_len, c.error, c.soft_error)?;
-    write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin, c.options)
+    write!(out, "{:+?}{:?}{:?}{:?}", c.recv, c.rare().urgent, c.rcv_fin(), c.options)
 }
 
 fn bare_embryo(e: &Embryo, now: Instant, origin: Origin, limit: Duration) -> Embryo {

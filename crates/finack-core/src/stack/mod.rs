@@ -261,6 +261,9 @@ pub struct Stack {
     recent_options: Option<Arc<SocketOptions>>,
     /// The unit that is being handed to the device, packet by packet.
     emission: Option<Emission>,
+    /// The connection whose last write was found to go at once, and the table of connections then: while that was not touched it
+    /// need not be asked again.
+    goes: Option<(u32, u64)>,
     /// Where this is one of several stacks that are one host.
     home: Option<alloc::boxed::Box<home::Home>>,
     header: [u8; crate::tcp::emit::MAX_HEADERS],
@@ -303,6 +306,7 @@ impl Stack {
             events: VecDeque::new(),
             recent_options: None,
             emission: None,
+            goes: None,
             home: None,
             header: [0; crate::tcp::emit::MAX_HEADERS],
             recent: expected::NOBODY,
@@ -422,6 +426,11 @@ impl Stack {
     /// The oldest observation that was not yet taken.
     pub fn poll_trace(&mut self) -> Option<TraceEvent> {
         self.cx.tracer.pop()
+    }
+
+    /// Moves observations that were not yet taken to the end of `into`, oldest first, until it holds `most`.
+    pub fn take_trace(&mut self, most: usize, into: &mut Vec<TraceEvent>) {
+        self.cx.tracer.take(most, into);
     }
 
     /// What happened so far, in numbers.

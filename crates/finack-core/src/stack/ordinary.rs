@@ -147,8 +147,9 @@ impl Stack {
 
     /// All that the next connection in turn has to send, where that fits a segment.
     fn ordinary_write(&mut self, now: Instant) -> Option<Written> {
-        let Self { connections, cx, ip, header, wheel, ready_to_send, events, .. } = self;
+        let Self { connections, cx, ip, header, wheel, ready_to_send, events, goes, .. } = self;
         let &(connection, generation) = ready_to_send.front()?;
+        let goes = *goes == Some((connection, connections.touched()));
         let c = connections.get_mut(connection)?;
         if c.snd_nxt.max(1) >= c.send.end() {
             return None;
@@ -158,8 +159,11 @@ impl Stack {
         if !fine || !ip.out.is_empty() || c.path_mtu < ip.routes.mtu() {
             return None;
         }
-        output::restart_after_idle(c, cx, now);
-        let (from, end) = (c.snd_nxt, output::small_write(c, cx)?);
+        // After a pause less may be allowed.
+        let rests = output::restart_after_idle(c, cx, now);
+        let from = c.snd_nxt;
+        let end = if goes && !rests { c.send.end() } else { output::small_write(c, cx)? };
+        debug_assert_eq!(output::small_write(c, cx), Some(end));
         let place = c.send.find_last(from)?;
         if place.len() > segment_of(c, &cx.device) {
             return None;
@@ -188,8 +192,8 @@ pub(super) fn is_ordinary(c: &Connection) -> bool {
 /// case: the next one is another then.
 fn told(c: &Connection) -> Option<(Pos, u8)> {
     let owed = c.ack.pending || c.ack.now.is_some() || c.ack.pushed > 0;
-    let settled = !owed && c.rcv_acked == c.ack_pos() && !c.timers.is_armed(Timer::DelayedAck);
-    settled.then_some((c.rcv_edge, c.ack.quick))
+    let settled = !owed && c.rcv_acked() == c.ack_pos() && !c.timers.is_armed(Timer::DelayedAck);
+    settled.then_some((c.rcv_edge(), c.ack.quick))
 }
 
 /// Writes the headers of a segment, and what goes with that; answers what they say.

@@ -478,8 +478,8 @@ impl Stack {
         let c = self.connections.get_mut(index)?;
         c.snd_wnd = u32::from(e.peer_window);
         c.snd_max_wnd = c.snd_wnd;
-        c.rcv_edge = 1 + i64::from(e.offered());
-        c.rcv_acked = 1;
+        c.set_rcv_edge(1 + i64::from(e.offered()));
+        c.set_rcv_acked(1);
         c.ts_recent = e.ts_recent;
         c.facts.set_unaccepted(true);
         c.auth_len = auth_len;

@@ -98,13 +98,21 @@ impl Agenda<'_> {
         self.tell(c, index);
     }
 
-    /// The same after something was written that [`output::small_write`] may find, and nothing else has changed.
+    /// The same after something was written that [`output::small_write`] finds (`goes`) or not, and nothing else has changed.
     #[inline(always)]
-    pub(super) fn refresh_written(&mut self, c: &mut Connection, cx: &mut Cx, now: Instant, index: u32) {
+    pub(super) fn refresh_written(
+        &mut self,
+        c: &mut Connection,
+        cx: &mut Cx,
+        now: Instant,
+        index: u32,
+        goes: bool,
+    ) {
+        debug_assert_eq!(goes, output::small_write(c, cx).is_some());
         if c.facts.tx_queued() {
             return charge(c, cx);
         }
-        if !c.facts.indexed() || c.ack.now.is_none() && output::small_write(c, cx).is_none() {
+        if !c.facts.indexed() || c.ack.now.is_none() && !goes {
             return self.refresh(c, cx, now, index);
         }
         charge(c, cx);

@@ -7,9 +7,11 @@ use crate::error::Error;
 use crate::options::{RecvFlags, SendFlags, Shutdown, SocketOptions};
 use crate::stack::refresh::Agenda;
 use crate::stack::tables::owner_of;
+use crate::tcp::seq::Pos;
 use crate::tcp::tcb::Connection;
-use crate::tcp::{State, TcpInfo};
+use crate::tcp::{State, TcpInfo, output};
 use crate::time::Instant;
+use crate::timer::Owner;
 use crate::trace::{AppCall, TraceKind};
 
 impl Connection {
@@ -42,15 +44,21 @@ impl Stack {
         data: &[u8],
         flags: SendFlags,
     ) -> Result<usize, Error> {
-        self.prefetch(id.index);
-        let Self { connections, cx, wheel, ready_to_send, events, recent, .. } = self;
-        let c = connections.get_mut(id.index).filter(|c| c.is_held_by(id)).ok_or(Error::BadHandle)?;
+        let Self { connections, cx, wheel, ready_to_send, events, recent, goes, .. } = self;
+        let c = connections.get_mut(id.index).ok_or(Error::BadHandle)?;
+        finack_sum::prefetch(c);
+        wheel.prefetch(Owner::connection(id.index));
+        if !c.is_held_by(id) {
+            return Err(Error::BadHandle);
+        }
         // Perhaps the next packet answers it.
         *recent = id.index;
         let mut agenda = Agenda { wheel, ready_to_send, events };
         if cx.short_cuts && c.takes_at_once(cx, data.len(), flags) {
+            let at_once = output::goes_at_once(c, cx, data.len() as Pos, flags.more);
             c.append_at_once(cx, data, flags);
-            agenda.refresh_written(c, cx, now, id.index);
+            agenda.refresh_written(c, cx, now, id.index, at_once);
+            *goes = at_once.then(|| (id.index, connections.touched()));
             return Ok(data.len());
         }
         let result = c.send_bytes(cx, data, flags);

@@ -161,7 +161,7 @@ impl Stack {
 
     fn ack_what_is_allowed(&mut self, now: Instant, id: ConnId) -> Result<(), Error> {
         let (c, _) = self.conn_mut(id)?;
-        if c.facts.indexed() && c.state.is_synchronized() && c.ack_pos() > c.rcv_acked {
+        if c.facts.indexed() && c.state.is_synchronized() && c.ack_pos() > c.rcv_acked() {
             c.ack_now(SendReason::Ack);
         }
         self.refresh(now, id.index);

@@ -92,6 +92,8 @@ facts! {
     deferred, set_deferred: 28;
     /// Putting the entry off does not pay: it was needed early again.
     hurries, set_hurries: 29;
+    /// The peer's FIN came, in order or not.
+    fin_seen, set_fin_seen: 30;
     /// In this flight the window kept the sender from sending more.
     peak_limited, set_peak_limited: 27;
     /// Waits in the event queue of the stack.

@@ -231,7 +231,7 @@ impl Connection {
     /// Queues what goes out with the SYN or after it; answers how much was taken.
     pub(crate) fn queue_early(&mut self, cx: &mut Cx, data: &[u8]) -> usize {
         let room = self.room_for(cx, data.len());
-        self.send.append(&mut cx.pool, &data[..room.bytes]);
+        self.send.append(&mut cx.pool, &data[..room.bytes], (1, self.mss));
         self.took(&room, false);
         room.bytes
     }

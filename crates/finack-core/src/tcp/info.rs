@@ -101,7 +101,7 @@ impl Connection {
         // A SYN,ACK that is sent again, after segments with scaled windows (RFC 7413), takes nothing back either.
         let window =
             window::initial(self.rcv_buf, our_mss, &self.options, cx).max(self.rcv_wnd()).min(MAX_UNSCALED);
-        self.rcv_edge = self.rcv_edge.max(self.rcv_nxt() + Pos::from(window));
+        self.set_rcv_edge(self.rcv_edge().max(self.rcv_nxt() + Pos::from(window)));
         window as u16
     }
 

@@ -183,7 +183,7 @@ impl Connection {
     /// What a probe carried goes out again, without anything that congestion would bring along.
     pub(crate) fn repeat_probe(&mut self, start: Pos, end: Pos) {
         self.rtx.mark_lost_between(start, end);
-        self.recovery.on_probe_lost(self.agreed.sack, self.snd_nxt);
+        self.recovery.on_probe_lost(&mut self.rtx, self.agreed.sack, self.snd_nxt);
     }
 
     /// RFC 4821 4, 7.6.2: losses that are forgiven stay rarer than those that congestion would cause.

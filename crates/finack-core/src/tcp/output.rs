@@ -64,18 +64,23 @@ pub(crate) fn next_segment(c: &Connection, cx: &Cx, now: Instant) -> Next {
 /// [`next_segment`] plans to send just that, up to the position that is answered. `None`: it must look.
 #[inline]
 pub(crate) fn small_write(c: &Connection, cx: &Cx) -> Option<Pos> {
-    let (start, end) = (c.snd_nxt, c.send.end());
-    let data = end - start;
+    let end = c.send.end();
+    goes_at_once(c, cx, end - c.snd_nxt, c.facts.more()).then_some(end)
+}
+
+/// [`small_write`] of `data` bytes that are written, or are about to be; `more` holds what does not fill a segment back.
+#[inline(always)]
+pub(crate) fn goes_at_once(c: &Connection, cx: &Cx, data: Pos, more: bool) -> bool {
     let facts = &c.facts;
     let due = facts.syn_due() | facts.loss_probe_due() | facts.fin_queued();
     let held = c.rare.as_deref().is_some_and(|rare| rare.pacer.is_some() || rare.search.is_some());
     if due || data <= 0 || data > Pos::from(c.mss) || held || c.ecn.is_some() {
-        return None;
+        return false;
     }
     let calm = c.snd_una > 0 && c.state.is_synchronized() && c.rtx.lost() == 0 && c.send.is_plain();
-    let fits = end <= c.snd_edge() && c.in_flight() + data as u64 <= c.congestion.cwnd();
-    let goes = data == Pos::from(c.mss) || facts.push_small() || may_send_small(c, cx, false);
-    (calm && fits && goes).then_some(end)
+    let fits = c.snd_nxt + data <= c.snd_edge() && c.in_flight() + data as u64 <= c.congestion.cwnd();
+    let goes = || data == Pos::from(c.mss) || facts.push_small() || may_send_small(c, cx, false, more);
+    calm && fits && goes()
 }
 
 /// Pacing is about data that the window lets go: not about what is sent for want of an answer.
@@ -207,7 +212,8 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
         Ordering::Greater => data % mss,
     };
     let fin = c.facts.fin_queued() && record.is_none();
-    if tail == 0 || fin || record.is_some() || c.facts.push_small() || may_send_small(c, cx, data > tail) {
+    let small = || may_send_small(c, cx, data > tail, c.facts.more());
+    if tail == 0 || fin || record.is_some() || c.facts.push_small() || small() {
         let end = if fin && window > data { end } else { start + data };
         return Some(Plan::Data { start, end });
     }
@@ -215,9 +221,9 @@ fn new_data(c: &Connection, cx: &Cx) -> Option<Plan> {
 }
 
 /// Nagle's algorithm (RFC 9293 3.7.4), in Minshall's variant as Linux has it: a partial segment waits while an
-/// earlier partial one is out; under the RFC's profile while anything is out. CORK and MSG_MORE hold it always.
-fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool) -> bool {
-    if c.options.cork || c.facts.more() {
+/// earlier partial one is out; under the RFC's profile while anything is out. CORK and MSG_MORE (`more`) hold it always.
+fn may_send_small(c: &Connection, cx: &Cx, follows_full: bool, more: bool) -> bool {
+    if c.options.cork || more {
         return false;
     }
     if c.options.nodelay || c.rare().snd_up.is_some_and(|up| up > c.snd_nxt) {
@@ -287,7 +293,7 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
             c.stats.bytes_sent += data as u64;
         }
     } else {
-        let state = sent_state(c, now, 0);
+        let state = sent_state(c, now, c.in_flight());
         c.rtx.resent(0, 1, &state);
         // The first SYN,ACK of a simultaneous open repeats the SYN's number, but nothing was lost.
         if c.state == State::SynSent || c.retries > 0 {
@@ -302,18 +308,18 @@ fn commit_syn(c: &mut Connection, cx: &mut Cx, now: Instant) {
 }
 
 fn unit(c: &Connection, now: Instant, start: Pos, end: Pos, marks: Marks) -> Sent {
-    let state = sent_state(c, now, (end - start) as u64);
+    let state = sent_state(c, now, c.in_flight() + (end - start) as u64);
     Sent::new(start, end, marks, &state)
 }
 
-/// What a unit of `bytes` that is sent now remembers (draft-ietf-ccwg-bbr 4.1.2.2).
-fn sent_state(c: &Connection, now: Instant, bytes: u64) -> SentState {
+/// What a unit that is sent now remembers (draft-ietf-ccwg-bbr 4.1.2.2), with which `in_flight` bytes are.
+fn sent_state(c: &Connection, now: Instant, in_flight: u64) -> SentState {
     SentState {
         sent_at: now,
         delivered: c.delivered,
         delivered_at: c.rtx.delivered_at,
         first_sent_at: c.rtx.first_sent_at,
-        in_flight: u32::try_from(c.in_flight() + bytes).unwrap_or(u32::MAX),
+        in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
         lost: c.rtx.lost_ever(),
         app_limited: c.app_limited_until != 0,
     }
@@ -370,7 +376,8 @@ fn send_out(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos,
         c.rtx.begin(&mut cx.pool, now);
         c.trouble_since = Known::at(now);
     }
-    c.rtx.push(&mut cx.pool, unit(c, now, start, end, marks));
+    let state = sent_state(c, now, in_flight + bytes);
+    c.rtx.push(&mut cx.pool, Sent::new(start, end, marks, &state));
     c.snd_nxt = end;
     c.note_sent_in_recovery(bytes, false, now);
     let limited = note_use(c, end, if c.agreed.sack { in_flight + bytes } else { c.in_flight() });
@@ -404,34 +411,35 @@ fn note_use(c: &mut Connection, end: Pos, in_flight: u64) -> bool {
 }
 
 /// RFC 5681 4.1: after a pause the window says nothing of the path any more. Called before deciding. As on Linux a pause
-/// ends when something is written: data that a closed window held back was no pause.
+/// ends when something is written: data that a closed window held back was no pause. Answers whether the window was reduced.
 #[inline]
-pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) {
-    if c.facts.take_written() {
-        restart(c, cx, now);
-    }
+pub(crate) fn restart_after_idle(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
+    c.facts.take_written() && restart(c, cx, now)
 }
 
-fn restart(c: &mut Connection, cx: &Cx, now: Instant) {
-    let initial = super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
+#[inline]
+fn restart(c: &mut Connection, cx: &Cx, now: Instant) -> bool {
+    let initial = || super::tcb::initial_cwnd(cx.settings.tcp_initial_cwnd, c.mss);
     if let Some(validation) = c.rare.as_deref_mut().and_then(|rare| rare.validation.as_mut()) {
         // RFC 7661 4.4.3: by half for each five minutes, which is what on_idle does.
         let times = validation.on_resume(now, c.times.last_send_at);
         if times > 0 {
-            c.congestion.on_idle(times, initial);
+            c.congestion.on_idle(times, initial());
         }
-        return;
+        return times > 0;
     }
     let (rto, idle) = (c.rtt.base_us() * 1_000, now.nanos_since(c.times.last_send_at));
     let starts = c.rtx.is_empty() && c.snd_nxt > 1 && c.send.end() > c.snd_nxt;
-    if cx.settings.tcp_slow_start_after_idle == 1 && starts && idle > rto {
+    let rests = idle > rto && starts && cx.settings.tcp_slow_start_after_idle == 1;
+    if rests {
         // Linux halves the window for each RTO, the RFC takes all of it back at once.
         let rtos = match cx.settings.profile {
             Profile::Linux => idle / rto.max(1),
             Profile::Rfc => u64::from(u32::MAX),
         };
-        c.congestion.on_idle(rtos as u32, initial);
+        c.congestion.on_idle(rtos as u32, initial());
     }
+    rests
 }
 
 fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end: Pos) {
@@ -440,7 +448,7 @@ fn commit_resend(c: &mut Connection, cx: &mut Cx, now: Instant, start: Pos, end:
     }
     let (reason, fast) = (c.recovery.reason, c.recovery.phase == Phase::Recovery);
     let in_flight = c.in_flight();
-    let state = sent_state(c, now, (end - start) as u64);
+    let state = sent_state(c, now, in_flight + (end - start) as u64);
     c.rtx.resent(start, end, &state);
     c.tell_sending(now, (end - start) as u64, in_flight, false);
     c.pace(cx, now, start, end);
@@ -550,7 +558,7 @@ fn add_sack_blocks(c: &Connection, cx: &Cx, room: usize, options: &mut TcpOption
             break;
         }
         // A FIN that came with the data occupies the number behind it.
-        let end = end + Pos::from(c.rcv_fin == end && !c.facts.fin_received());
+        let end = end + Pos::from(c.rcv_fin() == end && !c.facts.fin_received());
         options.sack.push(c.rcv_seq(start), c.rcv_seq(end));
     }
     told
@@ -579,7 +587,7 @@ pub(crate) fn urgent(c: &Connection, cx: &Cx, start: Pos) -> (Flags, u16) {
 /// bare one follows (RFC 2018 4).
 #[inline(always)]
 pub(crate) fn acknowledged(c: &mut Connection, told: bool) {
-    c.rcv_acked = c.ack_pos();
+    c.set_rcv_acked(c.ack_pos());
     if c.ack.pending && c.ack.quick > 0 {
         c.ack.quick -= 1;
         if c.ack.quick == 0 {

@@ -114,6 +114,6 @@ mod tests {
     /// What a million idle connections take is this a million times. What few of them need belongs elsewhere.
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection>() <= 600, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 576, "{}", size_of::<Connection>());
     }
 }

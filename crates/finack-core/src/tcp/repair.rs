@@ -218,7 +218,7 @@ impl Connection {
     /// The retransmission timer ran out (RFC 6298 5.4, RFC 8985 6.3).
     pub(crate) fn repair_after_timeout(&mut self, cx: &mut Cx, now: Instant) {
         let (phase, first) = (self.recovery.phase, self.retries == 0);
-        if !self.recovery.is_about(self.snd_una) || (first && phase == Phase::Loss) {
+        if !self.recovery.is_about(&self.rtx, self.snd_una) || (first && phase == Phase::Loss) {
             let flight = (self.snd_nxt - self.snd_una) as u64 - self.rtx.sacked();
             self.begin_episode(flight);
         }

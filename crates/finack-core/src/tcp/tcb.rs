@@ -137,11 +137,11 @@ pub(crate) struct Connection {
     pub(crate) irs: u32,
     pub(crate) recv: RecvQueue,
     /// RCV.NXT + RCV.WND as advertised; never retreats.
-    pub(crate) rcv_edge: Pos,
+    rcv_edge: u32,
     /// Last.ACK.sent (RFC 7323).
-    pub(crate) rcv_acked: Pos,
-    /// Where the peer's FIN stands, once seen (`Pos::MAX`: it was not).
-    pub(crate) rcv_fin: Pos,
+    rcv_acked: u32,
+    /// Where the peer's FIN stands, once [seen](Facts::fin_seen).
+    rcv_fin: u32,
     /// Bytes that what is unread may take up, overhead included.
     pub(crate) rcv_buf: u32,
     /// What is learned from what comes.
@@ -149,7 +149,8 @@ pub(crate) struct Connection {
     /// Largest segment seen, an estimate of what the peer sends.
     pub(crate) rcv_mss: u16,
     pub(crate) ts_recent: u32,
-    pub(crate) ts_recent_at: Instant,
+    /// When that was, in units of 2^30 ns.
+    ts_recent_at: u32,
     pub(crate) ts_offset: u32,
     pub(crate) ack: AckState,
 
@@ -269,11 +270,11 @@ impl Connection {
             recv: RecvQueue::new(1),
             rcv_edge: 1,
             rcv_acked: 0,
-            rcv_fin: Pos::MAX,
+            rcv_fin: 0,
             rcv_learned: Learned::new(),
             rcv_mss: mss.min(536),
             ts_recent: 0,
-            ts_recent_at: now,
+            ts_recent_at: coarse(now),
             ts_offset: birth.ts_offset,
             ack: AckState::new(now),
             rtt: Rtt::new(),
@@ -325,9 +326,60 @@ impl Connection {
         self.rcv_nxt().min(self.rare().ack_hold)
     }
 
+    /// The position no further than 2^31 from RCV.NXT, as far as windows reach, of which these are the lower bits.
+    #[inline(always)]
+    const fn near_rcv_nxt(&self, low: u32) -> Pos {
+        let next = self.recv.next();
+        next + low.wrapping_sub(next as u32) as i32 as Pos
+    }
+
+    /// RCV.NXT + RCV.WND as advertised; never retreats.
+    #[inline(always)]
+    pub(crate) const fn rcv_edge(&self) -> Pos {
+        self.near_rcv_nxt(self.rcv_edge)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn set_rcv_edge(&mut self, edge: Pos) {
+        self.rcv_edge = edge as u32;
+    }
+
+    /// Last.ACK.sent (RFC 7323).
+    #[inline(always)]
+    pub(crate) const fn rcv_acked(&self) -> Pos {
+        self.near_rcv_nxt(self.rcv_acked)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn set_rcv_acked(&mut self, acked: Pos) {
+        self.rcv_acked = acked as u32;
+    }
+
+    /// Where the peer's FIN stands, once seen (`Pos::MAX`: it was not).
+    #[inline(always)]
+    pub(crate) const fn rcv_fin(&self) -> Pos {
+        if self.facts.fin_seen() { self.near_rcv_nxt(self.rcv_fin) } else { Pos::MAX }
+    }
+
+    pub(crate) const fn set_rcv_fin(&mut self, fin: Pos) {
+        self.rcv_fin = fin as u32;
+        self.facts.set_fin_seen(true);
+    }
+
+    /// When TS.Recent was learned, or up to 1.1 s earlier.
+    pub(crate) const fn ts_recent_at(&self) -> Instant {
+        Instant::from_nanos((self.ts_recent_at as u64) << COARSE)
+    }
+
+    /// TS.Recent was learned.
+    #[inline(always)]
+    pub(crate) const fn note_ts_recent(&mut self, now: Instant) {
+        self.ts_recent_at = coarse(now);
+    }
+
     /// RCV.WND: what is left of what was advertised.
     pub(crate) fn rcv_wnd(&self) -> u32 {
-        (self.rcv_edge - self.rcv_nxt()).max(0) as u32
+        (self.rcv_edge() - self.rcv_nxt()).max(0) as u32
     }
 
     /// The wire's number of a send position.
@@ -364,7 +416,10 @@ impl Connection {
     #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         let out = (self.snd_nxt - self.snd_una) as u64;
-        let mut gone = self.rtx.sacked() + self.rtx.lost();
+        if out == 0 {
+            return 0;
+        }
+        let mut gone = self.rtx.gone();
         if !self.agreed.sack {
             gone += self.recovery.left_network(u64::from(self.mss));
         }
@@ -415,7 +470,7 @@ impl Connection {
 
     /// So many ACKs are not delayed as the peer needs to fill the window from slow start (`tcp_incr_quickack`).
     pub(crate) fn more_quick_acks(&mut self) {
-        let segments = (self.rcv_edge - self.rcv_acked) / (2 * Pos::from(self.rcv_mss.max(1)));
+        let segments = (self.rcv_edge() - self.rcv_acked()) / (2 * Pos::from(self.rcv_mss.max(1)));
         let wanted = if segments == 0 { 2 } else { segments.clamp(1, Pos::from(QUICK_ACKS)) as u8 };
         self.ack.quick = self.ack.quick.max(wanted);
     }
@@ -493,7 +548,7 @@ impl Connection {
     /// where it comes in pieces. Nothing is taken any more for a program that closed: data that comes is answered by RST.
     #[inline]
     pub(crate) fn memory_promised(&self) -> u32 {
-        let promised = (self.rcv_edge - self.recv.read_pos()).max(0) as u64;
+        let promised = (self.rcv_edge() - self.recv.read_pos()).max(0) as u64;
         let takes = self.facts.indexed() && !self.facts.orphan();
         let received = if takes { promised } else { self.recv.len() as u64 };
         let all = self.send.footprint() as u64 + received + self.recv.reorder_overhead() as u64;
@@ -508,6 +563,13 @@ impl Connection {
         self.send.memory() + self.rtx.memory() + self.recv.memory() + boxes
     }
 }
+
+/// A time in units of 2^30 ns, a little more than a second.
+const fn coarse(at: Instant) -> u32 {
+    (at.as_nanos() >> COARSE) as u32
+}
+
+const COARSE: u32 = 30;
 
 /// The clock of timestamps: milliseconds, as Linux has it (RFC 7323 5.4 allows 1 ms to 1 s).
 pub(crate) const fn ts_clock(now: Instant) -> u32 {

@@ -32,7 +32,7 @@ impl Connection {
         if count == 0 {
             return Err(Error::WouldBlock);
         }
-        self.send.append(&mut cx.pool, &data[..count]);
+        self.send.append(&mut cx.pool, &data[..count], (self.snd_nxt, self.mss));
         self.after_write(&room, count == data.len(), flags);
         Ok(count)
     }
@@ -49,7 +49,7 @@ impl Connection {
     /// See [`takes_at_once`](Self::takes_at_once).
     #[inline(always)]
     pub(crate) fn append_at_once(&mut self, cx: &mut Cx, data: &[u8], flags: SendFlags) {
-        self.send.append(&mut cx.pool, data);
+        self.send.append(&mut cx.pool, data, (self.snd_nxt, self.mss));
         self.facts.set_more(flags.more);
         self.took_unit(data.len() as Pos);
     }
@@ -241,7 +241,7 @@ impl Connection {
             self.ack_now(SendReason::WindowUpdate);
         } else if self.ack.pending && self.rare().ack_hold == Pos::MAX {
             let over = self.ack.pushed > 1 || self.ack.pushed == 1 && !self.ack.interactive;
-            if self.rcv_nxt() - self.rcv_acked > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
+            if self.rcv_nxt() - self.rcv_acked() > Pos::from(self.rcv_mss) || over && self.recv.len() == 0 {
                 self.ack_now(SendReason::Ack);
             }
         }

@@ -117,16 +117,16 @@ impl Connection {
         let most = u32::from(u16::MAX) << shift;
         // Rounded up; 30 bits at most.
         let field = (wanted.max(current).saturating_add(held).min(most) + ((1 << shift) - 1)) >> shift;
-        self.rcv_edge = self.rcv_edge.max(acked + Pos::from(field << shift));
+        self.set_rcv_edge(self.rcv_edge().max(acked + Pos::from(field << shift)));
         field.min(u32::from(u16::MAX)) as u16
     }
 
     /// The window field of an ACK of `prior`, which lies below RCV.NXT: it ends where what was offered ends.
     pub(crate) fn window_from(&mut self, prior: Pos) -> u16 {
         let unit = Pos::from(1u32 << self.agreed.rcv_wscale);
-        let field = ((self.rcv_edge - prior).max(0) + unit - 1) / unit;
+        let field = ((self.rcv_edge() - prior).max(0) + unit - 1) / unit;
         let field = field.min(Pos::from(u16::MAX));
-        self.rcv_edge = self.rcv_edge.max(prior + field * unit);
+        self.set_rcv_edge(self.rcv_edge().max(prior + field * unit));
         field as u16
     }
 
@@ -167,7 +167,7 @@ impl Connection {
         if self.agreed.scaling && unit > 1 {
             return free;
         }
-        let last = (self.rcv_edge - self.rcv_acked).max(0) as u32;
+        let last = (self.rcv_edge() - self.rcv_acked()).max(0) as u32;
         if last + mss <= free || last > free {
             free - free % mss.max(1)
         } else if mss == full && free > last + full / 2 {
@@ -249,7 +249,7 @@ impl Connection {
         let Some(tuning) = self.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else {
             // Requests and answers need no measuring.
             if read - self.rare().tuned >= Pos::from(self.full_space() / 4) {
-                let (edge, rtt) = (self.rcv_edge, self.rtt.srtt());
+                let (edge, rtt) = (self.rcv_edge(), self.rtt.srtt());
                 self.rare_mut().tuning = Some(Box::new(Tuning::new(now, read, edge, rtt, mss)));
             }
             return;

@@ -160,6 +160,7 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
+    #[inline]
     fn new(front: &[&'a [u8]], packet: &'a Transmit<'_>) -> Self {
         let mut slices = [io::IoSlice::new(&[]); MAX_IOVECS];
         let parts = front.iter().copied().chain(std::iter::once(packet.header)).chain(packet.payload());
@@ -172,6 +173,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// Has `write` take the packet in a single call, and counts what becomes of it.
+    #[inline]
     fn send(
         &self,
         counters: &mut DeviceCounters,

@@ -582,6 +582,14 @@ impl Inner {
         self.tracing.next.take().or_else(|| self.stack.poll_trace())
     }
 
+    /// Moves trace events to the end of `into` until it holds `most`.
+    pub(crate) fn take_trace(&mut self, most: usize, into: &mut Vec<TraceEvent>) {
+        if into.len() < most {
+            into.extend(self.tracing.next.take());
+        }
+        self.stack.take_trace(most, into);
+    }
+
     /// Leaves `waker` to be woken by the next trace event; the one before it is returned, to be
     /// dropped after unlocking.
     pub(crate) fn await_trace(&mut self, waker: &Waker) -> Option<Waker> {

@@ -368,16 +368,15 @@ impl Shards {
 
     /// Moves trace events to the end of `into`, oldest first, until it holds `most`.
     pub(crate) fn take_trace(&self, most: usize, into: &mut Vec<TraceEvent>) {
-        fn fill(most: usize, into: &mut Vec<TraceEvent>, mut next: impl FnMut() -> Option<TraceEvent>) {
-            while into.len() < most
-                && let Some(event) = next()
-            {
-                into.push(event);
-            }
-        }
         match &*self.list {
-            [only] => only.with(|inner| fill(most, into, || inner.poll_trace())),
-            _ => fill(most, into, || self.poll_trace()),
+            [only] => only.with(|inner| inner.take_trace(most, into)),
+            _ => {
+                while into.len() < most
+                    && let Some(event) = self.poll_trace()
+                {
+                    into.push(event);
+                }
+            }
         }
     }
 }

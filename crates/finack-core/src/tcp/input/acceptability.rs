@@ -10,8 +10,8 @@ use crate::tcp::tcb::Connection;
 /// edge itself RST, URG and ACK are processed although no text is taken (RFC 9293 MUST-66).
 pub(super) fn is_acceptable(c: &Connection, placed: &Placed<'_>) -> bool {
     let next = c.rcv_nxt();
-    let edge = c.rcv_edge.max(next);
-    let left = c.rcv_acked.min(next);
+    let edge = c.rcv_edge().max(next);
+    let left = c.rcv_acked().min(next);
     if placed.end > placed.start && placed.end <= left {
         return false;
     }

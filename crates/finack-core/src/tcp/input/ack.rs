@@ -91,10 +91,10 @@ pub(super) fn take_expected(
     let start = c.recv.next();
     c.probes = 0;
     if let Some((value, _)) = arrival.text.timestamps
-        && start <= c.rcv_acked
+        && start <= c.rcv_acked()
     {
         c.ts_recent = value;
-        c.ts_recent_at = now;
+        c.note_ts_recent(now);
     }
     let window = u32::from(arrival.window) << c.agreed.snd_wscale;
     let moved = update_window(c, cx, now, window, start, ack);

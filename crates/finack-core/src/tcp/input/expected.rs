@@ -37,10 +37,10 @@ pub(crate) fn is_expected(c: &Connection, arrival: &Arrival<'_>) -> Option<Pos> 
         && stamped
         && c.snd_una <= ack
         && ack <= c.snd_nxt
-        && end <= c.rcv_edge
+        && end <= c.rcv_edge()
         && end <= c.most_unread()
         && !c.recv.has_gap()
-        && c.rcv_fin == Pos::MAX
+        && c.rcv_fin() == Pos::MAX
         && c.rare().urgent.mark.is_none()
         && c.ecn.as_ref().is_none_or(|ecn| ecn.is_quiet(c.congestion.kind(), arrival.ecn, len > 0));
     expected.then_some(ack)
@@ -81,7 +81,7 @@ pub(crate) fn take_fin(c: &mut Connection, cx: &mut Cx, now: Instant, arrival: &
     c.stats.segs_in += u64::from(arrival.text.segments);
     c.times.last_recv_at = now;
     ack::take_expected(c, cx, now, arrival, ack);
-    c.rcv_fin = c.recv.next();
+    c.set_rcv_fin(c.recv.next());
     fin::take(c, cx, now);
     c.facts.set_more(false);
     text::schedule_ack(c, cx, now, arrival.text.segments);

@@ -14,12 +14,12 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
         let at = placed.start + placed.segment.payload.bytes.len() as Pos;
         // A FIN beyond the window is not taken; the first one seen counts.
         // At a closed window it is taken too, or its sender would repeat it until the window opens (as on Linux).
-        if at <= c.rcv_edge.max(c.recv.next()) && at >= c.recv.next() && c.rcv_fin == Pos::MAX {
-            c.rcv_fin = at;
+        if at <= c.rcv_edge().max(c.recv.next()) && at >= c.recv.next() && c.rcv_fin() == Pos::MAX {
+            c.set_rcv_fin(at);
         }
     }
     // It counts only once everything before it is here.
-    if c.facts.fin_received() || c.rcv_fin != c.recv.next() {
+    if c.facts.fin_received() || c.rcv_fin() != c.recv.next() {
         if placed.segment.flags.fin() {
             c.ack_now(SendReason::DuplicateAck);
         }
@@ -35,7 +35,7 @@ pub(super) fn take(c: &mut Connection, cx: &mut Cx, now: Instant) -> Outcome {
     c.ack.pending = true;
     // Nothing is missing any more, and nobody cares what came twice (`tcp_sack_reset`).
     c.forget_duplicate();
-    if c.rcv_edge <= c.recv.next() {
+    if c.rcv_edge() <= c.recv.next() {
         c.ack_now(SendReason::Ack);
     }
     c.announce(Ready::READABLE | Ready::READ_CLOSED);

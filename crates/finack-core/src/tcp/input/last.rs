@@ -47,14 +47,14 @@ pub(crate) fn take_bare(c: &mut Connection, cx: &mut Cx, now: Instant, bare: Bar
     if c.state == State::LastAck {
         return (!bare.fin).then_some(Outcome::Closed(EndCause::Closed));
     }
-    if !bare.fin || c.rcv_edge <= start || c.rcv_fin != Pos::MAX {
+    if !bare.fin || c.rcv_edge() <= start || c.rcv_fin() != Pos::MAX {
         return None;
     }
     if let Some((value, _)) = bare.timestamps
-        && start <= c.rcv_acked
+        && start <= c.rcv_acked()
     {
         c.ts_recent = value;
-        c.ts_recent_at = now;
+        c.note_ts_recent(now);
     }
     if c.state == State::FinWait1 {
         c.enter(cx, now, State::FinWait2);

@@ -33,7 +33,7 @@ pub(super) fn check(c: &Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) 
         return Paws::Fine;
     }
     match placed.segment.options.timestamps {
-        Some((val, _)) if is_acceptable(val, c.ts_recent, c.ts_recent_at, now) => Paws::Fine,
+        Some((val, _)) if is_acceptable(val, c.ts_recent, c.ts_recent_at(), now) => Paws::Fine,
         Some(_) => Paws::Rejected,
         // RFC 7323 3.2: SHOULD be dropped; Linux takes it.
         None if cx.settings.profile == Profile::Rfc => Paws::Missing,
@@ -44,9 +44,9 @@ pub(super) fn check(c: &Connection, cx: &Cx, now: Instant, placed: &Placed<'_>) 
 /// R3: remember the timestamp of what covers the last ACK that we sent.
 pub(super) fn update(c: &mut Connection, now: Instant, placed: &Placed<'_>) {
     let Some((val, _)) = placed.segment.options.timestamps else { return };
-    let newer = is_acceptable(val, c.ts_recent, c.ts_recent_at, now);
-    if c.agreed.timestamps && !placed.segment.flags.rst() && newer && placed.start <= c.rcv_acked {
+    let newer = is_acceptable(val, c.ts_recent, c.ts_recent_at(), now);
+    if c.agreed.timestamps && !placed.segment.flags.rst() && newer && placed.start <= c.rcv_acked() {
         c.ts_recent = val;
-        c.ts_recent_at = now;
+        c.note_ts_recent(now);
     }
 }

@@ -22,13 +22,13 @@ pub(crate) fn limit(c: &Connection, cx: &Cx, now: Instant, arrival: &Arrival<'_>
     let silent = c.rtx.is_empty() && c.snd_wnd == u32::from(window) << c.agreed.snd_wscale;
     // It is full, and not the first that is; no timestamp behind it is remembered.
     let full = len > 0 && len == usize::from(c.rcv_mss) && text.segment_size == 0 && text.segments == 1;
-    let steady = full && silent && c.rcv_acked < next && c.rare().ack_hold == Pos::MAX;
+    let steady = full && silent && c.rcv_acked() < next && c.rare().ack_hold == Pos::MAX;
     if !steady || c.room_to_grow(cx) > 0 || !text::is_settled(c, cx, now, len) {
         return None;
     }
     let tuned = c.rare().tuning.as_ref().map_or(Pos::MAX, |tuning| tuning.window_end() - 1);
     let held = c.recv.read_pos() + Pos::from(c.full_space());
-    Some(c.rcv_edge.min(c.most_unread()).min(held).min(tuned))
+    Some(c.rcv_edge().min(c.most_unread()).min(held).min(tuned))
 }
 
 /// What came behind `arrival`.

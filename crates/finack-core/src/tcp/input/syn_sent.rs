@@ -75,7 +75,7 @@ fn echo_is_wrong(c: &Connection, now: Instant, segment: &Segment<'_>) -> bool {
 fn agree(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) {
     let options = &segment.options;
     c.irs = segment.seq;
-    c.rcv_acked = 0;
+    c.set_rcv_acked(0);
     c.agreed.sack &= options.sack_permitted;
     c.agreed.scaling &= options.window_scale.is_some();
     c.agreed.snd_wscale = if c.agreed.scaling { options.window_scale.unwrap_or(0).min(14) } else { 0 };
@@ -85,7 +85,7 @@ fn agree(c: &mut Connection, cx: &mut Cx, now: Instant, segment: &Segment<'_>) {
     match options.timestamps {
         Some((val, _)) if c.agreed.timestamps => {
             c.ts_recent = val;
-            c.ts_recent_at = now;
+            c.note_ts_recent(now);
         }
         _ => c.agreed.timestamps = false,
     }

@@ -44,7 +44,7 @@ pub(super) fn process(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Pl
 /// Puts what lies in the window into the queue.
 fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
     let linux = cx.settings.profile == Profile::Linux;
-    let ends_beyond = placed.start + placed.segment.payload.bytes.len() as Pos > c.rcv_edge;
+    let ends_beyond = placed.start + placed.segment.payload.bytes.len() as Pos > c.rcv_edge();
     if linux && ends_beyond && c.recv.len() > 0 {
         // Linux takes no part of a segment that ends beyond the window (as of 6.16), to the letter of the RFC what lies in
         // the window is taken.
@@ -53,9 +53,12 @@ fn insert(c: &mut Connection, cx: &mut Cx, now: Instant, placed: &Placed<'_>) {
         return;
     }
     // It takes all of it where nothing waits to be read. Otherwise nothing lies beyond the window, and nothing behind a FIN.
-    let edge =
-        if linux && placed.start < c.rcv_edge { c.most_unread() } else { c.rcv_edge.min(c.most_unread()) };
-    let end = c.rcv_fin.min(edge);
+    let edge = if linux && placed.start < c.rcv_edge() {
+        c.most_unread()
+    } else {
+        c.rcv_edge().min(c.most_unread())
+    };
+    let end = c.rcv_fin().min(edge);
     let room = (end - placed.start).max(0) as usize;
     let payload = placed.segment.payload.trim(0, room);
     if payload.bytes.is_empty() {
@@ -139,7 +142,7 @@ pub(super) fn note_duplicate(c: &mut Connection, start: Pos, end: Pos) {
 
 /// The receiver's own idea of the round trip, while the receive buffer follows it.
 fn measure_round_trip(c: &mut Connection, now: Instant, text: &Text<'_>, full: bool) {
-    let (next, edge, offset) = (c.recv.next(), c.rcv_edge, c.ts_offset);
+    let (next, edge, offset) = (c.recv.next(), c.rcv_edge(), c.ts_offset);
     let Some(tuning) = c.rare.as_deref_mut().and_then(|rare| rare.tuning.as_mut()) else { return };
     let stamps = text.timestamps.filter(|_| c.agreed.timestamps && full);
     let echo = stamps.filter(|&(_, echo)| echo != 0).map(|(_, echo)| {
@@ -238,7 +241,7 @@ pub(super) fn schedule_ack(c: &mut Connection, cx: &Cx, now: Instant, segments: 
     if !c.ack.pending || c.ack.now.is_some() {
         return;
     }
-    let unacked = c.ack_pos() - c.rcv_acked;
+    let unacked = c.ack_pos() - c.rcv_acked();
     if unacked == 0 && c.rare().ack_hold != Pos::MAX && !c.recv.has_gap() {
         // There is nothing that an ACK could say before the application lets it.
         c.ack.pending = false;
@@ -271,7 +274,7 @@ fn window_holds(c: &mut Connection, cx: &Cx) -> bool {
         return true;
     }
     slow_down(c);
-    let offered = c.rcv_edge - c.rcv_acked;
+    let offered = c.rcv_edge() - c.rcv_acked();
     if closes(c, c.recv.held()) {
         debug_assert!(Pos::from(c.select_window(cx)) < offered);
         return false;
@@ -292,5 +295,5 @@ fn slow_down(c: &mut Connection) {
 #[inline(always)]
 fn closes(c: &Connection, held: usize) -> bool {
     let free = c.full_space().saturating_sub(held as u32);
-    c.agreed.scaling && c.agreed.rcv_wscale > 0 && Pos::from(free) < c.rcv_edge - c.rcv_acked
+    c.agreed.scaling && c.agreed.rcv_wscale > 0 && Pos::from(free) < c.rcv_edge() - c.rcv_acked()
 }

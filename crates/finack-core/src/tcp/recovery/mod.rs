@@ -88,8 +88,6 @@ pub(crate) struct Recovery {
     frto: Frto,
     /// Why what is lost is sent again.
     pub(crate) reason: RetransmitReason,
-    /// SND.NXT when the phase began ("recover" in RFC 6582).
-    point: Pos,
     /// Duplicate ACKs in a row (RFC 5681 2); with SACK those that reported something new (RFC 6675 2).
     duplicates: u32,
     pub(crate) probe: Probe,
@@ -132,7 +130,6 @@ impl Recovery {
             phase: Phase::Open,
             frto: Frto::Off,
             reason: RetransmitReason::FastRetransmit,
-            point: 0,
             duplicates: 0,
             probe: Probe::new(),
             rack: Rack::new(),
@@ -155,8 +152,8 @@ impl Recovery {
     }
 
     /// Whether the flight at whose loss the phase began is still out.
-    pub(crate) fn is_about(&self, una: Pos) -> bool {
-        self.phase != Phase::Open && una < self.point
+    pub(crate) fn is_about(&self, queue: &RetransmitQueue, una: Pos) -> bool {
+        self.phase != Phase::Open && una < queue.point
     }
 
     /// Marks what the ACK shows to be lost.
@@ -172,7 +169,7 @@ impl Recovery {
             // As Linux: what filled the gap was only late, though it had been sent again.
             self.rack.on_late(queue.fack, ack.una - ack.acked as Pos, ack.at.mss);
         }
-        if self.phase != Phase::Open && ack.acked > 0 && ack.una >= self.point {
+        if self.phase != Phase::Open && ack.acked > 0 && ack.una >= queue.point {
             return self.leave(explained || answers_original);
         }
         let mut undone = true;
@@ -184,7 +181,7 @@ impl Recovery {
             Phase::Recovery if answers_original => self.undo_losses(queue),
             Phase::Recovery | Phase::Open if explained && ack.reported => self.phase = Phase::Open,
             Phase::Loss if ack.acked > 0 && (explained || answers_original) => self.undo_losses(queue),
-            Phase::Loss => match self.watch_time_out(ack) {
+            Phase::Loss => match self.watch_time_out(queue, ack) {
                 Frtoed::Undone => self.undo_losses(queue),
                 Frtoed::Waits => return Progress::only(Verdict::Nothing),
                 Frtoed::GoesOn => undone = false,
@@ -212,7 +209,7 @@ impl Recovery {
         sack: bool,
         nxt: Pos,
         mss: u64,
-        queue: &RetransmitQueue,
+        queue: &mut RetransmitQueue,
         found: Found,
     ) -> Progress {
         let begins = match self.phase {
@@ -226,7 +223,7 @@ impl Recovery {
             self.phase = Phase::Recovery;
             self.frto = Frto::Off;
             self.probe = Probe::new();
-            self.point = nxt;
+            queue.set_point(nxt);
         }
         if found.lost > 0 && sack {
             let third = queue.sacked() >= 3 * mss || self.duplicates >= 3;
@@ -272,25 +269,25 @@ impl Recovery {
     }
 
     /// F-RTO, with SACK or without (RFC 5682 2.1, 3.1).
-    fn watch_time_out(&mut self, ack: &AckEvent<'_>) -> Frtoed {
+    fn watch_time_out(&mut self, queue: &mut RetransmitQueue, ack: &AckEvent<'_>) -> Frtoed {
         if self.frto == Frto::Off {
             return Frtoed::GoesOn;
         }
         // Step 3b: something arrived that was not sent again. The time-out came too early.
         // Without SACK the first ACK may cover what had arrived before the time-out, so that only the second tells (2.1 step 3b).
-        let tells = ack.sack || ack.nxt > self.point;
-        if tells && ack.original_end.is_some_and(|end| end <= self.point) {
+        let tells = ack.sack || ack.nxt > queue.point;
+        if tells && ack.original_end.is_some_and(|end| end <= queue.point) {
             return Frtoed::Undone;
         }
         self.frto = Frto::Watching;
-        if ack.nxt > self.point {
+        if ack.nxt > queue.point {
             // Step 3a. A receiver whose window changes with each segment sends no duplicate in the strict sense.
             if ack.newly_sacked > 0 || ack.duplicate || (!ack.sack && ack.stalls) {
                 self.frto = Frto::Off;
             }
         } else if ack.acked > 0 {
             // Step 2b.
-            self.point = ack.nxt;
+            queue.set_point(ack.nxt);
             if ack.has_new_data {
                 self.frto = Frto::NewData;
                 return Frtoed::Waits;
@@ -335,14 +332,14 @@ impl Recovery {
             return 0;
         }
         // RFC 9937 6.2: in recovery no more than was out at its beginning, or made-up duplicates would go on for ever.
-        let end = if self.phase == Phase::Recovery { self.point } else { ack.nxt };
+        let end = if self.phase == Phase::Recovery { queue.point } else { ack.nxt };
         let outstanding = (end - ack.una).max(0) as u64;
         if self.left_network(mss) + mss < outstanding {
             self.duplicates += 1;
         }
         let third = u64::from(self.duplicates) >= ack.at.settings.tcp_reordering;
         // RFC 6582 4: duplicates below "recover" are echoes of the last recovery.
-        if third && self.phase == Phase::Open && ack.una >= self.point {
+        if third && self.phase == Phase::Open && ack.una >= queue.point {
             return queue.mark_front_lost(mss);
         }
         0
@@ -355,18 +352,18 @@ impl Recovery {
         self.frto = Frto::Off;
         if self.phase == Phase::Open {
             self.phase = Phase::Loss;
-            self.point = nxt;
+            queue.set_point(nxt);
         }
     }
 
     /// A probe of the path's MTU is lost, which is no sign of congestion: as if nothing were (RFC 4821 7.6.2). Without SACK
     /// the duplicate ACKs that follow say no more than that, until all that is out is acknowledged.
-    pub(crate) fn on_probe_lost(&mut self, sack: bool, nxt: Pos) {
+    pub(crate) fn on_probe_lost(&mut self, queue: &mut RetransmitQueue, sack: bool, nxt: Pos) {
         self.reason = RetransmitReason::PathMtu;
         self.frto = Frto::Off;
         self.duplicates = 0;
         self.phase = if sack { Phase::Open } else { Phase::Loss };
-        self.point = nxt;
+        queue.set_point(nxt);
     }
 
     /// A retransmission time-out. `watch`: F-RTO is to find out whether it was needed. Answers whether the peer threw
@@ -388,7 +385,7 @@ impl Recovery {
         self.probe = Probe::new();
         self.phase = Phase::Loss;
         self.reason = if reneged { RetransmitReason::Reneged } else { RetransmitReason::Timeout };
-        self.point = nxt;
+        queue.set_point(nxt);
         self.duplicates = 0;
         reneged
     }

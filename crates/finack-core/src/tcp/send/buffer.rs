@@ -48,12 +48,6 @@ impl Data {
             Self::Few { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
         }
     }
-
-    fn few(data: &[u8]) -> Option<Self> {
-        let mut bytes = [0; FEW];
-        bytes.get_mut(..data.len())?.copy_from_slice(data);
-        (!data.is_empty()).then_some(Self::Few { len: data.len() as u8, bytes })
-    }
 }
 
 /// A run of bytes of the stream.
@@ -103,31 +97,38 @@ impl Block {
     }
 }
 
-/// Bytes in one block, which they name as long as nothing is let go of.
+/// Bytes in one block, which they name as long as nothing is let go of. Small enough to be handed on in registers; no block, and
+/// no buffer of the application's that can be found, has 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    block: usize,
-    at: usize,
-    len: usize,
+    block: u32,
+    at: u32,
+    len: u32,
 }
 
 impl Place {
     /// Of the buffer's blocks the one that it lies in.
     #[inline]
     pub(crate) const fn block(self) -> usize {
-        self.block
+        self.block as usize
     }
 
     /// Bytes.
     #[inline]
     pub(crate) const fn len(self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// As many bytes behind it.
     #[inline]
     pub(crate) const fn next(self) -> Self {
-        Self { at: self.at + self.len, ..self }
+        Self { at: self.at.wrapping_add(self.len), ..self }
+    }
+
+    #[inline(always)]
+    fn new(block: usize, at: Pos, len: Pos) -> Option<Self> {
+        let small = |number: Pos| u32::try_from(number).ok();
+        Some(Self { block: u32::try_from(block).ok()?, at: small(at)?, len: small(len)? })
     }
 }
 
@@ -204,6 +205,13 @@ impl Completions {
     }
 }
 
+/// Of `room` bytes from `end` on those up to the last end of a segment among them, as [`SendBuffer::append`] has it; all, where there is
+/// none, or nothing is left of an empty block.
+fn up_to_cut(end: Pos, room: usize, empty: bool, (from, each): (Pos, u16)) -> usize {
+    let beyond = (end + room as Pos - from).rem_euclid(Pos::from(each.max(1))) as usize;
+    if beyond > room || beyond == room && empty { room } else { room - beyond }
+}
+
 impl SendBuffer {
     /// Empty; the first byte written stands at `start`.
     pub(crate) const fn new(start: Pos) -> Self {
@@ -272,28 +280,42 @@ impl SendBuffer {
         self.extra.as_ref().is_some_and(|e| e.pushes.binary_search(&pos).is_ok())
     }
 
-    /// Appends all of `data`.
-    pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8]) {
+    /// Appends all of `data`. Segments begin at `cut.0` and every `cut.1` bytes behind that: where it goes on beyond a block, that ends
+    /// where a segment does, so that each is sent from a single block.
+    pub(crate) fn append(&mut self, pool: &mut Pool, mut data: &[u8], cut: (Pos, u16)) {
         self.blocks.wake(&mut pool.blocks);
-        if self.blocks.is_empty()
-            && let Some(few) = Data::few(data)
-        {
-            self.blocks.push_back(Block { start: self.end, data: few });
-            self.end += data.len() as Pos;
-            return;
+        if self.blocks.is_empty() && !data.is_empty() && data.len() <= FEW {
+            return self.append_few(data);
         }
         self.make_room(pool);
+        let mut full = self.blocks.back().is_none_or(|b| b.room() == 0);
         while !data.is_empty() {
-            if self.blocks.back().is_none_or(|b| b.room() == 0) {
+            if full {
                 self.blocks
                     .push_back(Block { start: self.end, data: Data::Own(pool.take_to_write(data.len())) });
             }
+            let end = self.end;
             let Some(block) = self.blocks.back_mut().and_then(Block::own) else { return };
             let room = block.capacity() - block.len();
-            let (now, later) = data.split_at(room.min(data.len()));
+            let fits = if data.len() > room { up_to_cut(end, room, full, cut) } else { data.len() };
+            let (now, later) = data.split_at(fits);
             block.extend_from_slice(now);
             self.end += now.len() as Pos;
-            data = later;
+            (data, full) = (later, true);
+        }
+    }
+
+    /// Appends a few bytes to an empty buffer. They are written where they stay: a block that is written byte by byte and moved at once
+    /// has the processor wait until all of it is written.
+    fn append_few(&mut self, data: &[u8]) {
+        const NOTHING: Block = Block { start: 0, data: Data::Few { len: 0, bytes: [0; FEW] } };
+        self.blocks.push_back(NOTHING);
+        if let Some(Block { start, data: Data::Few { len, bytes } }) = self.blocks.back_mut()
+            && let Some(place) = bytes.get_mut(..data.len())
+        {
+            (*start, *len) = (self.end, data.len() as u8);
+            place.copy_from_slice(data);
+            self.end += data.len() as Pos;
         }
     }
 
@@ -465,8 +487,7 @@ impl SendBuffer {
     pub(crate) fn find(&self, from: Pos, to: Pos) -> Option<Place> {
         // There are few blocks, and what is sent for the first time stands in one of the last.
         let index = self.blocks.iter().rposition(|block| block.start <= from)?;
-        let at = (from - self.blocks[index].start) as usize;
-        let place = Place { block: index, at, len: (to - from).max(0) as usize };
+        let place = Place::new(index, from - self.blocks[index].start, (to - from).max(0))?;
         self.slice(place).map(|_| place)
     }
 
@@ -474,29 +495,28 @@ impl SendBuffer {
     #[inline(always)]
     pub(crate) fn find_near(&self, block: usize, from: Pos, to: Pos) -> Option<Place> {
         match self.blocks.get(block) {
-            Some(b) if b.start <= from && to <= b.end() => {
-                Some(Place { block, at: (from - b.start) as usize, len: (to - from) as usize })
-            }
+            Some(b) if b.start <= from && to <= b.end() => Place::new(block, from - b.start, to - from),
             _ => self.find(from, to),
         }
     }
 
     /// Where the block ends in which a place lies.
     pub(crate) fn end_of(&self, place: Place) -> Pos {
-        self.blocks.get(place.block).map_or(self.start, Block::end)
+        self.blocks.get(place.block()).map_or(self.start, Block::end)
     }
 
     /// [`find`](Self::find) of what was appended last, from `from` on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_last(&self, from: Pos) -> Option<Place> {
-        let at = usize::try_from(from - self.blocks.back()?.start).ok()?;
-        Some(Place { block: self.blocks.len() - 1, at, len: (self.end - from) as usize })
+        let last = self.blocks.back()?;
+        Place::new(self.blocks.len() - 1, from - last.start, self.end - from)
     }
 
     /// What stands there.
     #[inline]
     pub(crate) fn slice(&self, place: Place) -> Option<&[u8]> {
-        self.blocks.get(place.block)?.as_slice().get(place.at..place.at + place.len)
+        let at = place.at as usize;
+        self.blocks.get(place.block())?.as_slice().get(at..at + place.len())
     }
 
     /// Adds bytes `from..to` to a checksum.
@@ -546,12 +566,15 @@ impl<'a> Iterator for Runs<'a> {
 mod tests {
     use super::*;
 
+    /// Segments of a byte: no block is left with room.
+    const CUT: (Pos, u16) = (1, 1);
+
     #[test]
     fn slices_cover_what_was_written_across_blocks() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
         let data: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
         for piece in data.chunks(7_777) {
-            buffer.append(&mut pool, piece);
+            buffer.append(&mut pool, piece, CUT);
         }
         assert_eq!((buffer.len(), buffer.end()), (data.len(), 200_001));
         buffer.release(&mut pool, 50_001);
@@ -568,14 +591,14 @@ mod tests {
     #[test]
     fn a_few_bytes_take_no_block_until_more_follow() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
-        buffer.append(&mut pool, &[1; FEW]);
+        buffer.append(&mut pool, &[1; FEW], CUT);
         assert!(buffer.memory() < crate::pool::SMALL);
         let place = buffer.find(1, 1 + FEW as Pos).unwrap();
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]));
         let shown = alloc::format!("{buffer:?}");
         buffer.make_room(&mut pool);
         assert_eq!(alloc::format!("{buffer:?}"), shown);
-        buffer.append(&mut pool, &[2; 2 * FEW]);
+        buffer.append(&mut pool, &[2; 2 * FEW], CUT);
         assert_eq!(buffer.slice(place), Some(&[1; FEW][..]), "the place is the same");
         let mut out = [&[][..]; MAX_SLICES];
         let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
@@ -583,7 +606,7 @@ mod tests {
         assert_eq!(out[0], [[1; FEW], [2; FEW], [2; FEW]].concat());
         buffer.release(&mut pool, buffer.end());
         assert_eq!((buffer.len(), buffer.memory()), (0, 0));
-        buffer.append(&mut pool, &[3; FEW + 1]);
+        buffer.append(&mut pool, &[3; FEW + 1], CUT);
         assert!(buffer.memory() >= crate::pool::SMALL);
         assert_eq!(size_of::<Block>(), 64);
     }
@@ -592,10 +615,35 @@ mod tests {
     fn slices_end_where_their_number_is_used_up() {
         let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
         for _ in 0..40 {
-            buffer.append(&mut pool, &[7; crate::pool::SMALL]);
+            buffer.append(&mut pool, &[7; crate::pool::SMALL], CUT);
         }
         let mut out = [&[][..]; MAX_SLICES];
         let (count, bytes) = buffer.slices(1, buffer.end(), &mut out);
         assert_eq!((count, bytes), (MAX_SLICES, MAX_SLICES * crate::pool::SMALL));
+    }
+
+    /// What is written at one go lies in one block for each segment, wherever these begin.
+    #[test]
+    fn no_segment_lies_across_two_blocks() {
+        const MSS: u16 = 1448;
+        let data: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
+        for from in [1, 701, 1449] {
+            let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+            buffer.append(&mut pool, &data[..700], (1, MSS));
+            buffer.append(&mut pool, &data[700..], (from, MSS));
+            assert_eq!(buffer.end(), 400_001);
+            for at in (from..buffer.end() - Pos::from(MSS)).step_by(MSS.into()) {
+                let place = buffer.find(at, at + Pos::from(MSS)).expect("it lies in one block");
+                let written = &data[at as usize - 1..][..MSS.into()];
+                assert_eq!(buffer.slice(place), Some(written), "at {at}, from {from}");
+            }
+            // Segments larger than blocks are no reason to leave any of these empty.
+            let (mut pool, mut buffer) = (Pool::default(), SendBuffer::new(1));
+            data.chunks(33_333).for_each(|call| buffer.append(&mut pool, call, (from, u16::MAX)));
+            assert!(buffer.blocks.iter().all(|block| !block.as_slice().is_empty()));
+            let mut lent = [&[][..]; MAX_SLICES];
+            let (count, _) = buffer.slices(1, buffer.end(), &mut lent);
+            assert_eq!(lent[..count].concat(), data);
+        }
     }
 }

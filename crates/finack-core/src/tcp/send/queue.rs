@@ -208,6 +208,8 @@ pub(crate) struct Flight {
     pub(crate) newest: SentOrder,
     /// RACK.fack: behind the highest position that arrived.
     pub(crate) fack: Pos,
+    /// SND.NXT when recovery's phase began ("recover" in RFC 6582). What is sent when nothing is out lies behind it.
+    pub(crate) point: Pos,
     /// Behind the last segment sent that was not full (Minshall's variant of Nagle).
     pub(crate) small: Pos,
     /// When something was delivered last, and when what was delivered last had been sent; at first, when the flight began.
@@ -303,6 +305,7 @@ impl Flight {
         lost_ever: 0,
         newest: SentOrder { at: Instant::ZERO, again: false, end: 0 },
         fack: 0,
+        point: 0,
         small: 0,
         delivered_at: Instant::ZERO,
         first_sent_at: Instant::ZERO,
@@ -314,7 +317,7 @@ impl Flight {
     pub(super) fn reset(&mut self) {
         let SentOrder { at, again, end } = &mut self.newest;
         (*at, *again, *end) = (Instant::ZERO, false, 0);
-        (self.lost_ever, self.fack, self.small) = (0, 0, 0);
+        (self.lost_ever, self.fack, self.point, self.small) = (0, 0, 0, 0);
         debug_assert!(self.units.is_empty() && self.repair.is_none() && (self.sacked, self.lost) == (0, 0));
     }
 
@@ -357,6 +360,12 @@ impl Flight {
     /// Positions taken for lost and not sent again.
     pub(crate) const fn lost(&self) -> u64 {
         self.lost as u64
+    }
+
+    /// Both.
+    #[inline]
+    pub(crate) const fn gone(&self) -> u64 {
+        self.sacked as u64 + self.lost as u64
     }
 
     /// Positions ever taken for lost, modulo 2^32.

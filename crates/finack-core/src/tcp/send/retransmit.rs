@@ -84,6 +84,24 @@ impl RetransmitQueue {
         self.rest(pool);
     }
 
+    /// Whether nothing is out.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|flight| flight.is_empty())
+    }
+
+    /// Units that are out.
+    #[inline(always)]
+    pub(crate) fn units(&self) -> usize {
+        self.0.as_ref().map_or(0, |flight| flight.units())
+    }
+
+    /// Positions taken for lost and not sent again.
+    #[inline(always)]
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.as_ref().map_or(0, |flight| flight.lost())
+    }
+
     /// What is out, unless nothing is.
     #[inline]
     pub(crate) fn awake(&mut self) -> Option<&mut Flight> {
@@ -150,6 +168,13 @@ impl RetransmitQueue {
     /// See [`Flight::mark_overtaken`].
     pub(crate) fn mark_overtaken(&mut self, by: &Deadline) -> Found {
         self.0.as_mut().map_or_else(Found::default, |flight| flight.mark_overtaken(by))
+    }
+
+    /// Recovery's phase begins, with everything before `point` out.
+    pub(crate) fn set_point(&mut self, point: Pos) {
+        if let Some(flight) = &mut self.0 {
+            flight.point = point;
+        }
     }
 
     /// Nothing was lost after all: what was taken for it is on its way.
