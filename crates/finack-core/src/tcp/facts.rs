@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-/// Facts of one bit each.
+/// Facts of one bit each. In bytes of their own: a word that was written in part a moment ago would have to be waited for.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    bits: u32,
+    bits: [u8; 4],
 }
 
 /// The facts: what tells each, what sets it, and its bit.
@@ -16,20 +16,21 @@ macro_rules! facts {
                 $(#[$doc])*
                 #[inline(always)]
                 pub(crate) const fn $name(&self) -> bool {
-                    self.bits & 1 << $bit != 0
+                    self.bits[$bit / 8] & 1 << ($bit % 8) != 0
                 }
 
                 #[inline(always)]
                 pub(crate) const fn $set(&mut self, holds: bool) {
-                    self.bits = self.bits & !(1 << $bit) | (holds as u32) << $bit;
+                    let byte = &mut self.bits[$bit / 8];
+                    *byte = *byte & !(1 << ($bit % 8)) | (holds as u8) << ($bit % 8);
                 }
             )*
 
             /// The names of those that hold.
             fn names(self) -> impl Iterator<Item = &'static str> {
-                [$((stringify!($name), 1_u32 << $bit)),*]
+                [$((stringify!($name), 1 << $bit)),*]
                     .into_iter()
-                    .filter_map(move |(name, bit)| (self.bits & bit != 0).then_some(name))
+                    .filter_map(move |(name, bit)| (u32::from_le_bytes(self.bits) & bit != 0).then_some(name))
             }
         }
     };
