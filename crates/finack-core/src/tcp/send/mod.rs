@@ -3,7 +3,9 @@
 mod buffer;
 mod queue;
 mod retransmit;
+mod sent;
 
 pub(crate) use buffer::{Block, Place, Runs, SendBuffer};
-pub(crate) use queue::{AckSummary, Deadline, Found, Marks, Sent, SentState};
+pub(crate) use queue::{AckSummary, Deadline, Found};
 pub(crate) use retransmit::{Flights, RetransmitQueue};
+pub(crate) use sent::{Marks, Sent, SentState};

@@ -7,7 +7,8 @@ use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
-use super::queue::{AckSummary, Deadline, Flight, Found, Sent, SentOrder, SentState};
+use super::queue::{AckSummary, Deadline, Flight, Found};
+use super::sent::{Sent, SentOrder, SentState};
 use crate::pool::Pool;
 use crate::tcp::seq::Pos;
 use crate::time::Instant;
