@@ -131,6 +131,12 @@ fn measure(arguments: Arguments) -> Result<ExitCode, String> {
         return guard::judge(&options);
     }
     let (lines, wrong) = lines(what, &options)?;
+    if lines.is_empty() && !options.only.is_empty() {
+        let asked = options.only.join("' or '");
+        return Err(format!(
+            "nothing measured: no case's name holds '{asked}'; without --only each is named"
+        ));
+    }
     if arguments.write_ratios {
         guard::write(&lines)?;
     }

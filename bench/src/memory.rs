@@ -114,13 +114,17 @@ fn time_wait(mut pair: Pair) -> Bytes {
     )
 }
 
+const IDLE: &str = "memory, idle established, never used";
+const TEN_MILLION: &str = "memory, 10,000,000 TIME-WAITs (IPv4)";
+const STEADY: &str = "allocations in steady state";
+
 /// What ten million TIME-WAITs take, in MiB.
 fn ten_million() -> Comparison {
-    const TEN_MILLION: usize = 10_000_000;
+    const ENTRIES: usize = 10_000_000;
     const MIB: f64 = (1 << 20) as f64;
-    let mut pair = Pair::new(&setup(TEN_MILLION));
+    let mut pair = Pair::new(&setup(ENTRIES));
     let (stated, live) = (pair.client.memory(), counting::live_bytes());
-    for _ in 0..TEN_MILLION {
+    for _ in 0..ENTRIES {
         pair.whole_life();
         pair.pass(Duration::from_micros(5));
     }
@@ -128,7 +132,7 @@ fn ten_million() -> Comparison {
         ("finack, by its own count", Role::Finack, (pair.client.memory() - stated) as f64 / MIB),
         ("finack, by the allocator", Role::Bare, (counting::live_bytes() - live) as f64 / MIB),
     ];
-    let line = Comparison::of_figures("memory, 10,000,000 TIME-WAITs (IPv4)", "MiB", &figures);
+    let line = Comparison::of_figures(TEN_MILLION, "MiB", &figures);
     line.print();
     line
 }
@@ -143,43 +147,42 @@ fn smoltcp_idle() -> f64 {
 
 /// All lines about memory. Must run before anything else in the process, so that the allocator sees everything.
 pub fn all(options: &Options) -> Vec<Comparison> {
-    let alone = options.alone;
     counting::start();
-    let line = |case: &str, bytes: &Bytes, peers: &[(&'static str, Role, f64)]| {
-        let mut figures = vec![
-            ("finack, by its own count", Role::Finack, bytes.stated),
-            ("finack, by the allocator", Role::Bare, bytes.allocated),
-        ];
-        figures.extend_from_slice(peers);
-        let line = Comparison::of_figures(case, "bytes an entry", &figures);
-        line.print();
-        line
+    let line = |case: &str, measure: &dyn Fn() -> Bytes| {
+        options.wants(case).then(|| {
+            let bytes = measure();
+            let mut figures = vec![
+                ("finack, by its own count", Role::Finack, bytes.stated),
+                ("finack, by the allocator", Role::Bare, bytes.allocated),
+            ];
+            let beside_peers = case == IDLE && !options.alone;
+            if beside_peers {
+                figures.push(("smoltcp 0.14.0 (two 2 KiB buffers)", Role::Peer, smoltcp_idle()));
+                if lwip::PRESENT {
+                    figures.push(("lwIP 2.1.3 (Debian)", Role::Peer, lwip::idle_bytes(SOME)));
+                }
+            }
+            let mut line = Comparison::of_figures(case, "bytes an entry", &figures);
+            line.print();
+            if beside_peers && !lwip::PRESENT {
+                println!("  {}", lwip::ABSENT);
+                line.missing.push(lwip::ABSENT.into());
+            }
+            line
+        })
     };
-    let mut peers = Vec::new();
-    if !alone {
-        peers.push(("smoltcp 0.14.0 (two 2 KiB buffers)", Role::Peer, smoltcp_idle()));
-        if lwip::PRESENT {
-            peers.push(("lwIP 2.1.3 (Debian)", Role::Peer, lwip::idle_bytes(SOME)));
-        }
-    }
     let mut lines = vec![
-        line("memory, idle established, never used", &established(pair()), &peers),
-        line("memory, idle established, never used (IPv6)", &established(pair_v6()), &[]),
-        line("memory, idle established, after a request", &used(), &[]),
-        line("memory, SYN-RECEIVED (IPv4)", &half_open(pair()), &[]),
-        line("memory, SYN-RECEIVED (IPv6)", &half_open(pair_v6()), &[]),
-        line("memory, TIME-WAIT (IPv4)", &time_wait(pair()), &[]),
-        line("memory, TIME-WAIT (IPv6)", &time_wait(pair_v6()), &[]),
+        line(IDLE, &|| established(pair())),
+        line("memory, idle established, never used (IPv6)", &|| established(pair_v6())),
+        line("memory, idle established, after a request", &used),
+        line("memory, SYN-RECEIVED (IPv4)", &|| half_open(pair())),
+        line("memory, SYN-RECEIVED (IPv6)", &|| half_open(pair_v6())),
+        line("memory, TIME-WAIT (IPv4)", &|| time_wait(pair())),
+        line("memory, TIME-WAIT (IPv6)", &|| time_wait(pair_v6())),
     ];
-    if !lwip::PRESENT && !alone {
-        println!("  {}", lwip::ABSENT);
-        lines[0].missing.push(lwip::ABSENT.into());
-    }
-    if !options.quick {
-        lines.push(ten_million());
-    }
-    lines.push(steady_allocations());
-    lines
+    lines.push((!options.quick && options.wants(TEN_MILLION)).then(ten_million));
+    lines.push(options.wants(STEADY).then(steady_allocations));
+    lines.into_iter().flatten().collect()
 }
 
 /// Allocations in a steady bulk transfer and in steady request/response: there should be none.
@@ -219,7 +222,7 @@ fn steady_allocations() -> Comparison {
         ("finack, a bulk data segment", Role::Finack, bulk),
         ("finack, a 1-byte round trip", Role::Bare, small),
     ];
-    let line = Comparison::of_figures("allocations in steady state", "allocations", &figures);
+    let line = Comparison::of_figures(STEADY, "allocations", &figures);
     line.print();
     line
 }
