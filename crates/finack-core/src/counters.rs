@@ -187,6 +187,14 @@ impl Counters {
         self.retransmits[reason as usize]
     }
 
+    /// So many segments came in packets with this codepoint.
+    #[inline(always)]
+    pub(crate) fn count_segments_in(&mut self, ecn: Ecn, segments: u64) {
+        self.ip_in_receives += segments;
+        self.count_codepoint(ecn, segments);
+        self.tcp_in_segs += segments;
+    }
+
     /// `packets` came with `codepoint`.
     pub(crate) fn count_codepoint(&mut self, codepoint: Ecn, packets: u64) {
         match codepoint {

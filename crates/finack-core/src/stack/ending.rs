@@ -37,9 +37,7 @@ impl Stack {
         };
         let Some(outcome) = outcome else { return false };
         let count = u64::from(packet.meta.segments.max(1));
-        cx.counters.ip_in_receives += count;
-        cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
-        cx.counters.tcp_in_segs += count;
+        cx.counters.count_segments_in(Ecn::from_bits(plain.tos), count);
         if outcome == Outcome::Keep {
             Agenda { wheel, ready_to_send, events }.refresh(c, cx, now, index);
         } else {

@@ -200,10 +200,7 @@ impl Stack {
     }
 
     pub(super) fn count_segment(&mut self, segment: &Segment<'_>) {
-        let segments = u64::from(segment.segments);
-        self.cx.counters.ip_in_receives += segments;
-        self.cx.counters.count_codepoint(segment.ecn, segments);
-        self.cx.counters.tcp_in_segs += segments;
+        self.cx.counters.count_segments_in(segment.ecn, u64::from(segment.segments));
     }
 
     /// Whether the packet is one of this connection's.
@@ -296,9 +293,7 @@ impl Stack {
 /// So many segments came like this one.
 #[inline(always)]
 fn count_expected(cx: &mut Cx, plain: &Plain<'_>, count: u64) {
-    cx.counters.ip_in_receives += count;
-    cx.counters.count_codepoint(Ecn::from_bits(plain.tos), count);
-    cx.counters.tcp_in_segs += count;
+    cx.counters.count_segments_in(Ecn::from_bits(plain.tos), count);
     cx.counters.tcp_expected += count;
 }
 

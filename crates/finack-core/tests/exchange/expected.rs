@@ -67,6 +67,18 @@ pub(super) fn both_ways(t: &Script, packets: &[Vec<u8>]) -> u64 {
     expected
 }
 
+/// The packet comes alone, twice, and with each of its bits flipped in turn.
+#[track_caller]
+fn bit_by_bit(t: &Script, packet: &[u8]) {
+    both_ways(t, &[packet.to_vec()]);
+    both_ways(t, &[packet.to_vec(), packet.to_vec()]);
+    for bit in 0..packet.len() * 8 {
+        let mut other = packet.to_vec();
+        other[bit / 8] ^= 1 << (bit % 8);
+        both_ways(t, &[other]);
+    }
+}
+
 pub(super) fn bytes(t: &Script, text: &str) -> Vec<u8> {
     build(&t.segment(text))
 }
@@ -542,14 +554,7 @@ fn what_opens() {
         "S 0:0(0) win 1000 ecn ect0",
     ];
     for text in texts {
-        let packet = bytes(&t, text);
-        both_ways(&t, core::slice::from_ref(&packet));
-        both_ways(&t, &[packet.clone(), packet.clone()]);
-        for bit in 0..packet.len() * 8 {
-            let mut other = packet.clone();
-            other[bit / 8] ^= 1 << (bit % 8);
-            both_ways(&t, &[other]);
-        }
+        bit_by_bit(&t, &bytes(&t, text));
     }
     for (kind, len) in [(19, 16), (29, 12), (253, 4)] {
         // A signature that nobody asked for: dropped in silence (RFC 2385 3, RFC 5925 7.3).
@@ -581,14 +586,7 @@ fn what_answers_our_syn() {
             "SE. 0:0(0) ack 1 win 1000",
         ];
         for text in texts {
-            let packet = bytes(&t, text);
-            both_ways(&t, core::slice::from_ref(&packet));
-            both_ways(&t, &[packet.clone(), packet.clone()]);
-            for bit in 0..packet.len() * 8 {
-                let mut other = packet.clone();
-                other[bit / 8] ^= 1 << (bit % 8);
-                both_ways(&t, &[other]);
-            }
+            bit_by_bit(&t, &bytes(&t, text));
         }
     }
 }
